@@ -1,0 +1,1 @@
+"""Measuring clusters: convergence, throughput, and what a node costs at rest."""

@@ -1,0 +1,327 @@
+"""The command `cluster`: start nodes, watch them, count with them, kill them, stop them."""
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from cluster import dashboard
+from cluster.client import Client, ClientError
+from cluster.launcher import Cluster, LaunchError, Member, Settings, changing
+from cluster.monitor import Monitor, Snapshot
+from cluster.running import InterruptedBySignal, run
+from node import __version__
+from node.errors import ConfigError
+from node.messages import DEFAULT_COUNTER
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LOOK_S = 0.25
+"""Seconds between two looks of the live table."""
+
+HELP = """Run a gossip counter on this machine: several nodes, no leader, one value.
+
+Every node takes increments and decrements by itself and gossips with the others until all agree.
+
+A first try, in two terminals:
+
+    cluster up -n 5          # the live table, until Ctrl-C
+
+    cluster add 42           # in the other terminal
+    cluster read --node n3   # 42, from another node
+
+    cluster kill n2          # watch the others carry on
+    cluster restart n2       # and watch it catch up
+
+A cluster lives in a directory (--dir, or the variable COUNTER_DIR; default .counter).
+"""
+
+app = typer.Typer(
+    help=HELP.replace("\n    ", "\n\n    "),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+out = Console()
+
+
+def complete_node(context: typer.Context, incomplete: str) -> list[str]:
+    """The names of the nodes that are up, for the shell's completion."""
+    directory = context.params.get("directory") or Path(".counter")
+    with contextlib.suppress(LaunchError):
+        return [name for name in Cluster.load(Path(directory)).members if name.startswith(incomplete)]
+    return []
+
+
+Directory = Annotated[
+    Path,
+    typer.Option("--dir", envvar="COUNTER_DIR", help="Where the cluster keeps its logs and its list of processes."),
+]
+NodeName = Annotated[
+    str, typer.Argument(metavar="NODE", help="A node's name, such as n3.", autocompletion=complete_node)
+]
+AtNode = Annotated[
+    str | None,
+    typer.Option("--node", help="The node to ask; without it, one that is up.", autocompletion=complete_node),
+]
+CounterName = Annotated[
+    str, typer.Option("--counter", help="The counter's name, at most 255 bytes; without it, the default counter.")
+]
+IN_HERE = Path(".counter")
+
+
+def in_one_line(command: Callable[P, T]) -> Callable[P, T]:
+    """What goes wrong in a command is told in one line on stderr, with exit code 1."""
+
+    @wraps(command)
+    def told(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except (LaunchError, ClientError, ConfigError) as error:
+            typer.echo(f"cluster: {error}", err=True)
+            raise typer.Exit(1) from None
+        except InterruptedBySignal as signal:
+            raise typer.Exit(signal.exit_code) from None
+
+    return told
+
+
+@app.command()
+@in_one_line
+def up(
+    nodes: Annotated[int, typer.Option("-n", "--nodes", help="How many nodes: 1 to 100.")] = 5,
+    base_port: Annotated[
+        int, typer.Option(min=0, max=65_435, help="UDP port of n1; n2 has the next. 0 takes free ones.")
+    ] = 7101,
+    interval_ms: Annotated[int, typer.Option(min=1, max=3_600_000, help="Between two gossip rounds.")] = 100,
+    fanout: Annotated[int, typer.Option(min=0, max=1000, help="Random peers a round speaks to.")] = 2,
+    log_level: Annotated[str, typer.Option(help="Of the nodes' logs: debug, info, warning or error.")] = "info",
+    detach: Annotated[bool, typer.Option("--detach", help="Leave the nodes running and return.")] = False,
+    directory: Directory = IN_HERE,
+) -> None:
+    """Start a cluster and show it live until Ctrl-C, which stops it."""
+    settings = Settings(interval_ms, fanout, log_level)
+    try:
+        run(_up(directory, settings, nodes=nodes, base_port=base_port, detach=detach))
+    except InterruptedBySignal as signal:
+        typer.echo(f"stopped ({signal})", err=True)
+
+
+async def _up(directory: Path, settings: Settings, *, nodes: int, base_port: int, detach: bool) -> None:
+    began = asyncio.get_running_loop().time()
+    with changing(directory):
+        _refuse_if_up(directory)
+        cluster = Cluster.create(directory, nodes, base_port, settings)
+        await cluster.start_all()
+    took = asyncio.get_running_loop().time() - began
+    first, *_, last = cluster.members.values() if nodes > 1 else [cluster.members["n1"]] * 2
+    ports = f"{first.host}:{first.port}" + ("" if nodes == 1 else f" to {last.port}" if base_port else " and others")
+    typer.echo(f"{nodes} node{'s' * (nodes > 1)} up in {took:.2f} s on {ports}, logs in {directory / 'logs'}")
+    if detach:
+        typer.echo("next: cluster status, cluster add 1, cluster read, cluster down")
+        return
+    try:
+        await _watch(cluster)
+    finally:
+        with changing(directory):
+            cluster.stop_all()
+
+
+def _refuse_if_up(directory: Path) -> None:
+    try:
+        found = Cluster.load(directory)
+    except LaunchError as error:
+        if (directory / "cluster.json").exists():
+            raise error from None
+        return
+    alive = found.alive()
+    if alive:
+        names = ", ".join(each.name for each in alive)
+        raise LaunchError(
+            f"a cluster is already up in {directory} ({names}): 'cluster down' first, or use another --dir"
+        )
+
+
+async def _watch(cluster: Cluster) -> None:
+    """Show the cluster until cancelled, or until somebody takes it down."""
+    snapshots = _snapshots(cluster)
+    if not out.is_terminal:
+        said = ""
+        async for snapshot in snapshots:
+            if dashboard.line(snapshot) != said:
+                said = dashboard.line(snapshot)
+                typer.echo(said)
+    else:
+        with Live(console=out, auto_refresh=False) as live:
+            async for snapshot in snapshots:
+                live.update(dashboard.table(snapshot, out.width), refresh=True)
+    typer.echo("the cluster was taken down")
+
+
+async def _snapshots(cluster: Cluster) -> AsyncIterator[Snapshot]:
+    monitor = Monitor()
+    try:
+        while True:
+            try:
+                saved = Cluster.load(cluster.directory)
+            except LaunchError:
+                return
+            if saved.id != cluster.id:
+                return
+            cluster.members = saved.members  # someone may have restarted a node
+            yield await monitor.look(cluster)
+            await asyncio.sleep(LOOK_S)
+    finally:
+        monitor.close()
+
+
+@app.command()
+@in_one_line
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Also save the table as a picture.")] = None,
+    directory: Directory = IN_HERE,
+) -> None:
+    """Show every node once, and whether those that live agree."""
+    snapshot = run(_status(Cluster.load(directory), twice=not as_json))
+    if svg:
+        try:
+            dashboard.save_picture(snapshot, svg)
+        except OSError as error:
+            raise LaunchError(f"can't write {svg}: {error.strerror}") from None
+    if as_json:
+        typer.echo(json.dumps(snapshot.as_json(), indent=2))
+    else:
+        out.print(dashboard.table(snapshot, out.width))
+
+
+async def _status(cluster: Cluster, twice: bool) -> Snapshot:
+    monitor = Monitor()
+    try:
+        if twice:  # rates need two looks
+            await monitor.look(cluster)
+            await asyncio.sleep(LOOK_S)
+        return await monitor.look(cluster)
+    finally:
+        monitor.close()
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+@in_one_line
+def add(
+    delta: Annotated[int, typer.Argument(help="What to add; negative takes away, as in: cluster add -5")],
+    node: AtNode = None,
+    counter: CounterName = DEFAULT_COUNTER,
+    directory: Directory = IN_HERE,
+) -> None:
+    """Add to a counter at one node; the others learn it by gossip."""
+    member = _choose(Cluster.load(directory), node)
+    run(_ask(member, lambda client: client.add(delta, counter)))
+    typer.echo(f"{member.name} counted {delta:+d}")
+
+
+@app.command()
+@in_one_line
+def read(node: AtNode = None, counter: CounterName = DEFAULT_COUNTER, directory: Directory = IN_HERE) -> None:
+    """Print one node's value of a counter, and nothing else."""
+    member = _choose(Cluster.load(directory), node)
+    typer.echo(run(_ask(member, lambda client: client.read(counter))))
+
+
+async def _ask(member: Member, request: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+    async with await Client.connect(member.address, timeout_s=2) as client:
+        return await request(client)
+
+
+def _choose(cluster: Cluster, name: str | None) -> Member:
+    """The node asked for, if it lives, or else any that does. Raises `LaunchError`."""
+    if name is not None:
+        member = cluster.member(name)
+        if cluster.process(member) is None:
+            raise LaunchError(f"{name} is dead: 'cluster restart {name}' starts it again")
+        return member
+    alive = cluster.alive()
+    if not alive:
+        raise LaunchError("no node is alive: 'cluster restart n1' starts one, 'cluster down' clears up")
+    return random.choice(alive)
+
+
+@app.command()
+@in_one_line
+def kill(node: NodeName, directory: Directory = IN_HERE) -> None:
+    """Kill a node with SIGKILL, as a crash would."""
+    with changing(directory):
+        cluster = Cluster.load(directory)
+        cluster.kill(cluster.member(node))
+    typer.echo(f"{node} killed")
+
+
+@app.command()
+@in_one_line
+def restart(node: NodeName, directory: Directory = IN_HERE) -> None:
+    """Start a dead node again, or stop and start a living one; it learns from the others what it missed."""
+    pid = run(_restart(directory, node))
+    typer.echo(f"{node} up again, pid {pid}")
+
+
+async def _restart(directory: Path, name: str) -> int:
+    with changing(directory):
+        cluster = Cluster.load(directory)
+        member = cluster.member(name)
+        cluster.stop([member])
+        cluster.start(member)
+        await cluster.ready(member)
+    return member.pid
+
+
+@app.command()
+@in_one_line
+def logs(
+    node: NodeName,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="How many of the last lines.")] = 50,
+    directory: Directory = IN_HERE,
+) -> None:
+    """Print the last log lines of a node."""
+    cluster = Cluster.load(directory)
+    text = cluster.log_path(cluster.member(node).name).read_text(errors="replace")
+    for line in text.splitlines()[-lines:]:
+        typer.echo(line)
+
+
+@app.command()
+@in_one_line
+def down(directory: Directory = IN_HERE) -> None:
+    """Stop every node of the cluster, and no process that is not its own. Logs stay."""
+    with changing(directory):
+        cluster = Cluster.load(directory)
+        alive = cluster.alive()
+        cluster.stop_all()
+    typer.echo(f"{len(alive)} node{'s' * (len(alive) != 1)} stopped")
+
+
+@app.callback(invoke_without_command=True)
+def _about(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"cluster {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command `cluster`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

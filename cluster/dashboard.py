@@ -1,0 +1,92 @@
+"""The live table of a cluster, and the plain lines that stand for it where there is no terminal."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from cluster.monitor import DEAD, SILENT, UP, NodeView, Snapshot
+
+STYLES = {UP: "green", SILENT: "yellow", DEAD: "red"}
+
+NARROW = 110
+"""On a terminal of fewer columns, the less telling columns are left out."""
+
+_Cell = Callable[[NodeView], str]
+
+
+def table(snapshot: Snapshot, width: int) -> Group:
+    """The cluster at a glance, for a terminal of `width` columns."""
+    shown = Table(expand=False, header_style="bold", title_justify="left")
+    columns = [each for each in _COLUMNS if width >= NARROW or each[0] not in _LEFT_OUT]
+    for title, _ in columns:
+        shown.add_column(title, justify="left" if title in {"node", "state", "address"} else "right", no_wrap=True)
+    for node in snapshot.nodes:
+        shown.add_row(*(Text(cell(node), style=_style(title, node)) for title, cell in columns))
+    return Group(shown, headline(snapshot))
+
+
+def headline(snapshot: Snapshot) -> Text:
+    """What matters most, in one line."""
+    up = f"{len(snapshot.up)} of {len(snapshot.nodes)} nodes up"
+    if snapshot.agreed:
+        return Text(f"{up}, agreed on {snapshot.value:,}", style="bold green")
+    values = ", ".join(f"{node.name}={node.status['local_value']:,}" for node in snapshot.up)
+    return Text(f"{up}, not agreed ({values or 'none answers'})", style="bold yellow")
+
+
+def line(snapshot: Snapshot) -> str:
+    """The headline, and every node that is not up."""
+    ill = [f"{node.name} {node.state}" for node in snapshot.nodes if node.state != UP]
+    return ", ".join([headline(snapshot).plain, *ill])
+
+
+def save_picture(snapshot: Snapshot, path: Path) -> None:
+    """Write the table as an SVG file. Raises `OSError`."""
+    console = Console(record=True, width=NARROW + 22, file=Path("/dev/null").open("w"))  # noqa: SIM115 the console's own
+    console.print(table(snapshot, console.width))
+    path.write_text(console.export_svg(title="cluster"))
+    console.file.close()
+
+
+def _style(title: str, node: NodeView) -> str:
+    return STYLES[node.state] if title in {"node", "state"} else ""
+
+
+def _told(field: str) -> _Cell:
+    return lambda node: f"{node.status[field]:,}" if field in node.status else ""
+
+
+def _both_ways(field: str, unit: float = 1) -> _Cell:
+    def cell(node: NodeView) -> str:
+        if not node.rates:
+            return ""
+        return f"{node.rates[field + '_in'] / unit:,.0f} / {node.rates[field + '_out'] / unit:,.0f}"
+
+    return cell
+
+
+def _convergence(node: NodeView) -> str:
+    took = node.status.get("convergence_ms")
+    return "" if not node.status else "…" if took is None else f"{took:,.0f}"
+
+
+_COLUMNS: list[tuple[str, _Cell]] = [
+    ("node", lambda node: node.name),
+    ("pid", lambda node: str(node.pid)),
+    ("state", lambda node: node.state),
+    ("address", lambda node: node.address),
+    ("value", _told("local_value")),
+    ("+", _told("increments")),
+    ("−", _told("decrements")),  # noqa: RUF001 the minus sign
+    ("rounds", _told("gossip_rounds")),
+    ("synced", _told("peers_synced")),
+    ("conv. ms", _convergence),
+    ("dgrams/s in / out", _both_ways("datagrams")),
+    ("kB/s in / out", _both_ways("bytes", 1000)),
+    ("cpu %", lambda node: "" if node.cpu is None else f"{node.cpu:.1f}"),
+    ("MB", lambda node: "" if node.memory is None else f"{node.memory / 1e6:.1f}"),
+]
+_LEFT_OUT = {"pid", "address", "rounds", "kB/s in / out"}

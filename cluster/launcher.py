@@ -1,0 +1,285 @@
+"""Node processes: started, found again, stopped. What is known of them stands in a file, so that any command can.
+
+A process is ours if it runs under the pid we wrote down *and* its command line names this node of this cluster, whose
+id is random: a pid that the system gave to someone else in the meantime is never touched.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from random import Random
+from typing import Any, Self
+
+import psutil
+
+from cluster.client import Client, ClientError, Status
+from node.udp import Address
+
+HOST = "127.0.0.1"
+MAX_NODES = 100
+STOP_S = 3.0
+"""How long a node may take to stop before it is killed."""
+READY_S = 20.0
+"""How long a node may take to answer: a second is plenty, but machines are shared."""
+
+_MANIFEST = "cluster.json"
+_FREE_PORTS = range(20_000, 32_000)
+"""Below the ports that the system hands out by itself, so that no client's socket takes one in between."""
+
+
+class LaunchError(Exception):
+    """What a user should hear in one line: what is wrong, and what to do next."""
+
+
+@dataclass
+class Member:
+    """One node: its name, its UDP address, and the pid it last ran under (0: never started)."""
+
+    name: str
+    host: str
+    port: int
+    pid: int = 0
+
+    @property
+    def address(self) -> Address:
+        """Host and port."""
+        return self.host, self.port
+
+
+@dataclass
+class Settings:
+    """What every node of a cluster is started with; units and bounds as in `node.config`."""
+
+    interval_ms: int = 100
+    fanout: int = 2
+    log_level: str = "info"
+
+    def arguments(self) -> list[str]:
+        """As `counter-node` takes them."""
+        return [f"--{each.name.replace('_', '-')}={getattr(self, each.name)}" for each in fields(self)]
+
+
+@dataclass
+class Cluster:
+    """Some nodes on this machine, in one directory."""
+
+    directory: Path
+    id: str
+    settings: Settings
+    members: dict[str, Member]
+    _children: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def create(cls, directory: Path, nodes: int, base_port: int, settings: Settings) -> Self:
+        """A new cluster, not yet started; `base_port` 0 takes free ports. Raises `LaunchError`."""
+        if not 1 <= nodes <= MAX_NODES:
+            raise LaunchError(f"a cluster has 1 to {MAX_NODES} nodes, not {nodes}")
+        ports = list(range(base_port, base_port + nodes)) if base_port else free_ports(nodes)
+        busy = [port for port in ports if not is_free(port)]
+        if busy:
+            raise LaunchError(f"port {busy[0]} of {HOST} is busy or not allowed: choose others with --base-port")
+        try:
+            (directory / "logs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LaunchError(f"can't make {directory / 'logs'}: {error.strerror}") from None
+        members = {f"n{i}": Member(f"n{i}", HOST, port) for i, port in enumerate(ports, 1)}
+        return cls(directory, secrets.token_hex(4), settings, members)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """The cluster that is up in `directory`. Raises `LaunchError` if none is."""
+        path = directory / _MANIFEST
+        try:
+            found = json.loads(path.read_text())
+            members = [Member(**each) for each in found["nodes"]]
+            return cls(directory, found["id"], Settings(**found["settings"]), {each.name: each for each in members})
+        except FileNotFoundError:
+            raise LaunchError(f"no cluster is up in {directory}: start one with 'cluster up'") from None
+        except OSError as error:
+            raise LaunchError(f"can't read {path}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise LaunchError(f"{path} is damaged ({error!r}): end its processes by hand, then delete it") from None
+
+    def save(self) -> None:
+        """Write down what is needed to find the nodes again; readers see the old or the new, never half."""
+        found = {
+            "id": self.id,
+            "settings": asdict(self.settings),
+            "nodes": [asdict(each) for each in self.members.values()],
+        }
+        new = self.directory / f"{_MANIFEST}.new"
+        new.write_text(json.dumps(found, indent=2) + "\n")
+        new.replace(self.directory / _MANIFEST)
+
+    def member(self, name: str) -> Member:
+        """The node of that name. Raises `LaunchError`."""
+        try:
+            return self.members[name]
+        except KeyError:
+            raise LaunchError(f"there is no node {name!r}: this cluster has {', '.join(self.members)}") from None
+
+    def log_path(self, name: str) -> Path:
+        """Where a node's log lines go."""
+        return self.directory / "logs" / f"{name}.log"
+
+    def process(self, member: Member) -> psutil.Process | None:
+        """The live process of a node; None if it ended, even if its pid lives on in another process."""
+        for child in self._children:
+            child.poll()  # so that a dead child of ours does not stay a zombie
+        try:
+            found = psutil.Process(member.pid) if member.pid else None
+            return found if found and self._is_ours(found.cmdline(), member) else None
+        except psutil.Error:
+            return None
+
+    def alive(self) -> list[Member]:
+        """The nodes whose processes run."""
+        return [each for each in self.members.values() if self.process(each)]
+
+    def start(self, member: Member) -> None:
+        """Start a node's process and write its pid down. Raises `LaunchError`."""
+        peers = [each for each in self.members.values() if each is not member]
+        command = [
+            # -P: a folder called node where the user happens to be is not ours.
+            *(sys.executable, "-P", "-m", "node", *self._identity(member)),
+            *(f"--bind={member.host}:{member.port}", *self.settings.arguments()),
+            *(f"--peer={each.name}={each.host}:{each.port}" for each in peers),
+        ]
+        try:
+            with self.log_path(member.name).open("ab") as log:
+                # A session of its own: Ctrl-C at the terminal reaches the launcher, which then stops the nodes.
+                child = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
+        except OSError as error:
+            raise LaunchError(f"can't start {member.name}: {error.strerror}") from None
+        self._children.append(child)
+        member.pid = child.pid
+        self.save()
+
+    async def ready(self, member: Member) -> Status:
+        """Wait until a node answers for itself; its first status. Raises `LaunchError` if it dies or stays silent."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + READY_S
+        async with await Client.connect(member.address, timeout_s=0.1) as client:
+            while loop.time() < deadline:
+                with contextlib.suppress(ClientError):
+                    status = await client.gossip_status()
+                    # On a busy port it would be somebody else who answers.
+                    if (status.get("name"), status.get("cluster")) == (member.name, self.id):
+                        return status
+                if not self.process(member):
+                    raise LaunchError(f"{member.name} ended at once: {self._last_words(member)}")
+                await asyncio.sleep(0.01)
+        raise LaunchError(f"{member.name} does not answer after {READY_S:g} s: see {self.log_path(member.name)}")
+
+    async def start_all(self) -> None:
+        """Start every node and wait until each answers; on an error none is left. Raises `LaunchError`."""
+        try:
+            for member in self.members.values():
+                self.start(member)
+            await asyncio.gather(*(self.ready(member) for member in self.members.values()))
+        except BaseException:
+            self.stop_all()
+            raise
+
+    def kill(self, member: Member) -> None:
+        """SIGKILL, as a crash would. Raises `LaunchError` if the node is dead already."""
+        process = self.process(member)
+        if process is None:
+            raise LaunchError(f"{member.name} is dead already: 'cluster restart {member.name}' starts it again")
+        process.kill()
+        self._await_end([member])
+
+    def stop(self, members: list[Member]) -> None:
+        """End these nodes' processes: SIGTERM, and SIGKILL for those that do not listen."""
+        # SIGCONT: a stopped process can't hear SIGTERM.
+        for numbers in ((signal.SIGTERM, signal.SIGCONT), (signal.SIGKILL,)):
+            for process in [process for member in members if (process := self.process(member))]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    for number in numbers:
+                        process.send_signal(number)
+            self._await_end(members)
+
+    def stop_all(self) -> None:
+        """End every node, and forget the cluster; logs stay. Nodes that others restarted meanwhile are ended too."""
+        with contextlib.suppress(LaunchError):
+            saved = Cluster.load(self.directory)
+            if saved.id == self.id:
+                self.members = saved.members
+        self.stop(list(self.members.values()))
+        (self.directory / _MANIFEST).unlink(missing_ok=True)
+
+    def _await_end(self, members: list[Member]) -> None:
+        """Wait until these processes have ended, at most `STOP_S`; one that nobody has reaped yet has ended too."""
+        deadline = time.monotonic() + STOP_S
+        while any(self.process(each) for each in members) and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def _identity(self, member: Member) -> list[str]:
+        return [f"--name={member.name}", f"--cluster-name={self.id}"]
+
+    def _is_ours(self, command: list[str], member: Member) -> bool:
+        return set(self._identity(member)) <= set(command)
+
+    def _last_words(self, member: Member) -> str:
+        lines = self.log_path(member.name).read_text(errors="replace").splitlines()
+        return lines[-1] if lines else f"see {self.log_path(member.name)}"
+
+
+@contextlib.contextmanager
+def changing(directory: Path) -> Iterator[None]:
+    """Hold off every other command that starts or stops nodes in `directory`. Raises `LaunchError`."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    except OSError as error:
+        raise LaunchError(f"can't use the directory {directory}: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.asynccontextmanager
+async def temporary(directory: Path, nodes: int, settings: Settings) -> Any:
+    """A fresh cluster on free ports that answers, and is gone afterwards, processes and directory. For benchmarks."""
+    cluster = Cluster.create(directory, nodes, 0, settings)
+    try:
+        await cluster.start_all()
+        yield cluster
+    finally:
+        cluster.stop_all()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def free_ports(wanted: int) -> list[int]:
+    """Ports on which nobody listens at the moment. Raises `LaunchError` if there are not enough."""
+    candidates = Random().sample(_FREE_PORTS, len(_FREE_PORTS))
+    free = [port for port, _ in zip((port for port in candidates if is_free(port)), range(wanted), strict=False)]
+    if len(free) < wanted:
+        raise LaunchError(f"{wanted} free ports can't be found between {_FREE_PORTS.start} and {_FREE_PORTS.stop}")
+    return free
+
+
+def is_free(port: int) -> bool:
+    """Whether a node could serve this port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError):
+            return False
+    return True

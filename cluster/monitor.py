@@ -1,0 +1,120 @@
+"""A look at a whole cluster: what each node says of itself, and what the system says of its process."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+
+from cluster.client import Client, ClientError, Status
+from cluster.launcher import Cluster, Member
+
+UP, SILENT, DEAD = "up", "silent", "dead"
+RATES = ("datagrams_in", "datagrams_out", "bytes_in", "bytes_out")
+
+
+@dataclass
+class NodeView:
+    """One node at one moment: `state` is up, silent (it runs but does not answer) or dead.
+
+    `rates` are per second since the look before, empty at the first. `cpu` is in percent of one core, `memory` the
+    resident set in bytes.
+    """
+
+    name: str
+    pid: int
+    state: str
+    address: str
+    status: Status = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
+    cpu: float | None = None
+    memory: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The view as `cluster status --json` prints it."""
+        told = {key: value for key, value in self.status.items() if key not in {"type", "in_reply_to", "msg_id"}}
+        own = {"name": self.name, "pid": self.pid, "state": self.state, "address": self.address}
+        return own | {key: value for key, value in told.items() if key not in own} | {"memory": self.memory}
+
+
+@dataclass
+class Snapshot:
+    """All nodes at one moment."""
+
+    nodes: list[NodeView]
+
+    @property
+    def up(self) -> list[NodeView]:
+        """The nodes that answer."""
+        return [node for node in self.nodes if node.state == UP]
+
+    @property
+    def agreed(self) -> bool:
+        """Whether every node that lives answers, and all of these hold equal state. Dead nodes have no say."""
+        living = [node for node in self.nodes if node.state != DEAD]
+        return bool(living) and self.up == living and len({node.status["fingerprint"] for node in living}) == 1
+
+    @property
+    def value(self) -> int | None:
+        """The value all agree on, else None."""
+        return int(self.up[0].status["local_value"]) if self.agreed else None
+
+    def as_json(self) -> dict[str, Any]:
+        """The snapshot as `cluster status --json` prints it."""
+        return {"agreed": self.agreed, "value": self.value, "nodes": [node.as_json() for node in self.nodes]}
+
+
+class Monitor:
+    """Looks at a cluster again and again; keeps one client and one process handle per node."""
+
+    def __init__(self) -> None:
+        self._clients: dict[tuple[str, int], Client] = {}
+        self._processes: dict[int, psutil.Process] = {}
+        self._before: dict[int, tuple[float, Status]] = {}
+
+    async def look(self, cluster: Cluster) -> Snapshot:
+        """Ask every node at once; one that does not answer within half a second is silent."""
+        views = await asyncio.gather(*(self._view(cluster, member) for member in cluster.members.values()))
+        return Snapshot(views)
+
+    def close(self) -> None:
+        """Let the clients' sockets go."""
+        for client in self._clients.values():
+            client.close()
+
+    async def _view(self, cluster: Cluster, member: Member) -> NodeView:
+        view = NodeView(member.name, member.pid, DEAD, "{}:{}".format(*member.address))
+        process = cluster.process(member)
+        if process is None:
+            return view
+        view.state = SILENT
+        self._measure(view, process)
+        try:
+            view.status = await (await self._client(member)).gossip_status()
+        except ClientError:
+            return view
+        view.state = UP
+        self._rate(view)
+        return view
+
+    async def _client(self, member: Member) -> Client:
+        if member.address not in self._clients:
+            self._clients[member.address] = await Client.connect(member.address, timeout_s=0.5)
+        return self._clients[member.address]
+
+    def _measure(self, view: NodeView, process: psutil.Process) -> None:
+        known = self._processes.setdefault(view.pid, process)
+        try:
+            first = known is process
+            cpu = known.cpu_percent()  # since the call before
+            view.cpu = None if first else cpu
+            view.memory = known.memory_info().rss
+        except psutil.Error:
+            self._processes.pop(view.pid)
+
+    def _rate(self, view: NodeView) -> None:
+        now = asyncio.get_running_loop().time()
+        then, before = self._before.get(view.pid, (now, view.status))
+        if now > then:
+            view.rates = {each: (view.status[each] - before[each]) / (now - then) for each in RATES}
+        self._before[view.pid] = (now, view.status)

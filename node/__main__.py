@@ -1,0 +1,215 @@
+"""The command `counter-node`: one node, on UDP or on stdin/stdout.
+
+It uses argparse, not Typer as the other commands do: a cluster starts many of these at once, and Typer would triple
+their start-up time and double their memory.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from random import Random
+from types import FrameType
+
+from node import __version__, maelstrom, udp
+from node.config import Config
+from node.errors import ConfigError
+from node.udp import Address
+
+USAGE_ERROR = 2
+
+EXAMPLES = """\
+examples:
+  three nodes on one machine, each in a terminal of its own:
+    counter-node --name n1 --bind 127.0.0.1:7101 --peer n2=127.0.0.1:7102 --peer n3=127.0.0.1:7103
+  the same file on every host, and each told only its name:
+    counter-node --name n2 --members members.toml
+  where members.toml holds:
+    cluster = "likes"
+    [members]
+    n1 = "10.0.0.1:7100"
+    n2 = "10.0.0.2:7100"
+  under Maelstrom, or by hand:
+    counter-node --stdio
+
+A cluster of five on this machine with a live table: cluster up -n 5
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one node until SIGTERM, SIGINT or, with --stdio, the end of input."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=options.log_level.upper(),
+        format=f"%(asctime)s %(levelname)s {options.name or 'stdio'} %(message)s",
+    )
+    signal.signal(signal.SIGTERM, _exit)
+    signal.signal(signal.SIGINT, _exit)
+    try:
+        run(options)
+    except ConfigError as error:
+        sys.exit(f"counter-node: {error}")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the node that the options ask for. Raises `ConfigError`."""
+    rng = Random(options.seed if options.seed is not None else os.urandom(16))
+    if options.stdio:
+        if options.name or options.bind or options.peer or options.members:
+            raise ConfigError(
+                "with --stdio the node is named by its init message: leave out --name, --bind, --peer, --members"
+            )
+        maelstrom.serve(_config(options, "stdio", ()), rng)
+        return
+    if not options.name:
+        raise ConfigError("say --name n1, or --stdio; counter-node --help shows examples")
+    members = _members(options)
+    bind = options.bind or members.get(options.name)
+    if bind is None:
+        raise ConfigError(f"say --bind HOST:PORT, or list {options.name} in the --members file")
+    peers = {name: where for name, where in members.items() if name != options.name}
+    asyncio.run(udp.serve(_config(options, options.name, tuple(peers)), bind, peers, rng))
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = argparse.ArgumentParser(
+        prog="counter-node",
+        description="Run one node of a gossip counter: it takes increments and decrements, alone if it must, and"
+        " gossips with its peers until all hold the same counts.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    made.add_argument("--name", help="this node's name, such as n1: at most 255 bytes")
+    made.add_argument(
+        "--bind", type=address, metavar="HOST:PORT", help="the UDP address to serve; port 0 takes a free one"
+    )
+    made.add_argument(
+        "--peer",
+        type=_peer,
+        action="append",
+        default=[],
+        metavar="NAME=HOST:PORT",
+        help="another member; say it once for each",
+    )
+    made.add_argument("--members", type=Path, metavar="FILE", help="a TOML file of all members, the same on every host")
+    made.add_argument("--stdio", action="store_true", help="speak JSON lines on stdin and stdout, as Maelstrom does")
+    _add_settings(made)
+    return made
+
+
+def _add_settings(made: argparse.ArgumentParser) -> None:
+    defaults = {each.name: each.default for each in fields(Config)}
+    made.add_argument(
+        "--cluster-name",
+        metavar="NAME",
+        help="gossip of a cluster of another name is dropped (default: the members file's, or 'counter')",
+    )
+    made.add_argument(
+        "--interval-ms",
+        type=int,
+        default=defaults["gossip_interval_ms"],
+        metavar="MS",
+        help="between two gossip rounds (default: %(default)s)",
+    )
+    made.add_argument(
+        "--fanout",
+        type=int,
+        default=defaults["gossip_fanout"],
+        metavar="K",
+        help="random peers a round speaks to (default: %(default)s)",
+    )
+    made.add_argument(
+        "--datagram-bytes",
+        type=int,
+        default=defaults["datagram_bytes"],
+        metavar="BYTES",
+        help="the largest gossip datagram (default: %(default)s)",
+    )
+    made.add_argument(
+        "--max-rows",
+        type=int,
+        default=defaults["max_rows"],
+        metavar="ROWS",
+        help="rows held before new counters are refused (default: %(default)s)",
+    )
+    made.add_argument(
+        "--seed", type=int, help="seed of the peer selection, for repeatable runs (default: from the system)"
+    )
+    made.add_argument(
+        "--log-level",
+        choices=["debug", "info", "warning", "error"],
+        default="info",
+        help="of the log on stderr (default: %(default)s)",
+    )
+
+
+def address(text: str) -> Address:
+    """`HOST:PORT` or `[IPV6]:PORT` as a pair. Raises `argparse.ArgumentTypeError`."""
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65_536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _peer(text: str) -> tuple[str, Address]:
+    name, equals, where = text.partition("=")
+    if not (equals and name):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=HOST:PORT")
+    return name, address(where)
+
+
+def _config(options: argparse.Namespace, name: str, peers: tuple[str, ...]) -> Config:
+    return Config(
+        name=name,
+        peers=peers,
+        cluster=options.cluster_name or str(_read(options.members).get("cluster", "counter")),
+        gossip_interval_ms=options.interval_ms,
+        gossip_fanout=options.fanout,
+        datagram_bytes=options.datagram_bytes,
+        max_rows=options.max_rows,
+    )
+
+
+def _members(options: argparse.Namespace) -> dict[str, Address]:
+    listed = _read(options.members).get("members", {})
+    if not isinstance(listed, dict):
+        raise ConfigError(f'{options.members}: [members] must be a table of NAME = "HOST:PORT"')
+    try:
+        members = {name: address(str(where)) for name, where in listed.items()}
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"{options.members}: {error}") from None
+    named = [name for name, _ in options.peer]
+    if len({*named, *members}) < len(named) + len(members):
+        raise ConfigError("two peers have the same name")
+    if options.name in named:
+        raise ConfigError(f"{options.name} can't be its own peer")
+    return members | dict(options.peer)
+
+
+def _read(path: Path | None) -> Mapping[str, object]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror}") from None
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    # Until the node's own handlers stand, and on stdin/stdout throughout, a signal ends us cleanly.
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Every setting of a replica, with its unit, its meaning and its bounds; checked when made.
+
+Pure. Addresses are the worlds' affair and are not here.
+"""
+
+from dataclasses import dataclass
+
+from node import limits
+from node.errors import ConfigError
+
+_BOUNDS = {
+    "gossip_interval_ms": (1, 3_600_000),
+    "gossip_fanout": (0, 1000),
+    "datagram_bytes": (512, 65_507),
+    "max_rows": (1, 1_000_000_000),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """How one replica runs. Raises `ConfigError` on a value out of its bounds."""
+
+    name: str
+    """This node's name: 1 to 255 bytes of UTF-8."""
+
+    peers: tuple[str, ...] = ()
+    """The names of the other members, this node's own not among them."""
+
+    cluster: str = "counter"
+    """The cluster's name: gossip of another cluster is dropped. 1 to 255 bytes of UTF-8."""
+
+    gossip_interval_ms: int = 100
+    """Milliseconds between two ticks: 1 to 3600000."""
+
+    gossip_fanout: int = 2
+    """Random peers a tick speaks to, fewer where there are fewer: 0 (silence) to 1000."""
+
+    datagram_bytes: int = 1200
+    """The most bytes of one gossip datagram: 512 to 65507. 1200 passes every common network unfragmented."""
+
+    max_rows: int = 1_000_000
+    """Rows held before new counters are refused with error 11 and peers' new rows dropped: 1 to 10**9."""
+
+    def __post_init__(self) -> None:
+        try:
+            for field in ("name", "cluster"):
+                limits.nonempty_name(getattr(self, field), field)
+            for peer in self.peers:
+                limits.nonempty_name(peer, "a peer's name")
+            for field, (low, high) in _BOUNDS.items():
+                limits.whole(getattr(self, field), field, low, high)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        if self.name in self.peers:
+            raise ConfigError(f"{self.name} can't be its own peer")
+        if len(set(self.peers)) < len(self.peers):
+            raise ConfigError("two peers have the same name")
+
+    @property
+    def gossip_interval_ns(self) -> int:
+        """Nanoseconds between two ticks."""
+        return self.gossip_interval_ms * 1_000_000

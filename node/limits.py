@@ -1,0 +1,49 @@
+"""The bounds that every door and every datagram is held to, and the checks that say which one was broken.
+
+Pure. Each check returns the value, now typed, or raises `ValueError` with a text that names the field and its limit.
+A boolean is no integer here, although Python says that it is.
+"""
+
+MAX_COUNT = 2**63 - 1
+MAX_NAME_BYTES = 255
+
+
+def whole(value: object, field: str, low: int, high: int) -> int:
+    """An integer in [low, high]."""
+    if type(value) is not int:
+        raise ValueError(f"{field} must be an integer from {low} to {high}, not {kind(value)}")
+    if not low <= value <= high:
+        raise ValueError(f"{field} must be an integer from {low} to {high}, not one beyond it")
+    return value
+
+
+def count(value: object, field: str) -> int:
+    """A total of increments or decrements: 0 <= value < 2**63."""
+    return whole(value, field, 0, MAX_COUNT)
+
+
+def name(value: object, field: str) -> str:
+    """A string of at most 255 bytes of UTF-8; it may be empty."""
+    if type(value) is not str:
+        raise ValueError(f"{field} must be a string of at most {MAX_NAME_BYTES} bytes of UTF-8, not {kind(value)}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"{field} must be a string that UTF-8 can hold; this one has a lone surrogate") from None
+    if size > MAX_NAME_BYTES:
+        raise ValueError(f"{field} must be at most {MAX_NAME_BYTES} bytes of UTF-8, not {size}")
+    return value
+
+
+def nonempty_name(value: object, field: str) -> str:
+    """A name of at least one byte."""
+    if not name(value, field):
+        raise ValueError(f"{field} must not be empty")
+    return str(value)
+
+
+def kind(value: object) -> str:
+    """What a value is, in the words of JSON and msgpack."""
+    words = {type(None): "null", bool: "a boolean", int: "an integer", float: "a float", str: "a string",
+             bytes: "bytes", dict: "a map", list: "an array", tuple: "an array"}  # fmt: skip
+    return words.get(type(value), f"a {type(value).__name__}")

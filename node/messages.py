@@ -1,0 +1,123 @@
+"""Every message a replica takes or gives, as data.
+
+Pure. Requests and replies are those of the protocol's table, over every door; gossip is what nodes say to each other.
+A reply is numbered by the door it leaves through, so it has no `msg_id` here.
+"""
+
+from dataclasses import dataclass, field
+
+from node.counter import Row
+from node.state import Actor
+
+DEFAULT_COUNTER = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """Name this node and its members; only the stdin/stdout door takes it."""
+
+    msg_id: int
+    node_id: str
+    node_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Add `delta` (negative: decrement) to a counter."""
+
+    msg_id: int
+    delta: int
+    counter: str = DEFAULT_COUNTER
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Ask for this node's value of a counter."""
+
+    msg_id: int
+    counter: str = DEFAULT_COUNTER
+
+
+@dataclass(frozen=True, slots=True)
+class GossipStatus:
+    """Ask how far gossip has come; `counter` is the one that `local_value` tells."""
+
+    msg_id: int
+    counter: str = DEFAULT_COUNTER
+
+
+Request = Add | Read | GossipStatus
+
+
+@dataclass(frozen=True, slots=True)
+class InitOk:
+    """Answers Init."""
+
+    in_reply_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddOk:
+    """Answers Add: it is counted."""
+
+    in_reply_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOk:
+    """Answers Read."""
+
+    in_reply_to: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class GossipStatusOk:
+    """Answers GossipStatus.
+
+    `convergence_ms` is null until every other member is known to hold our state. `state_since_ns` is when the state
+    last changed, on this machine's monotonic clock. `fingerprint` is the state's hash: equal states, equal hashes.
+    `stats` are the counts of `node.stats`, told beside the other fields.
+    """
+
+    in_reply_to: int
+    local_value: int
+    gossip_rounds: int
+    peers_synced: int
+    convergence_ms: float | None
+    increments: int
+    decrements: int
+    counters: int
+    rows: int
+    fingerprint: str
+    state_since_ns: int
+    name: str
+    cluster: str
+    stats: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReply:
+    """Answers a request that was refused; nothing has changed."""
+
+    in_reply_to: int
+    code: int
+    text: str
+
+
+Reply = InitOk | AddOk | ReadOk | GossipStatusOk | ErrorReply
+
+
+@dataclass(frozen=True, slots=True)
+class Replicate:
+    """Full-state gossip: rows to merge, any subset of the sender's state.
+
+    `fingerprint` is that of the sender's whole state, or None where the rows are all that is known of it.
+    """
+
+    sender: str
+    rows: tuple[tuple[Actor, str, Row], ...]
+    fingerprint: int | None = None
+
+
+Gossip = Replicate

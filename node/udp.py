@@ -1,0 +1,180 @@
+"""The UDP world: one process, one socket, one timer around a replica.
+
+The socket is read by a plain reader callback that drains it in bursts: one datagram per turn of the event loop, as
+asyncio's own datagram transport reads, costs several times as much at full load.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Mapping
+from itertools import count
+from random import Random
+from time import monotonic_ns
+from typing import cast
+
+from node import requests, wire
+from node.complaints import Complaints
+from node.config import Config
+from node.errors import BadDatagramError, ConfigError, RequestError
+from node.messages import Gossip
+from node.replica import Answer, Effect, Replica, Send
+
+Address = tuple[str, int]
+
+BURST = 128
+"""Datagrams read before the loop looks at its timers again."""
+
+RECEIVE_BUFFER_BYTES = 4 * 2**20
+"""Asked of the kernel, which may grant less: room for a burst while a tick is under way."""
+
+log = logging.getLogger("node.udp")
+
+
+class UdpNode:
+    """One replica on one bound socket, until `stop`."""
+
+    def __init__(self, config: Config, bound: socket.socket, peers: Mapping[str, Address], rng: Random) -> None:
+        self.replica = Replica(config, rng, monotonic_ns())
+        self._config = config
+        self._socket = bound
+        self._addresses = peers
+        self._rng = rng
+        self._reply_ids = count()
+        self._stopped = asyncio.Event()
+        self._complaints = Complaints(log, self.replica.stats)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, SIGINT or `stop`."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
+        loop.add_reader(self._socket.fileno(), self._drain)
+        log.info(
+            "%s listens on %s:%d, %d peers", self._config.name, *self._socket.getsockname()[:2], len(self._addresses)
+        )
+        interval = self._config.gossip_interval_ms / 1000
+        # A random phase: nodes started together must not all speak at once.
+        self._arm(loop, loop.time() + self._rng.random() * interval, interval)
+        try:
+            await self._stopped.wait()
+        finally:
+            loop.remove_reader(self._socket.fileno())
+
+    def stop(self, why: str = "asked to") -> None:
+        """End `run`."""
+        log.info("stops: %s", why)
+        self._stopped.set()
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, due: float, interval: float) -> None:
+        loop.call_at(due, self._tick, loop, due, interval)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop, due: float, interval: float) -> None:
+        # Rounds that a stopped or starved process missed are not made up for.
+        self._arm(loop, max(due + interval, loop.time()), interval)
+        try:
+            self._carry_out(self.replica.tick(monotonic_ns()))
+        except Exception as error:  # noqa: BLE001 the tick outlives whatever happens in it
+            self._complaints.unforeseen(error)
+
+    def _drain(self) -> None:
+        for _ in range(BURST):
+            try:
+                datagram, source = self._socket.recvfrom(wire.MAX_DATAGRAM_BYTES)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._complaints.add("receive_errors", "receiving: %s", error)
+                return
+            try:
+                self._receive(datagram, source)
+            except Exception as error:  # noqa: BLE001 the receive loop outlives every datagram
+                self._complaints.unforeseen(error)
+
+    def _receive(self, datagram: bytes, source: Address) -> None:
+        stats = self.replica.stats
+        stats.datagrams_in += 1
+        stats.bytes_in += len(datagram)
+        try:
+            message = wire.unpack(datagram, self._config.cluster)
+        except wire.OtherClusterError as error:
+            self._complaints.add("foreign_gossip", "%s from %s:%d", error, *source[:2])
+            return
+        except BadDatagramError as error:
+            self._complaints.add("bad_input", "%s from %s:%d", error, *source[:2])
+            return
+        if isinstance(message, Mapping):
+            self._request(message, source)
+        else:
+            self._carry_out(self.replica.handle(message, source, monotonic_ns()))
+
+    def _request(self, body: requests.Body, source: Address) -> None:
+        try:
+            request = requests.parse(body)
+        except RequestError as error:
+            if error.msg_id is None:
+                self._complaints.add("bad_input", "%s from %s:%d", error, *source[:2])
+            else:
+                self._carry_out(self.replica.refuse(error, error.msg_id, source))
+            return
+        self._carry_out(self.replica.handle(request, source, monotonic_ns()))
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Answer(to, reply):
+                    self._send(wire.pack_body(requests.reply_body(reply, next(self._reply_ids))), cast(Address, to))
+                case Send(to, message):
+                    self._gossip(to, message)
+
+    def _gossip(self, peers: tuple[str, ...], message: Gossip) -> None:
+        datagrams = list(wire.pack_gossip(message, self._config.cluster, self._config.datagram_bytes))
+        # A burst may overrun the receiver's buffer; in random order, it is not always the same rows that are lost.
+        self._rng.shuffle(datagrams)
+        for peer in peers:
+            for datagram in datagrams:
+                self._send(datagram, self._addresses[peer])
+
+    def _send(self, datagram: bytes, to: Address) -> None:
+        try:
+            self._socket.sendto(datagram, to)
+        except OSError as error:
+            self._complaints.add("send_errors", "sending to %s: %s", to, error)
+            return
+        self.replica.stats.datagrams_out += 1
+        self.replica.stats.bytes_out += len(datagram)
+
+
+def bind(address: Address) -> socket.socket:
+    """A socket bound to `address`, which nobody else may share. Raises `ConfigError` that says why not."""
+    family, *_, sockaddr = resolve(address)
+    bound = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        bound.bind(sockaddr)
+    except OSError as error:
+        bound.close()
+        raise ConfigError(f"can't bind {address[0]}:{address[1]}: {error.strerror}") from None
+    bound.setblocking(False)
+    with contextlib.suppress(OSError):  # a wish, not a need
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    return bound
+
+
+def resolve(address: Address, family: int = 0) -> tuple[int, int, int, str, Address]:
+    """What the system makes of a host and a port, as `getaddrinfo` gives it. Raises `ConfigError`."""
+    try:
+        found = socket.getaddrinfo(*address, family=family, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise ConfigError(f"can't find the address {address[0]}:{address[1]}: {error.strerror}") from None
+    return found[0]  # type: ignore[return-value]  # the stubs allow for hosts without an address
+
+
+async def serve(config: Config, address: Address, peers: Mapping[str, Address], rng: Random) -> None:
+    """Run one node on `address` until a signal. Raises `ConfigError` if it can't begin."""
+    bound = bind(address)
+    with bound:
+        resolved = {name: resolve(peer, bound.family)[4] for name, peer in peers.items()}
+        await UdpNode(config, bound, resolved, rng).run()
+        log.info("%s stopped", config.name)

@@ -1,0 +1,111 @@
+"""The client: what it says when no answer comes, and that it never sends an add twice."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgpack
+import pytest
+
+from cluster.client import Client, NoAnswerError, NotSentError, OutcomeUnknownError
+from cluster.launcher import free_ports
+
+
+def with_server(test: Callable[[Client, socket.socket], Coroutine[Any, Any, None]]) -> None:
+    """Run `test` with a client of a socket that answers nothing by itself."""
+
+    async def main() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            server.setblocking(False)
+            async with await Client.connect(server.getsockname(), timeout_s=0.2) as client:
+                await test(client, server)
+
+    asyncio.run(main())
+
+
+def received(server: socket.socket) -> list[dict[str, Any]]:
+    told = []
+    while True:
+        try:
+            told.append(msgpack.unpackb(server.recv(65_536)))
+        except BlockingIOError:
+            return told
+
+
+def test_an_add_without_an_answer_has_an_unknown_outcome_and_is_sent_once() -> None:
+    async def test(client: Client, server: socket.socket) -> None:
+        with pytest.raises(OutcomeUnknownError, match="unknown"):
+            await client.add(5)
+        assert [each["delta"] for each in received(server)] == [5]
+
+    with_server(test)
+
+
+def test_a_read_without_an_answer_can_be_asked_again() -> None:
+    async def test(client: Client, server: socket.socket) -> None:
+        with pytest.raises(NoAnswerError):
+            await client.read()
+        with pytest.raises(NoAnswerError):
+            await client.gossip_status()
+
+    with_server(test)
+
+
+def test_late_foreign_and_senseless_answers_are_not_taken_for_ours() -> None:
+    async def test(client: Client, server: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        reading = asyncio.create_task(client.read())
+        datagram, source = await loop.sock_recvfrom(server, 65_536)
+        asked = msgpack.unpackb(datagram)["msg_id"]
+        for reply in ({"in_reply_to": asked - 1, "value": 1}, {"in_reply_to": None}, {"in_reply_to": [asked]}, [1], 5):
+            server.sendto(msgpack.packb(reply), source)
+        server.sendto(b"\xc1", source)
+        for value in (7, 8):
+            server.sendto(msgpack.packb({"type": "read_ok", "in_reply_to": asked, "value": value}), source)
+        assert await reading == 7
+
+    with_server(test)
+
+
+def test_requests_time_out_one_by_one() -> None:
+    async def test(client: Client, server: socket.socket) -> None:
+        results = await asyncio.gather(*(client.add(i) for i in range(50)), return_exceptions=True)
+        assert all(isinstance(each, OutcomeUnknownError) for each in results)
+        with pytest.raises(NoAnswerError):
+            await client.read()
+
+    with_server(test)
+
+
+def test_closing_fails_what_is_under_way() -> None:
+    async def test(client: Client, server: socket.socket) -> None:
+        adding = asyncio.create_task(client.add(1))
+        await asyncio.get_running_loop().sock_recv(server, 65_536)
+        client.close()
+        with pytest.raises(OutcomeUnknownError, match="closed"):
+            await adding
+
+    with_server(test)
+
+
+def test_what_msgpack_cannot_hold_is_not_sent() -> None:
+    async def test(client: Client, server: socket.socket) -> None:
+        for delta, counter in ((2**70, ""), (1, "\ud800")):
+            with pytest.raises(NotSentError):
+                await client.add(delta, counter)
+        assert received(server) == []
+
+    with_server(test)
+
+
+def test_nobody_listening_is_noticed_at_once() -> None:
+    async def main() -> None:
+        async with await Client.connect(("127.0.0.1", free_ports(1)[0]), timeout_s=30) as client:
+            with pytest.raises(OutcomeUnknownError, match="nobody listens"):
+                await client.add(1)
+            with pytest.raises(NoAnswerError, match="nobody listens"):
+                await client.read()
+
+    asyncio.run(main())

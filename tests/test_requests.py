@@ -1,0 +1,136 @@
+"""Bodies: every bad input gets the code and a text that names the field and the limit."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node import requests
+from node.counter import Row
+from node.errors import MALFORMED, NOT_SUPPORTED, RequestError
+from node.limits import MAX_COUNT
+from node.messages import Add, AddOk, ErrorReply, GossipStatus, Read, ReadOk, Replicate
+from node.state import Actor
+
+
+def refusal(body: dict[Any, Any]) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        requests.parse(body)
+    return caught.value
+
+
+def test_good_requests() -> None:
+    assert requests.parse({"type": "add", "msg_id": 1, "delta": -5}) == Add(1, -5, "")
+    assert requests.parse({"type": "add", "msg_id": 1, "delta": MAX_COUNT, "counter": "a", "odd": 1}) == Add(
+        1, MAX_COUNT, "a"
+    )
+    assert requests.parse({"type": "read", "msg_id": 0}) == Read(0)
+    assert requests.parse({"type": "gossip_status", "msg_id": MAX_COUNT}) == GossipStatus(MAX_COUNT)
+
+
+@pytest.mark.parametrize("delta", [None, True, False, 1.0, "1", b"1", [], {}, MAX_COUNT + 1, -MAX_COUNT - 1, 10**40])
+def test_a_bad_delta_is_malformed(delta: object) -> None:
+    error = refusal({"type": "add", "msg_id": 9, "delta": delta})
+    assert (error.code, error.msg_id) == (MALFORMED, 9)
+    assert "delta" in error.text
+    assert str(MAX_COUNT) in error.text
+
+
+def test_a_missing_delta_is_malformed() -> None:
+    error = refusal({"type": "add", "msg_id": 9})
+    assert (error.code, error.text) == (MALFORMED, "delta is missing")
+
+
+@pytest.mark.parametrize("request_type", ["add", "read", "gossip_status"])
+@pytest.mark.parametrize("counter", [None, 1, True, b"name", "n" * 256, "é" * 128, "\ud800", []])
+def test_a_bad_counter_name_is_malformed(request_type: str, counter: object) -> None:
+    error = refusal({"type": request_type, "msg_id": 9, "delta": 1, "counter": counter})
+    assert (error.code, error.msg_id) == (MALFORMED, 9)
+    assert "counter" in error.text
+
+
+def test_a_name_of_255_bytes_is_good() -> None:
+    assert requests.parse({"type": "read", "msg_id": 9, "counter": "é" * 127 + "n"}) == Read(9, "é" * 127 + "n")
+
+
+@pytest.mark.parametrize("kind", ["init_ok", "", "ADD", "x" * 1000])
+def test_an_unknown_type_is_not_supported(kind: str) -> None:
+    error = refusal({"type": kind, "msg_id": 9})
+    assert (error.code, error.msg_id) == (NOT_SUPPORTED, 9)
+    assert len(error.text) < 100
+
+
+@pytest.mark.parametrize("kind", [None, 1, True, [], b"add"])
+def test_a_type_that_is_no_string_is_malformed(kind: object) -> None:
+    assert refusal({"type": kind, "msg_id": 9}).code == MALFORMED
+    assert refusal({"msg_id": 9}).code == MALFORMED
+
+
+@pytest.mark.parametrize("msg_id", [None, True, 1.0, "1", -1, MAX_COUNT + 1, []])
+def test_without_a_usable_msg_id_nobody_can_be_answered(msg_id: object) -> None:
+    error = refusal({"type": "add", "delta": 1, "msg_id": msg_id})
+    assert (error.code, error.msg_id) == (MALFORMED, None)
+
+
+def replicate(**fields: object) -> Replicate:
+    body: dict[object, object] = {"type": "replicate", "p_counters": {}, "n_counters": {}}
+    body.update(fields)
+    return requests.parse_replicate(body, "n2")
+
+
+def test_replicate_is_merged_node_by_node() -> None:
+    rows = replicate(p_counters={"n1": 4, "n9": 7}, n_counters={"n1": 2}, extra="let pass").rows
+    assert set(rows) == {(Actor("n1"), "", Row(4, 2)), (Actor("n9"), "", Row(7, 0))}
+
+
+BAD_VECTORS: list[Any] = [
+    None,
+    [],
+    5,
+    "x",
+    {"n1": -1},
+    {"n1": True},
+    {"n1": 1.0},
+    {"n1": 2**63},
+    {"": 1},
+    {"n" * 256: 1},
+]
+BAD_COUNTERS: list[Any] = [None, [], {"likes": 5}, {"likes": {"p_counters": {}}}, {"n" * 256: {}}]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({field: bad} for field in ("p_counters", "n_counters") for bad in BAD_VECTORS),
+        *({"counters": bad} for bad in BAD_COUNTERS),
+    ],
+    ids=repr,
+)
+def test_a_bad_replicate_is_malformed(fields: dict[str, object]) -> None:
+    with pytest.raises(RequestError) as caught:
+        replicate(**fields)
+    assert caught.value.code == MALFORMED
+
+
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+positive = st.integers(1, MAX_COUNT)
+
+
+keys = st.tuples(names, st.one_of(st.just(""), names))
+
+
+@given(st.dictionaries(keys, st.builds(Row, positive, positive, st.just(0)), max_size=20))
+def test_replicate_comes_back_as_it_was(rows: dict[tuple[str, str], Row]) -> None:
+    message = Replicate("n1", tuple((Actor(actor), counter, row) for (actor, counter), row in rows.items()))
+    body = json.loads(json.dumps(requests.replicate_body(message)))
+    assert set(requests.parse_replicate(body, "n1").rows) == set(message.rows)
+
+
+def test_reply_fields_stand_in_the_protocols_order() -> None:
+    assert list(requests.reply_body(ReadOk(3, 8), 5).items()) == [
+        ("type", "read_ok"), ("in_reply_to", 3), ("value", 8), ("msg_id", 5),
+    ]  # fmt: skip
+    assert list(requests.reply_body(AddOk(3), 5)) == ["type", "in_reply_to", "msg_id"]
+    assert list(requests.reply_body(ErrorReply(3, 12, "why"), 5)) == ["type", "in_reply_to", "code", "text", "msg_id"]

@@ -1,0 +1,154 @@
+"""The UDP door of one real process: requests, bad input of every kind, signals."""
+
+import signal
+import socket
+from typing import Any
+
+import msgpack
+import pytest
+
+from cluster.client import RequestRefusedError
+from cluster.launcher import free_ports
+from node import wire
+from node.counter import Row
+from node.messages import Replicate
+from node.state import Actor
+from node.udp import Address
+from tests.processes import LIMIT_S, ask, node_process, udp_node
+
+
+def exchange(address: Address, *datagrams: bytes) -> dict[str, Any]:
+    """Send datagrams, then a `gossip_status` with id 99; what the node answers to the last."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(LIMIT_S)
+        client.connect(address)
+        for datagram in (*datagrams, msgpack.packb({"type": "gossip_status", "msg_id": 99})):
+            client.send(datagram)
+        while True:
+            told: dict[str, Any] = msgpack.unpackb(client.recv(65_536))
+            if told["in_reply_to"] == 99:
+                return told
+
+
+def test_requests_are_answered() -> None:
+    with udp_node() as (_, address):
+        ask(address, lambda client: client.add(5))
+        ask(address, lambda client: client.add(-7, "stock"))
+        assert ask(address, lambda client: client.read()) == 5
+        assert ask(address, lambda client: client.read("stock")) == -7
+        status = ask(address, lambda client: client.gossip_status("stock"))
+        assert (status["local_value"], status["increments"], status["decrements"]) == (-7, 0, 7)
+        assert (status["peers_synced"], status["convergence_ms"], status["counters"]) == (0, 0, 2)
+
+
+@pytest.mark.parametrize("delta", [2**63, -(2**63), 2**64 - 1, True, 1.5, None, "5", b"5", [5]])
+def test_a_bad_delta_gets_error_12_and_changes_nothing(delta: Any) -> None:
+    with udp_node() as (_, address):
+        with pytest.raises(RequestRefusedError, match="delta") as caught:
+            ask(address, lambda client: client.add(delta))
+        assert caught.value.code == 12
+        assert ask(address, lambda client: client.read()) == 0
+
+
+JUNK = [
+    *(b"", b"\x00", b"\xc1", b"\xff" * 2000, b"GET / HTTP/1.1\r\n\r\n", b"\x91" * 5000, b"x" * 65_507),
+    *(
+        msgpack.packb(each)
+        for each in (None, 5, "text", [], {}, [1, 1, "counter", "n2"], {1: 2}, {"type": "add", "delta": 1})
+    ),
+    *(msgpack.packb(each) for each in ({b"type": "add"}, {"type": "add", "delta": 1, "msg_id": "x"})),
+    msgpack.packb({"type": "add", "delta": 1, "msg_id": 1}) + b"trailing",
+    msgpack.packb({"type": "add", "delta": 1, "msg_id": 1})[:-1],
+    msgpack.packb(msgpack.ExtType(5, b"x")),
+    msgpack.packb(msgpack.Timestamp(2**33)),
+]
+
+
+def test_junk_is_counted_logged_once_and_changes_nothing() -> None:
+    with udp_node() as (process, address):
+        status = exchange(address, *JUNK)
+        assert status["bad_input"] == len(JUNK)
+        assert status["rows"] == status["internal_errors"] == 0
+        process.terminate()
+        _, logged = process.communicate(timeout=LIMIT_S)
+        assert len([line for line in logged.splitlines() if "bad_input" in line]) == 1
+
+
+def test_gossip_of_another_cluster_changes_nothing() -> None:
+    message = Replicate("n2", ((Actor("x"), "", Row(5, 0, 1)),), 1)
+    (foreign,) = wire.pack_gossip(message, "another", 1200)
+    (ours,) = wire.pack_gossip(message, "mine", 1200)
+    with udp_node("--cluster-name=mine") as (_, address):
+        status = exchange(address, foreign, foreign)
+        assert (status["foreign_gossip"], status["local_value"]) == (2, 0)
+        assert exchange(address, ours)["local_value"] == 5
+
+
+def test_init_and_replicate_are_for_stdio_only() -> None:
+    with udp_node() as (_, address):
+        body = {"type": "replicate", "msg_id": 3, "p_counters": {"n2": 5}, "n_counters": {}}
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(LIMIT_S)
+            client.sendto(msgpack.packb(body), address)
+            told = msgpack.unpackb(client.recv(65_536))
+        assert (told["type"], told["code"], told["in_reply_to"]) == ("error", 10, 3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_cleanly(number: int) -> None:
+    with udp_node() as (process, _):
+        process.send_signal(number)
+        assert process.wait(LIMIT_S) == 0
+        assert process.stderr
+        lines = process.stderr.read().splitlines()
+        assert [line.split(" ", 4)[4] for line in lines] == [f"stops: {signal.Signals(number).name}", "n1 stopped"]
+
+
+def test_dead_peers_do_not_trouble_a_node() -> None:
+    port = free_ports(1)[0]
+    with udp_node(f"--peer=n2=127.0.0.1:{port}", "--interval-ms=1") as (_, address):
+        ask(address, lambda client: client.add(1))
+        status = exchange(address)
+        assert (status["peers_synced"], status["convergence_ms"]) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--name"),
+        (["--name=n1"], "--bind"),
+        (["--name=n1", "--bind=nowhere"], "HOST:PORT"),
+        (["--name=n1", "--bind=127.0.0.1:70000"], "HOST:PORT"),
+        (["--name=n1", "--bind=127.0.0.1:0", "--peer=n2"], "NAME=HOST:PORT"),
+        (["--name=n1", "--bind=127.0.0.1:0", "--peer=n1=127.0.0.1:7"], "own peer"),
+        (["--name=n1", "--bind=127.0.0.1:0", "--peer=n2=127.0.0.1:7", "--peer=n2=127.0.0.1:8"], "same name"),
+        (["--name=n1", "--bind=127.0.0.1:0", "--interval-ms=0"], "gossip_interval_ms"),
+        (["--name=n1", "--bind=127.0.0.1:0", "--members=/no/such/file"], "/no/such/file"),
+        (["--name=n1", "--bind=203.0.113.7:7000"], "can't bind"),
+        (["--stdio", "--name=n1"], "--stdio"),
+    ],
+    ids=repr,
+)
+def test_wrong_options_are_told_in_one_line(arguments: list[str], said: str) -> None:
+    with node_process(*arguments) as process:
+        _, stderr = process.communicate(timeout=LIMIT_S)
+        assert process.returncode != 0
+        assert said in stderr.splitlines()[-1]
+        assert "Traceback" not in stderr
+
+
+def test_a_busy_port_is_told_in_one_line() -> None:
+    with udp_node() as (_, address), node_process("--name=n2", "--bind={}:{}".format(*address)) as second:
+        _, stderr = second.communicate(timeout=LIMIT_S)
+        assert second.returncode != 0
+        assert stderr.strip() == "counter-node: can't bind {}:{}: Address already in use".format(*address)
+
+
+def test_members_file_gives_every_node_its_address_and_peers(tmp_path: Any) -> None:
+    port, other = free_ports(2)
+    members = tmp_path / "members.toml"
+    members.write_text(f'cluster = "likes"\n[members]\nn1 = "127.0.0.1:{port}"\nn2 = "127.0.0.1:{other}"\n')
+    with node_process("--name=n1", f"--members={members}", "--interval-ms=10") as first:
+        assert first.stderr
+        assert f"n1 listens on 127.0.0.1:{port}, 1 peers" in first.stderr.readline()
+        assert ask(("127.0.0.1", port), lambda client: client.gossip_status())["cluster"] == "likes"
