@@ -157,7 +157,7 @@ def _summarise(plan: converging.Plan, results: list[converging.Run]) -> None:
         "datagrams": [n for each in results for n in each.datagrams_sent.values()],
         "bytes": [n for each in results for n in each.bytes_sent.values()],
     }
-    out.print(report.table("sent per node, answers to clients among it", sent, "", digits=0))
+    out.print(report.table("sent per node", sent, "", digits=0))
 
 
 @app.command()

@@ -12,7 +12,7 @@ from cluster.monitor import DEAD, SILENT, UP, NodeView, Snapshot
 
 STYLES = {UP: "green", SILENT: "yellow", DEAD: "red"}
 
-NARROW = 110
+WIDE = 140
 """On a terminal of fewer columns, the less telling columns are left out."""
 
 _Cell = Callable[[NodeView], str]
@@ -21,7 +21,7 @@ _Cell = Callable[[NodeView], str]
 def table(snapshot: Snapshot, width: int) -> Group:
     """The cluster at a glance, for a terminal of `width` columns."""
     shown = Table(expand=False, header_style="bold", title_justify="left")
-    columns = [each for each in _COLUMNS if width >= NARROW or each[0] not in _LEFT_OUT]
+    columns = [each for each in _COLUMNS if width >= WIDE or each[0] not in _LEFT_OUT]
     for title, _ in columns:
         shown.add_column(title, justify="left" if title in {"node", "state", "address"} else "right", no_wrap=True)
     for node in snapshot.nodes:
@@ -46,7 +46,7 @@ def line(snapshot: Snapshot) -> str:
 
 def save_picture(snapshot: Snapshot, path: Path) -> None:
     """Write the table as an SVG file. Raises `OSError`."""
-    console = Console(record=True, width=NARROW + 22, file=Path("/dev/null").open("w"))  # noqa: SIM115 the console's own
+    console = Console(record=True, width=WIDE, file=Path("/dev/null").open("w"))  # noqa: SIM115 the console's own
     console.print(table(snapshot, console.width))
     console.file.close()
     # The picture must look the same to those without a network: no fonts are fetched.
