@@ -5,6 +5,7 @@ import contextlib
 import json
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
+from enum import StrEnum
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -63,6 +64,13 @@ def complete_node(context: typer.Context, incomplete: str) -> list[str]:
     return []
 
 
+class GossipMode(StrEnum):
+    """How nodes gossip, as `node.config` explains it."""
+
+    DELTA = "delta"
+    FULL = "full"
+
+
 Directory = Annotated[
     Path,
     typer.Option("--dir", envvar="COUNTER_DIR", help="Where the cluster keeps its logs and its list of processes."),
@@ -105,12 +113,16 @@ def up(
     ] = 7101,
     interval_ms: Annotated[int, typer.Option(min=1, max=3_600_000, help="Between two gossip rounds.")] = 100,
     fanout: Annotated[int, typer.Option(min=0, max=1000, help="Random peers a round speaks to.")] = 2,
+    gossip: Annotated[GossipMode, typer.Option(help="Digests and changes, or the whole state every round.")] = (
+        GossipMode.DELTA
+    ),
+    push: Annotated[bool, typer.Option("--push/--no-push", help="Send news at once (delta gossip only).")] = True,
     log_level: Annotated[str, typer.Option(help="Of the nodes' logs: debug, info, warning or error.")] = "info",
     detach: Annotated[bool, typer.Option("--detach", help="Leave the nodes running and return.")] = False,
     directory: Directory = IN_HERE,
 ) -> None:
     """Start a cluster and show it live until Ctrl-C, which stops it."""
-    settings = Settings(interval_ms, fanout, log_level)
+    settings = Settings(interval_ms, fanout, gossip.value, push, log_level)
     try:
         run(_up(directory, settings, nodes=nodes, base_port=base_port, detach=detach))
     except InterruptedBySignal as signal:

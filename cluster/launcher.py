@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, Self
@@ -64,11 +64,21 @@ class Settings:
 
     interval_ms: int = 100
     fanout: int = 2
+    gossip: str = "delta"
+    push: bool = True
     log_level: str = "info"
+    loss: float = 0.0
+    """The share of gossip that nodes drop on purpose, 0 to 1."""
 
     def arguments(self) -> list[str]:
         """As `counter-node` takes them."""
-        return [f"--{each.name.replace('_', '-')}={getattr(self, each.name)}" for each in fields(self)]
+        plain = ("interval_ms", "fanout", "gossip", "log_level")
+        faults = ["--faults", f"--fault-loss={self.loss}"] if self.loss else []
+        return [
+            *(f"--{field.replace('_', '-')}={getattr(self, field)}" for field in plain),
+            "--push" if self.push else "--no-push",
+            *faults,
+        ]
 
 
 @dataclass

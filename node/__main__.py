@@ -74,8 +74,13 @@ def run(options: argparse.Namespace) -> None:
     bind = options.bind or members.get(options.name)
     if bind is None:
         raise ConfigError(f"say --bind HOST:PORT, or list {options.name} in the --members file")
+    if options.fault_loss and not options.faults:
+        raise ConfigError("--fault-loss makes the network worse on purpose: say --faults too if that is what you want")
+    if not 0 <= options.fault_loss <= 1:
+        raise ConfigError(f"--fault-loss must be from 0 to 1, not {options.fault_loss}")
     peers = {name: where for name, where in members.items() if name != options.name}
-    asyncio.run(udp.serve(_config(options, options.name, tuple(peers)), bind, peers, rng))
+    config = _config(options, options.name, tuple(peers))
+    asyncio.run(udp.serve(config, bind, peers, rng, options.fault_loss))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--members", type=Path, metavar="FILE", help="a TOML file of all members, the same on every host")
     made.add_argument("--stdio", action="store_true", help="speak JSON lines on stdin and stdout, as Maelstrom does")
     _add_settings(made)
+    _add_faults(made)
     return made
 
 
@@ -145,10 +151,33 @@ def _add_settings(made: argparse.ArgumentParser) -> None:
         "--seed", type=int, help="seed of the peer selection, for repeatable runs (default: from the system)"
     )
     made.add_argument(
+        "--gossip",
+        choices=["delta", "full"],
+        default=defaults["gossip"],
+        help="delta: digests, and what changed; full: the whole state every round (default: %(default)s)",
+    )
+    made.add_argument(
+        "--push",
+        action=argparse.BooleanOptionalAction,
+        default=defaults["push"],
+        help="send news at once and not only in rounds; delta gossip only (default: yes)",
+    )
+    made.add_argument(
         "--log-level",
         choices=["debug", "info", "warning", "error"],
         default="info",
         help="of the log on stderr (default: %(default)s)",
+    )
+
+
+def _add_faults(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--faults", action="store_true", help="allow the fault options, which are for tests only")
+    made.add_argument(
+        "--fault-loss",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="drop this share of gossip, 0 to 1 (needs --faults)",
     )
 
 
@@ -176,6 +205,8 @@ def _config(options: argparse.Namespace, name: str, peers: tuple[str, ...]) -> C
         gossip_fanout=options.fanout,
         datagram_bytes=options.datagram_bytes,
         max_rows=options.max_rows,
+        gossip=options.gossip,
+        push=options.push,
     )
 
 

@@ -6,6 +6,8 @@ A boolean is no integer here, although Python says that it is.
 
 MAX_COUNT = 2**63 - 1
 MAX_NAME_BYTES = 255
+MAX_ACTOR_BYTES = 300
+"""A node's name and the epoch of one of its lives."""
 
 
 def whole(value: object, field: str, low: int, high: int) -> int:
@@ -22,24 +24,25 @@ def count(value: object, field: str) -> int:
     return whole(value, field, 0, MAX_COUNT)
 
 
-def name(value: object, field: str) -> str:
-    """A string of at most 255 bytes of UTF-8; it may be empty."""
+def name(value: object, field: str, most: int = MAX_NAME_BYTES) -> str:
+    """A string of at most `most` bytes of UTF-8; it may be empty."""
     if type(value) is not str:
-        raise ValueError(f"{field} must be a string of at most {MAX_NAME_BYTES} bytes of UTF-8, not {kind(value)}")
+        raise ValueError(f"{field} must be a string of at most {most} bytes of UTF-8, not {kind(value)}")
     try:
-        size = len(value.encode())
+        size = len(value) if value.isascii() else len(value.encode())
     except UnicodeEncodeError:
         raise ValueError(f"{field} must be a string that UTF-8 can hold; this one has a lone surrogate") from None
-    if size > MAX_NAME_BYTES:
-        raise ValueError(f"{field} must be at most {MAX_NAME_BYTES} bytes of UTF-8, not {size}")
+    if size > most:
+        raise ValueError(f"{field} must be at most {most} bytes of UTF-8, not {size}")
     return value
 
 
-def nonempty_name(value: object, field: str) -> str:
+def nonempty_name(value: object, field: str, most: int = MAX_NAME_BYTES) -> str:
     """A name of at least one byte."""
-    if not name(value, field):
+    named = name(value, field, most)
+    if not named:
         raise ValueError(f"{field} must not be empty")
-    return str(value)
+    return named
 
 
 def kind(value: object) -> str:

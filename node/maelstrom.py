@@ -20,8 +20,9 @@ from node import requests
 from node.complaints import Complaints
 from node.config import Config
 from node.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, ProtocolError, RequestError
-from node.messages import ErrorReply, InitOk, Reply
-from node.replica import Answer, Effect, Replica, Send
+from node.gossip import Send
+from node.messages import ErrorReply, InitOk, Replicate, Reply, Request
+from node.replica import Answer, Commit, Effect, Replica
 from node.state import Actor
 from node.stats import Stats
 
@@ -88,7 +89,7 @@ class MaelstromNode:
         if self._replica is None or now < self._next_tick_ns:
             return
         self._next_tick_ns = max(self._next_tick_ns + self._settings.gossip_interval_ns, now)
-        self._carry_out(self._replica.tick(now))
+        self._carry_out(self._replica, self._replica.tick(now))
 
     def _receive(self, line: bytes) -> None:
         if not line.strip():
@@ -100,23 +101,23 @@ class MaelstromNode:
             elif self._replica is None:
                 raise RequestError(TEMPORARILY_UNAVAILABLE, "not yet initialised", requests.message_id(body))
             elif body.get("type") == "replicate":
-                self._carry_out(self._replica.handle(requests.parse_replicate(body, client), client, monotonic_ns()))
+                self._handle(self._replica, requests.parse_replicate(body, client), client)
             else:
-                self._carry_out(self._replica.handle(requests.parse(body), client, monotonic_ns()))
+                self._handle(self._replica, requests.parse(body), client)
         except RequestError as error:
             if error.msg_id is None:
                 raise
             if self._replica is None:
                 self._reply(client, ErrorReply(error.msg_id, error.code, error.text))
             else:
-                self._carry_out(self._replica.refuse(error, error.msg_id, client))
+                self._carry_out(self._replica, self._replica.refuse(error, error.msg_id, client))
 
     def _init(self, body: requests.Body, client: str) -> None:
         init = requests.parse_init(body)
         peers = tuple(sorted(set(init.node_ids) - {init.node_id}))
         if self._replica is None:
             now = monotonic_ns()
-            self._settings = replace(self._settings, name=init.node_id, peers=peers)
+            self._settings = replace(self._settings, name=init.node_id, peers=peers, gossip="full")
             # Other nodes know us by our name alone, so that is what our rows are called.
             self._replica = Replica(self._settings, self._rng, now, Actor(init.node_id))
             self._complaints = Complaints(log, self._replica.stats)
@@ -125,15 +126,22 @@ class MaelstromNode:
             raise RequestError(MALFORMED, f"already initialised as {self._settings.name}", init.msg_id)
         self._reply(client, InitOk(init.msg_id))
 
-    def _carry_out(self, effects: list[Effect]) -> None:
+    def _handle(self, replica: Replica, message: Request | Replicate, client: str) -> None:
+        self._carry_out(replica, replica.handle(message, client, monotonic_ns()))
+
+    def _carry_out(self, replica: Replica, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Answer(to, reply):
                     self._reply(str(to), reply)
-                case Send(to, message):
+                case Commit():  # to memory, which is done at once
+                    self._carry_out(replica, replica.committed(monotonic_ns()))
+                case Send(to, Replicate() as message):
                     body = requests.replicate_body(message)
                     for peer in to:
                         self._write(peer, body)
+                case _:
+                    raise TypeError(f"{effect} has no place in full-state gossip")
 
     def _reply(self, client: str, reply: Reply) -> None:
         self._write(client, requests.reply_body(reply, next(self._reply_ids)))

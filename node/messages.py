@@ -6,8 +6,7 @@ A reply is numbered by the door it leaves through, so it has no `msg_id` here.
 
 from dataclasses import dataclass, field
 
-from node.counter import Row
-from node.state import Actor
+from node.state import Actor, Held, NamedRow
 
 DEFAULT_COUNTER = ""
 
@@ -109,15 +108,69 @@ Reply = InitOk | AddOk | ReadOk | GossipStatusOk | ErrorReply
 
 
 @dataclass(frozen=True, slots=True)
+class Delta:
+    """Rows of one actor, ascending in version: all those above `since` up to the last one's version.
+
+    `since` None: these rows claim nothing, and stand in any order.
+    """
+
+    actor: Actor
+    since: int | None
+    rows: tuple[NamedRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Replicate:
-    """Full-state gossip: rows to merge, any subset of the sender's state.
+    """Full-state gossip: the rows of a whole state, or some of them, claiming nothing.
 
     `fingerprint` is that of the sender's whole state, or None where the rows are all that is known of it.
     """
 
     sender: str
-    rows: tuple[tuple[Actor, str, Row], ...]
-    fingerprint: int | None = None
+    fingerprint: int | None
+    deltas: tuple[Delta, ...]
 
 
-Gossip = Replicate
+@dataclass(frozen=True, slots=True)
+class Syn:
+    """Opens an exchange: what the sender holds of the actors above `above` up to `upto` ("" and None: no bound).
+
+    A digest too large for one datagram is told in such ranges, each answered by itself.
+    """
+
+    sender: str
+    fingerprint: int
+    digest: dict[Actor, Held]
+    above: str = ""
+    upto: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SynAck:
+    """Answers Syn: rows that its sender lacks, and what we lack of theirs, as the version to go on from."""
+
+    sender: str
+    fingerprint: int
+    deltas: tuple[Delta, ...]
+    wants: dict[Actor, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Answers SynAck: the rows that were wanted."""
+
+    sender: str
+    fingerprint: int
+    deltas: tuple[Delta, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """News, unasked."""
+
+    sender: str
+    fingerprint: int
+    deltas: tuple[Delta, ...]
+
+
+Gossip = Replicate | Syn | SynAck | Ack | Push

@@ -3,37 +3,52 @@
 Pure. A peer's state is known by the fingerprint it last told; nothing is assumed of a peer that was not heard.
 """
 
+from collections.abc import Collection
 from random import Random
 
 
 class Peers:
     """The other members of the cluster, in sorted order: set order would differ between processes."""
 
-    def __init__(self, names: tuple[str, ...], now_ns: int) -> None:
-        self._heard: dict[str, int | None] = dict.fromkeys(sorted(names))
+    synced: int
+    """How many peers were last heard to hold just our state."""
+    state_since_ns: int
+
+    def __init__(self, names: tuple[str, ...], fingerprint: int, now_ns: int) -> None:
+        self._names = sorted(names)
+        self._heard: dict[str, int | None] = dict.fromkeys(self._names)
+        self.state_changed(fingerprint, now_ns)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._heard
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def sample(self, most: int, rng: Random, leave_out: Collection[str] = ()) -> tuple[str, ...]:
+        """`most` distinct peers at random, silent ones included: a healed partition must find them."""
+        names = [name for name in self._names if name not in leave_out] if leave_out else self._names
+        return tuple(rng.sample(names, min(most, len(names))))
+
+    def state_changed(self, fingerprint: int, now_ns: int) -> None:
+        """Our state has just become another: whoever was not heard to hold it already, is not known to."""
+        self._fingerprint = fingerprint
+        self.synced = sum(heard == fingerprint for heard in self._heard.values())
         self.state_since_ns = now_ns
-        self._agreed_ns: int | None = None if names else now_ns
+        self._agreed_ns: int | None = None
+        self._note_agreement(now_ns)
 
-    def sample(self, fanout: int, rng: Random) -> tuple[str, ...]:
-        """`fanout` distinct peers at random, silent ones included: a healed partition must find them."""
-        return tuple(rng.sample(list(self._heard), min(fanout, len(self._heard))))
-
-    def state_changed(self, now_ns: int) -> None:
-        """Our state has just changed: nobody else is known to hold it."""
-        self.state_since_ns = now_ns
-        self._agreed_ns = None if self._heard else now_ns
-
-    def heard(self, peer: str, fingerprint: int, ours: int, now_ns: int) -> None:
+    def heard(self, peer: str, fingerprint: int, now_ns: int) -> None:
         """A peer told its fingerprint. Names that are no member's are not remembered."""
         if peer not in self._heard:
             return
+        self.synced += (fingerprint == self._fingerprint) - (self._heard[peer] == self._fingerprint)
         self._heard[peer] = fingerprint
-        if self._agreed_ns is None and self.synced(ours) == len(self._heard):
-            self._agreed_ns = now_ns
+        self._note_agreement(now_ns)
 
-    def synced(self, fingerprint: int) -> int:
-        """How many peers were last heard to hold just this state."""
-        return sum(heard == fingerprint for heard in self._heard.values())
+    def _note_agreement(self, now_ns: int) -> None:
+        if self._agreed_ns is None and self.synced == len(self._names):
+            self._agreed_ns = now_ns
 
     @property
     def convergence_ms(self) -> float | None:

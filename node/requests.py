@@ -15,6 +15,7 @@ from node.messages import (
     DEFAULT_COUNTER,
     Add,
     AddOk,
+    Delta,
     ErrorReply,
     GossipStatus,
     GossipStatusOk,
@@ -91,21 +92,22 @@ def parse_replicate(body: Body, sender: str) -> Replicate:
             vectors[limits.name(counter, "each name in counters")] = _vectors(each, "counters: ")
     except ValueError as error:
         raise RequestError(MALFORMED, str(error), message_id(body)) from None
-    rows = tuple(
-        (Actor(node), counter, Row(p.get(node, 0), n.get(node, 0)))
+    deltas = tuple(
+        Delta(Actor(node), None, ((counter, Row(p.get(node, 0), n.get(node, 0))),))
         for counter, (p, n) in vectors.items()
         for node in p | n
     )
-    return Replicate(sender, rows)
+    return Replicate(sender, None, deltas)
 
 
 def replicate_body(message: Replicate) -> dict[str, Any]:
     """The body of a `replicate`; named counters stand where a node of the seed's task does not look."""
     vectors: dict[str, dict[str, Any]] = {DEFAULT_COUNTER: _no_vectors()}
-    for actor, counter, row in message.rows:
-        p_and_n = vectors.setdefault(counter, _no_vectors())
-        p_and_n["p_counters"][actor] = row.p
-        p_and_n["n_counters"][actor] = row.n
+    for delta in message.deltas:
+        for counter, row in delta.rows:
+            p_and_n = vectors.setdefault(counter, _no_vectors())
+            p_and_n["p_counters"][delta.actor] = row.p
+            p_and_n["n_counters"][delta.actor] = row.n
     body = {"type": "replicate", **vectors.pop(DEFAULT_COUNTER)}
     return body | {"counters": vectors} if vectors else body
 

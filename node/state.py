@@ -1,59 +1,114 @@
-"""Named counters: every actor's rows, and the totals kept up to date by merge so that a read is O(1).
+"""Named counters: every actor's rows with their versions, and the totals kept up to date so that a read is O(1).
 
 Pure. It knows nothing of nodes, messages or time. A row is `(actor, counter) -> (p, n, version)`; merging one is
-always safe, so any subset of rows is a valid message.
+always safe, so any subset of rows is a valid message. What a message may *claim* is another matter:
 
-The fingerprint is an order-free hash of all rows: the sum, modulo 2**64, of a 64-bit hash of each
-`(actor, counter, p, n)`. It is kept incrementally and is the same in every process, so two states are equal exactly
-when their fingerprints are (but for one chance in 2**64). An actor's `(p, n)` fixes the row's version, which is
-therefore left out: nodes that speak the seed's `replicate`, which has no versions, can be compared too.
+- The rows of one actor are held in two parts. The **prefix** is what we can vouch for: every row up to `version`, kept
+  in ascending order of version, so that taking the newest costs the rows taken and not the rows held. Rows that came
+  without what goes before them are **ahead**: they count, but no version claims them.
+- A delta `(since, rows)` is all of an actor's rows with versions above `since` up to that of its last row. It joins
+  the prefix only if `since` is not above the version held (else there would be a gap), and raises the version to that
+  of its last row, never further: whoever cut it short may hold more.
+- Equal versions are not yet equal state: a row at version 3 is rewritten at 7, a delta cut at 5 skips it, and every
+  holder of 7 dies. So a digest entry is a version and a hash of the prefix. It hashes what is ahead as well: if its
+  writer and all who held what goes before it are gone, nobody will ever close the gap, and still it must spread.
+
+Sources: deltas after Almeida, Shoker, Baquero, "Delta state replicated data types", J. Parallel Distrib. Comput. 111
+(2018), section 6 (causal merging condition); versions per actor after van Renesse, Dumitriu, Gough, Thomas, "Efficient
+reconciliation and flow control for anti-entropy protocols", LADIS 2008, section 3 (Scuttlebutt).
 """
 
-from collections.abc import Iterator
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from hashlib import blake2b
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from node.counter import NOTHING, Row, merged
 
 Actor = NewType("Actor", str)
 """Who wrote a row. Opaque everywhere but in `mint`."""
 
+NamedRow = tuple[str, Row]
+"""A counter's name and a row of it."""
+
 _WRAP = 2**64
 
 
 def mint(name: str, epoch: int) -> Actor:
     """The actor of one life of the node `name`: `epoch` is a random number in [0, 2**63) that no other life has."""
-    return Actor(f"{name}.{epoch:016x}")
+    return Actor(f"{name}.{urlsafe_b64encode(epoch.to_bytes(8)).decode().rstrip('=')}")
 
 
+@lru_cache(maxsize=4096)
 def row_hash(actor: Actor, counter: str, row: Row) -> int:
-    """A 64-bit hash of one row, the same in every process; lengths keep two names from running together."""
+    """A 64-bit hash of one row, the same in every process; lengths keep two names from running together.
+
+    The version is left out: an actor's `(p, n)` fixes it, and nodes that speak the seed's `replicate` tell none.
+    """
     text = f"{row.p} {row.n} {len(actor)} {actor}{counter}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
 
 
-class State:
-    """What one node knows: all rows it holds, the total of each counter, and the fingerprint of it all."""
+class Held(NamedTuple):
+    """A digest entry: every row of an actor up to `version` is held, and these hash to `hash`; others to `ahead`."""
+
+    version: int = 0
+    hash: int = 0
+    ahead: int = 0
+
+
+NONE_HELD = Held()
+
+
+class _Log:
+    """One actor's rows: the prefix, in ascending order of version, and those ahead of it."""
+
+    __slots__ = ("ahead", "ahead_hash", "hash", "rows", "version")
 
     def __init__(self) -> None:
-        self._rows: dict[Actor, dict[str, Row]] = {}
+        self.rows: dict[str, Row] = {}
+        self.version = 0
+        self.hash = 0
+        self.ahead: dict[str, Row] = {}
+        self.ahead_hash = 0
+
+    def visible(self, counter: str) -> Row | None:
+        return self.ahead.get(counter) or self.rows.get(counter)
+
+
+class State:
+    """What one node knows: all rows it holds, the total of each counter, and a hash of it all.
+
+    `fingerprint` is the order-free hash of every row that counts: the sum, modulo 2**64, of their hashes. Two states
+    are equal exactly when their fingerprints are, but for one chance in 2**64.
+    """
+
+    def __init__(self) -> None:
+        self._logs: dict[Actor, _Log] = {}
         self._totals: dict[str, int] = {}
         self.fingerprint = 0
         self.row_count = 0
 
     def __iter__(self) -> Iterator[tuple[Actor, str, Row]]:
-        for actor, rows in self._rows.items():
-            for counter, row in rows.items():
+        for actor, log in self._logs.items():
+            for counter, row in log.rows.items():
+                if counter not in log.ahead:
+                    yield actor, counter, row
+            for counter, row in log.ahead.items():
                 yield actor, counter, row
 
+    def __contains__(self, actor: Actor) -> bool:
+        return actor in self._logs
+
     def row(self, actor: Actor, counter: str) -> Row:
-        """The row held, or one of zeros."""
-        rows = self._rows.get(actor)
-        return rows.get(counter, NOTHING) if rows else NOTHING
+        """The row that counts, or one of zeros."""
+        log = self._logs.get(actor)
+        return (log.visible(counter) if log else None) or NOTHING
 
     def rows_of(self, counter: str) -> Iterator[Row]:
         """Every actor's row of one counter; cost: the actors held."""
-        return (rows[counter] for rows in self._rows.values() if counter in rows)
+        return (row for log in self._logs.values() if (row := log.visible(counter)))
 
     def value(self, counter: str) -> int:
         """The counter's value, 0 for one nobody has written; O(1)."""
@@ -64,19 +119,125 @@ class State:
         """How many counters have a row."""
         return len(self._totals)
 
-    def merge(self, actor: Actor, counter: str, row: Row) -> bool:
-        """Take in one row, ours or a peer's; True if p or n grew. A row that counts nothing is not kept."""
-        mine = self.row(actor, counter)
+    @property
+    def actors(self) -> int:
+        """How many actors have a row."""
+        return len(self._logs)
+
+    def version(self, actor: Actor) -> int:
+        """The version up to which every row of an actor is held; 0 for none."""
+        log = self._logs.get(actor)
+        return log.version if log else 0
+
+    def digest(self) -> dict[Actor, Held]:
+        """For each actor, what is held of it; actors in ascending order."""
+        return {actor: Held(log.version, log.hash, log.ahead_hash) for actor, log in sorted(self._logs.items())}
+
+    def newer(self, actor: Actor, since: int, most: int) -> tuple[NamedRow, ...]:
+        """The oldest `most` rows of the prefix with versions above `since`, ascending.
+
+        Cost: the rows above `since`, whatever is held below.
+        """
+        log = self._logs.get(actor)
+        if log is None:
+            return ()
+        found = []
+        for counter, row in reversed(log.rows.items()):
+            if row.version <= since:
+                break
+            found.append((counter, row))
+        found.reverse()
+        return tuple(found[:most])
+
+    def ahead(self, actor: Actor) -> tuple[NamedRow, ...]:
+        """The rows held that no version claims, in no order."""
+        log = self._logs.get(actor)
+        return tuple(log.ahead.items()) if log else ()
+
+    def merge(self, actor: Actor, since: int | None, rows: Sequence[NamedRow]) -> list[NamedRow]:
+        """Take in rows of one actor; those that were news, as they count now.
+
+        `since` makes them a delta, in ascending order of version; None is for rows that claim nothing.
+        """
+        rows = _distinct(rows)
+        if not rows:
+            return []
+        log = self._logs.setdefault(actor, _Log())
+        news = [named for named in (self._count(actor, log, *each) for each in rows) if named]
+        if since is not None and since <= log.version:
+            self._extend(actor, log, rows)
+        else:
+            self._set_aside(actor, log, rows)
+        return news
+
+    def _count(self, actor: Actor, log: _Log, counter: str, row: Row) -> NamedRow | None:
+        """Let a row count: totals and fingerprint. It is kept by the caller, who knows what it may claim."""
+        mine = log.visible(counter) or NOTHING
         new = merged(mine, row)
-        if new == mine or not (new.p or new.n):
-            return False
-        self._rows.setdefault(actor, {})[counter] = new
         if (new.p, new.n) == (mine.p, mine.n):
-            return False
+            return None
         if mine is NOTHING:
             self.row_count += 1
         else:
             self.fingerprint -= row_hash(actor, counter, mine)
         self.fingerprint = (self.fingerprint + row_hash(actor, counter, new)) % _WRAP
         self._totals[counter] = self._totals.get(counter, 0) + (new.p - mine.p) - (new.n - mine.n)
-        return True
+        return counter, new
+
+    def _extend(self, actor: Actor, log: _Log, rows: Sequence[NamedRow]) -> None:
+        """Join a delta without a gap to the prefix, and with it what was ahead and is now covered."""
+        upto = max(log.version, rows[-1][1].version)
+        covered = [named for named in log.ahead.items() if named[1].version <= upto]
+        for counter, _ in covered:
+            self._move_ahead(actor, log, counter, None)
+        joined = sorted([*covered, *rows], key=_by_version) if covered else rows
+        self._keep(actor, log, joined)
+        log.version = upto
+
+    def _set_aside(self, actor: Actor, log: _Log, rows: Sequence[NamedRow]) -> None:
+        """Keep rows that claim nothing: the old ones mend the prefix, the others wait ahead of it."""
+        self._keep(actor, log, [named for named in rows if named[1].version <= log.version])
+        for counter, row in rows:
+            if row.version > log.version:
+                self._move_ahead(actor, log, counter, merged(log.visible(counter) or NOTHING, row))
+
+    def _move_ahead(self, actor: Actor, log: _Log, counter: str, new: Row | None) -> None:
+        old = log.ahead.pop(counter, None)
+        if old:
+            log.ahead_hash = (log.ahead_hash - row_hash(actor, counter, old)) % _WRAP
+        if new:
+            log.ahead[counter] = new
+            log.ahead_hash = (log.ahead_hash + row_hash(actor, counter, new)) % _WRAP
+
+    def _keep(self, actor: Actor, log: _Log, rows: Sequence[NamedRow]) -> None:
+        newest = next(reversed(log.rows.values())).version if log.rows else 0
+        disordered = False
+        for counter, row in rows:
+            old = log.rows.get(counter)
+            new = merged(old, row) if old else row
+            if new != old:
+                if old:
+                    del log.rows[counter]
+                    log.hash -= row_hash(actor, counter, old)
+                log.rows[counter] = new
+                log.hash = (log.hash + row_hash(actor, counter, new)) % _WRAP
+                disordered |= new.version < newest
+                newest = max(newest, new.version)
+            if counter in log.ahead:
+                self._move_ahead(actor, log, counter, merged(log.ahead[counter], new))
+        if disordered:  # only when a hole far back is mended, or when someone forges
+            log.rows = dict(sorted(log.rows.items(), key=_by_version))
+
+
+def _distinct(rows: Sequence[NamedRow]) -> list[NamedRow]:
+    """Rows that count something, each counter once, the order of versions kept; nobody honest names one twice."""
+    by_counter: dict[str, Row] = {}
+    for counter, row in rows:
+        if row.p or row.n:
+            before = by_counter.pop(counter, None)
+            by_counter[counter] = merged(before, row) if before else row
+    return list(by_counter.items())
+
+
+def _by_version(named: NamedRow) -> int:
+    return named[1].version

@@ -19,8 +19,14 @@ class Stats:
     """Gossip of another cluster, dropped."""
     rows_dropped: int = 0
     """Peers' rows dropped because `max_rows` are held."""
-    own_rows_returned: int = 0
-    """Rows of our own actor that we never wrote, shown by a peer: each begins a new epoch."""
+    actors_dropped: int = 0
+    """Deltas dropped because `max_actors` are held."""
+    strangers: int = 0
+    """Gossip that called for an answer, from a name that is no member's."""
+    new_epochs: int = 0
+    """How often a peer showed more of our own actor than we ever wrote, and we began a new epoch."""
+    row_bytes_out: int = 0
+    """Bytes of datagrams that carried rows."""
     receive_errors: int = 0
     send_errors: int = 0
     internal_errors: int = 0

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from random import Random
 from time import monotonic_ns
@@ -19,8 +19,9 @@ from node import requests, wire
 from node.complaints import Complaints
 from node.config import Config
 from node.errors import BadDatagramError, ConfigError, RequestError
-from node.messages import Gossip
-from node.replica import Answer, Effect, Replica, Send
+from node.gossip import Send, Wake
+from node.messages import Gossip, Replicate, Syn
+from node.replica import Answer, Commit, Effect, Replica
 
 Address = tuple[str, int]
 
@@ -36,19 +37,25 @@ log = logging.getLogger("node.udp")
 class UdpNode:
     """One replica on one bound socket, until `stop`."""
 
-    def __init__(self, config: Config, bound: socket.socket, peers: Mapping[str, Address], rng: Random) -> None:
+    def __init__(
+        self, config: Config, bound: socket.socket, peers: Mapping[str, Address], rng: Random, loss: float = 0.0
+    ) -> None:
+        """`loss` is a fault put in on purpose: the share of gossip datagrams, 0 to 1, that is not sent."""
         self.replica = Replica(config, rng, monotonic_ns())
         self._config = config
         self._socket = bound
         self._addresses = peers
         self._rng = rng
+        self._loss = loss
+        self._loop = asyncio.get_running_loop()
+        self._to_commit = False
         self._reply_ids = count()
         self._stopped = asyncio.Event()
         self._complaints = Complaints(log, self.replica.stats)
 
     async def run(self) -> None:
         """Serve until SIGTERM, SIGINT or `stop`."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
         loop.add_reader(self._socket.fileno(), self._drain)
@@ -57,7 +64,7 @@ class UdpNode:
         )
         interval = self._config.gossip_interval_ms / 1000
         # A random phase: nodes started together must not all speak at once.
-        self._arm(loop, loop.time() + self._rng.random() * interval, interval)
+        self._arm(loop.time() + self._rng.random() * interval, interval)
         try:
             await self._stopped.wait()
         finally:
@@ -68,18 +75,29 @@ class UdpNode:
         log.info("stops: %s", why)
         self._stopped.set()
 
-    def _arm(self, loop: asyncio.AbstractEventLoop, due: float, interval: float) -> None:
-        loop.call_at(due, self._tick, loop, due, interval)
+    def _arm(self, due: float, interval: float) -> None:
+        self._loop.call_at(due, self._tick, due, interval)
 
-    def _tick(self, loop: asyncio.AbstractEventLoop, due: float, interval: float) -> None:
+    def _tick(self, due: float, interval: float) -> None:
         # Rounds that a stopped or starved process missed are not made up for.
-        self._arm(loop, max(due + interval, loop.time()), interval)
+        self._arm(max(due + interval, self._loop.time()), interval)
+        self._guarded(lambda: self._carry_out(self.replica.tick(monotonic_ns())))
+
+    def _wake(self) -> None:
+        self._guarded(lambda: self._carry_out(self.replica.wake(monotonic_ns())))
+
+    def _guarded(self, act: Callable[..., None], *arguments: object) -> None:
+        """Do it; the tick and the receive loop outlive whatever happens in it."""
         try:
-            self._carry_out(self.replica.tick(monotonic_ns()))
-        except Exception as error:  # noqa: BLE001 the tick outlives whatever happens in it
+            act(*arguments)
+        except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self._complaints.unforeseen(error)
 
     def _drain(self) -> None:
+        self._read_burst()
+        self._guarded(self._commit)
+
+    def _read_burst(self) -> None:
         for _ in range(BURST):
             try:
                 datagram, source = self._socket.recvfrom(wire.MAX_DATAGRAM_BYTES)
@@ -88,10 +106,7 @@ class UdpNode:
             except OSError as error:
                 self._complaints.add("receive_errors", "receiving: %s", error)
                 return
-            try:
-                self._receive(datagram, source)
-            except Exception as error:  # noqa: BLE001 the receive loop outlives every datagram
-                self._complaints.unforeseen(error)
+            self._guarded(self._receive, datagram, source)
 
     def _receive(self, datagram: bytes, source: Address) -> None:
         stats = self.replica.stats
@@ -128,14 +143,30 @@ class UdpNode:
                     self._send(wire.pack_body(requests.reply_body(reply, next(self._reply_ids))), cast(Address, to))
                 case Send(to, message):
                     self._gossip(to, message)
+                case Wake(at_ns):
+                    self._loop.call_later(max(0, at_ns - monotonic_ns()) / 1e9, self._wake)
+                case Commit():
+                    self._to_commit = True
+
+    def _commit(self) -> None:
+        """To memory, so it is done at once; what came in one burst shares a commit."""
+        while self._to_commit:
+            self._to_commit = False
+            self._carry_out(self.replica.committed(monotonic_ns()))
 
     def _gossip(self, peers: tuple[str, ...], message: Gossip) -> None:
-        datagrams = list(wire.pack_gossip(message, self._config.cluster, self._config.datagram_bytes))
-        # A burst may overrun the receiver's buffer; in random order, it is not always the same rows that are lost.
-        self._rng.shuffle(datagrams)
+        config = self._config
+        datagrams = wire.pack_gossip(message, config.cluster, config.datagram_bytes, config.exchange_datagrams)
+        if isinstance(message, Replicate):
+            # A burst may overrun the receiver's buffer; in random order, it is not always the same rows that are lost.
+            self._rng.shuffle(datagrams)
+        carries_rows = not isinstance(message, Syn) and bool(message.deltas)
         for peer in peers:
             for datagram in datagrams:
+                if self._loss and self._rng.random() < self._loss:
+                    continue
                 self._send(datagram, self._addresses[peer])
+                self.replica.stats.row_bytes_out += carries_rows * len(datagram)
 
     def _send(self, datagram: bytes, to: Address) -> None:
         try:
@@ -171,10 +202,10 @@ def resolve(address: Address, family: int = 0) -> tuple[int, int, int, str, Addr
     return found[0]  # type: ignore[return-value]  # the stubs allow for hosts without an address
 
 
-async def serve(config: Config, address: Address, peers: Mapping[str, Address], rng: Random) -> None:
+async def serve(config: Config, address: Address, peers: Mapping[str, Address], rng: Random, loss: float = 0.0) -> None:
     """Run one node on `address` until a signal. Raises `ConfigError` if it can't begin."""
     bound = bind(address)
     with bound:
         resolved = {name: resolve(peer, bound.family)[4] for name, peer in peers.items()}
-        await UdpNode(config, bound, resolved, rng).run()
+        await UdpNode(config, bound, resolved, rng, loss).run()
         log.info("%s stopped", config.name)

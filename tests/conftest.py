@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.launcher import Cluster, LaunchError
-from tests.processes import Commands
+from tests.processes import Commands, processes_in
 
 
 @pytest.fixture
@@ -16,3 +16,4 @@ def cluster(tmp_path: Path) -> Iterator[Commands]:
     yield commands
     with suppress(LaunchError):  # the test took it down
         Cluster.load(commands.directory).stop_all()
+    assert not processes_in(commands.directory), "a node was left behind"

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from cluster.client import Client
 from cluster.launcher import free_ports
@@ -70,6 +72,16 @@ class Commands:
             return told["agreed"] and told["value"] == value and len(up) == nodes
 
         return met
+
+
+def processes_in(directory: Path) -> list[int]:
+    """The pids of living processes that hold a file in this directory open, as every node does its log."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(Path(each.path).is_relative_to(directory) for each in process.open_files()):
+                found.append(process.pid)
+    return found
 
 
 @contextmanager

@@ -200,9 +200,12 @@ def test_errors_are_one_clear_line(cluster: Commands, tmp_path: Path) -> None:
     assert "dead" in cluster.refused("kill", "n2")
     assert "dead" in cluster.refused("add", "1", "--node=n2")
     assert cluster.ok("logs", "n2", "-n1").count("\n") == 1
-    (cluster.directory / "cluster.json").write_text("{")
+    manifest = cluster.directory / "cluster.json"
+    whole = manifest.read_text()
+    manifest.write_text("{")
     assert "damaged" in cluster.refused("status")
     assert "damaged" in cluster.refused("up")
+    manifest.write_text(whole)
 
 
 def test_a_busy_port_is_told_before_anything_starts(cluster: Commands) -> None:

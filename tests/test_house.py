@@ -15,7 +15,20 @@ MAY_IMPORT = {
     "bench": {"bench", "cluster", "node"},
     "tests": {"tests", "bench", "cluster", "node"},
 }
-PURE = {"counter", "state", "messages", "requests", "replica", "peers", "wire", "limits", "config", "errors", "stats"}
+PURE = {
+    "counter",
+    "state",
+    "gossip",
+    "messages",
+    "requests",
+    "replica",
+    "peers",
+    "wire",
+    "limits",
+    "config",
+    "errors",
+    "stats",
+}
 IMPURE_MODULES = {"asyncio", "logging", "os", "pathlib", "secrets", "select", "signal", "socket", "subprocess", "sys",
                   "threading", "time", "uuid", "psutil", "sqlite3"}  # fmt: skip
 LONGEST = 60

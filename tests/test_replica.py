@@ -1,25 +1,55 @@
-"""The state machine by its exact effects."""
+"""The state machine by its exact effects: requests, commits, epochs, convergence."""
 
 from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from node.config import Config
 from node.counter import Row
 from node.errors import MALFORMED, TEMPORARILY_UNAVAILABLE
+from node.gossip import Send, Wake
 from node.limits import MAX_COUNT
-from node.messages import Add, AddOk, ErrorReply, GossipStatus, GossipStatusOk, Read, ReadOk, Replicate
-from node.replica import Answer, Effect, Replica, Send
-from node.state import Actor
+from node.messages import (
+    Ack,
+    Add,
+    AddOk,
+    Delta,
+    ErrorReply,
+    GossipStatus,
+    GossipStatusOk,
+    Push,
+    Read,
+    ReadOk,
+    Replicate,
+    Syn,
+)
+from node.replica import Answer, Commit, Effect, Replica
+from node.state import Actor, Held
 
 MS = 1_000_000
+ME = Actor("n1.me")
 CONFIG = Config(name="n1", peers=("n2", "n3", "n4", "n5"))
 
 
-def replica(seed: int = 1, actor: str = "me", **settings: Any) -> Replica:
+def replica(seed: int = 1, actor: str = ME, **settings: Any) -> Replica:
     return Replica(replace(CONFIG, **settings), Random(seed), 0, Actor(actor))
+
+
+def add(node: Replica, delta: int, counter: str = "", msg_id: int = 1, now_ns: int = 0) -> list[Effect]:
+    """Ask for an add and let it become durable at once; all effects but the commit."""
+    return settled(node, node.handle(Add(msg_id, delta, counter), "c", now_ns), now_ns)
+
+
+def settled(node: Replica, effects: list[Effect], now_ns: int = 0) -> list[Effect]:
+    """Effects, the commits among them replaced by what follows when each is durable."""
+    done: list[Effect] = []
+    for effect in effects:
+        done += settled(node, node.committed(now_ns), now_ns) if isinstance(effect, Commit) else [effect]
+    return done
 
 
 def status(node: Replica, counter: str = "") -> GossipStatusOk:
@@ -29,24 +59,68 @@ def status(node: Replica, counter: str = "") -> GossipStatusOk:
     return effect.reply
 
 
-def told(node: Replica, sender: str) -> Replicate:
-    """What `sender` would gossip if it held just what `node` holds."""
-    return Replicate(sender, tuple(node.state), node.state.fingerprint)
+def refusal(effects: list[Effect]) -> ErrorReply:
+    (effect,) = effects
+    assert isinstance(effect, Answer)
+    assert isinstance(effect.reply, ErrorReply)
+    return effect.reply
 
 
-def test_add_and_read() -> None:
+def told(node: Replica, sender: str) -> Push:
+    """What `sender` would push if it held just what `node` holds."""
+    deltas = tuple(Delta(actor, None, ((counter, row),)) for actor, counter, row in node.state)
+    return Push(sender, node.state.fingerprint, deltas)
+
+
+def test_an_add_is_answered_when_durable_and_not_before() -> None:
     node = replica()
-    assert node.handle(Add(7, 5), "c", 0) == [Answer("c", AddOk(7))]
-    assert node.handle(Add(8, -2), "c", 0) == [Answer("c", AddOk(8))]
-    assert node.handle(Read(9), "c", 0) == [Answer("c", ReadOk(9, 3))]
-    assert node.handle(Read(10, "other"), "c", 0) == [Answer("c", ReadOk(10, 0))]
-    assert list(node.state) == [(Actor("me"), "", Row(5, 2, 2))]
+    (commit,) = node.handle(Add(7, 5), "c", 0)
+    assert commit == Commit(ME, (("", Row(5, 0, 1)),))
+    assert node.state.value("") == 0
+    assert node.handle(Read(8), "c", 0) == [Answer("c", ReadOk(8, 0))]
+    assert node.committed(3) == [Answer("c", AddOk(7)), Wake(3 + CONFIG.push_window_us * 1000)]
+    assert node.handle(Read(9), "c", 0) == [Answer("c", ReadOk(9, 5))]
+
+
+def test_while_one_commit_is_under_way_the_next_gathers() -> None:
+    node = replica()
+    (first,) = node.handle(Add(1, 5), "c1", 0)
+    assert node.handle(Add(2, -2), "c2", 0) == []
+    assert node.handle(Add(3, 4, "x"), "c3", 0) == []
+    assert node.handle(Add(4, 1), "c2", 0) == []
+    answer, _, second = node.committed(0)
+    assert (first, answer) == (Commit(ME, (("", Row(5, 0, 1)),)), Answer("c1", AddOk(1)))
+    assert second == Commit(ME, (("x", Row(4, 0, 3)), ("", Row(6, 2, 4))))
+    assert node.committed(0) == [Answer("c2", AddOk(2)), Answer("c3", AddOk(3)), Answer("c2", AddOk(4))]
+    assert (node.state.value(""), node.state.value("x"), node.state.version(ME)) == (4, 4, 4)
+
+
+def test_nothing_is_gossiped_before_it_is_durable() -> None:
+    node = replica()
+    node.handle(Add(1, 5), "c", 0)
+    (tick,) = node.tick(0)
+    assert isinstance(tick, Send)
+    assert tick.message == Syn("n1", 0, {})
+    assert node.wake(0) == []
+
+
+def test_committed_without_a_commit_is_our_own_misuse() -> None:
+    with pytest.raises(RuntimeError):
+        replica().committed(0)
+
+
+def test_a_journal_gives_back_the_rows_and_the_count_goes_on() -> None:
+    rows = (("x", Row(3, 0, 1)), ("y", Row(9, 1, 4)))
+    node = Replica(CONFIG, Random(1), 0, ME, rows)
+    assert node.state.value("y") == 8
+    add(node, 1, "x")
+    assert node.state.row(ME, "x") == Row(4, 0, 5)
 
 
 def test_named_counters_do_not_mix() -> None:
     node = replica()
-    node.handle(Add(1, 5, "a"), "c", 0)
-    node.handle(Add(2, 7, "b"), "c", 0)
+    add(node, 5, "a")
+    add(node, 7, "b")
     assert [node.state.value(name) for name in ("a", "b", "")] == [5, 7, 0]
 
 
@@ -58,131 +132,197 @@ def test_add_of_nothing_is_answered_and_changes_nothing() -> None:
 
 def test_after_an_error_nothing_has_changed() -> None:
     node = replica()
-    node.handle(Add(1, MAX_COUNT), "c", 0)
+    add(node, MAX_COUNT)
     before = list(node.state)
-    (effect,) = node.handle(Add(2, 1), "c", 0)
-    assert isinstance(effect, Answer)
-    assert isinstance(effect.reply, ErrorReply)
-    assert (effect.reply.code, effect.reply.in_reply_to) == (MALFORMED, 2)
-    assert str(MAX_COUNT) in effect.reply.text
+    error = refusal(node.handle(Add(2, 1), "c", 0))
+    assert (error.code, error.in_reply_to) == (MALFORMED, 2)
+    assert str(MAX_COUNT) in error.text
     assert list(node.state) == before
     assert node.stats.requests_refused == 1
 
 
-def test_tick_sends_the_whole_state_to_distinct_random_peers() -> None:
+def test_the_bound_of_a_count_holds_within_a_batch_too() -> None:
     node = replica()
-    node.handle(Add(1, 5), "c", 0)
-    node.handle(Add(2, 1, "likes"), "c", 0)
-    spoken_to = set()
-    for _ in range(50):
-        (effect,) = node.tick(0)
-        assert isinstance(effect, Send)
-        assert len(set(effect.to)) == 2
-        assert effect.message == Replicate("n1", tuple(node.state), node.state.fingerprint)
-        spoken_to |= set(effect.to)
-    assert spoken_to == set(CONFIG.peers)
-    assert status(node).gossip_rounds == 50
-
-
-@pytest.mark.parametrize(("fanout", "peers", "expected"), [(9, 4, 4), (0, 4, 0), (2, 1, 1), (2, 0, 0)])
-def test_fanout_is_bounded_by_the_peers_there_are(fanout: int, peers: int, expected: int) -> None:
-    node = replica(gossip_fanout=fanout, peers=CONFIG.peers[:peers])
-    assert sum(len(effect.to) for effect in node.tick(0) if isinstance(effect, Send)) == expected
+    node.handle(Add(1, MAX_COUNT), "c", 0)
+    assert refusal(node.handle(Add(2, 1), "c", 0)).code == MALFORMED
+    node.committed(0)
+    assert node.state.value("") == MAX_COUNT
 
 
 def test_same_seed_same_effects() -> None:
     def trace(seed: int) -> list[list[Effect]]:
         node = Replica(CONFIG, Random(seed), 0)
-        node.handle(Add(1, 5), "c", 0)
+        add(node, 5)
         return [node.tick(0) for _ in range(20)]
 
     assert trace(3) == trace(3)
     assert trace(3) != trace(4)
 
 
-def test_gossip_is_merged_and_counted_once_however_often_it_comes() -> None:
-    node, other = replica(), replica(actor="other")
-    other.handle(Add(1, 10), "c", 0)
-    for _ in range(3):
-        assert node.handle(told(other, "n2"), "n2", 0) == []
-    assert node.state.value("") == 10
-
-
-def test_late_gossip_takes_nothing_back() -> None:
-    node, other = replica(), replica(actor="other")
-    other.handle(Add(1, 10), "c", 0)
-    old = told(other, "n2")
-    other.handle(Add(2, 10), "c", 0)
-    node.handle(told(other, "n2"), "n2", 0)
-    node.handle(old, "n2", 0)
-    assert node.state.value("") == 20
-
-
 def test_convergence_runs_from_our_last_change_to_the_moment_all_are_known_to_agree() -> None:
     node = replica()
-    node.handle(Add(1, 1), "c", 10 * MS)
+    add(node, 1, now_ns=10 * MS)
     for i, peer in enumerate(CONFIG.peers):
         assert (status(node).peers_synced, status(node).convergence_ms) == (i, None)
         node.handle(told(node, peer), peer, (20 + i) * MS)
     assert (status(node).peers_synced, status(node).convergence_ms) == (4, 13.0)
     node.handle(told(node, "n2"), "n2", 99 * MS)
     assert status(node).convergence_ms == 13.0
-    node.handle(Add(2, 1), "c", 100 * MS)
+    add(node, 1, now_ns=100 * MS)
     assert (status(node).peers_synced, status(node).convergence_ms) == (0, None)
 
 
+def test_a_peer_heard_to_hold_our_state_before_we_did_is_synced() -> None:
+    node, other = replica(), replica(actor="n2.x")
+    add(other, 1)
+    node.handle(Push("n3", other.state.fingerprint, ()), "n3", 0)
+    assert status(node).peers_synced == 0
+    node.handle(told(other, "n2"), "n2", 0)
+    assert status(node).peers_synced == 2
+
+
 def test_equal_totals_of_unequal_states_are_not_synced() -> None:
-    node, other = replica(), replica(actor="other")
-    node.handle(Add(1, 5), "c", 0)
-    other.handle(Add(1, 5), "c", 0)
-    node.handle(Replicate("n2", (), other.state.fingerprint), "n2", 0)
+    node, other = replica(), replica(actor="n2.x")
+    add(node, 5)
+    add(other, 5)
+    node.handle(Push("n2", other.state.fingerprint, ()), "n2", 0)
     assert status(node).peers_synced == 0
 
 
 def test_a_stranger_is_no_peer() -> None:
     node = replica()
     for i in range(100):
-        node.handle(Replicate(f"stranger{i}", ((Actor("x"), "", Row(1, 0, 1)),), 5), "?", 0)
+        node.handle(Push(f"stranger{i}", 5, (Delta(Actor("x"), None, (("", Row(1, 0, 1)),)),)), "?", 0)
+        assert node.handle(Syn(f"stranger{i}", 5, {}), "?", 0) == []
     assert status(node).peers_synced == 0
     assert node.state.value("") == 1
+    assert node.stats.strangers == 100
 
 
 def test_without_peers_convergence_takes_no_time() -> None:
     node = replica(peers=())
     assert status(node).convergence_ms == 0
-    node.handle(Add(1, 1), "c", 5 * MS)
+    add(node, 1, now_ns=5 * MS)
     assert status(node).convergence_ms == 0
 
 
+def former_life(p: int, n: int = 0, version: int = 50) -> Push:
+    return Push("n2", 1, (Delta(ME, 0, (("", Row(p, n, version)),)),))
+
+
 def test_rows_of_our_own_that_we_never_wrote_begin_a_new_epoch() -> None:
-    node = replica(actor="n1.old")
-    node.handle(Add(1, 3), "c", 0)
-    former_life = Replicate("n2", ((Actor("n1.old"), "", Row(100, 0, 50)),), 1)
-    node.handle(former_life, "n2", 0)
-    node.handle(Add(2, 4), "c", 0)
-    assert node.state.value("") == 104  # 3 were counted in the 100; the 4 were not
-    assert node.stats.own_rows_returned == 1
-    node.handle(former_life, "n2", 0)
-    assert node.stats.own_rows_returned == 1
+    node = replica()
+    add(node, 3)
+    node.handle(former_life(100), "n2", 0)
+    add(node, 4)
+    assert node.state.value("") == 104  # the 3 are in the 100; the 4 are not
+    assert node.stats.new_epochs == 1
+    node.handle(former_life(100), "n2", 0)
+    assert node.stats.new_epochs == 1
+
+
+def test_a_digest_that_claims_more_of_us_than_we_wrote_begins_a_new_epoch_and_asks_for_it() -> None:
+    node = replica()
+    add(node, 3)
+    (answer,) = node.handle(Syn("n2", 1, {ME: Held(50, 7, 0)}), "n2", 0)
+    assert isinstance(answer, Send)
+    assert getattr(answer.message, "wants", None) == {ME: 1}
+    add(node, 4)
+    node.handle(Ack("n2", 1, (Delta(ME, 1, (("", Row(100, 0, 50)),)),)), "n2", 0)
+    assert node.state.value("") == 104
+    assert node.stats.new_epochs == 1
+
+
+@pytest.mark.parametrize(("theirs", "total"), [(3, 13), (8, 18), (13, 23), (100, 110)])
+def test_a_new_epoch_swallows_nothing_that_was_being_committed(theirs: int, total: int) -> None:
+    """We held 3 and are committing 5 more when a former life shows up that had counted on from our 3; 5 wait."""
+    node = replica()
+    add(node, 3)
+    node.handle(Add(2, 5), "c2", 0)
+    node.handle(Add(3, 5), "c3", 0)
+    node.handle(former_life(theirs), "n2", 0)
+    effects = settled(node, node.committed(0))
+    assert node.state.value("") == total
+    assert [each for each in effects if isinstance(each, Answer)] == [Answer("c2", AddOk(2)), Answer("c3", AddOk(3))]
 
 
 def test_lives_do_not_share_an_actor() -> None:
     first, second = Replica(CONFIG, Random(1), 0), Replica(CONFIG, Random(2), 0)
     for life in (first, second):
-        life.handle(Add(1, 1), "c", 0)
-    second.handle(told(first, "n1"), "n2", 0)
+        add(life, 1)
+    second.handle(told(first, "n2"), "n2", 0)
     assert second.state.value("") == 2
 
 
 def test_rows_are_bounded() -> None:
     node = replica(max_rows=2)
-    node.handle(Add(1, 1, "a"), "c", 0)
-    flood = tuple((Actor(f"x{i}"), "b", Row(1, 0, 1)) for i in range(5))
-    node.handle(Replicate("n2", flood, 1), "n2", 0)
+    add(node, 1, "a")
+    flood = tuple(Delta(Actor(f"x{i}"), 0, (("b", Row(1, 0, 1)),)) for i in range(5))
+    node.handle(Push("n2", 1, flood), "n2", 0)
     assert node.state.row_count == 2
     assert node.stats.rows_dropped == 4
-    (effect,) = node.handle(Add(2, 1, "new"), "c", 0)
-    assert isinstance(effect, Answer)
-    assert isinstance(effect.reply, ErrorReply)
-    assert effect.reply.code == TEMPORARILY_UNAVAILABLE
-    assert node.handle(Add(3, 1, "a"), "c", 0) == [Answer("c", AddOk(3))]
+    error = refusal(node.handle(Add(2, 1, "new"), "c", 0))
+    assert error.code == TEMPORARILY_UNAVAILABLE
+    assert "max_rows" in error.text
+    assert add(node, 1, "a", msg_id=3)[0] == Answer("c", AddOk(3))
+
+
+def test_unknown_actors_by_the_thousand_are_bounded() -> None:
+    node = replica(max_actors=10)
+    flood = tuple(Delta(Actor(f"x{i}"), 0, (("b", Row(1, 0, 1)),)) for i in range(5000))
+    node.handle(Push("n2", 1, flood), "n2", 0)
+    assert node.state.actors == 10
+    assert node.stats.actors_dropped == 4990
+    assert add(node, 1, "mine")[0] == Answer("c", AddOk(1))
+
+
+def test_full_state_mode_tells_everything_and_nothing_else() -> None:
+    node = replica(gossip="full")
+    assert add(node, 5) == [Answer("c", AddOk(1))]
+    (tick,) = node.tick(0)
+    assert isinstance(tick, Send)
+    assert tick.message == Replicate("n1", node.state.fingerprint, (Delta(ME, None, (("", Row(5, 0, 1)),)),))
+    other = replica(actor="n2.x", gossip="full")
+    for _ in range(3):
+        assert other.handle(replace(tick.message, sender="n2"), "n2", 0) == []
+    assert other.state.value("") == 5
+    assert status(other).peers_synced == 1
+
+
+class AgainstAPlainInteger(RuleBasedStateMachine):
+    """Two replicas that write and gossip as they please, and a dictionary that counts along."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nodes = [
+            Replica(Config(name=name, peers=(peer,)), Random(seed), 0)
+            for seed, (name, peer) in enumerate([("n1", "n2"), ("n2", "n1")])
+        ]
+        self.expected = {"": 0, "x": 0}
+
+    @rule(which=st.integers(0, 1), counter=st.sampled_from(["", "x"]), delta=st.integers(-9, 9))
+    def write(self, which: int, counter: str, delta: int) -> None:
+        add(self.nodes[which], delta, counter)
+        self.expected[counter] += delta
+
+    @rule(which=st.integers(0, 1))
+    def exchange(self, which: int) -> None:
+        under_way = [(self.nodes[1 - which], effect) for effect in self.nodes[which].tick(0)]
+        while under_way:
+            to, effect = under_way.pop()
+            assert isinstance(effect, Send)
+            answers = to.handle(effect.message, effect.message.sender, 0)
+            back = self.nodes[0] if to is self.nodes[1] else self.nodes[1]
+            under_way += [(back, each) for each in answers if isinstance(each, Send)]
+        assert [node.state.value("") for node in self.nodes] == [self.expected[""]] * 2
+
+    @invariant()
+    def no_node_makes_anything_up(self) -> None:
+        for counter in self.expected:
+            rows = {(actor, name): row for node in self.nodes for actor, name, row in node.state if name == counter}
+            own = [node.state.row(node._actor, counter) for node in self.nodes]
+            assert sum(row.p - row.n for row in own) == self.expected[counter]
+            assert len(rows) <= 2
+
+
+TestAgainstAPlainInteger = AgainstAPlainInteger.TestCase

@@ -11,7 +11,7 @@ from node import requests
 from node.counter import Row
 from node.errors import MALFORMED, NOT_SUPPORTED, RequestError
 from node.limits import MAX_COUNT
-from node.messages import Add, AddOk, ErrorReply, GossipStatus, Read, ReadOk, Replicate
+from node.messages import Add, AddOk, Delta, ErrorReply, GossipStatus, Read, ReadOk, Replicate
 from node.state import Actor
 
 
@@ -81,8 +81,12 @@ def replicate(**fields: object) -> Replicate:
 
 
 def test_replicate_is_merged_node_by_node() -> None:
-    rows = replicate(p_counters={"n1": 4, "n9": 7}, n_counters={"n1": 2}, extra="let pass").rows
-    assert set(rows) == {(Actor("n1"), "", Row(4, 2)), (Actor("n9"), "", Row(7, 0))}
+    message = replicate(p_counters={"n1": 4, "n9": 7}, n_counters={"n1": 2}, extra="let pass")
+    assert set(message.deltas) == {delta("n1", "", Row(4, 2)), delta("n9", "", Row(7, 0))}
+
+
+def delta(actor: str, counter: str, row: Row) -> Delta:
+    return Delta(Actor(actor), None, ((counter, row),))
 
 
 BAD_VECTORS: list[Any] = [
@@ -123,9 +127,9 @@ keys = st.tuples(names, st.one_of(st.just(""), names))
 
 @given(st.dictionaries(keys, st.builds(Row, positive, positive, st.just(0)), max_size=20))
 def test_replicate_comes_back_as_it_was(rows: dict[tuple[str, str], Row]) -> None:
-    message = Replicate("n1", tuple((Actor(actor), counter, row) for (actor, counter), row in rows.items()))
+    message = Replicate("n1", None, tuple(delta(*names, row) for names, row in rows.items()))
     body = json.loads(json.dumps(requests.replicate_body(message)))
-    assert set(requests.parse_replicate(body, "n1").rows) == set(message.rows)
+    assert set(requests.parse_replicate(body, "n1").deltas) == set(message.deltas)
 
 
 def test_reply_fields_stand_in_the_protocols_order() -> None:

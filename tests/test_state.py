@@ -1,42 +1,64 @@
-"""Named counters: merging any subset, in any order, any number of times; totals and fingerprint kept up to date."""
+"""Named counters: merging any subset, in any order, any number of times; what a version may claim; the hashes."""
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.counter import Row, value
-from node.state import Actor, State, row_hash
+from node.counter import NOTHING, Row, added, value
+from node.limits import MAX_COUNT
+from node.state import Actor, Held, NamedRow, State, row_hash
 
-Entry = tuple[Actor, str, Row]
-entries = st.lists(
+A = Actor("a")
+Merge = tuple[Actor, int | None, list[NamedRow]]
+
+rows = st.lists(
     st.tuples(
-        st.sampled_from([Actor("a"), Actor("b"), Actor("ab")]),
         st.sampled_from(["", "likes", "b"]),
         st.builds(Row, st.integers(0, 50), st.integers(0, 50), st.integers(0, 9)),
     ),
-    max_size=30,
+    max_size=6,
+)
+merges = st.lists(
+    st.tuples(st.sampled_from([A, Actor("b"), Actor("ab")]), st.none() | st.integers(0, 9), rows), max_size=12
 )
 
 
-def state_of(rows: list[Entry]) -> State:
+def ascending(since: int | None, named: list[NamedRow]) -> list[NamedRow]:
+    """As the wire lets them through."""
+    if since is None:
+        return named
+    return sorted((each for each in named if each[1].version > since), key=lambda each: each[1].version)
+
+
+def state_of(given: list[Merge]) -> State:
     state = State()
-    for row in rows:
-        state.merge(*row)
+    for actor, since, named in given:
+        state.merge(actor, since, ascending(since, named))
     return state
 
 
-@given(entries, st.randoms())
-def test_order_and_repetition_change_nothing(rows: list[Entry], rng: Random) -> None:
-    again = rows + rng.sample(rows, len(rows) // 2)
+def written(*counters: str) -> list[NamedRow]:
+    """One actor's rows after it added 1 to these counters, one after the other."""
+    held: dict[str, Row] = {}
+    for version, counter in enumerate(counters, 1):
+        held[counter] = added(held.pop(counter, NOTHING), 1, version)
+    return list(held.items())
+
+
+@given(merges, st.randoms())
+def test_whatever_comes_in_whatever_order_counts_the_same(given: list[Merge], rng: Random) -> None:
+    again = given + rng.sample(given, len(given) // 2)
     rng.shuffle(again)
-    assert sorted(state_of(again)) == sorted(state_of(rows))
-    assert state_of(again).fingerprint == state_of(rows).fingerprint
+    one, other = state_of(given), state_of(again)
+    assert {(a, c, row[:2]) for a, c, row in one} == {(a, c, row[:2]) for a, c, row in other}
+    assert one.fingerprint == other.fingerprint
 
 
-@given(entries)
-def test_totals_fingerprint_and_row_count_are_those_of_the_rows(rows: list[Entry]) -> None:
-    state = state_of(rows)
+@given(merges)
+def test_totals_fingerprint_and_counts_are_those_of_the_rows(given: list[Merge]) -> None:
+    state = state_of(given)
     for counter in ("", "likes", "b", "never written"):
         assert state.value(counter) == value(state.rows_of(counter))
     assert state.fingerprint == sum(row_hash(*row) for row in state) % 2**64
@@ -44,19 +66,130 @@ def test_totals_fingerprint_and_row_count_are_those_of_the_rows(rows: list[Entry
     assert state.counters == len({counter for _, counter, _ in state})
 
 
-@given(entries)
-def test_merge_tells_whether_anything_was_news(rows: list[Entry]) -> None:
+@given(merges)
+def test_digest_hashes_what_is_held(given: list[Merge]) -> None:
+    state = state_of(given)
+    for actor, held in state.digest().items():
+        prefix, ahead = state.newer(actor, -1, 10**6), state.ahead(actor)
+        assert held.hash == sum(row_hash(actor, *named) for named in prefix) % 2**64
+        assert held.ahead == sum(row_hash(actor, *named) for named in ahead) % 2**64
+        assert [row.version for _, row in prefix] == sorted(row.version for _, row in prefix)
+
+
+@given(merges)
+def test_merge_tells_what_was_news(given: list[Merge]) -> None:
     state = State()
-    for row in rows:
+    for actor, since, named in given:
         before = state.fingerprint
-        assert state.merge(*row) == (state.fingerprint != before)
-        assert not state.merge(*row)
+        news = state.merge(actor, since, ascending(since, named))
+        assert bool(news) == (state.fingerprint != before)
+        assert not state.merge(actor, since, ascending(since, named))
+
+
+def test_a_delta_raises_the_version_to_that_of_its_last_row() -> None:
+    state = State()
+    state.merge(A, 0, written("x", "y", "x"))
+    assert state.version(A) == 3
+    assert state.newer(A, 0, 9) == (("y", Row(1, 0, 2)), ("x", Row(2, 0, 3)))
+    assert state.newer(A, 2, 9) == (("x", Row(2, 0, 3)),)
+    assert state.newer(A, 3, 9) == ()
+
+
+def test_a_truncated_delta_claims_only_what_was_sent() -> None:
+    sender, receiver = State(), State()
+    sender.merge(A, 0, written(*(f"c{i}" for i in range(5000))))
+    while receiver.version(A) < 5000:
+        before = receiver.version(A)
+        receiver.merge(A, before, sender.newer(A, before, 1962))
+        assert receiver.version(A) == min(5000, before + 1962)
+    assert receiver.digest() == sender.digest()
+
+
+def test_a_delta_beyond_a_gap_counts_but_claims_nothing() -> None:
+    first, second, third = written("x", "y", "z")
+    state = State()
+    state.merge(A, 0, [first])
+    state.merge(A, 2, [third])
+    assert state.value("z") == 1
+    assert state.version(A) == 1
+    assert state.newer(A, 0, 9) == (first,)
+    assert state.ahead(A) == (third,)
+    state.merge(A, 1, [second])
+    assert (state.version(A), state.ahead(A)) == (2, (third,))
+    state.merge(A, 1, [second, third])
+    assert (state.version(A), state.ahead(A)) == (3, ())
+    assert state.newer(A, 0, 9) == (first, second, third)
+
+
+def test_what_is_ahead_leaves_the_prefix_as_its_writer_had_it() -> None:
+    """Otherwise every lost push of a busy counter would look like unequal state at equal versions."""
+    behind, gapped = State(), State()
+    for state in (behind, gapped):
+        state.merge(A, 0, written("x", "y"))
+    gapped.merge(A, 3, [("x", Row(3, 0, 4))])
+    assert gapped.value("x") == 3
+    assert gapped.digest()[A][:2] == behind.digest()[A][:2]
+    assert gapped.digest()[A].ahead
+
+
+def test_a_row_ahead_joins_when_a_cut_delta_covers_it() -> None:
+    state = State()
+    state.merge(A, 2, [("x", Row(1, 0, 3))])
+    state.merge(A, 0, [("y", Row(1, 0, 1)), ("z", Row(1, 0, 4))])  # its sender had rewritten x after 4
+    assert state.ahead(A) == ()
+    assert [counter for counter, _ in state.newer(A, 0, 9)] == ["y", "x", "z"]
+
+
+def test_equal_versions_are_not_yet_equal_state() -> None:
+    """A row at version 3 is rewritten at 7, and a delta cut at 5 skips it."""
+    whole, holed = State(), State()
+    whole.merge(A, 0, written("a", "b", "x", "c", "d"))
+    holed.merge(A, 0, [named for named in written("a", "b", "x", "c", "d") if named[0] != "x"])
+    assert whole.version(A) == holed.version(A) == 5
+    assert whole.digest()[A].hash != holed.digest()[A].hash
+    holed.merge(A, 0, whole.newer(A, 0, 9))
+    assert holed.digest() == whole.digest()
+    assert holed.newer(A, 0, 9) == whole.newer(A, 0, 9)
+
+
+@pytest.mark.parametrize("held", [1_000, 100_000])
+def test_taking_the_newest_costs_the_rows_taken(held: int) -> None:
+    state = State()
+    state.merge(A, 0, written(*(f"c{i}" for i in range(held))))
+    counted = CountingRows(state._logs[A].rows)
+    state._logs[A].rows = counted
+    assert len(state.newer(A, held - 10, 10**6)) == 10
+    assert counted.looked_at == 11
+
+
+class CountingRows(dict[str, Row]):
+    looked_at = 0
+
+    def items(self) -> "CountingItems":  # type: ignore[override]
+        return CountingItems(self)
+
+
+class CountingItems:
+    def __init__(self, rows: CountingRows) -> None:
+        self._rows = rows
+
+    def __reversed__(self):  # type: ignore[no-untyped-def]
+        for named in reversed(dict.items(self._rows)):
+            self._rows.looked_at += 1
+            yield named
+
+
+def test_reading_does_not_look_at_rows() -> None:
+    state = State()
+    state.merge(A, 0, written(*(f"c{i}" for i in range(1000))))
+    del state._logs[A]
+    assert state.value("c5") == 1
 
 
 def test_fingerprint_tells_apart_what_totals_do_not() -> None:
-    one = state_of([(Actor("a"), "", Row(5, 0, 1))])
-    other = state_of([(Actor("b"), "", Row(5, 0, 1))])
-    cancelled = state_of([(Actor("a"), "", Row(6, 1, 2))])
+    one = state_of([(A, None, [("", Row(5, 0, 1))])])
+    other = state_of([(Actor("b"), None, [("", Row(5, 0, 1))])])
+    cancelled = state_of([(A, None, [("", Row(6, 1, 2))])])
     assert one.value("") == other.value("") == cancelled.value("")
     assert len({one.fingerprint, other.fingerprint, cancelled.fingerprint}) == 3
 
@@ -67,5 +200,22 @@ def test_fingerprint_is_the_same_in_every_process() -> None:
 
 def test_a_row_that_counts_nothing_is_not_kept() -> None:
     state = State()
-    assert not state.merge(Actor("a"), "x", Row(0, 0, 7))
+    assert not state.merge(A, 0, [("x", Row(0, 0, 7))])
     assert list(state) == []
+    assert state.digest() == {}
+
+
+def test_shrinking_counts_and_jumping_versions_take_nothing_back() -> None:
+    state = State()
+    state.merge(A, 0, written("x", "x", "x"))
+    state.merge(A, 3, [("x", Row(1, 0, MAX_COUNT))])
+    assert state.value("x") == 3
+    assert state.digest()[A].version == MAX_COUNT
+    state.merge(A, None, [("x", Row(4, 0, 4))])
+    assert state.value("x") == 4
+
+
+def test_a_digest_of_an_unknown_actor_is_none() -> None:
+    assert State().version(A) == 0
+    assert State().newer(A, 0, 9) == State().ahead(A) == ()
+    assert Held() == (0, 0, 0)

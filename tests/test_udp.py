@@ -11,7 +11,7 @@ from cluster.client import RequestRefusedError
 from cluster.launcher import free_ports
 from node import wire
 from node.counter import Row
-from node.messages import Replicate
+from node.messages import Delta, Push
 from node.state import Actor
 from node.udp import Address
 from tests.processes import LIMIT_S, ask, node_process, udp_node
@@ -75,9 +75,9 @@ def test_junk_is_counted_logged_once_and_changes_nothing() -> None:
 
 
 def test_gossip_of_another_cluster_changes_nothing() -> None:
-    message = Replicate("n2", ((Actor("x"), "", Row(5, 0, 1)),), 1)
-    (foreign,) = wire.pack_gossip(message, "another", 1200)
-    (ours,) = wire.pack_gossip(message, "mine", 1200)
+    message = Push("n2", 1, (Delta(Actor("x"), 0, (("", Row(5, 0, 1)),)),))
+    (foreign,) = wire.pack_gossip(message, "another", 1200, 16)
+    (ours,) = wire.pack_gossip(message, "mine", 1200, 16)
     with udp_node("--cluster-name=mine") as (_, address):
         status = exchange(address, foreign, foreign)
         assert (status["foreign_gossip"], status["local_value"]) == (2, 0)

@@ -1,5 +1,7 @@
 """Datagrams: every message comes back as it was, within its budget; junk of any kind is refused and nothing else."""
 
+from typing import Any
+
 import msgpack
 import pytest
 from hypothesis import given
@@ -8,35 +10,129 @@ from hypothesis import strategies as st
 from node import wire
 from node.counter import Row
 from node.errors import BadDatagramError
-from node.limits import MAX_COUNT, MAX_NAME_BYTES
-from node.messages import Replicate
-from node.state import Actor
+from node.limits import MAX_ACTOR_BYTES, MAX_COUNT, MAX_NAME_BYTES
+from node.messages import Ack, Delta, Gossip, Push, Replicate, Syn, SynAck
+from node.state import Actor, Held, NamedRow, State
 
 BUDGET = 1200
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+senders = names.filter(bool)
+actors = senders.map(Actor)
+hashes = st.integers(0, 2**64 - 1)
 counts = st.integers(0, MAX_COUNT)
-gossip_rows = st.lists(
-    st.tuples(names.filter(bool).map(Actor), names, st.builds(Row, counts, counts, counts)), max_size=80
+
+
+@st.composite
+def deltas(draw: st.DrawFn) -> Delta:
+    counters = draw(st.lists(names, max_size=40, unique=True))
+    if draw(st.booleans()):
+        loose = [(each, Row(draw(counts), draw(counts), draw(counts))) for each in counters]
+        return Delta(draw(actors), None, tuple(loose))
+    since = draw(st.integers(0, 2**40))
+    versions = sorted(since + draw(st.integers(1, 2**40)) for _ in counters)
+    named = [(each, Row(draw(counts), draw(counts), version)) for each, version in zip(counters, versions, strict=True)]
+    return Delta(draw(actors), since, tuple(named))
+
+
+many = st.lists(deltas(), max_size=4).map(tuple)
+digests = st.dictionaries(actors, st.builds(Held, counts, hashes, hashes), max_size=100)
+wants = st.dictionaries(actors, counts, max_size=8)
+messages = st.one_of(
+    st.builds(Replicate, senders, hashes, many),
+    st.builds(Syn, senders, hashes, digests),
+    st.builds(SynAck, senders, hashes, many, wants),
+    st.builds(Ack, senders, hashes, many),
+    st.builds(Push, senders, hashes, many),
 )
 
 
-@given(names.filter(bool), gossip_rows, st.integers(0, 2**64 - 1))
-def test_gossip_comes_back_as_it_was_and_fits(
-    sender: str, rows: list[tuple[Actor, str, Row]], fingerprint: int
-) -> None:
-    datagrams = list(wire.pack_gossip(Replicate(sender, tuple(rows), fingerprint), "c", BUDGET))
+def pack(message: Gossip, budget: int = BUDGET, most: int = 10**6) -> list[bytes]:
+    return wire.pack_gossip(message, "c", budget, most)
+
+
+def unpack(datagram: bytes) -> Gossip:
+    message = wire.unpack(datagram, "c")
+    assert isinstance(message, Gossip)
+    return message
+
+
+def rows_of(parts: list[Gossip]) -> list[tuple[Actor, NamedRow]]:
+    return [
+        (delta.actor, named)
+        for part in parts
+        if not isinstance(part, Syn)
+        for delta in part.deltas
+        for named in delta.rows
+    ]
+
+
+@given(messages)
+def test_gossip_comes_back_as_it_was_and_fits(message: Gossip) -> None:
+    datagrams = pack(message)
     assert all(len(datagram) <= BUDGET for datagram in datagrams)
-    back: list[tuple[Actor, str, Row]] = []
-    for datagram in datagrams:
-        part = wire.unpack(datagram, "c")
-        assert isinstance(part, Replicate)
-        assert (part.sender, part.fingerprint) == (sender, fingerprint)
-        back += part.rows
-    assert back == rows
+    parts = [unpack(datagram) for datagram in datagrams]
+    assert {(type(part), part.sender, part.fingerprint) for part in parts} == {
+        (type(message), message.sender, message.fingerprint)
+    }
+    assert rows_of(parts) == rows_of([message])
+    if isinstance(message, SynAck):
+        assert [part.wants for part in parts if isinstance(part, SynAck)][1:] == [{}] * (len(parts) - 1)
+
+
+@given(digests)
+def test_a_large_digest_is_told_in_ranges_that_leave_nothing_out(digest: dict[Actor, Held]) -> None:
+    parts = [unpack(datagram) for datagram in pack(Syn("n1", 7, digest))]
+    told: dict[Actor, Held] = {}
+    above: str | None = ""
+    for part in parts:
+        assert isinstance(part, Syn)
+        assert part.above == above
+        assert all(actor > part.above and (part.upto is None or actor <= part.upto) for actor in part.digest)
+        told |= part.digest
+        above = part.upto
+    assert above is None
+    assert told == digest
+
+
+@given(many)
+def test_a_delta_cut_in_two_goes_on_where_it_was_cut(given: tuple[Delta, ...]) -> None:
+    """Whoever gets only some of the datagrams claims only what came; whoever gets all of them, all."""
+    whole, pieces = State(), State()
+    for delta in given:
+        whole.merge(delta.actor, delta.since, delta.rows)
+    for datagram in pack(Ack("n1", 7, given), budget=600):
+        part = unpack(datagram)
+        assert isinstance(part, Ack)
+        for delta in part.deltas:
+            pieces.merge(delta.actor, delta.since, delta.rows)
+    assert pieces.digest() == whole.digest()
+
+
+def test_rows_of_one_version_are_never_parted() -> None:
+    rows = tuple((f"c{i:04}", Row(1, 0, 1 + i // 3)) for i in range(300))
+    for datagram in pack(Ack("n1", 7, (Delta(Actor("a"), 0, rows),)), budget=512):
+        part = unpack(datagram)
+        assert isinstance(part, Ack)
+        assert all(len(delta.rows) % 3 == 0 for delta in part.deltas)
+
+
+def test_an_answer_has_at_most_so_many_datagrams() -> None:
+    rows = tuple((f"c{i:04}", Row(1, 0, i)) for i in range(1, 2000))
+    for message in (Ack("n1", 7, (Delta(Actor("a"), 0, rows),)), SynAck("n1", 7, (Delta(Actor("a"), 0, rows),), {})):
+        assert len(pack(message, most=3)) == 3
+
+
+def test_wants_leave_room_for_rows() -> None:
+    wanted = {Actor(f"{i:04}" * 60): 1 for i in range(50)}
+    datagrams = pack(SynAck("n1", 7, (Delta(Actor("a"), 0, (("x", Row(1, 0, 1)),)),), wanted))
+    assert all(len(datagram) <= BUDGET for datagram in datagrams)
+    first = unpack(datagrams[0])
+    assert isinstance(first, SynAck)
+    assert 0 < len(first.wants) < 50
 
 
 def test_an_empty_state_is_told_too() -> None:
-    assert len(list(wire.pack_gossip(Replicate("n1", (), 0), "c", BUDGET))) == 1
+    assert len(pack(Replicate("n1", 0, ()))) == len(pack(Syn("n1", 0, {}))) == 1
 
 
 @given(st.binary(max_size=200))
@@ -48,59 +144,80 @@ def test_junk_is_refused(junk: bytes) -> None:
     assert isinstance(value, dict)
 
 
-@given(st.data())
-def test_damaged_gossip_is_refused_or_still_gossip(data: st.DataObject) -> None:
-    rows = ((Actor("n1.1"), "likes", Row(3, 2, 1)), (Actor("n2.1"), "", Row(1, 0, 1)))
-    (datagram,) = wire.pack_gossip(Replicate("n1", rows, 7), "c", BUDGET)
-    damaged = bytearray(datagram)
+@given(messages, st.data())
+def test_damaged_gossip_is_refused_or_still_a_message(message: Gossip, data: st.DataObject) -> None:
+    damaged = bytearray(pack(message)[0])
     damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
     try:
         value = wire.unpack(cut, "c")
     except BadDatagramError:
         return
-    assert isinstance(value, dict | Replicate)
+    assert isinstance(value, dict | Gossip)
 
 
-GOOD = [wire.VERSION, 1, "c", "n1", 7, ["n1.1", "likes", 3, 2, 1]]
+DELTA = ["n1.1", 5, ["likes", 3, 2, 1, "x", 1, 0, 2]]
+PUSH = [wire.VERSION, 4, "c", "n1", 7, [DELTA]]
+SYN = [wire.VERSION, 1, "c", "n1", 7, "", None, ["n1.1", 5, 9, 0]]
+SYN_ACK = [wire.VERSION, 2, "c", "n1", 7, ["n1.1", 5], [DELTA]]
 
 
-def changed(index: int, value: object) -> list[object]:
-    return [*GOOD[:index], value, *GOOD[index + 1 :]]
+def changed(message: list[Any], index: int, value: object) -> list[Any]:
+    return [*message[:index], value, *message[index + 1 :]]
 
 
-def row_with(index: int, value: object) -> list[object]:
-    rows = ["n1.1", "likes", 3, 2, 1]
-    return changed(5, [*rows[:index], value, *rows[index + 1 :]])
+def delta(index: int, value: object) -> list[Any]:
+    return changed(PUSH, 5, [changed(DELTA, index, value)])
+
+
+def row(index: int, value: object) -> list[Any]:
+    return delta(2, changed(DELTA[2], index, value))  # type: ignore[arg-type]
+
+
+BAD_DELTAS: tuple[Any, ...] = ({}, None, [5], [[]], [["n1.1", 5]])
+BAD_ROWS: tuple[Any, ...] = ({}, None, ["likes"], ["likes", 3, 2, 1, "x"])
+BAD_ENTRIES: tuple[Any, ...] = (None, ["n1"], ["", 1, 1, 1], ["n1", -1, 1, 1], ["n1", 1, -1, 1], ["n1", 1, 1, None])
+NOT_COUNTS: tuple[Any, ...] = (-1, MAX_COUNT + 1, True, 1.0, "1", None)
+
+
+def test_the_good_ones_are_good() -> None:
+    for good in (PUSH, SYN, SYN_ACK, delta(1, None)):
+        unpack(msgpack.packb(good))
 
 
 @pytest.mark.parametrize(
     "value",
     [
         *(None, True, 7, 1.5, "text", b"bytes", []),
-        *(GOOD[:5], [*GOOD, 1], changed(0, 2), changed(0, True and "1"), changed(1, 99)),
-        *(changed(3, ""), changed(3, "n" * (MAX_NAME_BYTES + 1)), changed(3, b"n1")),
-        *(changed(4, -1), changed(4, True), changed(4, None), changed(4, 1.0)),
-        *(changed(5, {}), changed(5, ["n1.1", "likes", 3, 2]), changed(5, None)),
-        *(row_with(0, ""), row_with(0, 5), row_with(1, None), row_with(1, "é" * 128)),
-        *(row_with(i, bad) for i in (2, 3, 4) for bad in (-1, MAX_COUNT + 1, True, 1.0, "1", None)),
+        *(PUSH[:5], [*PUSH, 1], changed(PUSH, 0, 2), changed(PUSH, 0, "1"), changed(PUSH, 1, 99), changed(PUSH, 1, [])),
+        *(changed(PUSH, 3, ""), changed(PUSH, 3, "n" * (MAX_NAME_BYTES + 1)), changed(PUSH, 3, b"n1")),
+        *(changed(PUSH, 4, bad) for bad in (-1, True, None, 1.0, 2**63 + 0.5)),
+        *(changed(PUSH, 5, bad) for bad in BAD_DELTAS),
+        *(delta(0, bad) for bad in ("", 5, "n" * (MAX_ACTOR_BYTES + 1))),
+        *(delta(1, bad) for bad in (-1, MAX_COUNT + 1, True, "5")),
+        *(delta(2, bad) for bad in BAD_ROWS),
+        *(row(0, bad) for bad in (None, 5, b"x", "é" * 128)),
+        *(row(i, bad) for i in (1, 2, 3) for bad in NOT_COUNTS),
+        *(row(3, 0), row(3, 3), row(3, MAX_COUNT)),  # not above since; out of order; beyond every version
+        *(changed(SYN, 5, bad) for bad in (None, 5, "n" * (MAX_ACTOR_BYTES + 1))),
+        *(changed(SYN, 7, bad) for bad in BAD_ENTRIES),
+        *(changed(SYN_ACK, 5, bad) for bad in (None, ["n1.1"], [5, 5], ["n1.1", -1], ["n1.1", MAX_COUNT + 1])),
     ],
     ids=repr,
-)
+)  # fmt: skip
 def test_gossip_that_breaks_a_limit_is_refused(value: object) -> None:
     with pytest.raises(BadDatagramError):
         wire.unpack(msgpack.packb(value), "c")
 
 
 def test_trailing_bytes_are_refused() -> None:
-    assert wire.unpack(msgpack.packb(GOOD), "c")
     with pytest.raises(BadDatagramError):
-        wire.unpack(msgpack.packb(GOOD) + b"\x00", "c")
+        wire.unpack(msgpack.packb(PUSH) + b"\x00", "c")
 
 
 def test_gossip_of_another_cluster_is_told_apart() -> None:
     with pytest.raises(wire.OtherClusterError):
-        wire.unpack(msgpack.packb(GOOD), "d")
+        wire.unpack(msgpack.packb(PUSH), "d")
 
 
 def test_deep_nesting_and_false_lengths_are_refused_without_allocating() -> None:

@@ -1,0 +1,498 @@
+"""A whole cluster in one process: virtual clock, virtual network, the real replica, the real bytes.
+
+One seed drives everything: when clients ask, what the network loses, delays, doubles and reorders, who is cut off from
+whom (in one direction or both), who is slow, who is paused, who crashes and whether its journal survives. The same seed
+gives the same trace. At the end the network heals, every node is up, and the promises are checked against a ledger of
+what clients asked for and what they were told:
+
+1. *Nothing acknowledged is lost*, and 2. *nothing is counted twice*: every counter's increments, and its decrements,
+   come to those acknowledged plus some subset of those whose outcome is unknown. Only what a node had told nobody can
+   go, and only together with its journal.
+3. *Always available*: every request to a node that lived on was answered.
+4. *Convergence*: all nodes come to the same state.
+5. *Bounded*: no datagram exceeds its budget, no answer its number of datagrams, no node holds a row nobody wrote.
+
+And every read lies between what was acknowledged at that node before and what had been asked for anywhere by then.
+"""
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from random import Random
+from typing import Any
+
+from node import requests, wire
+from node.config import Config
+from node.counter import Row
+from node.gossip import Send, Wake
+from node.messages import AddOk, Replicate, Syn
+from node.replica import Answer, Commit, Effect, Replica
+from node.state import Actor, NamedRow
+
+MS = 1_000_000
+SECOND = 1000 * MS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """How datagrams fare between any two nodes. Shares are from 0 to 1, times in milliseconds."""
+
+    delay_ms: float = 0.2
+    """Each takes from half of this to one and a half."""
+    loss: float = 0.0
+    duplicates: float = 0.0
+    late: float = 0.0
+    """The share that comes up to two seconds later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What happens in one simulated run. Rates are per second of the whole cluster."""
+
+    config: Config
+    nodes: int = 5
+    seconds: float = 10.0
+    counters: int = 3
+    adds: float = 20.0
+    reads: float = 5.0
+    network: Network = Network(delay_ms=5, loss=0.15, duplicates=0.1, late=0.03)
+    partitions: float = 0.3
+    slow_nodes: float = 0.1
+    pauses: float = 0.2
+    crashes: float = 0.4
+    journal_lost: float = 0.4
+    """The share of crashes that take the journal along."""
+    commit_ms: float = 2.0
+    heal_seconds: float = 30.0
+
+
+FAULTY = Scenario(config=Config(name="?"))
+"""Everything that can go wrong, in moderation."""
+
+TRUNCATING = replace(
+    FAULTY,
+    config=Config(name="?", datagram_bytes=512, exchange_datagrams=1, gossip_fanout=1, push=False),
+    counters=60,
+    adds=120.0,
+    crashes=1.5,
+    journal_lost=0.8,
+)
+"""More news than answers have room for, and its holders die."""
+
+CROWD = replace(FAULTY, nodes=12, seconds=5.0, adds=40.0)
+"""So many members that news is passed on."""
+
+SCENARIOS = {"faulty": FAULTY, "truncating": TRUNCATING, "crowd": CROWD}
+
+
+class PromiseBroken(Exception):  # noqa: N818 a verdict
+    """The cluster did what it promised never to do. The text says what."""
+
+
+@dataclass(slots=True)
+class _Node:
+    name: str
+    replica: Replica | None = None
+    life: int = 0
+    """Counts starts: what was due in a former life never happens."""
+    journal: dict[str, NamedRow] = field(default_factory=dict)
+    actor: Actor | None = None
+    paused: bool = False
+    missed: list[Callable[[], None]] = field(default_factory=list)
+    slow: bool = False
+
+
+class Simulation:
+    """One run; `judge` raises `PromiseBroken`. `trace` is a hash of everything that happened."""
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        self.scenario = scenario
+        self.now_ns = 0
+        self.rng = Random(seed)
+        self.ledger = Ledger()
+        self.datagrams: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
+        self._network = scenario.network
+        self._cut: set[tuple[str, str]] = set()
+        self._orphans: dict[tuple[Actor, str], Row] = {}
+        self._agenda: list[tuple[int, int, Callable[[], None]]] = []
+        self._entries = 0
+        self._trace = blake2b(digest_size=16)
+        names = [f"n{i}" for i in range(1, scenario.nodes + 1)]
+        self.nodes = {name: _Node(name) for name in names}
+        for node in self.nodes.values():
+            self._start(node)
+
+    @property
+    def trace(self) -> str:
+        """Equal for equal runs, to the byte."""
+        return self._trace.hexdigest()
+
+    def judge(self) -> None:
+        """Live through the scenario, heal, and check every promise."""
+        self._plan()
+        self.run_until(int(self.scenario.seconds * SECOND))
+        self._heal()
+        limit = self.now_ns + int(self.scenario.heal_seconds * SECOND)
+        while not self._level():
+            if self.now_ns >= limit:
+                raise PromiseBroken(f"the nodes do not agree {self.scenario.heal_seconds:g} s after all was well")
+            self.run_until(self.now_ns + 50 * MS)
+        self._check_states()
+        self.ledger.check_answered()
+        self.ledger.check_totals(self.replica("n1"))
+
+    def run_until(self, end_ns: int, stop: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass to `end_ns`, or until `stop`, which is asked after each event."""
+        while self._agenda and self._agenda[0][0] <= end_ns:
+            self.now_ns, _, act = heapq.heappop(self._agenda)
+            act()
+            if stop():
+                return
+        self.now_ns = end_ns
+
+    def at(self, due_ns: int, act: Callable[[], None]) -> None:
+        """Do something at a time; in order of asking among those of one time."""
+        self._entries += 1
+        heapq.heappush(self._agenda, (due_ns, self._entries, act))
+
+    def replica(self, name: str) -> Replica:
+        """The live replica of that name."""
+        live = self.nodes[name].replica
+        assert live is not None
+        return live
+
+    def request(self, name: str, body: dict[str, Any]) -> None:
+        """A client's datagram reaches a node."""
+        self._deliver(self.nodes[name], wire.pack_body(body), "client")
+
+    # Nodes.
+
+    def _start(self, node: _Node) -> None:
+        names = tuple(name for name in self.nodes if name != node.name)
+        config = replace(self.scenario.config, name=node.name, peers=names)
+        rng = Random(self.rng.getrandbits(64))
+        rows = tuple(sorted(node.journal.values(), key=lambda named: named[1].version))
+        actor = node.actor if rows else None
+        node.replica = Replica(config, rng, self.now_ns, actor, rows)
+        node.life += 1
+        interval = config.gossip_interval_ns
+        self._in_this_life(node, self.now_ns + int(self.rng.random() * interval), lambda: self._tick(node, interval))
+
+    def _tick(self, node: _Node, interval: int) -> None:
+        self._in_this_life(node, self.now_ns + interval, lambda: self._tick(node, interval))
+        self._carry_out(node, self.replica(node.name).tick(self.now_ns))
+
+    def _in_this_life(self, node: _Node, due_ns: int, act: Callable[[], None]) -> None:
+        life = node.life
+
+        def unless_dead() -> None:
+            if node.life != life or node.replica is None:
+                return
+            if node.paused:
+                node.missed.append(unless_dead)
+            else:
+                act()
+
+        self.at(due_ns, unless_dead)
+
+    def _carry_out(self, node: _Node, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send(to, message):
+                    config = self.replica(node.name).config
+                    datagrams = wire.pack_gossip(
+                        message, config.cluster, config.datagram_bytes, config.exchange_datagrams
+                    )
+                    if not isinstance(message, Replicate | Syn) and len(datagrams) > config.exchange_datagrams:
+                        raise PromiseBroken(f"{len(datagrams)} datagrams in one answer")
+                    for peer in to:
+                        for datagram in datagrams:
+                            self._send(node, self.nodes[peer], datagram)
+                case Wake(at_ns):
+                    self._in_this_life(
+                        node, at_ns, lambda: self._carry_out(node, self.replica(node.name).wake(self.now_ns))
+                    )
+                case Commit():
+                    self._commit(node, effect)
+                case Answer(_, reply):
+                    body = requests.reply_body(reply, 0)
+                    self._note("answer", node.name, wire.pack_body(body))
+                    if isinstance(reply, AddOk):
+                        self.ledger.acknowledged(reply.in_reply_to)
+                    else:
+                        self.ledger.told(node.name, body)
+
+    def _commit(self, node: _Node, commit: Commit) -> None:
+        """Durable at some moment before the node learns of it: a crash in between keeps rows it never acknowledged."""
+        took = int(self.rng.uniform(0.2, 1.8) * self.scenario.commit_ms * MS)
+
+        def durable() -> None:
+            node.actor = commit.actor
+            node.journal |= {f"{commit.actor} {counter}": (counter, row) for counter, row in commit.rows}
+
+        def done() -> None:
+            self._carry_out(node, self.replica(node.name).committed(self.now_ns))
+
+        self._in_this_life(node, self.now_ns + took // 2, durable)
+        self._in_this_life(node, self.now_ns + took, done)
+
+    # The network.
+
+    def _send(self, source: _Node, to: _Node, datagram: bytes) -> None:
+        if len(datagram) > self.scenario.config.datagram_bytes:
+            raise PromiseBroken(f"a datagram of {len(datagram)} bytes")
+        self.datagrams[source.name] += 1
+        self.bytes[source.name] += len(datagram)
+        network = self._network
+        if (source.name, to.name) in self._cut or self.rng.random() < network.loss:
+            return
+        for _ in range(1 + (self.rng.random() < network.duplicates)):
+            delay = network.delay_ms * self.rng.uniform(0.5, 1.5) * (20 if source.slow or to.slow else 1)
+            if self.rng.random() < network.late:
+                delay += self.rng.uniform(0, 2000)
+            self.at(self.now_ns + int(delay * MS), lambda: self._deliver(to, datagram, source.name))
+
+    def _deliver(self, node: _Node, datagram: bytes, source: str) -> None:
+        if node.replica is None:
+            return  # nobody listens; a later life hears what comes later, whichever life it was meant for
+        if node.paused:
+            node.missed.append(lambda: self._deliver(node, datagram, source))
+            return
+        self._note(source, node.name, datagram)
+        message = wire.unpack(datagram, self.scenario.config.cluster)
+        if isinstance(message, dict):
+            self._carry_out(node, node.replica.handle(requests.parse(message), source, self.now_ns))
+        else:
+            self._carry_out(node, node.replica.handle(message, source, self.now_ns))  # type: ignore[arg-type]
+
+    def _note(self, source: str, to: str, data: bytes) -> None:
+        self._trace.update(f"{self.now_ns} {source} {to} ".encode() + data)
+
+    # What goes wrong, and what clients do.
+
+    def _plan(self) -> None:
+        scenario = self.scenario
+        for rate, act in (
+            (scenario.adds, self._add),
+            (scenario.reads, self._read),
+            (scenario.partitions, self._partition),
+            (scenario.slow_nodes, self._slow),
+            (scenario.pauses, self._pause),
+            (scenario.crashes, self._crash),
+        ):
+            due = 0.0
+            while rate and (due := due + self.rng.expovariate(rate)) < scenario.seconds:
+                self.at(int(due * SECOND), act)
+
+    def _anyone(self) -> _Node:
+        return self.rng.choice(list(self.nodes.values()))
+
+    def _later(self, act: Callable[[], None], least_ms: float, most_ms: float) -> None:
+        self.at(self.now_ns + int(self.rng.uniform(least_ms, most_ms) * MS), act)
+
+    def _add(self) -> None:
+        node, counter = self._anyone(), f"c{self.rng.randrange(self.scenario.counters)}"
+        delta = self.rng.choice((1, 1, 1, 2, 5, -1, -3))
+        if node.replica is None:
+            return
+        msg_id = self.ledger.ask_add(node.name, node.life, counter, delta)
+        self.request(node.name, {"type": "add", "msg_id": msg_id, "delta": delta, "counter": counter})
+
+    def _read(self) -> None:
+        node, counter = self._anyone(), f"c{self.rng.randrange(self.scenario.counters)}"
+        if node.replica is None:
+            return
+        msg_id = self.ledger.ask_read(node.name, node.life, counter)
+        self.request(node.name, {"type": "read", "msg_id": msg_id, "counter": counter})
+
+    def _partition(self) -> None:
+        names = list(self.nodes)
+        one_side = set(self.rng.sample(names, self.rng.randrange(1, len(names))))
+        both_ways = self.rng.random() < 0.5
+        cut = {(a, b) for a in names for b in names if (a in one_side) > (b in one_side)}
+        cut |= {(b, a) for a, b in cut} if both_ways else set()
+        self._cut |= cut
+        self._later(lambda: self._cut.difference_update(cut), 100, 3000)
+
+    def _slow(self) -> None:
+        node = self._anyone()
+        node.slow = True
+        self._later(lambda: setattr(node, "slow", False), 100, 3000)
+
+    def _pause(self) -> None:
+        node = self._anyone()
+        node.paused = True
+        self._later(lambda: self._resume(node), 50, 2000)
+
+    def _resume(self, node: _Node) -> None:
+        node.paused = False
+        missed, node.missed = node.missed, []
+        for act in missed:
+            act()
+
+    def _crash(self) -> None:
+        node = self._anyone()
+        if node.replica is None:
+            return
+        if self.rng.random() < self.scenario.journal_lost:
+            for counter, row in node.journal.values():
+                assert node.actor is not None
+                self._orphans[node.actor, counter] = row
+            self.ledger.forget_acknowledged_at(node.name)
+            node.journal, node.actor = {}, None
+        node.replica, node.missed, node.paused = None, [], False
+        self.ledger.crashed(node.name, node.life)
+        self._count_losses()
+        self._later(lambda: self._start(node) if node.replica is None else None, 20, 1500)
+
+    def _count_losses(self) -> None:
+        """Rows whose journal is gone live on in other nodes' memory; what none of these holds any more may be lost."""
+        living = [node.replica.state for node in self.nodes.values() if node.replica]
+        for (actor, counter), row in self._orphans.items():
+            held = [state.row(actor, counter) for state in living]
+            p, n = (max((each[side] for each in held), default=0) for side in (0, 1))
+            self.ledger.lost(actor, counter, max(0, row.p - p), max(0, row.n - n))
+
+    def _heal(self) -> None:
+        self._cut.clear()
+        self._network = Network()
+        for node in self.nodes.values():
+            node.slow = False
+            self._resume(node)
+            if node.replica is None:
+                self._start(node)
+
+    # The verdict.
+
+    def _level(self) -> bool:
+        first, *others = (self.replica(name).state for name in self.nodes)
+        full = self.scenario.config.gossip == "full"  # which claims nothing, so that versions differ
+        return self.ledger.all_answered and all(
+            other.fingerprint == first.fingerprint and (full or other.digest() == first.digest()) for other in others
+        )
+
+    def _check_states(self) -> None:
+        first, *others = (self.replica(name) for name in self.nodes)
+        if any(sorted(other.state) != sorted(first.state) for other in others):
+            raise PromiseBroken("equal digests, unequal rows")
+        most = self.scenario.counters * first.state.actors
+        if first.state.row_count > most:
+            raise PromiseBroken(f"{first.state.row_count} rows where {most} can have been written")
+
+
+@dataclass(slots=True)
+class _Asked:
+    node: str
+    life: int
+    counter: str
+    delta: int | None
+    """None for a read."""
+    low: int = 0
+    """For a read: the least it may tell, by what its node had acknowledged when it was asked."""
+
+
+class Ledger:
+    """What clients asked for and what they were told: the only witness the verdict trusts."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._open: dict[int, _Asked] = {}
+        self._asked: Counter[tuple[str, bool]] = Counter()
+        self._acknowledged: Counter[tuple[str, bool]] = Counter()
+        self._at_node: Counter[tuple[str, str, bool]] = Counter()
+        self._unknown: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
+        self._may_be_lost: Counter[tuple[str, bool]] = Counter()
+        self._lost_of: Counter[tuple[str, str, bool]] = Counter()
+
+    @property
+    def all_answered(self) -> bool:
+        """Whether no request is open any more."""
+        return not self._open
+
+    def ask_add(self, node: str, life: int, counter: str, delta: int) -> int:
+        """A client asks for an add; the request's id."""
+        self._asked[counter, delta > 0] += abs(delta)
+        return self._ask(_Asked(node, life, counter, delta))
+
+    def ask_read(self, node: str, life: int, counter: str) -> int:
+        """A client asks for a value; the request's id."""
+        return self._ask(_Asked(node, life, counter, None))
+
+    def acknowledged(self, msg_id: int) -> None:
+        """An add was answered."""
+        asked = self._open.pop(msg_id)
+        assert asked.delta is not None
+        self._acknowledged[asked.counter, asked.delta > 0] += abs(asked.delta)
+        self._at_node[asked.node, asked.counter, asked.delta > 0] += abs(asked.delta)
+
+    def told(self, node: str, body: dict[str, Any]) -> None:
+        """A read was answered, or anything was with an error."""
+        asked = self._open.pop(body["in_reply_to"])
+        if body["type"] != "read_ok":
+            raise PromiseBroken(f"{node} refused: {body}")
+        counter, value = asked.counter, body["value"]
+        low = self._at_node[node, counter, True] - self._asked[counter, False]
+        high = self._asked[counter, True] - self._at_node[node, counter, False]
+        if not low <= value <= high:
+            raise PromiseBroken(f"{node} told {value} of {counter}, which can only be from {low} to {high}")
+
+    def crashed(self, node: str, life: int) -> None:
+        """What was open at that node has no known outcome now."""
+        for msg_id, asked in list(self._open.items()):
+            if (asked.node, asked.life) == (node, life):
+                del self._open[msg_id]
+                if asked.delta is not None:
+                    self._unknown[asked.counter, asked.delta > 0].append(abs(asked.delta))
+
+    def lost(self, actor: str, counter: str, p: int, n: int) -> None:
+        """So much of an actor's row nobody holds any more; datagrams under way may yet bring it."""
+        for grew, most in ((True, p), (False, n)):
+            key = actor, counter, grew
+            self._may_be_lost[counter, grew] += max(0, most - self._lost_of[key])
+            self._lost_of[key] = max(most, self._lost_of[key])
+
+    def forget_acknowledged_at(self, node: str) -> None:
+        """A node without its journal knows nothing of what it acknowledged until others tell it."""
+        for key in [key for key in self._at_node if key[0] == node]:
+            del self._at_node[key]
+
+    def check_answered(self) -> None:
+        """Every request to a node that lived on was answered. Raises `PromiseBroken`."""
+        if self._open:
+            raise PromiseBroken(f"never answered: {next(iter(self._open.values()))}")
+
+    def check_totals(self, replica: Replica) -> None:
+        """Every counter's increments and decrements are those acknowledged, and some of the unknown ones.
+
+        Raises `PromiseBroken`.
+        """
+        for counter, grew in self._asked:
+            rows = list(replica.state.rows_of(counter))
+            total = sum(row.p if grew else row.n for row in rows)
+            if not self._possible(counter, grew) >> total & 1:
+                side, known = "increments" if grew else "decrements", self._acknowledged[counter, grew]
+                raise PromiseBroken(
+                    f"{counter} has {total} {side}: {known} acknowledged, {self._unknown[counter, grew]} unknown,"
+                    f" at most {self._may_be_lost[counter, grew]} lost with journals"
+                )
+        for counter in {counter for counter, _ in self._asked}:
+            rows = list(replica.state.rows_of(counter))
+            if replica.state.value(counter) != sum(row.p - row.n for row in rows):
+                raise PromiseBroken(f"the total kept of {counter} is not that of its rows")
+
+    def _possible(self, counter: str, grew: bool) -> int:
+        """The totals that can be, as bits: bit t is set if t can be the total."""
+        possible = 1 << self._acknowledged[counter, grew]
+        for delta in self._unknown[counter, grew]:
+            possible |= possible << delta
+        for _ in range(self._may_be_lost[counter, grew]):
+            possible |= possible >> 1
+        return possible
+
+    def _ask(self, asked: _Asked) -> int:
+        self._next += 1
+        self._open[self._next] = asked
+        return self._next

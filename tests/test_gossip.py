@@ -1,0 +1,346 @@
+"""Gossip by its exact messages: the exchange, the push, and what hostile messages come to."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from node import wire
+from node.config import Config
+from node.counter import Row
+from node.errors import BadDatagramError
+from node.gossip import PUSH_FANOUT, SMALL_CLUSTER, Send, Wake
+from node.limits import MAX_COUNT
+from node.messages import Ack, Add, Delta, Gossip, Push, Syn, SynAck
+from node.replica import Effect, Replica
+from node.state import Actor, Held, NamedRow
+from tests.test_replica import add
+
+X = Actor("x")
+
+
+def members(count: int, **settings: Any) -> dict[str, Replica]:
+    """Replicas n1, n2, …, each with the others as peers, whose actors are named as they are."""
+    names = [f"n{i}" for i in range(1, count + 1)]
+    return {
+        name: Replica(
+            Config(name=name, peers=tuple(each for each in names if each != name), **settings),
+            Random(seed),
+            0,
+            Actor(f"{name}.actor"),
+        )
+        for seed, name in enumerate(names)
+    }
+
+
+def two(**settings: Any) -> tuple[Replica, Replica]:
+    first, second = members(2, **settings).values()
+    return first, second
+
+
+def messages(effects: Iterable[Effect]) -> list[Gossip]:
+    return [effect.message for effect in effects if isinstance(effect, Send)]
+
+
+def exchange(first: Replica, second: Replica) -> list[Gossip]:
+    """One round begun by the first; every message, over the wire and within the bounds of an answer."""
+    said: list[Gossip] = []
+    under_way = [(second, first, message) for message in messages(first.tick(0))]
+    while under_way:
+        to, source, message = under_way.pop(0)
+        said.append(message)
+        config = source.config
+        for datagram in wire.pack_gossip(message, config.cluster, config.datagram_bytes, config.exchange_datagrams):
+            part = wire.unpack(datagram, config.cluster)
+            assert isinstance(part, Gossip)
+            under_way += [(source, to, answer) for answer in messages(to.handle(part, source.config.name, 0))]
+    return said
+
+
+def fill(node: Replica, counters: int) -> None:
+    for i in range(counters):
+        node.handle(Add(i, 1, f"c{i:05}"), "c", 0)
+    while node._committing:
+        node.committed(0)
+
+
+def rows_in(message: Gossip) -> list[NamedRow]:
+    return [] if isinstance(message, Syn) else [named for delta in message.deltas for named in delta.rows]
+
+
+# Anti-entropy.
+
+
+def test_an_exchange_brings_each_what_the_other_has() -> None:
+    first, second = two(push=False)
+    add(first, 5, "a")
+    add(second, 7, "b")
+    syn, syn_ack, ack = exchange(first, second)
+    assert isinstance(syn, Syn)
+    assert set(syn.digest) == {Actor("n1.actor")}
+    assert isinstance(syn_ack, SynAck)
+    assert syn_ack.deltas == (Delta(Actor("n2.actor"), 0, (("b", Row(7, 0, 1)),)),)
+    assert syn_ack.wants == {Actor("n1.actor"): 0}
+    assert isinstance(ack, Ack)
+    assert ack.deltas == (Delta(Actor("n1.actor"), 0, (("a", Row(5, 0, 1)),)),)
+    assert first.state.digest() == second.state.digest()
+
+
+def test_when_states_are_equal_an_exchange_is_two_small_datagrams_and_no_rows() -> None:
+    nodes = list(members(5, push=False, cluster="f00dcafe").values())
+    for node in nodes:
+        fill(node, 2000)
+    first, second = nodes[:2]
+    for other in nodes[1:]:
+        while first.state.digest() != other.state.digest():
+            exchange(first, other)
+    while first.state.digest() != second.state.digest():
+        exchange(first, second)
+    syn, syn_ack = exchange(first, second)
+    assert isinstance(syn_ack, SynAck)
+    assert (syn_ack.deltas, syn_ack.wants) == ((), {})
+    actors = [Actor(f"n{i}.{'e' * 11}") for i in range(1, 6)]  # as long as those that are minted
+    digest = dict(zip(actors, first.state.digest().values(), strict=True))
+    assert isinstance(syn, Syn)
+    for message in (replace(syn, digest=digest), syn_ack):
+        (datagram,) = wire.pack_gossip(message, "f00dcafe", 1200, 16)
+        assert len(datagram) < 200
+
+
+def test_one_change_costs_the_same_however_many_counters_there_are() -> None:
+    sizes = set()
+    for counters in (10, 3000):
+        first, second = two(push=False)
+        fill(first, counters)
+        while first.state.digest() != second.state.digest():
+            exchange(first, second)
+        add(first, 1, "c00005")
+        (ack,) = [each for each in exchange(first, second) if isinstance(each, Ack)]
+        assert len(rows_in(ack)) == 1
+        sizes.add(len(wire.pack_gossip(replace(ack, fingerprint=0), "c", 1200, 16)[0]))
+    assert max(sizes) - min(sizes) <= 4  # versions and counts have more digits
+
+
+def test_a_peer_far_behind_is_fed_steadily_within_the_bounds() -> None:
+    first, second = two(push=False, exchange_datagrams=4)
+    fill(first, 5000)
+    rounds = 0
+    while first.state.digest() != second.state.digest():
+        before = second.state.version(Actor("n1.actor"))
+        exchange(second, first)
+        rounds += 1
+        assert second.state.version(Actor("n1.actor")) > before
+        assert second.state.row_count == second.state.version(Actor("n1.actor"))
+    assert 10 < rounds < 40
+
+
+def test_a_large_digest_is_compared_range_by_range() -> None:
+    first, second = two(push=False, exchange_datagrams=1000)
+    for node, actors in ((first, range(0, 300)), (second, range(150, 450))):
+        deltas = tuple(Delta(Actor(f"x{i:04}"), 0, (("c", Row(1, 0, 1)),)) for i in actors)
+        node.handle(Push("n9", 1, deltas), "n9", 0)
+    exchange(first, second)
+    assert first.state.actors == 450
+    assert first.state.digest() == second.state.digest()
+
+
+def test_equal_versions_with_unequal_hashes_are_mended_even_when_one_answer_is_too_small() -> None:
+    """A hole at equal versions: more rows than an answer has room for, and only some of them are lacking."""
+    first, second = two(push=False, exchange_datagrams=1)
+    rows = tuple((f"c{i:05}", Row(1, 0, i + 1)) for i in range(2000))
+    holed = tuple(named for named in rows if named[1].version not in (3, 1200, 1900))
+    first.handle(Push("n9", 1, (Delta(X, 0, rows),)), "n9", 0)
+    second.handle(Push("n9", 1, (Delta(X, 0, holed),)), "n9", 0)
+    assert first.state.version(X) == second.state.version(X) == 2000
+    for _ in range(60):
+        exchange(first, second)
+        exchange(second, first)
+    assert second.state.digest() == first.state.digest()
+
+
+def test_rows_ahead_spread_even_if_nobody_can_close_the_gap() -> None:
+    first, second = two(push=False)
+    first.handle(Push("n9", 1, (Delta(X, 4, (("c", Row(5, 0, 5)),)),)), "n9", 0)
+    assert first.state.version(X) == 0
+    exchange(first, second)
+    assert second.state.value("c") == 5
+    assert second.state.digest() == first.state.digest()
+    assert [rows_in(message) for message in exchange(first, second)] == [[], []]
+
+
+def test_anti_entropy_alone_brings_everyone_together() -> None:
+    nodes = members(5, push=False)
+    for i, node in enumerate(nodes.values()):
+        add(node, i + 1)
+    for _ in range(20):
+        for name, node in nodes.items():
+            for effect in node.tick(0):
+                assert isinstance(effect, Send)
+                for peer in effect.to:
+                    deliver(nodes, effect.message, name, peer)
+    assert {node.state.value("") for node in nodes.values()} == {15}
+
+
+def deliver(nodes: dict[str, Replica], message: Gossip, source: str, to: str) -> None:
+    for effect in nodes[to].handle(message, source, 0):
+        if isinstance(effect, Send):
+            for peer in effect.to:
+                deliver(nodes, effect.message, to, peer)
+
+
+# Push.
+
+
+def test_a_write_is_pushed_to_all_peers_of_a_small_cluster() -> None:
+    nodes = members(SMALL_CLUSTER)
+    first = nodes["n1"]
+    assert Wake(1_000_000) in add(first, 5)
+    (send,) = first.wake(1_000_000)
+    assert isinstance(send, Send)
+    assert set(send.to) == set(nodes) - {"n1"}
+    assert rows_in(send.message) == [("", Row(5, 0, 1))]
+    for peer in send.to:
+        assert nodes[peer].handle(send.message, "n1", 0) == []  # nobody need pass it on
+        assert nodes[peer].state.value("") == 5
+    assert first.wake(2_000_000) == []
+
+
+def test_writes_within_the_window_share_a_push_and_one_row() -> None:
+    first, _ = two()
+    assert len([each for each in add(first, 5) if isinstance(each, Wake)]) == 1
+    assert not [each for each in add(first, 5) if isinstance(each, Wake)]
+    (push,) = messages(first.wake(0))
+    assert rows_in(push) == [("", Row(10, 0, 2))]
+
+
+def test_in_a_large_cluster_news_goes_to_a_few_who_pass_it_on_but_never_back() -> None:
+    nodes = members(30)
+    add(nodes["n1"], 5)
+    (send,) = nodes["n1"].wake(0)
+    assert isinstance(send, Send)
+    assert len(send.to) == PUSH_FANOUT
+    second = nodes[send.to[0]]
+    for _ in range(20):
+        fresh = members(30)[second.config.name]
+        (wake,) = fresh.handle(send.message, "n1", 0)
+        assert isinstance(wake, Wake)
+        (passed,) = fresh.wake(wake.at_ns)
+        assert isinstance(passed, Send)
+        assert "n1" not in passed.to
+        assert rows_in(passed.message) == rows_in(send.message)
+    assert second.handle(send.message, "n1", 0)
+    second.wake(0)
+    assert second.handle(send.message, "n3", 0) == []  # no news the second time
+
+
+def test_only_news_is_passed_on() -> None:
+    node = members(30)["n1"]
+    old, new = ("a", Row(1, 0, 1)), ("b", Row(1, 0, 2))
+    node.handle(Push("n2", 1, (Delta(X, 0, (old,)),)), "n2", 0)
+    node.wake(0)
+    node.handle(Push("n3", 1, (Delta(X, 0, (old, new)),)), "n3", 0)
+    (push,) = messages(node.wake(0))
+    assert rows_in(push) == [new]
+    assert not isinstance(push, Syn)
+    assert push.deltas[0].since is None  # part of a delta claims nothing
+
+
+def test_push_alone_brings_everyone_together_where_nothing_is_lost() -> None:
+    nodes = members(5, gossip_fanout=0)
+    for node in nodes.values():
+        assert node.tick(0) == []
+        add(node, 1)
+        for effect in node.wake(0):
+            assert isinstance(effect, Send)
+            for peer in effect.to:
+                deliver(nodes, effect.message, node.config.name, peer)
+    assert {node.state.fingerprint for node in nodes.values()} == {nodes["n1"].state.fingerprint}
+    assert nodes["n3"].state.value("") == 5
+
+
+def test_many_writes_are_pushed_in_several_windows() -> None:
+    first, second = two()
+    fill(first, 2000)
+    pushes = 0
+    wakes: list[Effect] = [Wake(0)]
+    while wakes:
+        effects = first.wake(0)
+        pushes += len(messages(effects))
+        for message in messages(effects):
+            second.handle(message, "n1", 0)
+        wakes = [effect for effect in effects if isinstance(effect, Wake)]
+    assert 1 < pushes < 10
+    assert second.state.digest() == first.state.digest()
+
+
+def test_a_lost_push_leaves_a_gap_that_the_next_exchange_fills() -> None:
+    first, second = two()
+    add(first, 1, "a")
+    first.wake(0)  # lost
+    add(first, 1, "b")
+    (push,) = messages(first.wake(0))
+    second.handle(push, "n1", 0)
+    assert (second.state.value("a"), second.state.value("b")) == (0, 1)
+    assert second.state.version(Actor("n1.actor")) == 0
+    exchange(second, first)
+    assert second.state.digest() == first.state.digest()
+
+
+# What hostile or confused messages come to.
+
+
+def test_rows_out_of_order_never_get_past_the_wire() -> None:
+    (datagram,) = wire.pack_gossip(
+        Push("n2", 1, (Delta(X, 0, (("b", Row(1, 0, 1)), ("a", Row(1, 0, 2)))),)), "c", 1200, 1
+    )
+    shuffled = datagram.replace(b"\xa1b\x01\x00\x01\xa1a\x01\x00\x02", b"\xa1a\x01\x00\x02\xa1b\x01\x00\x01")
+    assert shuffled != datagram
+    with pytest.raises(BadDatagramError, match="ascending"):
+        wire.unpack(shuffled, "c")
+
+
+def test_since_above_its_rows_never_gets_past_the_wire() -> None:
+    (datagram,) = wire.pack_gossip(Push("n2", 1, (Delta(X, 9, (("a", Row(1, 0, 9)),)),)), "c", 1200, 1)
+    with pytest.raises(BadDatagramError, match="above since"):
+        wire.unpack(datagram, "c")
+
+
+def test_shrinking_counts_take_nothing_back() -> None:
+    first, _ = two()
+    first.handle(Push("n2", 1, (Delta(X, 0, (("a", Row(9, 3, 1)),)),)), "n2", 0)
+    first.handle(Push("n2", 1, (Delta(X, 1, (("a", Row(2, 1, 2)),)),)), "n2", 0)
+    assert first.state.value("a") == 6
+
+
+def test_versions_that_jump_do_not_keep_later_rows_out() -> None:
+    first, second = two(push=False)
+    first.handle(Push("n2", 1, (Delta(X, 0, (("a", Row(1, 0, MAX_COUNT)),)),)), "n2", 0)
+    second.handle(Push("n1", 1, (Delta(X, 0, (("a", Row(1, 0, 1)), ("b", Row(4, 0, 2)))),)), "n1", 0)
+    for _ in range(4):
+        exchange(first, second)
+        exchange(second, first)
+    assert first.state.value("b") == second.state.value("b") == 4
+    assert first.state.fingerprint == second.state.fingerprint
+
+
+def test_a_digest_that_claims_the_future_is_asked_for_it_and_believed_nothing() -> None:
+    first, _ = two()
+    (answer,) = messages(first.handle(Syn("n2", 1, {X: Held(MAX_COUNT, 1, 0)}), "n2", 0))
+    assert isinstance(answer, SynAck)
+    assert answer.wants == {X: 0}
+    assert first.state.version(X) == 0
+    assert X not in first.state
+
+
+def test_wants_of_what_we_never_had_are_answered_with_silence() -> None:
+    first, _ = two()
+    wants = {Actor(f"x{i}"): 0 for i in range(1000)} | {Actor("n1.actor"): MAX_COUNT}
+    assert first.handle(SynAck("n2", 1, (), wants), "n2", 0) == []
+
+
+def test_a_counter_named_twice_in_a_delta_counts_once() -> None:
+    first, _ = two()
+    first.handle(Push("n2", 1, (Delta(X, 0, (("a", Row(1, 0, 1)), ("a", Row(3, 0, 2)))),)), "n2", 0)
+    assert (first.state.value("a"), first.state.row_count) == (3, 1)

@@ -1,0 +1,275 @@
+"""The judge: hundreds of faulty runs that keep every promise, and planted faults that it must find."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from cluster.simulator import CROWD, FAULTY, SCENARIOS, TRUNCATING, Ledger, Network, PromiseBroken, Scenario, Simulation
+from node import counter, gossip, replica, state
+from node.counter import Row
+from node.messages import Add, AddOk, Delta, Syn, SynAck
+from node.replica import Answer, Effect, Replica
+from node.state import Actor, NamedRow
+
+SEEDS = {"faulty": 200, "truncating": 100, "crowd": 40}
+"""Of each scenario, in slices that run side by side; `make sim` runs as many as you like."""
+SLICE = 20
+
+
+@pytest.mark.parametrize(
+    ("scenario", "first"),
+    [(name, first) for name, seeds in SEEDS.items() for first in range(0, seeds, SLICE)],
+)
+def test_every_promise_is_kept(scenario: str, first: int) -> None:
+    for seed in range(first, first + SLICE):
+        try:
+            Simulation(SCENARIOS[scenario], seed).judge()
+        except PromiseBroken as broken:
+            pytest.fail(f"{broken}\nto replay: bench judge --scenario {scenario} --first-seed {seed} --seeds 1")
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_same_seed_gives_the_same_trace(scenario: str) -> None:
+    def trace(seed: int) -> str:
+        simulation = Simulation(SCENARIOS[scenario], seed)
+        simulation.judge()
+        return simulation.trace
+
+    assert trace(7) == trace(7)
+    assert trace(7) != trace(8)
+
+
+MODES: dict[str, Scenario] = {
+    "anti-entropy alone": replace(FAULTY, config=replace(FAULTY.config, push=False)),
+    "full state": replace(FAULTY, config=replace(FAULTY.config, gossip="full")),
+    "one node": replace(FAULTY, nodes=1, partitions=0.0),
+    "push alone, nothing lost": replace(
+        FAULTY,
+        config=replace(FAULTY.config, gossip_fanout=0),
+        network=Network(),
+        partitions=0.0,
+        slow_nodes=0.0,
+        pauses=0.0,
+        crashes=0.0,
+    ),
+    "half of all datagrams lost": replace(FAULTY, network=Network(loss=0.5)),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_promises_are_kept_in_every_mode(mode: str) -> None:
+    for seed in range(10):
+        Simulation(MODES[mode], seed).judge()
+
+
+# Planted faults. Each must be found within as many seeds as it says.
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def merge_by_sum(patch: pytest.MonkeyPatch) -> None:
+    plant_merge(
+        patch, lambda mine, theirs: Row(mine.p + theirs.p, mine.n + theirs.n, max(mine.version, theirs.version))
+    )
+
+
+def merge_forgets_n(patch: pytest.MonkeyPatch) -> None:
+    plant_merge(patch, lambda mine, theirs: Row(max(mine.p, theirs.p), mine.n, max(mine.version, theirs.version)))
+
+
+def merge_takes_the_last_to_come(patch: pytest.MonkeyPatch) -> None:
+    plant_merge(patch, lambda _, theirs: theirs)
+
+
+def plant_merge(patch: pytest.MonkeyPatch, merged: Callable[[Row, Row], Row]) -> None:
+    patch.setattr(state, "merged", lambda mine, theirs: mine if mine == theirs else merged(mine, theirs))
+
+
+def truncated_delta_claims_everything(patch: pytest.MonkeyPatch) -> None:
+    """The version is raised to what the sender holds, not to the last row sent."""
+    held = gossip.Gossiper._syn_ack
+    claims: dict[int, dict[Actor, int]] = {}
+
+    def syn_ack(self: gossip.Gossiper, syn: Syn) -> SynAck:
+        claims[id(self)] = {actor: entry.version for actor, entry in syn.digest.items()}
+        return held(self, syn)
+
+    merge = gossip.Gossiper._merge_delta
+
+    def merge_delta(self: gossip.Gossiper, delta: Delta) -> Delta | None:
+        news = merge(self, delta)
+        log = self._state._logs.get(delta.actor)
+        if log and delta.since is not None:
+            log.version = max(log.version, claims.get(id(self), {}).get(delta.actor, 0))
+        return news
+
+    patch.setattr(gossip.Gossiper, "_syn_ack", syn_ack)
+    patch.setattr(gossip.Gossiper, "_merge_delta", merge_delta)
+    blind_to_hashes(patch)
+
+
+def gap_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    merge = state.State.merge
+
+    def careless(self: state.State, actor: Actor, since: int | None, rows: Any) -> list[NamedRow]:
+        return merge(self, actor, 0 if since is not None else None, rows)
+
+    patch.setattr(state.State, "merge", careless)
+    blind_to_hashes(patch)
+
+
+def equal_versions_are_taken_for_equal_state(patch: pytest.MonkeyPatch) -> None:
+    blind_to_hashes(patch)
+
+
+def blind_to_hashes(patch: pytest.MonkeyPatch) -> None:
+    digest = state.State.digest
+
+    def versions(self: state.State) -> dict[Actor, state.Held]:
+        return {actor: state.Held(held.version, 0, 0) for actor, held in digest(self).items()}
+
+    patch.setattr(state.State, "digest", versions)
+
+
+def rows_ahead_are_kept_quiet(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(state.State, "ahead", lambda *_: ())
+
+
+def push_without_anti_entropy(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(gossip.Gossiper, "tick", lambda *_: [])
+
+
+def the_actor_outlives_the_journal(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(replica, "mint", lambda name, _: Actor(name))
+    patch.setattr(Replica, "_begin_epoch", lambda self: setattr(self._gossip, "own_actor_is_older", False))
+
+
+def answer_before_the_commit(patch: pytest.MonkeyPatch) -> None:
+    answer = Replica._answer
+
+    def hasty(self: Replica, request: Any, client: Any) -> list[Effect]:
+        effects = answer(self, request, client)
+        if isinstance(request, Add):
+            for batch in (self._batch, self._committing):
+                if batch:
+                    batch.waiting = [each for each in batch.waiting if each != (client, request.msg_id)]
+            effects.append(Answer(client, AddOk(request.msg_id)))
+        return effects
+
+    patch.setattr(Replica, "_answer", hasty)
+
+
+def reads_show_what_is_not_durable(patch: pytest.MonkeyPatch) -> None:
+    add = Replica._add
+
+    def early(self: Replica, request: Add) -> None:
+        add(self, request)
+        self.state.merge(self._actor, None, tuple(self._batch.rows.items()))
+
+    patch.setattr(Replica, "_add", early)
+
+
+def the_second_write_of_a_batch_forgets_the_first(patch: pytest.MonkeyPatch) -> None:
+    add = replica._Batch.add
+
+    def forgetful(self: Any, name: str, held: Row, delta: int) -> None:
+        self.rows.pop(name, None)
+        add(self, name, held, delta)
+
+    patch.setattr(replica._Batch, "add", forgetful)
+
+
+def decrements_are_lost(patch: pytest.MonkeyPatch) -> None:
+    added = counter.added
+    patch.setattr(counter, "added", lambda row, delta, version: added(row, max(delta, 0), version))
+
+
+BUSY = replace(FAULTY, adds=400.0, commit_ms=20.0)
+QUIET_PUSH = replace(CROWD, network=Network(delay_ms=5, loss=0.5, late=0.1), crashes=3.0, journal_lost=1.0)
+
+MUTANTS: list[tuple[Plant, Scenario, int]] = [
+    (merge_by_sum, FAULTY, 2),
+    (merge_forgets_n, FAULTY, 2),
+    (merge_takes_the_last_to_come, FAULTY, 3),
+    (truncated_delta_claims_everything, TRUNCATING, 5),
+    (gap_is_ignored, FAULTY, 5),
+    (equal_versions_are_taken_for_equal_state, TRUNCATING, 200),
+    (rows_ahead_are_kept_quiet, QUIET_PUSH, 60),
+    (push_without_anti_entropy, FAULTY, 3),
+    (the_actor_outlives_the_journal, FAULTY, 10),
+    (answer_before_the_commit, BUSY, 10),
+    (reads_show_what_is_not_durable, BUSY, 20),
+    (the_second_write_of_a_batch_forgets_the_first, BUSY, 3),
+    (decrements_are_lost, FAULTY, 2),
+]
+
+
+@pytest.mark.parametrize(("plant", "scenario", "seeds"), MUTANTS, ids=[plant.__name__ for plant, _, _ in MUTANTS])
+def test_a_planted_fault_is_found(
+    monkeypatch: pytest.MonkeyPatch, plant: Plant, scenario: Scenario, seeds: int
+) -> None:
+    plant(monkeypatch)
+    state.row_hash.cache_clear()
+    found = next((seed for seed in range(seeds) if breaks(scenario, seed)), None)
+    assert found is not None, f"not found within {seeds} seeds"
+    print(f"{plant.__name__}: found by seed {found}")  # noqa: T201 shown by pytest -rP
+
+
+def breaks(scenario: Scenario, seed: int) -> bool:
+    try:
+        Simulation(replace(scenario, heal_seconds=5.0), seed).judge()
+    except PromiseBroken:
+        return True
+    return False
+
+
+# The ledger itself.
+
+
+@pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    yield Ledger()
+
+
+def holding(p: int, n: int = 0) -> Replica:
+    return Replica(FAULTY.config, Random(1), 0, Actor("a"), (("c", Row(p, n, 1)),))
+
+
+def asked(ledger: Ledger, acknowledged: list[int], unknown: list[int]) -> None:
+    for delta in acknowledged:
+        ledger.acknowledged(ledger.ask_add("n1", 1, "c", delta))
+    for delta in unknown:
+        ledger.ask_add("n2", 1, "c", delta)
+    ledger.crashed("n2", 1)
+
+
+@pytest.mark.parametrize(
+    ("total", "possible"), [(9, False), (10, True), (11, False), (12, True), (15, True), (18, False)]
+)
+def test_the_total_is_what_was_acknowledged_and_some_of_the_unknown(ledger: Ledger, total: int, possible: bool) -> None:
+    asked(ledger, [7, 3], [2, 5])
+    if possible:
+        ledger.check_totals(holding(total))
+    else:
+        with pytest.raises(PromiseBroken):
+            ledger.check_totals(holding(total))
+
+
+def test_a_read_outside_its_bounds_is_noticed(ledger: Ledger) -> None:
+    asked(ledger, [7, -2], [5])
+    for value, fine in ((4, False), (5, True), (10, True), (11, False)):
+        msg_id = ledger.ask_read("n1", 1, "c")
+        if fine:
+            ledger.told("n1", {"type": "read_ok", "in_reply_to": msg_id, "value": value})
+        else:
+            with pytest.raises(PromiseBroken):
+                ledger.told("n1", {"type": "read_ok", "in_reply_to": msg_id, "value": value})
+
+
+def test_a_request_that_is_never_answered_is_noticed(ledger: Ledger) -> None:
+    ledger.ask_add("n1", 1, "c", 1)
+    with pytest.raises(PromiseBroken):
+        ledger.check_answered()
