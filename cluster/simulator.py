@@ -16,13 +16,13 @@ And every read lies between what was acknowledged at that node before and what h
 """
 
 import heapq
-from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from random import Random
 from typing import Any
 
+from cluster.ledger import Ledger, PromiseBroken
 from node import requests, wire
 from node.config import Config
 from node.counter import Row
@@ -87,8 +87,24 @@ CROWD = replace(FAULTY, nodes=12, seconds=5.0, adds=40.0)
 SCENARIOS = {"faulty": FAULTY, "truncating": TRUNCATING, "crowd": CROWD}
 
 
-class PromiseBroken(Exception):  # noqa: N818 a verdict
-    """The cluster did what it promised never to do. The text says what."""
+@dataclass(slots=True)
+class Traffic:
+    """Gossip sent by all nodes together."""
+
+    datagrams: int = 0
+    total_bytes: int = 0
+    row_bytes: int = 0
+    """Bytes of datagrams that carry rows."""
+    largest: int = 0
+    """Bytes of the largest datagram."""
+
+    def add(self, datagrams: list[bytes], peers: int, carries_rows: bool) -> None:
+        """Each of these was sent to so many peers."""
+        size = sum(map(len, datagrams)) * peers
+        self.datagrams += len(datagrams) * peers
+        self.total_bytes += size
+        self.row_bytes += size if carries_rows else 0
+        self.largest = max(self.largest, *map(len, datagrams))
 
 
 @dataclass(slots=True)
@@ -112,8 +128,9 @@ class Simulation:
         self.now_ns = 0
         self.rng = Random(seed)
         self.ledger = Ledger()
-        self.datagrams: Counter[str] = Counter()
-        self.bytes: Counter[str] = Counter()
+        self.traffic = Traffic()
+        self.touched = ""
+        """The node that something was last delivered to."""
         self._network = scenario.network
         self._cut: set[tuple[str, str]] = set()
         self._orphans: dict[tuple[Actor, str], Row] = {}
@@ -208,6 +225,9 @@ class Simulation:
                     )
                     if not isinstance(message, Replicate | Syn) and len(datagrams) > config.exchange_datagrams:
                         raise PromiseBroken(f"{len(datagrams)} datagrams in one answer")
+                    self.traffic.add(
+                        datagrams, len(to), carries_rows=not isinstance(message, Syn) and bool(message.deltas)
+                    )
                     for peer in to:
                         for datagram in datagrams:
                             self._send(node, self.nodes[peer], datagram)
@@ -244,8 +264,6 @@ class Simulation:
     def _send(self, source: _Node, to: _Node, datagram: bytes) -> None:
         if len(datagram) > self.scenario.config.datagram_bytes:
             raise PromiseBroken(f"a datagram of {len(datagram)} bytes")
-        self.datagrams[source.name] += 1
-        self.bytes[source.name] += len(datagram)
         network = self._network
         if (source.name, to.name) in self._cut or self.rng.random() < network.loss:
             return
@@ -262,6 +280,7 @@ class Simulation:
             node.missed.append(lambda: self._deliver(node, datagram, source))
             return
         self._note(source, node.name, datagram)
+        self.touched = node.name
         message = wire.unpack(datagram, self.scenario.config.cluster)
         if isinstance(message, dict):
             self._carry_out(node, node.replica.handle(requests.parse(message), source, self.now_ns))
@@ -381,118 +400,3 @@ class Simulation:
         most = self.scenario.counters * first.state.actors
         if first.state.row_count > most:
             raise PromiseBroken(f"{first.state.row_count} rows where {most} can have been written")
-
-
-@dataclass(slots=True)
-class _Asked:
-    node: str
-    life: int
-    counter: str
-    delta: int | None
-    """None for a read."""
-    low: int = 0
-    """For a read: the least it may tell, by what its node had acknowledged when it was asked."""
-
-
-class Ledger:
-    """What clients asked for and what they were told: the only witness the verdict trusts."""
-
-    def __init__(self) -> None:
-        self._next = 0
-        self._open: dict[int, _Asked] = {}
-        self._asked: Counter[tuple[str, bool]] = Counter()
-        self._acknowledged: Counter[tuple[str, bool]] = Counter()
-        self._at_node: Counter[tuple[str, str, bool]] = Counter()
-        self._unknown: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
-        self._may_be_lost: Counter[tuple[str, bool]] = Counter()
-        self._lost_of: Counter[tuple[str, str, bool]] = Counter()
-
-    @property
-    def all_answered(self) -> bool:
-        """Whether no request is open any more."""
-        return not self._open
-
-    def ask_add(self, node: str, life: int, counter: str, delta: int) -> int:
-        """A client asks for an add; the request's id."""
-        self._asked[counter, delta > 0] += abs(delta)
-        return self._ask(_Asked(node, life, counter, delta))
-
-    def ask_read(self, node: str, life: int, counter: str) -> int:
-        """A client asks for a value; the request's id."""
-        return self._ask(_Asked(node, life, counter, None))
-
-    def acknowledged(self, msg_id: int) -> None:
-        """An add was answered."""
-        asked = self._open.pop(msg_id)
-        assert asked.delta is not None
-        self._acknowledged[asked.counter, asked.delta > 0] += abs(asked.delta)
-        self._at_node[asked.node, asked.counter, asked.delta > 0] += abs(asked.delta)
-
-    def told(self, node: str, body: dict[str, Any]) -> None:
-        """A read was answered, or anything was with an error."""
-        asked = self._open.pop(body["in_reply_to"])
-        if body["type"] != "read_ok":
-            raise PromiseBroken(f"{node} refused: {body}")
-        counter, value = asked.counter, body["value"]
-        low = self._at_node[node, counter, True] - self._asked[counter, False]
-        high = self._asked[counter, True] - self._at_node[node, counter, False]
-        if not low <= value <= high:
-            raise PromiseBroken(f"{node} told {value} of {counter}, which can only be from {low} to {high}")
-
-    def crashed(self, node: str, life: int) -> None:
-        """What was open at that node has no known outcome now."""
-        for msg_id, asked in list(self._open.items()):
-            if (asked.node, asked.life) == (node, life):
-                del self._open[msg_id]
-                if asked.delta is not None:
-                    self._unknown[asked.counter, asked.delta > 0].append(abs(asked.delta))
-
-    def lost(self, actor: str, counter: str, p: int, n: int) -> None:
-        """So much of an actor's row nobody holds any more; datagrams under way may yet bring it."""
-        for grew, most in ((True, p), (False, n)):
-            key = actor, counter, grew
-            self._may_be_lost[counter, grew] += max(0, most - self._lost_of[key])
-            self._lost_of[key] = max(most, self._lost_of[key])
-
-    def forget_acknowledged_at(self, node: str) -> None:
-        """A node without its journal knows nothing of what it acknowledged until others tell it."""
-        for key in [key for key in self._at_node if key[0] == node]:
-            del self._at_node[key]
-
-    def check_answered(self) -> None:
-        """Every request to a node that lived on was answered. Raises `PromiseBroken`."""
-        if self._open:
-            raise PromiseBroken(f"never answered: {next(iter(self._open.values()))}")
-
-    def check_totals(self, replica: Replica) -> None:
-        """Every counter's increments and decrements are those acknowledged, and some of the unknown ones.
-
-        Raises `PromiseBroken`.
-        """
-        for counter, grew in self._asked:
-            rows = list(replica.state.rows_of(counter))
-            total = sum(row.p if grew else row.n for row in rows)
-            if not self._possible(counter, grew) >> total & 1:
-                side, known = "increments" if grew else "decrements", self._acknowledged[counter, grew]
-                raise PromiseBroken(
-                    f"{counter} has {total} {side}: {known} acknowledged, {self._unknown[counter, grew]} unknown,"
-                    f" at most {self._may_be_lost[counter, grew]} lost with journals"
-                )
-        for counter in {counter for counter, _ in self._asked}:
-            rows = list(replica.state.rows_of(counter))
-            if replica.state.value(counter) != sum(row.p - row.n for row in rows):
-                raise PromiseBroken(f"the total kept of {counter} is not that of its rows")
-
-    def _possible(self, counter: str, grew: bool) -> int:
-        """The totals that can be, as bits: bit t is set if t can be the total."""
-        possible = 1 << self._acknowledged[counter, grew]
-        for delta in self._unknown[counter, grew]:
-            possible |= possible << delta
-        for _ in range(self._may_be_lost[counter, grew]):
-            possible |= possible >> 1
-        return possible
-
-    def _ask(self, asked: _Asked) -> int:
-        self._next += 1
-        self._open[self._next] = asked
-        return self._next

@@ -11,6 +11,7 @@ from node.errors import ConfigError
 _BOUNDS = {
     "gossip_interval_ms": (1, 3_600_000),
     "gossip_fanout": (0, 1000),
+    "retry_ms": (1, 10_000),
     "push_window_us": (0, 1_000_000),
     "datagram_bytes": (512, 65_507),
     "exchange_datagrams": (1, 1000),
@@ -43,6 +44,9 @@ class Config:
 
     gossip_fanout: int = 2
     """Random peers a tick speaks to, fewer where there are fewer: 0 (no anti-entropy) to 1000."""
+
+    retry_ms: int = 20
+    """Milliseconds until an exchange that found no answer is begun again; more for slow peers. 1 to 10000."""
 
     push_window_us: int = 1000
     """Microseconds that news waits for more of it before it is pushed: 0 to 1000000."""

@@ -1,9 +1,9 @@
 """What is told to whom: anti-entropy every tick, and a push of every piece of news.
 
 Pure. Anti-entropy is for certainty: SYN tells what is held, SYN-ACK brings what its sender lacks and asks for what we
-lack, ACK brings that. Push is for speed: a write is sent at once, coalesced over a small window. Either alone brings
-all nodes together; a lost push leaves a gap that the next exchange fills. In full-state mode there is neither: each
-tick sends the whole state, as the seed has it.
+lack, ACK brings that. Who finds no answer soon asks again, a few times. Push is for speed: a write is sent at once,
+coalesced over a small window. Either alone brings all nodes together; a lost push leaves a gap that the next exchange
+fills. In full-state mode there is neither: each tick sends the whole state, as the seed has it.
 
 Sources: push-pull anti-entropy and rumor mongering, Demers et al., "Epidemic algorithms for replicated database
 maintenance", PODC 1987, sections 1.3 and 1.4; digests and deltas by version, van Renesse et al., "Efficient
@@ -17,7 +17,7 @@ from random import Random
 from node.config import Config
 from node.messages import Ack, Delta, Gossip, Push, Replicate, Syn, SynAck
 from node.peers import Peers
-from node.state import NONE_HELD, Actor, NamedRow, State
+from node.state import NONE_HELD, Actor, Held, NamedRow, State
 from node.stats import Stats
 
 SMALL_CLUSTER = 8
@@ -31,6 +31,9 @@ PUSH_ROWS = 512
 
 PASS_ON_DELTAS = 64
 """Deltas of others that wait to be passed on; what comes on top is left to anti-entropy."""
+
+RETRIES = 2
+"""How often an exchange without an answer is begun again before the next tick's peers take over."""
 
 LEAST_ROW_BYTES = 8
 """Fewer bytes no row has on the wire but the very shortest: it bounds the rows looked up for one answer."""
@@ -51,6 +54,18 @@ class Wake:
     at_ns: int
 
 
+@dataclass(slots=True)
+class _Asked:
+    """An exchange that waits for a peer's answer."""
+
+    since_ns: int
+    retry_ns: int
+    digest: dict[Actor, Held]
+    """What we told that we hold."""
+    fingerprint: int
+    retries_left: int = RETRIES
+
+
 class Gossiper:
     """One replica's side of every exchange; it merges what comes into the replica's state."""
 
@@ -65,7 +80,10 @@ class Gossiper:
         self._actor = actor
         self._pushed = state.version(actor)
         self._to_pass_on: list[tuple[str, Delta]] = []
-        self._wake_asked = False
+        self._push_ns: int | None = None
+        self._wake_ns: int | None = None
+        self._asked: dict[str, _Asked] = {}
+        self._answer_ns: dict[str, float] = {}
         self._mending: dict[Actor, int] = {}
         self._most_rows = config.exchange_datagrams * config.datagram_bytes // LEAST_ROW_BYTES
 
@@ -75,7 +93,7 @@ class Gossiper:
         self._pushed = 0
         self.own_actor_is_older = False
 
-    def tick(self) -> list[Send]:
+    def tick(self, now_ns: int) -> list[Send | Wake]:
         """One round: tell a few random peers what we hold, or in full-state mode all of it."""
         peers = self.peers.sample(self._config.gossip_fanout, self._rng)
         if not peers:
@@ -83,12 +101,15 @@ class Gossiper:
         me, fingerprint = self._config.name, self._state.fingerprint
         if self._config.gossip == "full":
             return [Send(peers, Replicate(me, fingerprint, self._whole_state()))]
-        return [Send(peers, Syn(me, fingerprint, self._state.digest()))]
+        for peer in peers:
+            self._expect(peer, now_ns)
+        return [Send(peers, self._syn()), *self._ask_wake()]
 
     def handle(self, message: Gossip, now_ns: int) -> list[Send | Wake]:
         """Take one gossip message; what it calls for."""
         effects: list[Send | Wake] = []
         news = [] if isinstance(message, Syn) else self._merge(message.deltas, now_ns)
+        asked = self._answered(message.sender, now_ns) if isinstance(message, SynAck | Ack) else None
         # Where a message holds the whole state, its sender need not tell the fingerprint.
         told = fingerprint_of(message) if message.fingerprint is None else message.fingerprint
         self.peers.heard(message.sender, told, now_ns)
@@ -96,9 +117,12 @@ class Gossiper:
             case Syn() | SynAck() if message.sender not in self.peers:
                 self._stats.strangers += 1
             case Syn():
-                effects = [Send((message.sender,), self._syn_ack(message))]
-            case SynAck(_, _, _, wants) if wants:
-                deltas = self._deltas(wants)
+                answer = self._syn_ack(message)
+                if answer.wants:
+                    self._expect(message.sender, now_ns)
+                effects = [Send((message.sender,), answer), *self._ask_wake()]
+            case SynAck():
+                deltas = self._deltas(self._lacking(message, asked))
                 ack = Ack(self._config.name, self._state.fingerprint, deltas)
                 effects = [Send((message.sender,), ack)] if deltas else []
             case Push():
@@ -110,11 +134,60 @@ class Gossiper:
     def wrote(self, actor: Actor, now_ns: int) -> list[Wake]:
         """Rows of ours have just become durable."""
         self.peers.state_changed(self._state.fingerprint, now_ns)
-        return self._ask_wake(now_ns) if actor == self._actor else []
+        return self._push_soon(now_ns) if actor == self._actor else []
 
-    def push(self, now_ns: int) -> list[Send | Wake]:
-        """Send the news that has gathered."""
-        self._wake_asked = False
+    def wake(self, now_ns: int) -> list[Send | Wake]:
+        """Do what is due: push the news that has gathered, begin exchanges again that found no answer."""
+        self._wake_ns = None
+        pushes = self._push(now_ns) if self._push_ns is not None and self._push_ns <= now_ns else []
+        again = tuple(peer for peer in list(self._asked) if self._retries(peer, now_ns))
+        return [*pushes, *([Send(again, self._syn())] if again else []), *self._ask_wake()]
+
+    def _syn(self) -> Syn:
+        return Syn(self._config.name, self._state.fingerprint, self._state.digest())
+
+    def _expect(self, peer: str, now_ns: int) -> None:
+        """Note that an answer should come; how soon, its earlier ones tell."""
+        patience = max(self._config.retry_ms * 1_000_000, int(2 * self._answer_ns.get(peer, 0)))
+        self._asked[peer] = _Asked(now_ns, now_ns + patience, self._state.digest(), self._state.fingerprint)
+
+    def _answered(self, peer: str, now_ns: int) -> _Asked | None:
+        asked = self._asked.pop(peer, None)
+        if asked:
+            # Counted from the first time of asking, so never too short for a peer that answers late.
+            took = now_ns - asked.since_ns
+            self._answer_ns[peer] = 0.875 * self._answer_ns.get(peer, took) + 0.125 * took
+        return asked
+
+    def _lacking(self, syn_ack: SynAck, asked: _Asked | None) -> dict[Actor, int]:
+        """What the sender of a SYN-ACK lacks: what it asked for, and what another answer brought us since we asked.
+
+        Of an actor it does not mention it holds what our digest told, or it would have given or wanted something.
+        """
+        if asked is None or asked.fingerprint == self._state.fingerprint:
+            return syn_ack.wants
+        mentioned = {delta.actor for delta in syn_ack.deltas} | syn_ack.wants.keys()
+        told = asked.digest
+        gained = {
+            actor: told.get(actor, NONE_HELD).version
+            for actor, held in self._state.digest().items()
+            if actor not in mentioned and held.version > told.get(actor, NONE_HELD).version
+        }
+        return syn_ack.wants | gained
+
+    def _retries(self, peer: str, now_ns: int) -> bool:
+        asked = self._asked[peer]
+        if asked.retry_ns > now_ns:
+            return False
+        if not asked.retries_left:
+            del self._asked[peer]
+            return False
+        asked.retries_left -= 1
+        asked.retry_ns += asked.retry_ns - asked.since_ns
+        return True
+
+    def _push(self, now_ns: int) -> list[Send]:
+        self._push_ns = None
         own = Delta(self._actor, self._pushed, self._state.newer(self._actor, self._pushed, PUSH_ROWS))
         gathered = [("", own)] if own.rows else []
         if own.rows:
@@ -127,8 +200,9 @@ class Gossiper:
             if to:
                 message = Push(self._config.name, self._state.fingerprint, tuple(delta for _, delta in group))
                 sends.append(Send(to, message))
-        more = self._pushed < self._state.version(self._actor)
-        return [*sends, *(self._ask_wake(now_ns) if more else [])]
+        if self._pushed < self._state.version(self._actor):
+            self._push_ns = now_ns + self._config.push_window_us * 1000
+        return sends
 
     def _push_to(self, source: str) -> tuple[str, ...]:
         if len(self.peers) < SMALL_CLUSTER:
@@ -140,13 +214,22 @@ class Gossiper:
         if len(self.peers) < SMALL_CLUSTER or not news or len(self._to_pass_on) >= PASS_ON_DELTAS:
             return []
         self._to_pass_on += [(source, delta) for delta in news]
-        return self._ask_wake(now_ns)
+        return self._push_soon(now_ns)
 
-    def _ask_wake(self, now_ns: int) -> list[Wake]:
-        if self._wake_asked or not self._config.push or self._config.gossip == "full":
+    def _push_soon(self, now_ns: int) -> list[Wake]:
+        if self._push_ns is None and self._config.push and self._config.gossip == "delta":
+            self._push_ns = now_ns + self._config.push_window_us * 1000
+        return self._ask_wake()
+
+    def _ask_wake(self) -> list[Wake]:
+        """Ask to be woken when the next thing is due, unless that was asked already."""
+        due = [asked.retry_ns for asked in self._asked.values()] + (
+            [self._push_ns] if self._push_ns is not None else []
+        )
+        if not due or (self._wake_ns is not None and self._wake_ns <= min(due)):
             return []
-        self._wake_asked = True
-        return [Wake(now_ns + self._config.push_window_us * 1000)]
+        self._wake_ns = min(due)
+        return [Wake(self._wake_ns)]
 
     def _syn_ack(self, syn: Syn) -> SynAck:
         """What they lack, and what we do. Actors out of the range that they told of are for another message."""

@@ -98,13 +98,12 @@ class Replica:
 
     def tick(self, now_ns: int) -> list[Effect]:
         """One gossip round, due every `gossip_interval_ms`."""
-        del now_ns  # rounds need no clock yet
         self._rounds += 1
-        return [*self._gossip.tick()]
+        return [*self._gossip.tick(now_ns)]
 
     def wake(self, now_ns: int) -> list[Effect]:
         """What a `Wake` effect asked for has come."""
-        return [*self._gossip.push(now_ns)]
+        return [*self._gossip.wake(now_ns)]
 
     def handle(self, message: Request | Gossip, client: Client, now_ns: int) -> list[Effect]:
         """Take one message. A request is answered, be it with an error, an add once it is durable; gossip is not."""

@@ -11,7 +11,7 @@ from node import wire
 from node.config import Config
 from node.counter import Row
 from node.errors import BadDatagramError
-from node.gossip import PUSH_FANOUT, SMALL_CLUSTER, Send, Wake
+from node.gossip import PUSH_FANOUT, RETRIES, SMALL_CLUSTER, Send, Wake
 from node.limits import MAX_COUNT
 from node.messages import Ack, Add, Delta, Gossip, Push, Syn, SynAck
 from node.replica import Effect, Replica
@@ -19,6 +19,7 @@ from node.state import Actor, Held, NamedRow
 from tests.test_replica import add
 
 X = Actor("x")
+WINDOW_NS = 1_000_000
 
 
 def members(count: int, **settings: Any) -> dict[str, Replica]:
@@ -40,8 +41,12 @@ def two(**settings: Any) -> tuple[Replica, Replica]:
     return first, second
 
 
+def sends(effects: Iterable[Effect]) -> list[Send]:
+    return [effect for effect in effects if isinstance(effect, Send)]
+
+
 def messages(effects: Iterable[Effect]) -> list[Gossip]:
-    return [effect.message for effect in effects if isinstance(effect, Send)]
+    return [send.message for send in sends(effects)]
 
 
 def exchange(first: Replica, second: Replica) -> list[Gossip]:
@@ -176,8 +181,7 @@ def test_anti_entropy_alone_brings_everyone_together() -> None:
         add(node, i + 1)
     for _ in range(20):
         for name, node in nodes.items():
-            for effect in node.tick(0):
-                assert isinstance(effect, Send)
+            for effect in sends(node.tick(0)):
                 for peer in effect.to:
                     deliver(nodes, effect.message, name, peer)
     assert {node.state.value("") for node in nodes.values()} == {15}
@@ -211,14 +215,14 @@ def test_writes_within_the_window_share_a_push_and_one_row() -> None:
     first, _ = two()
     assert len([each for each in add(first, 5) if isinstance(each, Wake)]) == 1
     assert not [each for each in add(first, 5) if isinstance(each, Wake)]
-    (push,) = messages(first.wake(0))
+    (push,) = messages(first.wake(WINDOW_NS))
     assert rows_in(push) == [("", Row(10, 0, 2))]
 
 
 def test_in_a_large_cluster_news_goes_to_a_few_who_pass_it_on_but_never_back() -> None:
     nodes = members(30)
     add(nodes["n1"], 5)
-    (send,) = nodes["n1"].wake(0)
+    (send,) = nodes["n1"].wake(WINDOW_NS)
     assert isinstance(send, Send)
     assert len(send.to) == PUSH_FANOUT
     second = nodes[send.to[0]]
@@ -231,7 +235,7 @@ def test_in_a_large_cluster_news_goes_to_a_few_who_pass_it_on_but_never_back() -
         assert "n1" not in passed.to
         assert rows_in(passed.message) == rows_in(send.message)
     assert second.handle(send.message, "n1", 0)
-    second.wake(0)
+    second.wake(WINDOW_NS)
     assert second.handle(send.message, "n3", 0) == []  # no news the second time
 
 
@@ -239,9 +243,9 @@ def test_only_news_is_passed_on() -> None:
     node = members(30)["n1"]
     old, new = ("a", Row(1, 0, 1)), ("b", Row(1, 0, 2))
     node.handle(Push("n2", 1, (Delta(X, 0, (old,)),)), "n2", 0)
-    node.wake(0)
+    node.wake(WINDOW_NS)
     node.handle(Push("n3", 1, (Delta(X, 0, (old, new)),)), "n3", 0)
-    (push,) = messages(node.wake(0))
+    (push,) = messages(node.wake(WINDOW_NS))
     assert rows_in(push) == [new]
     assert not isinstance(push, Syn)
     assert push.deltas[0].since is None  # part of a delta claims nothing
@@ -252,7 +256,7 @@ def test_push_alone_brings_everyone_together_where_nothing_is_lost() -> None:
     for node in nodes.values():
         assert node.tick(0) == []
         add(node, 1)
-        for effect in node.wake(0):
+        for effect in node.wake(WINDOW_NS):
             assert isinstance(effect, Send)
             for peer in effect.to:
                 deliver(nodes, effect.message, node.config.name, peer)
@@ -264,9 +268,9 @@ def test_many_writes_are_pushed_in_several_windows() -> None:
     first, second = two()
     fill(first, 2000)
     pushes = 0
-    wakes: list[Effect] = [Wake(0)]
+    wakes = [Wake(WINDOW_NS)]
     while wakes:
-        effects = first.wake(0)
+        effects = first.wake(wakes[0].at_ns)
         pushes += len(messages(effects))
         for message in messages(effects):
             second.handle(message, "n1", 0)
@@ -278,14 +282,58 @@ def test_many_writes_are_pushed_in_several_windows() -> None:
 def test_a_lost_push_leaves_a_gap_that_the_next_exchange_fills() -> None:
     first, second = two()
     add(first, 1, "a")
-    first.wake(0)  # lost
+    first.wake(WINDOW_NS)  # lost
     add(first, 1, "b")
-    (push,) = messages(first.wake(0))
+    (push,) = messages(first.wake(WINDOW_NS))
     second.handle(push, "n1", 0)
     assert (second.state.value("a"), second.state.value("b")) == (0, 1)
     assert second.state.version(Actor("n1.actor")) == 0
     exchange(second, first)
     assert second.state.digest() == first.state.digest()
+
+
+# Answers that do not come.
+
+
+def test_an_exchange_without_an_answer_is_begun_again_a_few_times() -> None:
+    first, _ = two(push=False)
+    asked = sends(first.tick(0))
+    now, again = 0, 0
+    for _ in range(10):
+        now += 20_000_000
+        again += len(sends(first.wake(now)))
+    assert (len(asked), again) == (1, RETRIES)
+
+
+def test_an_exchange_that_was_answered_is_not_begun_again() -> None:
+    first, second = two(push=False)
+    add(second, 1)
+    exchange(first, second)
+    for now in range(0, 10**9, 10_000_000):
+        assert sends(first.wake(now)) == sends(second.wake(now)) == []
+
+
+def test_a_peer_that_answers_late_is_given_time() -> None:
+    first, second = two(push=False)
+    late_ns = 50_000_000
+    for now in range(0, 10**9, 10**8):
+        (syn,) = messages(first.tick(now))
+        (syn_ack,) = messages(second.handle(syn, "n1", now))
+        first.handle(syn_ack, "n2", now + late_ns)
+    first.tick(10**9)
+    assert sends(first.wake(10**9 + late_ns)) == []
+    assert len(sends(first.wake(10**9 + 2 * late_ns))) == 1
+
+
+def test_what_one_answer_brings_goes_on_to_the_other_peer_of_the_round() -> None:
+    nodes = members(3, push=False)
+    add(nodes["n2"], 5)
+    (syn,) = messages(nodes["n1"].tick(0))
+    from_second, from_third = (messages(nodes[each].handle(syn, "n1", 0))[0] for each in ("n2", "n3"))
+    nodes["n1"].handle(from_second, "n2", 0)
+    (ack,) = messages(nodes["n1"].handle(from_third, "n3", 0))
+    nodes["n3"].handle(ack, "n1", 0)
+    assert nodes["n3"].state.digest() == nodes["n2"].state.digest()
 
 
 # What hostile or confused messages come to.

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cluster.simulator import CROWD, FAULTY, SCENARIOS, TRUNCATING, Ledger, Network, PromiseBroken, Scenario, Simulation
+from cluster.ledger import Ledger, PromiseBroken
+from cluster.simulator import CROWD, FAULTY, SCENARIOS, TRUNCATING, Network, Scenario, Simulation
 from node import counter, gossip, replica, state
 from node.counter import Row
 from node.messages import Add, AddOk, Delta, Syn, SynAck

@@ -1,0 +1,64 @@
+"""Pictures of what was measured, with matplotlib, which is an extra: pip install 'gossip-counter[plot]'."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+Points = Sequence[tuple[float, float]]
+
+
+class PlotError(Exception):
+    """Why there is no picture, in one line."""
+
+
+def check(path: Path) -> None:
+    """Whether a picture can be drawn there, before anything is measured. Raises `PlotError`."""
+    _figure(1)
+    if not path.parent.is_dir():
+        raise PlotError(f"there is no folder {path.parent}")
+    if path.suffix not in {".svg", ".png", ".pdf"}:
+        raise PlotError(f"{path} should end in .svg, .png or .pdf")
+
+
+def distributions(path: Path, figures: Mapping[str, Sequence[float]], label: str) -> None:
+    """For each name, the share of runs that took at most so long."""
+    figure, (axes,) = _figure(1)
+    for name, each in figures.items():
+        ordered = sorted(each)
+        axes.step(ordered, [(i + 1) / len(ordered) for i in range(len(ordered))], where="post", label=name)
+    axes.set(xlabel=label, ylabel="share of runs", xscale="log", ylim=(0, 1.02))
+    _finish(figure, [axes], path)
+
+
+def spread(path: Path, reached: Mapping[str, list[list[float]]], sizes: Mapping[str, Points]) -> None:
+    """On the left, the share of nodes that hold the news over time, median of runs; on the right, time against size."""
+    figure, (left, right) = _figure(2)
+    for name, runs in reached.items():
+        nodes = len(runs[0])
+        times = [median(run[i] for run in runs) for i in range(nodes)]
+        left.step(times, [(i + 1) / nodes for i in range(nodes)], where="post", label=name)
+    left.set(xlabel="ms after the write", ylabel="share of nodes that hold it", ylim=(0, 1.02))
+    for name, points in sizes.items():
+        right.plot([size for size, _ in points], [took for _, took in points], marker="o", label=name)
+    right.set(xlabel="nodes", ylabel="mean ms until all hold it", xscale="log")
+    _finish(figure, [left, right], path)
+
+
+def _figure(columns: int) -> tuple[Any, list[Any]]:
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 an extra, and slow to import
+    except ImportError:
+        raise PlotError("pictures need matplotlib: pip install 'gossip-counter[plot]'") from None
+    figure = Figure(figsize=(6 * columns, 4), layout="constrained")
+    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+
+
+def _finish(figure: Any, all_axes: list[Any], path: Path) -> None:
+    for axes in all_axes:
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    try:
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    except OSError as error:
+        raise PlotError(f"can't write {path}: {error.strerror}") from None
