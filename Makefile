@@ -3,16 +3,20 @@
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 BIN := .venv/bin
+SEEDS ?= 10000
 PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo sim test check format clean
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/installed ## start 5 nodes, spray 1000 increments, show them agree
 	@$(BIN)/bench converge --increments 1000
+
+sim: .venv/installed ## judge SEEDS=10000 simulated runs in which everything goes wrong
+	@$(BIN)/bench judge --seeds $(SEEDS)
 
 test: .venv/developing ## lint, types and every test
 	@$(MAKE) --no-print-directory check

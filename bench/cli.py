@@ -2,24 +2,36 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from enum import StrEnum
 from functools import wraps
+from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
-from rich.progress import track
+from rich.progress import MofNCompleteColumn, Progress, track
 from rich.table import Table
 
 from bench import converge as converging
+from bench import memory as weighing
+from bench import plot as plotting
+from bench import recover as recovering
 from bench import report
 from bench import rest as resting
+from bench import simulate as simulating
 from bench import throughput as rating
+from cluster.cli import GossipMode
 from cluster.client import ClientError
 from cluster.launcher import LaunchError, Settings
+from cluster.ledger import PromiseBroken
 from cluster.running import InterruptedBySignal, run
+from cluster.simulator import SCENARIOS
 from node import __version__
+from node.config import Config
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,6 +43,14 @@ HELP = """Measure gossip counters: real processes, real sockets, every acknowled
     bench throughput                     # how many adds a second does one node serve?
 
     bench rest                           # what does a node cost while nobody counts?
+
+    bench recover --counters 10000       # how soon is a node that was away level again?
+
+    bench memory                         # what does a row cost?
+
+    bench sim --nodes 5,25,100           # how does it grow, what does loss do? (simulated)
+
+    bench judge --seeds 1000             # are all promises kept when everything goes wrong? (simulated)
 
 Each starts clusters of its own on free ports and leaves nothing behind. Figures are distributions over several runs.
 """
@@ -45,11 +65,16 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
+ScenarioName = StrEnum("ScenarioName", {name.upper(): name for name in SCENARIOS})  # type: ignore[misc]
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 Nodes = Annotated[int, typer.Option("-n", "--nodes", min=1, max=100, help="How many nodes.")]
 Runs = Annotated[int, typer.Option(min=1, max=10_000, help="How many runs the distribution is made of.")]
 IntervalMs = Annotated[int, typer.Option(min=1, max=3_600_000, help="Between two gossip rounds.")]
 Fanout = Annotated[int, typer.Option(min=0, max=1000, help="Random peers a round speaks to.")]
+Gossip = Annotated[GossipMode, typer.Option(help="Digests and changes, or the whole state every round.")]
+Push = Annotated[bool, typer.Option("--push/--no-push", help="Send news at once (delta gossip only).")]
+Plot = Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw a picture: .svg, .png or .pdf.")]
 
 
 def in_one_line(command: Callable[P, T]) -> Callable[P, T]:
@@ -59,7 +84,7 @@ def in_one_line(command: Callable[P, T]) -> Callable[P, T]:
     def told(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return command(*args, **kwargs)
-        except (LaunchError, ClientError) as error:
+        except (LaunchError, ClientError, PromiseBroken, plotting.PlotError, recovering.RecoverError) as error:
             typer.echo(f"bench: {error}", err=True)
             raise typer.Exit(1) from None
         except InterruptedBySignal as signal:
@@ -79,8 +104,16 @@ def converge(
     seed: Annotated[int, typer.Option(help="Of which node gets what, in which order.")] = 1,
     interval_ms: IntervalMs = 100,
     fanout: Fanout = 2,
+    gossip: Gossip = GossipMode.DELTA,
+    push: Push = True,
+    counters: Annotated[int, typer.Option(min=1, max=1_000_000, help="Over how many counters.")] = 1,
+    loss: Annotated[float, typer.Option(min=0, max=0.99, help="Share of gossip that nodes drop on purpose.")] = 0,
+    against_full: Annotated[
+        bool, typer.Option("--against-full", help="After each run, the same in full-state mode, and the ratio.")
+    ] = False,
     timeout_s: Annotated[float, typer.Option(min=0.1, help="How long nodes may take to agree.")] = 30,
     as_json: Json = False,
+    plot: Plot = None,
 ) -> None:
     """Spray increments over a fresh cluster and measure the time until all nodes agree on the exact sum.
 
@@ -91,41 +124,77 @@ def converge(
         increments=increments,
         decrements=decrements,
         seed=seed,
-        settings=Settings(interval_ms, fanout),
+        counters=counters,
+        settings=Settings(interval_ms, fanout, gossip.value, push, loss=loss),
         timeout_s=timeout_s,
     )
-    results = _converge(plan, runs)
+    plans = {plan.settings.gossip: plan}
+    if against_full:
+        plans["full"] = replace(plan, settings=replace(plan.settings, gossip="full"))
+    if plot:
+        plotting.check(plot)
+    results = dict(zip(plans, _converge(list(plans.values()), runs), strict=True))
+    _tell_convergence(plans, results, as_json)
+    if plot:
+        took = {name: [each.convergence_ms or timeout_s * 1000 for each in its] for name, its in results.items()}
+        plotting.distributions(plot, took, "ms from the last acknowledgement to agreement")
+    _fail_unless_agreed([each for its in results.values() for each in its], timeout_s)
+
+
+def _converge(plans: list[converging.Plan], runs: int) -> list[list[converging.Run]]:
+    total = runs * len(plans)
+    finished = iter(range(1, total + 1))
+    if not err.is_terminal:
+
+        def tell(result: converging.Run) -> None:
+            took = "not agreed" if result.convergence_ms is None else f"agreed after {result.convergence_ms:.1f} ms"
+            typer.echo(f"run {next(finished)} of {total}: {took}", err=True)
+
+        return run(converging.measure(plans, runs, lambda _: None, tell))
+    with Live(console=err, refresh_per_second=20) as live:
+
+        def show(progress: converging.Progress) -> None:
+            live.update(_live_table(plans[0], progress, runs))
+
+        return run(converging.measure(plans, runs, show, lambda _: None))
+
+
+def _tell_convergence(
+    plans: dict[str, converging.Plan], results: dict[str, list[converging.Run]], as_json: bool
+) -> None:
+    (name, plan), *others = plans.items()
+    ratio = _ratio(results) if others else None
     if as_json:
-        typer.echo(json.dumps(converging.as_json(plan, results), indent=2))
-    else:
-        _summarise(plan, results)
+        told = converging.as_json(plan, results[name])
+        if others:
+            told |= {"full": converging.as_json(plans["full"], results["full"]), "full_to_delta_p50": ratio}
+        typer.echo(json.dumps(told, indent=2))
+        return
+    for each, its_plan in plans.items():
+        _summarise(its_plan, results[each])
+    if ratio:
+        out.print(f"full-state mode took {ratio:,.1f} times as long (p50 to p50)", style="bold")
+
+
+def _ratio(results: dict[str, list[converging.Run]]) -> float | None:
+    took = {name: [each.convergence_ms for each in its if each.convergence_ms] for name, its in results.items()}
+    if len(took) < 2 or not all(took.values()):
+        return None
+    mine, full = (report.percentile(each, 0.5) for each in took.values())
+    return round(full / mine, 2)
+
+
+def _fail_unless_agreed(results: list[converging.Run], timeout_s: float) -> None:
     failed = [(number, each) for number, each in enumerate(results, 1) if not each.agreed]
     for number, each in failed:
         values = ", ".join(f"{name}={value}" for name, value in each.differing.items())
         typer.echo(
-            f"bench: run {number}: not agreed on {plan.expected} after {timeout_s:g} s:"
-            f" {values or 'the values match, but not the states behind them'}",
+            f"bench: run {number}: not agreed on {each.expected} after {timeout_s:g} s:"
+            f" {values or 'the sums match, but not the states behind them'}",
             err=True,
         )
     if failed:
         raise typer.Exit(1)
-
-
-def _converge(plan: converging.Plan, runs: int) -> list[converging.Run]:
-    if not err.is_terminal:
-        finished = iter(range(1, runs + 1))
-
-        def tell(result: converging.Run) -> None:
-            took = "not agreed" if result.convergence_ms is None else f"agreed after {result.convergence_ms:.1f} ms"
-            typer.echo(f"run {next(finished)} of {runs}: {took}", err=True)
-
-        return run(converging.measure(plan, runs, lambda _: None, tell))
-    with Live(console=err, refresh_per_second=20) as live:
-
-        def show(progress: converging.Progress) -> None:
-            live.update(_live_table(plan, progress, runs))
-
-        return run(converging.measure(plan, runs, show, lambda _: None))
 
 
 def _live_table(plan: converging.Plan, progress: converging.Progress, runs: int) -> Table:
@@ -145,7 +214,7 @@ def _summarise(plan: converging.Plan, results: list[converging.Run]) -> None:
     took = [each.convergence_ms for each in results if each.convergence_ms is not None]
     out.print(
         f"{plan.nodes} nodes, {plan.increments:,} increments, {plan.increments - plan.expected:,} decrements,"
-        f" interval {plan.settings.interval_ms} ms, fanout {plan.settings.fanout}, seed {plan.seed}:"
+        f" {_mode(plan.settings)}, seed {plan.seed}:"
         f" {len(took)} of {len(results)} runs agreed on {plan.expected:,}",
         style="bold green" if len(took) == len(results) else "bold red",
         highlight=False,
@@ -158,6 +227,13 @@ def _summarise(plan: converging.Plan, results: list[converging.Run]) -> None:
         "bytes": [n for each in results for n in each.bytes_sent.values()],
     }
     out.print(report.table("sent per node", sent, "", digits=0))
+
+
+def _mode(settings: Settings) -> str:
+    """How nodes gossip, in a few words."""
+    push = "" if settings.gossip == "full" else ", push" if settings.push else ", no push"
+    loss = f", {settings.loss:.0%} loss" if settings.loss else ""
+    return f"{settings.gossip} gossip{push}{loss}, interval {settings.interval_ms} ms, fanout {settings.fanout}"
 
 
 @app.command()
@@ -224,6 +300,178 @@ def rest(
         typer.echo(json.dumps(told, indent=2))
         return
     out.print(report.table(f"{nodes} nodes at rest, watched for {seconds:g} s in each of {runs} runs", figures, "", 2))
+
+
+@app.command()
+@in_one_line
+def recover(
+    nodes: Annotated[int, typer.Option("-n", "--nodes", min=2, max=100, help="How many nodes.")] = 5,
+    counters: Annotated[int, typer.Option(min=1, max=100_000, help="Counters that change meanwhile.")] = 10_000,
+    runs: Runs = 5,
+    as_json: Json = False,
+) -> None:
+    """Kill a node, change every counter without it, start it again, and measure until it is level."""
+    with Live(console=err, transient=True) as live:
+        results = run(
+            recovering.measure(nodes, counters, runs, lambda each: live.update(f"level after {each.level_s:.2f} s"))
+        )
+    figures = {
+        "answers after s": [each.answers_s for each in results],
+        "level after another s": [each.level_s for each in results],
+        "MB received": [each.bytes_in / 1e6 for each in results],
+    }
+    if as_json:
+        keys = ("answers_s", "level_s", "megabytes_in")
+        told: dict[str, Any] = {"nodes": nodes, "counters": counters, "runs": runs}
+        told |= {key: report.distribution(each) for key, each in zip(keys, figures.values(), strict=True)}
+        typer.echo(json.dumps(told, indent=2))
+        return
+    out.print(report.table(f"one of {nodes} nodes, {counters:,} counters changed, {runs} runs", figures, "", 2))
+
+
+@app.command()
+@in_one_line
+def memory(
+    counters: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")] = 100_000,
+    runs: Runs = 3,
+    as_json: Json = False,
+) -> None:
+    """Measure what one row costs a node in memory."""
+    with Live(console=err, transient=True) as live:
+        results = run(
+            weighing.measure(counters, runs, lambda each: live.update(f"{each.bytes_per_row:.0f} bytes a row"))
+        )
+    per_row = [each.bytes_per_row for each in results]
+    if as_json:
+        typer.echo(
+            json.dumps({"counters": counters, "runs": runs, "bytes_per_row": report.distribution(per_row)}, indent=2)
+        )
+        return
+    out.print(report.table(f"one node, {counters:,} counters, {runs} runs", {"bytes per row": per_row}, "", 0))
+
+
+@app.command()
+@in_one_line
+def sim(
+    nodes: Annotated[str, typer.Option("-n", "--nodes", help="How many; several as in 5,25,100.")] = "5",
+    counters: Annotated[int, typer.Option(min=1, max=1_000_000, help="Counters all nodes hold beforehand.")] = 1,
+    loss: Annotated[str, typer.Option(help="Share of datagrams lost; several as in 0,0.1,0.3.")] = "0",
+    delay_ms: Annotated[float, typer.Option(min=0.001, max=10_000, help="Of a datagram, on average.")] = 0.2,
+    interval_ms: IntervalMs = 100,
+    fanout: Fanout = 2,
+    gossip: Gossip = GossipMode.DELTA,
+    push: Push = True,
+    runs: Runs = 100,
+    seed: Annotated[int, typer.Option(help="Of everything.")] = 1,
+    as_json: Json = False,
+    plot: Plot = None,
+) -> None:
+    """Simulate how one increment spreads: the real replica and the real bytes, a virtual clock and network."""
+    if plot:
+        plotting.check(plot)
+    config = Config(name="?", gossip=gossip.value, push=push, gossip_interval_ms=interval_ms, gossip_fanout=fanout)
+    settings = [
+        simulating.Setting(nodes=size, counters=counters, loss=lost, delay_ms=delay_ms, config=config)
+        for size in _several(nodes, int, "--nodes", 1, 5000)
+        for lost in _several(loss, float, "--loss", 0, 0.99)
+    ]
+    results = _simulate(settings, runs, seed)
+    told = [
+        simulating.as_json(setting, outcomes, simulating.ideal_mean_ms(setting, seed))
+        for setting, outcomes in zip(settings, results, strict=True)
+    ]
+    if as_json:
+        told_of: dict[str, Any] = {"gossip": gossip.value, "push": push, "interval_ms": interval_ms, "fanout": fanout}
+        typer.echo(json.dumps(told_of | {"delay_ms": delay_ms, "runs": runs, "seed": seed, "results": told}, indent=2))
+    else:
+        out.print(_simulated(f"{_mode(Settings(interval_ms, fanout, gossip.value, push))}, {runs} runs each", told))
+    if plot:
+        _plot_simulated(plot, settings, results, told)
+
+
+def _several(text: str, kind: Callable[[str], T], option: str, low: float, high: float) -> list[T]:
+    try:
+        values = [kind(each) for each in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers, such as 5,25", param_hint=option) from None
+    if not all(low <= each <= high for each in values):  # type: ignore[operator]  # int or float
+        raise typer.BadParameter(f"each must be from {low} to {high}", param_hint=option)
+    return values
+
+
+def _simulate(settings: list[simulating.Setting], runs: int, seed: int) -> list[list[simulating.Outcome]]:
+    results = []
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("simulating", total=runs * len(settings))
+        for setting in settings:
+            progress.update(task, description=f"{setting.nodes} nodes, {setting.loss:.0%} loss")
+            outcomes = []
+            for outcome in simulating.measure(setting, runs, seed):
+                outcomes.append(outcome)
+                progress.advance(task)
+            results.append(outcomes)
+    return results
+
+
+def _simulated(title: str, results: list[dict[str, Any]]) -> Table:
+    shown = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("nodes", "loss", "mean ms", "p50", "p99", "max", "ideal", "dgrams", "bytes", "row bytes", "idle"):
+        shown.add_column(column, justify="right")
+    for each in results:
+        took = [f"{each['convergence_ms'][key]:,.1f}" for key in ("mean", "p50", "p99", "max")]
+        costs = [f"{each[key]:,.1f}" for key in ("datagrams_per_node", "bytes_per_node", "row_bytes_per_node")]
+        ideal, idle = f"{each['ideal_mean_ms']:,.1f}", f"{each['largest_idle_datagram']:,}"
+        shown.add_row(f"{each['nodes']:,}", f"{each['loss']:.0%}", *took, ideal, *costs, idle)
+    shown.caption = (
+        "ideal: mean of exchanges that cost and lose nothing. dgrams, bytes, bytes of datagrams with rows: per node,"
+        " from the write to agreement. idle: bytes of the largest datagram at rest."
+    )
+    return shown
+
+
+def _plot_simulated(
+    path: Path,
+    settings: list[simulating.Setting],
+    results: list[list[simulating.Outcome]],
+    told: list[dict[str, Any]],
+) -> None:
+    reached = {
+        f"{setting.nodes} nodes, {setting.loss:.0%} loss": [outcome.reached_ms for outcome in outcomes]
+        for setting, outcomes in zip(settings, results, strict=True)
+    }
+    sizes: dict[str, list[tuple[float, float]]] = {}
+    for each in told:
+        sizes.setdefault(f"{each['loss']:.0%} loss", []).append((each["nodes"], each["convergence_ms"]["mean"]))
+    ideal = {each["nodes"]: each["ideal_mean_ms"] for each in told}
+    plotting.spread(path, reached, sizes | {"ideal": list(ideal.items())})
+
+
+@app.command()
+@in_one_line
+def judge(
+    seeds: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many runs.")] = 1000,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first one's seed.")] = 0,
+    scenario: Annotated[ScenarioName | None, typer.Option(help="Only this one; else seeds take turns.")] = None,
+) -> None:
+    """Let the simulator break everything it can, and check every promise against a ledger of what clients were told.
+
+    Exit code: 0 if every promise was kept, 1 if not; then the command that replays it is printed.
+    """
+    broken: list[simulating.Verdict] = []
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=err, transient=True) as progress:
+        task = progress.add_task("judging", total=seeds)
+
+        def done(verdict: simulating.Verdict) -> None:
+            progress.advance(task)
+            if verdict.broken:
+                broken.append(verdict)
+                replay = f"bench judge --scenario {verdict.scenario} --first-seed {verdict.seed} --seeds 1"
+                progress.console.print(f"seed {verdict.seed}: {verdict.broken}\n  to replay: {replay}", soft_wrap=True)
+
+        simulating.judge(scenario.value if scenario else None, first_seed, seeds, done)
+    typer.echo(f"{seeds - len(broken):,} of {seeds:,} runs kept every promise")
+    if broken:
+        raise typer.Exit(1)
 
 
 @app.callback(invoke_without_command=True)

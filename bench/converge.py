@@ -8,8 +8,9 @@ clock that all processes of a machine share, so the figure does not depend on ho
 
 import asyncio
 import tempfile
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from time import monotonic_ns
@@ -18,21 +19,26 @@ from typing import Any
 from bench.report import distribution
 from cluster import launcher
 from cluster.client import Client, Status
+from node.messages import DEFAULT_COUNTER
 
 POLL_S = 0.02
 WINDOW = 16
 """Requests under way at once at each node."""
 
 
-class BenchError(Exception):
-    """Why there is no figure: what went wrong, in one line."""
+Add = tuple[int, str]
+"""A delta and a counter's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What every run does. With `decrements`, half as many random decrements are mixed in."""
+    """What every run does. With `decrements`, half as many random decrements are mixed in.
+
+    One counter is the default counter; of more, each increment takes one at random.
+    """
 
     nodes: int = 5
+    counters: int = 1
     increments: int = 1000
     decrements: bool = False
     seed: int = 1
@@ -44,13 +50,20 @@ class Plan:
         """The value all nodes must come to."""
         return self.increments - self._taken_away
 
-    def deltas(self, rng: Random) -> list[list[int]]:
+    @property
+    def names(self) -> list[str]:
+        """The counters' names."""
+        return [DEFAULT_COUNTER] if self.counters == 1 else [f"c{i}" for i in range(self.counters)]
+
+    def adds(self, rng: Random) -> list[list[Add]]:
         """For each node, what to add to it, in order."""
-        sprayed = [1] * self.increments + [-1] * self._taken_away
+        names = self.names
+        sprayed = [(1, rng.choice(names)) for _ in range(self.increments)]
+        sprayed += [(-1, rng.choice(names)) for _ in range(self._taken_away)]
         rng.shuffle(sprayed)
-        per_node: list[list[int]] = [[] for _ in range(self.nodes)]
-        for delta in sprayed:
-            rng.choice(per_node).append(delta)
+        per_node: list[list[Add]] = [[] for _ in range(self.nodes)]
+        for add in sprayed:
+            rng.choice(per_node).append(add)
         return per_node
 
     @property
@@ -102,17 +115,18 @@ class Run:
 Watcher = Callable[[Progress], None]
 
 
-async def measure(plan: Plan, runs: int, watch: Watcher, done: Callable[[Run], None]) -> list[Run]:
-    """Run the plan on `runs` fresh clusters, one after the other.
+async def measure(plans: list[Plan], runs: int, watch: Watcher, done: Callable[[Run], None]) -> list[list[Run]]:
+    """Run each plan on `runs` fresh clusters, the plans taking turns; the runs of each.
 
-    Raises `BenchError` if an add is not acknowledged, `LaunchError` if a cluster does not start.
+    Raises `ClientError` if an add is not acknowledged, `LaunchError` if a cluster does not start.
     """
-    results = []
+    results: list[list[Run]] = [[] for _ in plans]
     for number in range(1, runs + 1):
-        directory = Path(tempfile.mkdtemp(prefix="counter-bench-"))
-        async with launcher.temporary(directory, plan.nodes, plan.settings) as cluster:
-            results.append(await _run(plan, number, cluster, watch))
-        done(results[-1])
+        for plan, its_results in zip(plans, results, strict=True):
+            directory = Path(tempfile.mkdtemp(prefix="counter-bench-"))
+            async with launcher.temporary(directory, plan.nodes, plan.settings) as cluster:
+                its_results.append(await _run(plan, number, cluster, watch))
+            done(its_results[-1])
     return results
 
 
@@ -122,26 +136,27 @@ async def _run(plan: Plan, number: int, cluster: launcher.Cluster, watch: Watche
     try:
         rng = Random(f"{plan.seed} {number}")
         polling = asyncio.create_task(_poll(plan, clients, progress, watch))
-        deltas = dict(zip(clients, plan.deltas(rng), strict=True))
+        adds = dict(zip(clients, plan.adds(rng), strict=True))
         try:
-            await asyncio.gather(*(_spray(clients[name], name, deltas[name], progress) for name in clients))
+            await asyncio.gather(*(_spray(clients[name], name, adds[name], progress) for name in clients))
         except BaseException:
             polling.cancel()
             raise
         progress.last_answer_ns = progress.last_answer_ns or monotonic_ns()
         agreed = await polling
+        result = _result(plan, progress, agreed)
+        return result if plan.counters == 1 else await _with_every_counter(plan, clients, adds, result)
     finally:
         for client in clients.values():
             client.close()
-    return _result(plan, progress, agreed)
 
 
-async def _spray(client: Client, name: str, deltas: list[int], progress: Progress) -> None:
-    left = iter(deltas)
+async def _spray(client: Client, name: str, adds: list[Add], progress: Progress) -> None:
+    left = iter(adds)
 
     async def worker() -> None:
-        for delta in left:
-            await client.add(delta)
+        for delta, counter in left:
+            await client.add(delta, counter)
             progress.acknowledged[name] += 1
             last_answer[0] = monotonic_ns()
 
@@ -167,9 +182,34 @@ async def _poll(plan: Plan, clients: dict[str, Client], progress: Progress, watc
 
 def _agree(plan: Plan, progress: Progress) -> bool:
     told = progress.statuses.values()
-    return (
-        all(each["local_value"] == plan.expected for each in told) and len({each["fingerprint"] for each in told}) == 1
-    )
+    right = plan.counters > 1 or all(each["local_value"] == plan.expected for each in told)
+    return right and len({each["fingerprint"] for each in told}) == 1
+
+
+async def _with_every_counter(plan: Plan, clients: dict[str, Client], adds: dict[str, list[Add]], result: Run) -> Run:
+    """The run with the sums that nodes tell when every counter is read; not agreed if a single one is wrong."""
+    expected: Counter[str] = Counter()
+    for each in adds.values():
+        for delta, counter in each:
+            expected[counter] += delta
+    values, right = {}, True
+    for name, client in clients.items():
+        told = await _read_all(client, plan.names)
+        values[name] = sum(told.values())
+        right &= all(told[counter] == expected[counter] for counter in plan.names)
+    return replace(result, values=values, convergence_ms=result.convergence_ms if right else None)
+
+
+async def _read_all(client: Client, names: list[str]) -> dict[str, int]:
+    told: dict[str, int] = {}
+    left = iter(names)
+
+    async def worker() -> None:
+        for name in left:
+            told[name] = await client.read(name)
+
+    await asyncio.gather(*(worker() for _ in range(WINDOW)))
+    return told
 
 
 def _result(plan: Plan, progress: Progress, agreed: bool) -> Run:
@@ -190,6 +230,10 @@ def as_json(plan: Plan, runs: list[Run]) -> dict[str, Any]:
     took = [run.convergence_ms for run in runs if run.convergence_ms is not None]
     return {
         "nodes": plan.nodes,
+        "counters": plan.counters,
+        "gossip": plan.settings.gossip,
+        "push": plan.settings.push,
+        "loss": plan.settings.loss,
         "increments": plan.increments,
         "decrements": plan.increments - plan.expected,
         "expected": plan.expected,
