@@ -23,6 +23,7 @@ from bench import recover as recovering
 from bench import report
 from bench import rest as resting
 from bench import simulate as simulating
+from bench import sizes as sizing
 from bench import throughput as rating
 from cluster.cli import GossipMode
 from cluster.client import ClientError
@@ -47,6 +48,8 @@ HELP = """Measure gossip counters: real processes, real sockets, every acknowled
     bench recover --counters 10000       # how soon is a node that was away level again?
 
     bench memory                         # what does a row cost?
+
+    bench sizes                          # what do messages cost on the wire?
 
     bench sim --nodes 5,25,100           # how does it grow, what does loss do? (simulated)
 
@@ -177,11 +180,13 @@ def _tell_convergence(
 
 
 def _ratio(results: dict[str, list[converging.Run]]) -> float | None:
-    took = {name: [each.convergence_ms for each in its if each.convergence_ms] for name, its in results.items()}
+    took = {
+        name: [each.convergence_ms for each in its if each.convergence_ms is not None] for name, its in results.items()
+    }
     if len(took) < 2 or not all(took.values()):
         return None
     mine, full = (report.percentile(each, 0.5) for each in took.values())
-    return round(full / mine, 2)
+    return round(full / mine, 2) if mine else None
 
 
 def _fail_unless_agreed(results: list[converging.Run], timeout_s: float) -> None:
@@ -348,6 +353,21 @@ def memory(
         )
         return
     out.print(report.table(f"one node, {counters:,} counters, {runs} runs", {"bytes per row": per_row}, "", 0))
+
+
+@app.command()
+def sizes(as_json: Json = False) -> None:
+    """Show what gossip messages cost on the wire."""
+    costs = sizing.measure()
+    if as_json:
+        typer.echo(json.dumps(costs, indent=2))
+        return
+    shown = Table(title="gossip on the wire", title_justify="left", header_style="bold")
+    shown.add_column("")
+    shown.add_column("bytes", justify="right")
+    for what, cost in costs.items():
+        shown.add_row(what, f"{cost}")
+    out.print(shown)
 
 
 @app.command()

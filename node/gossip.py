@@ -211,9 +211,10 @@ class Gossiper:
 
     def _pass_on(self, source: str, news: list[Delta], now_ns: int) -> list[Wake]:
         """Keep what was news for the next push, unless everybody got it from its source."""
-        if len(self.peers) < SMALL_CLUSTER or not news or len(self._to_pass_on) >= PASS_ON_DELTAS:
+        room = PASS_ON_DELTAS - len(self._to_pass_on)
+        if len(self.peers) < SMALL_CLUSTER or not news or not room:
             return []
-        self._to_pass_on += [(source, delta) for delta in news]
+        self._to_pass_on += [(source, delta) for delta in news[:room]]
         return self._push_soon(now_ns)
 
     def _push_soon(self, now_ns: int) -> list[Wake]:
@@ -243,7 +244,7 @@ class Gossiper:
                 lacks[actor] = theirs.version
             elif mine.version < theirs.version:
                 wants[actor] = mine.version
-            elif mine.hash != theirs.hash:
+            elif mine.version and mine.hash != theirs.hash:
                 wants[actor] = self._mending.setdefault(actor, 0)
             elif mine.ahead != theirs.ahead:
                 lacks[actor] = wants[actor] = mine.version

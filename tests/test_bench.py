@@ -4,13 +4,21 @@ import json
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
+from statistics import mean
 from typing import Any
 
 import psutil
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from bench import simulate
+from bench.cli import app as bench_app
+from bench.ideal import time_until_all_know
 from bench.report import percentile
 from tests.processes import LIMIT_S, until
 
@@ -37,7 +45,7 @@ def test_converge_counts_every_increment_on_every_node() -> None:
     for run in result["runs"]:
         assert run["agreed"]
         assert run["values"] == dict.fromkeys(("n1", "n2", "n3", "n4", "n5"), 1000)
-        assert run["convergence_ms"] > 0
+        assert run["convergence_ms"] >= 0
         assert set(run["datagrams_sent"]) == set(run["bytes_sent"]) == set(run["values"])
     assert set(result["convergence_ms"]) == {"p50", "p99", "max"}
 
@@ -54,7 +62,7 @@ def test_converge_of_one_node_and_of_nothing() -> None:
 
 
 def test_nodes_that_do_not_agree_are_named_and_fail_the_run() -> None:
-    done = bench("converge", "--increments=50", "-n3", "--fanout=0", "--timeout-s=0.5", "--json")
+    done = bench("converge", "--increments=50", "-n3", "--fanout=0", "--no-push", "--timeout-s=0.5", "--json")
     assert done.returncode == 1
     assert "not agreed on 50" in done.stderr
     assert "n1=" in done.stderr
@@ -69,6 +77,68 @@ def test_the_tables_are_for_people() -> None:
     assert "agreed after" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "options", [["--gossip=full"], ["--no-push"], ["--fanout=0"], ["--loss=0.3"], ["--counters=50"]], ids=" ".join
+)
+def test_converge_in_every_mode(options: list[str]) -> None:
+    result = told("converge", "--increments=200", "-n4", "--interval-ms=20", *options)
+    assert result["runs"][0]["values"] == dict.fromkeys(("n1", "n2", "n3", "n4"), 200)
+
+
+def test_converge_against_full_state() -> None:
+    result = told("converge", "--increments=50", "-n2", "--against-full", "--interval-ms=20")
+    assert (result["gossip"], result["full"]["gossip"]) == ("delta", "full")
+    assert len(result["full"]["runs"]) == 1
+
+
+def test_sim_tells_time_and_cost() -> None:
+    result = told("sim", "--nodes=3,5", "--loss=0,0.3", "--runs=4", "--counters=20", "--no-push")
+    assert [(each["nodes"], each["loss"]) for each in result["results"]] == [(3, 0), (3, 0.3), (5, 0), (5, 0.3)]
+    for each in result["results"]:
+        assert 0 < each["convergence_ms"]["mean"] <= each["convergence_ms"]["max"]
+        assert each["bytes_per_node"] > each["row_bytes_per_node"] > 0
+    assert told("sim", "--runs=4") == told("sim", "--runs=4")
+    assert "ideal" in bench("sim", "--runs=2", "--gossip=full").stdout
+
+
+@pytest.mark.parametrize(
+    "bad", [["--nodes=0"], ["--nodes=x"], ["--loss=1.5"], ["--gossip=loud"], ["--plot=/no/folder/p.svg"]]
+)
+def test_sim_refuses_what_makes_no_sense(bad: list[str]) -> None:
+    done = bench("sim", "--runs=1", *bad)
+    assert done.returncode != 0
+    assert done.stdout == ""
+
+
+def test_pictures_are_drawn(tmp_path: Path) -> None:
+    spread, converge = tmp_path / "spread.svg", tmp_path / "converge.png"
+    bench("sim", "--nodes=3,5", "--runs=2", "--plot", str(spread))
+    assert "<svg" in spread.read_text()
+    bench("converge", "--increments=10", "-n2", "--plot", str(converge))
+    assert converge.read_bytes().startswith(b"\x89PNG")
+
+
+def test_judge_keeps_count() -> None:
+    assert bench("judge", "--seeds=3").stdout == "3 of 3 runs kept every promise\n"
+
+
+def test_judge_prints_the_command_that_replays_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulate, "judge_one", lambda scenario, seed: simulate.Verdict(scenario, seed, "a promise"))
+    monkeypatch.setattr(simulate, "ProcessPoolExecutor", ThreadPoolExecutor)
+    done = CliRunner().invoke(bench_app, ["judge", "--seeds=2", "--first-seed=7", "--scenario=crowd"])
+    assert done.exit_code == 1
+    assert "bench judge --scenario crowd --first-seed 8 --seeds 1" in done.stderr
+    assert "0 of 2 runs" in done.stdout
+
+
+def test_recover_memory_and_sizes_tell_what_they_measured() -> None:
+    recovered = told("recover", "-n3", "--counters=100", "--runs=1")
+    assert recovered["level_s"]["max"] >= 0
+    assert recovered["answers_s"]["max"] > 0
+    assert told("memory", "--counters=1000", "--runs=1")["bytes_per_row"]["max"] > 0
+    assert told("sizes")["SYN of five nodes that hold something each"] < 200
+
+
 def test_throughput_and_rest_tell_what_they_measured() -> None:
     rate = told("throughput", "--seconds=0.1", "--runs=2", "--window=4")
     assert rate["adds_per_second"]["median"] > 0
@@ -79,7 +149,7 @@ def test_throughput_and_rest_tell_what_they_measured() -> None:
 
 
 def test_an_interrupted_benchmark_leaves_nothing_behind(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench.cli", "converge", "--fanout=0", "--timeout-s=60"]
+    command = [sys.executable, "-m", "bench.cli", "converge", "--fanout=0", "--no-push", "--timeout-s=60"]
     environment = {"TMPDIR": str(tmp_path), "PATH": ""}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -93,6 +163,14 @@ def test_an_interrupted_benchmark_leaves_nothing_behind(tmp_path: Path) -> None:
     assert "stopped (SIGINT)" in stderr
     assert not [each for each in nodes if each.is_running()]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_ideal_of_push_and_of_push_pull() -> None:
+    """Five nodes, fanout 2, timers of their own: push alone about 126 ms on average, push-pull 78 ms."""
+    rng = Random(1)
+    for pull, expected in ((False, 126), (True, 78)):
+        took = mean(time_until_all_know(5, 2, 100, pull, rng) for _ in range(3000))
+        assert abs(took - expected) < 5
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0, 1))

@@ -11,7 +11,7 @@ from node import wire
 from node.config import Config
 from node.counter import Row
 from node.errors import BadDatagramError
-from node.gossip import PUSH_FANOUT, RETRIES, SMALL_CLUSTER, Send, Wake
+from node.gossip import PASS_ON_DELTAS, PUSH_FANOUT, RETRIES, SMALL_CLUSTER, Send, Wake
 from node.limits import MAX_COUNT
 from node.messages import Ack, Add, Delta, Gossip, Push, Syn, SynAck
 from node.replica import Effect, Replica
@@ -380,6 +380,22 @@ def test_a_digest_that_claims_the_future_is_asked_for_it_and_believed_nothing() 
     assert answer.wants == {X: 0}
     assert first.state.version(X) == 0
     assert X not in first.state
+
+
+def test_digests_of_actors_nobody_knows_leave_nothing_behind() -> None:
+    first, _ = two()
+    for i in range(1000):
+        first.handle(Syn("n2", 1, {Actor(f"x{i}"): Held(0, 5, 0), Actor(f"y{i}"): Held(7, 5, 3)}), "n2", 0)
+    assert first._gossip._mending == {}
+    assert first.state.actors == 0
+
+
+def test_a_push_of_thousands_of_deltas_is_passed_on_in_part() -> None:
+    node = members(30)["n1"]
+    flood = tuple(Delta(Actor(f"x{i}"), 0, (("a", Row(1, 0, 1)),)) for i in range(3000))
+    node.handle(Push("n2", 1, flood), "n2", 0)
+    (push,) = messages(node.wake(WINDOW_NS))
+    assert len(rows_in(push)) == PASS_ON_DELTAS
 
 
 def test_wants_of_what_we_never_had_are_answered_with_silence() -> None:

@@ -126,6 +126,9 @@ def test_dead_peers_do_not_trouble_a_node() -> None:
         (["--name=n1", "--bind=127.0.0.1:0", "--members=/no/such/file"], "/no/such/file"),
         (["--name=n1", "--bind=203.0.113.7:7000"], "can't bind"),
         (["--stdio", "--name=n1"], "--stdio"),
+        (["--name=n1", "--bind=127.0.0.1:0", "--fault-loss=0.5"], "--faults"),
+        (["--name=n1", "--bind=127.0.0.1:0", "--faults", "--fault-loss=1.5"], "0 to 1"),
+        (["--name=n1", "--bind=127.0.0.1:0", "--gossip=loud"], "--gossip"),
     ],
     ids=repr,
 )
