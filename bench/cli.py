@@ -4,10 +4,9 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
-from functools import wraps
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -26,15 +25,14 @@ from bench import simulate as simulating
 from bench import sizes as sizing
 from bench import throughput as rating
 from cluster.cli import GossipMode
-from cluster.client import ClientError
-from cluster.launcher import LaunchError, Settings
+from cluster.launcher import Settings
 from cluster.ledger import PromiseBroken
-from cluster.running import InterruptedBySignal, run
+from cluster.running import in_one_line as told_in_one_line
+from cluster.running import interruptible, run
 from cluster.simulator import SCENARIOS
 from node import __version__
 from node.config import Config
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 HELP = """Measure gossip counters: real processes, real sockets, every acknowledgement checked.
@@ -55,7 +53,8 @@ HELP = """Measure gossip counters: real processes, real sockets, every acknowled
 
     bench judge --seeds 1000             # are all promises kept when everything goes wrong? (simulated)
 
-Each starts clusters of its own on free ports and leaves nothing behind. Figures are distributions over several runs.
+All but the simulated ones start clusters of their own on free ports. None leaves anything behind.
+Figures are distributions over several runs.
 """
 
 app = typer.Typer(
@@ -80,21 +79,7 @@ Push = Annotated[bool, typer.Option("--push/--no-push", help="Send news at once 
 Plot = Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw a picture: .svg, .png or .pdf.")]
 
 
-def in_one_line(command: Callable[P, T]) -> Callable[P, T]:
-    """What goes wrong in a command is told in one line on stderr, with exit code 1."""
-
-    @wraps(command)
-    def told(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return command(*args, **kwargs)
-        except (LaunchError, ClientError, PromiseBroken, plotting.PlotError, recovering.RecoverError) as error:
-            typer.echo(f"bench: {error}", err=True)
-            raise typer.Exit(1) from None
-        except InterruptedBySignal as signal:
-            typer.echo(f"bench: stopped ({signal})", err=True)
-            raise typer.Exit(signal.exit_code) from None
-
-    return told
+in_one_line = told_in_one_line("bench", PromiseBroken, plotting.PlotError, recovering.RecoverError)
 
 
 @app.command()
@@ -133,13 +118,18 @@ def converge(
     )
     plans = {plan.settings.gossip: plan}
     if against_full:
+        if gossip is GossipMode.FULL:
+            raise typer.BadParameter("full state is what it would be compared with", param_hint="--against-full")
         plans["full"] = replace(plan, settings=replace(plan.settings, gossip="full"))
     if plot:
         plotting.check(plot)
     results = dict(zip(plans, _converge(list(plans.values()), runs), strict=True))
     _tell_convergence(plans, results, as_json)
     if plot:
-        took = {name: [each.convergence_ms or timeout_s * 1000 for each in its] for name, its in results.items()}
+        took = {
+            name: [timeout_s * 1000 if each.convergence_ms is None else each.convergence_ms for each in its]
+            for name, its in results.items()
+        }
         plotting.distributions(plot, took, "ms from the last acknowledgement to agreement")
     _fail_unless_agreed([each for its in results.values() for each in its], timeout_s)
 
@@ -157,7 +147,7 @@ def _converge(plans: list[converging.Plan], runs: int) -> list[list[converging.R
     with Live(console=err, refresh_per_second=20) as live:
 
         def show(progress: converging.Progress) -> None:
-            live.update(_live_table(plans[0], progress, runs))
+            live.update(_live_table(progress, runs))
 
         return run(converging.measure(plans, runs, show, lambda _: None))
 
@@ -193,32 +183,38 @@ def _fail_unless_agreed(results: list[converging.Run], timeout_s: float) -> None
     failed = [(number, each) for number, each in enumerate(results, 1) if not each.agreed]
     for number, each in failed:
         values = ", ".join(f"{name}={value}" for name, value in each.differing.items())
+        states = ", ".join(f"{name}={state}" for name, state in each.states.items())
         typer.echo(
             f"bench: run {number}: not agreed on {each.expected} after {timeout_s:g} s:"
-            f" {values or 'the sums match, but not the states behind them'}",
+            f" {values or f'the sums match, but not the states behind them: {states}'}",
             err=True,
         )
     if failed:
         raise typer.Exit(1)
 
 
-def _live_table(plan: converging.Plan, progress: converging.Progress, runs: int) -> Table:
+def _live_table(progress: converging.Progress, runs: int) -> Table:
     shown = Table(header_style="bold", title_justify="left")
-    shown.title = f"run {progress.run} of {runs}: {sum(progress.acknowledged.values()):,} adds acknowledged"
-    for title in ("node", "acknowledged", "value", "rounds", "synced", "reached after ms"):
+    plan = progress.plan
+    done = f"{sum(progress.acknowledged.values()):,} adds acknowledged"
+    shown.title = f"run {progress.run} of {runs}, {plan.settings.gossip} gossip: {done}"
+    held = "value" if progress.plan.counters == 1 else "rows"
+    for title in ("node", "acknowledged", held, "rounds", "synced", "reached after ms"):
         shown.add_column(title, justify="left" if title == "node" else "right")
     for name, status in progress.statuses.items():
-        level = progress.last_answer_ns and status["local_value"] == plan.expected
+        level = progress.last_answer_ns and progress.holds_all(status)
         reached = f"{max(0, status['state_since_ns'] - progress.last_answer_ns) / 1e6:.1f}" if level else "…"
-        cells = (progress.acknowledged[name], status["local_value"], status["gossip_rounds"], status["peers_synced"])
+        value = status["local_value"] if plan.counters == 1 else status["rows"]
+        cells = (progress.acknowledged[name], value, status["gossip_rounds"], status["peers_synced"])
         shown.add_row(name, *(f"{cell:,}" for cell in cells), reached, style="green" if level else None)
     return shown
 
 
 def _summarise(plan: converging.Plan, results: list[converging.Run]) -> None:
     took = [each.convergence_ms for each in results if each.convergence_ms is not None]
+    counters = "" if plan.counters == 1 else f"{plan.counters:,} counters, "
     out.print(
-        f"{plan.nodes} nodes, {plan.increments:,} increments, {plan.increments - plan.expected:,} decrements,"
+        f"{plan.nodes} nodes, {counters}{plan.increments:,} increments, {plan.increments - plan.expected:,} decrements,"
         f" {_mode(plan.settings)}, seed {plan.seed}:"
         f" {len(took)} of {len(results)} runs agreed on {plan.expected:,}",
         style="bold green" if len(took) == len(results) else "bold red",
@@ -404,7 +400,9 @@ def sim(
         told_of: dict[str, Any] = {"gossip": gossip.value, "push": push, "interval_ms": interval_ms, "fanout": fanout}
         typer.echo(json.dumps(told_of | {"delay_ms": delay_ms, "runs": runs, "seed": seed, "results": told}, indent=2))
     else:
-        out.print(_simulated(f"{_mode(Settings(interval_ms, fanout, gossip.value, push))}, {runs} runs each", told))
+        mode = _mode(Settings(interval_ms, fanout, gossip.value, push))
+        what = f"{counters:,} counter{'s' * (counters > 1)}, links of {delay_ms:g} ms, seed {seed}, {runs} runs each"
+        out.print(_simulated(f"{mode}\n{what}", told))
     if plot:
         _plot_simulated(plot, settings, results, told)
 
@@ -421,7 +419,7 @@ def _several(text: str, kind: Callable[[str], T], option: str, low: float, high:
 
 def _simulate(settings: list[simulating.Setting], runs: int, seed: int) -> list[list[simulating.Outcome]]:
     results = []
-    with Progress(console=err, transient=True) as progress:
+    with interruptible(), Progress(console=err, transient=True) as progress:
         task = progress.add_task("simulating", total=runs * len(settings))
         for setting in settings:
             progress.update(task, description=f"{setting.nodes} nodes, {setting.loss:.0%} loss")
@@ -478,7 +476,10 @@ def judge(
     Exit code: 0 if every promise was kept, 1 if not; then the command that replays it is printed.
     """
     broken: list[simulating.Verdict] = []
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=err, transient=True) as progress:
+    with (
+        interruptible(),
+        Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=err, transient=True) as progress,
+    ):
         task = progress.add_task("judging", total=seeds)
 
         def done(verdict: simulating.Verdict) -> None:

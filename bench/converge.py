@@ -7,11 +7,9 @@ clock that all processes of a machine share, so the figure does not depend on ho
 """
 
 import asyncio
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from random import Random
 from time import monotonic_ns
 from typing import Any
@@ -75,10 +73,16 @@ class Plan:
 class Progress:
     """One run as it goes: acknowledged adds and latest status by node, and when the last answer came."""
 
+    plan: Plan
     run: int
     acknowledged: dict[str, int]
     statuses: dict[str, Status] = field(default_factory=dict)
     last_answer_ns: int = 0
+
+    def holds_all(self, status: Status) -> bool:
+        """Whether a node's state is the one that most others hold."""
+        held = Counter(each["fingerprint"] for each in self.statuses.values())
+        return bool(held.most_common(1)[0][0] == status["fingerprint"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class Run:
     expected: int
     convergence_ms: float | None
     values: dict[str, int]
+    states: dict[str, str]
+    """By node, the hash of its state."""
     datagrams_sent: dict[str, int]
     bytes_sent: dict[str, int]
 
@@ -123,8 +129,7 @@ async def measure(plans: list[Plan], runs: int, watch: Watcher, done: Callable[[
     results: list[list[Run]] = [[] for _ in plans]
     for number in range(1, runs + 1):
         for plan, its_results in zip(plans, results, strict=True):
-            directory = Path(tempfile.mkdtemp(prefix="counter-bench-"))
-            async with launcher.temporary(directory, plan.nodes, plan.settings) as cluster:
+            async with launcher.temporary(plan.nodes, plan.settings) as cluster:
                 its_results.append(await _run(plan, number, cluster, watch))
             done(its_results[-1])
     return results
@@ -132,7 +137,7 @@ async def measure(plans: list[Plan], runs: int, watch: Watcher, done: Callable[[
 
 async def _run(plan: Plan, number: int, cluster: launcher.Cluster, watch: Watcher) -> Run:
     clients = {name: await Client.connect(member.address, timeout_s=5) for name, member in cluster.members.items()}
-    progress = Progress(number, dict.fromkeys(clients, 0))
+    progress = Progress(plan, number, dict.fromkeys(clients, 0))
     try:
         rng = Random(f"{plan.seed} {number}")
         polling = asyncio.create_task(_poll(plan, clients, progress, watch))
@@ -220,6 +225,7 @@ def _result(plan: Plan, progress: Progress, agreed: bool) -> Run:
         expected=plan.expected,
         convergence_ms=round(took_ms, 3) if agreed else None,
         values={name: each["local_value"] for name, each in told.items()},
+        states={name: each["fingerprint"] for name, each in told.items()},
         datagrams_sent={name: each["datagrams_out"] for name, each in told.items()},
         bytes_sent={name: each["bytes_out"] for name, each in told.items()},
     )

@@ -1,17 +1,15 @@
 """How soon a node that was away is level again: killed, everything changed without it, and started anew."""
 
 import asyncio
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic_ns
 
+from bench.load import add_to_all
 from cluster import launcher
 from cluster.client import Client, Status
 
 POLL_S = 0.005
-WINDOW = 64
 LIMIT_S = 60.0
 
 
@@ -35,8 +33,7 @@ async def measure(nodes: int, counters: int, runs: int, done: Callable[[Recovery
     """
     results = []
     for _ in range(runs):
-        directory = Path(tempfile.mkdtemp(prefix="counter-bench-"))
-        async with launcher.temporary(directory, nodes, launcher.Settings()) as cluster:
+        async with launcher.temporary(nodes, launcher.Settings()) as cluster:
             results.append(await _run(cluster, counters))
         done(results[-1])
     return results
@@ -47,10 +44,10 @@ async def _run(cluster: launcher.Cluster, counters: int) -> Recovery:
     clients = [await Client.connect(member.address, timeout_s=5) for member in others]
     returned = await Client.connect(away.address, timeout_s=5)
     try:
-        await _add_to_all(clients, counters)
+        await add_to_all(clients, counters)
         await _all_hold_the_same([*clients, returned])
         cluster.kill(away)
-        await _add_to_all(clients, counters)
+        await add_to_all(clients, counters)
         await _all_hold_the_same(clients)
         began = monotonic_ns()
         cluster.start(away)
@@ -62,17 +59,6 @@ async def _run(cluster: launcher.Cluster, counters: int) -> Recovery:
     finally:
         for client in (*clients, returned):
             client.close()
-
-
-async def _add_to_all(clients: list[Client], counters: int) -> None:
-    """One increment of every counter, the nodes taking turns."""
-    left = iter(range(counters))
-
-    async def worker() -> None:
-        for counter in left:
-            await clients[counter % len(clients)].add(1, f"c{counter}")
-
-    await asyncio.gather(*(worker() for _ in range(WINDOW)))
 
 
 async def _all_hold_the_same(clients: Iterable[Client]) -> list[Status]:

@@ -1,9 +1,7 @@
 """What a cluster costs while nobody counts: time to start, and each node's processor time and memory."""
 
 import asyncio
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 
 import psutil
@@ -23,10 +21,9 @@ class Cost:
 
 
 async def measure(nodes: int, seconds: float, settings: launcher.Settings) -> Cost:
-    """Start a fresh cluster, let it settle, and watch it rest for `seconds`."""
-    directory = Path(tempfile.mkdtemp(prefix="counter-bench-"))
+    """Start a fresh cluster, let it settle, and watch it rest for `seconds`. Raises `LaunchError`."""
     began = monotonic()
-    async with launcher.temporary(directory, nodes, settings) as cluster:
+    async with launcher.temporary(nodes, settings) as cluster:
         start_s = monotonic() - began
         await asyncio.sleep(SETTLE_S)
         processes = [psutil.Process(member.pid) for member in cluster.members.values()]

@@ -4,12 +4,14 @@ Each run starts a fresh cluster whose nodes already agree on all counters, lets 
 adds 1 at a random node, and lets time pass until every node holds it.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import signal
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from random import Random
 from statistics import mean
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.ideal import time_until_all_know
 from bench.report import distribution
@@ -19,6 +21,8 @@ from node.config import Config
 from node.counter import Row
 from node.messages import Ack, Delta
 from node.state import Actor
+
+T = TypeVar("T")
 
 LIMIT_S = 60
 IDEAL_RUNS = 400
@@ -100,9 +104,16 @@ def _preload(simulation: Simulation, counters: int) -> None:
 
 def measure(setting: Setting, runs: int, seed: int) -> Iterator[Outcome]:
     """`runs` outcomes, side by side on all processors. Raises `PromiseBroken`."""
-    with ProcessPoolExecutor() as pool:
-        for done in as_completed([pool.submit(one_run, setting, seed * 1_000_003 + i) for i in range(runs)]):
-            yield done.result()
+    seeds = (seed * 1_000_003 + i for i in range(runs))
+    yield from side_by_side(partial(one_run, setting), seeds)
+
+
+def side_by_side(run: Callable[[int], T], seeds: Iterable[int]) -> Iterator[T]:
+    """What `run` gives for each seed, in order, on all processors. Whatever ends the caller ends the workers."""
+    # Spawned, not forked: a worker that took over our signal handlers could not be ended.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with get_context("spawn").Pool(initializer=signal.signal, initargs=ignore) as pool:
+        yield from pool.imap(run, seeds)
 
 
 def ideal_mean_ms(setting: Setting, seed: int) -> float:
@@ -147,17 +158,14 @@ class Verdict:
 def judge(scenario: str | None, first_seed: int, seeds: int, done: Callable[[Verdict], None]) -> None:
     """Judge this many seeds, on all processors; without a scenario, seeds take turns with all there are."""
     names = list(SCENARIOS)
-    with ProcessPoolExecutor() as pool:
-        tasks = [
-            pool.submit(judge_one, scenario or names[seed % len(names)], seed)
-            for seed in range(first_seed, first_seed + seeds)
-        ]
-        for task in as_completed(tasks):
-            done(task.result())
+    seeds_left = range(first_seed, first_seed + seeds)
+    for verdict in side_by_side(partial(judge_one, [scenario] if scenario else names), seeds_left):
+        done(verdict)
 
 
-def judge_one(scenario: str, seed: int) -> Verdict:
-    """One seed of one scenario."""
+def judge_one(scenarios: list[str], seed: int) -> Verdict:
+    """One seed; it takes its turn among the scenarios."""
+    scenario = scenarios[seed % len(scenarios)]
     try:
         Simulation(SCENARIOS[scenario], seed).judge()
     except PromiseBroken as broken:

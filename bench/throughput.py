@@ -1,10 +1,8 @@
 """How many acknowledged adds a second one node serves through its UDP door."""
 
 import asyncio
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic_ns
 
 from bench.report import percentile
@@ -24,9 +22,8 @@ class Rate:
 
 
 async def measure(window: int, seconds: float, runs: int, done: Callable[[Rate], None]) -> list[Rate]:
-    """Keep `window` adds under way at one node for `seconds`, `runs` times. Raises `ClientError` on a lost answer."""
-    directory = Path(tempfile.mkdtemp(prefix="counter-bench-"))
-    async with launcher.temporary(directory, 1, launcher.Settings()) as cluster:
+    """Keep `window` adds under way at one node for `seconds`, `runs` times. Raises `ClientError`, `LaunchError`."""
+    async with launcher.temporary(1, launcher.Settings()) as cluster:
         member = cluster.members["n1"]
         async with await Client.connect(member.address, timeout_s=5) as client:
             await _adds(client, window, WARM_UP_S)

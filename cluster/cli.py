@@ -6,24 +6,22 @@ import json
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from enum import StrEnum
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.live import Live
 
 from cluster import dashboard
-from cluster.client import Client, ClientError
+from cluster.client import Client
 from cluster.launcher import Cluster, LaunchError, Member, Settings, changing
 from cluster.monitor import Monitor, Snapshot
-from cluster.running import InterruptedBySignal, run
+from cluster.running import InterruptedBySignal, in_one_line, run
 from node import __version__
-from node.errors import ConfigError
+from node.limits import MAX_COUNT
 from node.messages import DEFAULT_COUNTER
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 LOOK_S = 0.25
@@ -71,6 +69,15 @@ class GossipMode(StrEnum):
     FULL = "full"
 
 
+class LogLevel(StrEnum):
+    """How much nodes log."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 Directory = Annotated[
     Path,
     typer.Option("--dir", envvar="COUNTER_DIR", help="Where the cluster keeps its logs and its list of processes."),
@@ -88,24 +95,8 @@ CounterName = Annotated[
 IN_HERE = Path(".counter")
 
 
-def in_one_line(command: Callable[P, T]) -> Callable[P, T]:
-    """What goes wrong in a command is told in one line on stderr, with exit code 1."""
-
-    @wraps(command)
-    def told(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return command(*args, **kwargs)
-        except (LaunchError, ClientError, ConfigError) as error:
-            typer.echo(f"cluster: {error}", err=True)
-            raise typer.Exit(1) from None
-        except InterruptedBySignal as signal:
-            raise typer.Exit(signal.exit_code) from None
-
-    return told
-
-
 @app.command()
-@in_one_line
+@in_one_line("cluster")
 def up(
     nodes: Annotated[int, typer.Option("-n", "--nodes", help="How many nodes: 1 to 100.")] = 5,
     base_port: Annotated[
@@ -117,36 +108,49 @@ def up(
         GossipMode.DELTA
     ),
     push: Annotated[bool, typer.Option("--push/--no-push", help="Send news at once (delta gossip only).")] = True,
-    log_level: Annotated[str, typer.Option(help="Of the nodes' logs: debug, info, warning or error.")] = "info",
+    log_level: Annotated[LogLevel, typer.Option(help="Of the nodes' logs.")] = LogLevel.INFO,
     detach: Annotated[bool, typer.Option("--detach", help="Leave the nodes running and return.")] = False,
     directory: Directory = IN_HERE,
 ) -> None:
     """Start a cluster and show it live until Ctrl-C, which stops it."""
-    settings = Settings(interval_ms, fanout, gossip.value, push, log_level)
+    settings = Settings(interval_ms, fanout, gossip.value, push, log_level.value)
+    shown: list[Cluster] = []
     try:
-        run(_up(directory, settings, nodes=nodes, base_port=base_port, detach=detach))
+        run(_up(directory, settings, shown, nodes=nodes, base_port=base_port, detach=detach))
     except InterruptedBySignal as signal:
+        if not shown:
+            raise
         typer.echo(f"stopped ({signal})", err=True)
 
 
-async def _up(directory: Path, settings: Settings, *, nodes: int, base_port: int, detach: bool) -> None:
+async def _up(
+    directory: Path, settings: Settings, shown: list[Cluster], *, nodes: int, base_port: int, detach: bool
+) -> None:
     began = asyncio.get_running_loop().time()
-    with changing(directory):
+    async with changing(directory, make=True):
         _refuse_if_up(directory)
         cluster = Cluster.create(directory, nodes, base_port, settings)
         await cluster.start_all()
-    took = asyncio.get_running_loop().time() - began
+    stays = False
+    try:
+        _tell_start(cluster, base_port, asyncio.get_running_loop().time() - began)
+        if detach:
+            typer.echo("next: cluster status, cluster add 1, cluster read, cluster down")
+            stays = True
+        else:
+            shown.append(cluster)
+            await _watch(cluster)
+    finally:
+        if not stays:
+            async with changing(directory, make=True):
+                cluster.stop_all()
+
+
+def _tell_start(cluster: Cluster, base_port: int, took_s: float) -> None:
+    nodes = len(cluster.members)
     first, *_, last = cluster.members.values() if nodes > 1 else [cluster.members["n1"]] * 2
     ports = f"{first.host}:{first.port}" + ("" if nodes == 1 else f" to {last.port}" if base_port else " and others")
-    typer.echo(f"{nodes} node{'s' * (nodes > 1)} up in {took:.2f} s on {ports}, logs in {directory / 'logs'}")
-    if detach:
-        typer.echo("next: cluster status, cluster add 1, cluster read, cluster down")
-        return
-    try:
-        await _watch(cluster)
-    finally:
-        with changing(directory):
-            cluster.stop_all()
+    typer.echo(f"{nodes} node{'s' * (nodes > 1)} up in {took_s:.2f} s on {ports}, logs in {cluster.directory / 'logs'}")
 
 
 def _refuse_if_up(directory: Path) -> None:
@@ -198,7 +202,7 @@ async def _snapshots(cluster: Cluster) -> AsyncIterator[Snapshot]:
 
 
 @app.command()
-@in_one_line
+@in_one_line("cluster")
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Also save the table as a picture.")] = None,
@@ -229,9 +233,12 @@ async def _status(cluster: Cluster, twice: bool) -> Snapshot:
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
-@in_one_line
+@in_one_line("cluster")
 def add(
-    delta: Annotated[int, typer.Argument(help="What to add; negative takes away, as in: cluster add -5")],
+    delta: Annotated[
+        int,
+        typer.Argument(min=-MAX_COUNT, max=MAX_COUNT, help="What to add; negative takes away, as in: cluster add -5"),
+    ],
     node: AtNode = None,
     counter: CounterName = DEFAULT_COUNTER,
     directory: Directory = IN_HERE,
@@ -243,7 +250,7 @@ def add(
 
 
 @app.command()
-@in_one_line
+@in_one_line("cluster")
 def read(node: AtNode = None, counter: CounterName = DEFAULT_COUNTER, directory: Directory = IN_HERE) -> None:
     """Print one node's value of a counter, and nothing else."""
     member = _choose(Cluster.load(directory), node)
@@ -269,17 +276,21 @@ def _choose(cluster: Cluster, name: str | None) -> Member:
 
 
 @app.command()
-@in_one_line
+@in_one_line("cluster")
 def kill(node: NodeName, directory: Directory = IN_HERE) -> None:
     """Kill a node with SIGKILL, as a crash would."""
-    with changing(directory):
-        cluster = Cluster.load(directory)
-        cluster.kill(cluster.member(node))
+    run(_kill(directory, node))
     typer.echo(f"{node} killed")
 
 
+async def _kill(directory: Path, name: str) -> None:
+    async with changing(directory):
+        cluster = Cluster.load(directory)
+        cluster.kill(cluster.member(name))
+
+
 @app.command()
-@in_one_line
+@in_one_line("cluster")
 def restart(node: NodeName, directory: Directory = IN_HERE) -> None:
     """Start a dead node again, or stop and start a living one; it learns from the others what it missed."""
     pid = run(_restart(directory, node))
@@ -287,7 +298,7 @@ def restart(node: NodeName, directory: Directory = IN_HERE) -> None:
 
 
 async def _restart(directory: Path, name: str) -> int:
-    with changing(directory):
+    async with changing(directory):
         cluster = Cluster.load(directory)
         member = cluster.member(name)
         cluster.stop([member])
@@ -297,7 +308,7 @@ async def _restart(directory: Path, name: str) -> int:
 
 
 @app.command()
-@in_one_line
+@in_one_line("cluster")
 def logs(
     node: NodeName,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="How many of the last lines.")] = 50,
@@ -305,20 +316,24 @@ def logs(
 ) -> None:
     """Print the last log lines of a node."""
     cluster = Cluster.load(directory)
-    text = cluster.log_path(cluster.member(node).name).read_text(errors="replace")
-    for line in text.splitlines()[-lines:]:
+    for line in cluster.log_lines(cluster.member(node))[-lines:]:
         typer.echo(line)
 
 
 @app.command()
-@in_one_line
+@in_one_line("cluster")
 def down(directory: Directory = IN_HERE) -> None:
     """Stop every node of the cluster, and no process that is not its own. Logs stay."""
-    with changing(directory):
+    stopped = run(_down(directory))
+    typer.echo(f"{stopped} node{'s' * (stopped != 1)} stopped")
+
+
+async def _down(directory: Path) -> int:
+    async with changing(directory):
         cluster = Cluster.load(directory)
-        alive = cluster.alive()
+        alive = len(cluster.alive())
         cluster.stop_all()
-    typer.echo(f"{len(alive)} node{'s' * (len(alive) != 1)} stopped")
+    return alive
 
 
 @app.callback(invoke_without_command=True)

@@ -51,6 +51,7 @@ class OutcomeUnknownError(ClientError):
 
 
 class _Waiting(NamedTuple):
+    reply_type: str
     answer: asyncio.Future[Status]
     deadline: float
     failed: Callable[[str], ClientError]
@@ -74,12 +75,16 @@ class Client:
     async def connect(cls, address: Address, timeout_s: float = 1.0) -> Self:
         """A client of the node at `address`, whether it is up or not; `timeout_s` bounds the wait for each answer.
 
-        Raises `node.errors.ConfigError` if the address can't be found.
+        Raises `node.errors.ConfigError` if the address can't be found, `NotSentError` if nothing can be sent there.
         """
         family, *_, sockaddr = udp.resolve(address)
         connected = socket.socket(family, socket.SOCK_DGRAM)
         connected.setblocking(False)
-        connected.connect(sockaddr)
+        try:
+            connected.connect(sockaddr)
+        except OSError as error:
+            connected.close()
+            raise NotSentError(f"{address[0]}:{address[1]}: {error.strerror}") from None
         return cls(connected, address, timeout_s)
 
     async def add(self, delta: int, counter: str = DEFAULT_COUNTER) -> None:
@@ -125,7 +130,7 @@ class Client:
         self._send(datagram)
         answer: asyncio.Future[Status] = self._loop.create_future()
         deadline = self._loop.time() + self._timeout_s
-        self._waiting[msg_id] = _Waiting(answer, deadline, failed)
+        self._waiting[msg_id] = _Waiting(f"{body['type']}_ok", answer, deadline, failed)
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._expire)
         try:
@@ -162,12 +167,13 @@ class Client:
             return  # not an answer; ours may still come
         if not isinstance(body, dict):
             return
-        waiting = self._waiting.get(body.get("in_reply_to", -1))
+        asked = body.get("in_reply_to")
+        waiting = self._waiting.get(asked) if type(asked) is int else None
         if waiting is None or waiting.answer.done():
             return
         if body.get("type") == "error":
             waiting.answer.set_exception(RequestRefusedError(body.get("code", 0), body.get("text", "")))
-        else:
+        elif body.get("type") == waiting.reply_type:
             waiting.answer.set_result(body)
 
     def _expire(self) -> None:

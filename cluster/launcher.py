@@ -10,17 +10,17 @@ import fcntl
 import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Self
+from typing import Self
 
 import psutil
 
@@ -31,6 +31,8 @@ HOST = "127.0.0.1"
 MAX_NODES = 100
 STOP_S = 3.0
 """How long a node may take to stop before it is killed."""
+LOCK_S = 30.0
+"""How long to wait for another command on the same cluster."""
 READY_S = 20.0
 """How long a node may take to answer: a second is plenty, but machines are shared."""
 
@@ -211,17 +213,18 @@ class Cluster:
         if process is None:
             raise LaunchError(f"{member.name} is dead already: 'cluster restart {member.name}' starts it again")
         process.kill()
-        self._await_end([member])
+        _await_end([process])
 
     def stop(self, members: list[Member]) -> None:
         """End these nodes' processes: SIGTERM, and SIGKILL for those that do not listen."""
         # SIGCONT: a stopped process can't hear SIGTERM.
         for numbers in ((signal.SIGTERM, signal.SIGCONT), (signal.SIGKILL,)):
-            for process in [process for member in members if (process := self.process(member))]:
+            processes = [process for member in members if (process := self.process(member))]
+            for process in processes:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     for number in numbers:
                         process.send_signal(number)
-            self._await_end(members)
+            _await_end(processes)
 
     def stop_all(self) -> None:
         """End every node, and forget the cluster; logs stay. Nodes that others restarted meanwhile are ended too."""
@@ -232,48 +235,90 @@ class Cluster:
         self.stop(list(self.members.values()))
         (self.directory / _MANIFEST).unlink(missing_ok=True)
 
-    def _await_end(self, members: list[Member]) -> None:
-        """Wait until these processes have ended, at most `STOP_S`; one that nobody has reaped yet has ended too."""
-        deadline = time.monotonic() + STOP_S
-        while any(self.process(each) for each in members) and time.monotonic() < deadline:
-            time.sleep(0.005)
-
     def _identity(self, member: Member) -> list[str]:
         return [f"--name={member.name}", f"--cluster-name={self.id}"]
 
     def _is_ours(self, command: list[str], member: Member) -> bool:
         return set(self._identity(member)) <= set(command)
 
+    def log_lines(self, member: Member) -> list[str]:
+        """A node's log so far. Raises `LaunchError` if there is none."""
+        path = self.log_path(member.name)
+        try:
+            return path.read_text(errors="replace").splitlines()
+        except OSError as error:
+            raise LaunchError(f"can't read {path}: {error.strerror}") from None
+
     def _last_words(self, member: Member) -> str:
-        lines = self.log_path(member.name).read_text(errors="replace").splitlines()
+        lines = self.log_lines(member)
         return lines[-1] if lines else f"see {self.log_path(member.name)}"
 
 
-@contextlib.contextmanager
-def changing(directory: Path) -> Iterator[None]:
-    """Hold off every other command that starts or stops nodes in `directory`. Raises `LaunchError`."""
+def _await_end(processes: list[psutil.Process]) -> None:
+    """Wait until these have ended and let go of their ports, at most `STOP_S`."""
+    deadline = time.monotonic() + STOP_S
+    while not all(map(_has_ended, processes)) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """One that nobody has reaped yet has ended too."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-    except OSError as error:
-        raise LaunchError(f"can't use the directory {directory}: {error.strerror}") from None
+        return not process.is_running() or process.status() in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    except psutil.NoSuchProcess:
+        return True
+
+
+@contextlib.asynccontextmanager
+async def changing(directory: Path, make: bool = False) -> AsyncIterator[None]:
+    """Hold off every other command that starts or stops nodes in `directory`, which `make` makes.
+
+    Raises `LaunchError` if it can't be used, or if another command does not finish in good time.
+    """
+    handle = _lock_file(directory, make)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        await _lock(handle, directory)
         yield
     finally:
         os.close(handle)
 
 
-@contextlib.asynccontextmanager
-async def temporary(directory: Path, nodes: int, settings: Settings) -> Any:
-    """A fresh cluster on free ports that answers, and is gone afterwards, processes and directory. For benchmarks."""
-    cluster = Cluster.create(directory, nodes, 0, settings)
+def _lock_file(directory: Path, make: bool) -> int:
+    if not make and not directory.is_dir():
+        raise LaunchError(f"no cluster is up in {directory}: start one with 'cluster up'")
     try:
-        await cluster.start_all()
-        yield cluster
-    finally:
-        cluster.stop_all()
-        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        return os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    except OSError as error:
+        raise LaunchError(f"can't use the directory {directory}: {error.strerror}") from None
+
+
+async def _lock(handle: int, directory: Path) -> None:
+    deadline = time.monotonic() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise LaunchError(f"another command is starting or stopping nodes in {directory}") from None
+            await asyncio.sleep(0.02)
+        else:
+            return
+
+
+@contextlib.asynccontextmanager
+async def temporary(nodes: int, settings: Settings) -> AsyncIterator[Cluster]:
+    """A fresh cluster on free ports that answers, and is gone afterwards, processes and directory. For benchmarks.
+
+    Raises `LaunchError`.
+    """
+    with tempfile.TemporaryDirectory(prefix="counter-bench-") as directory:
+        cluster = Cluster.create(Path(directory), nodes, 0, settings)
+        try:
+            await cluster.start_all()
+            yield cluster
+        finally:
+            cluster.stop_all()
 
 
 def free_ports(wanted: int) -> list[int]:

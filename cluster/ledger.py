@@ -21,8 +21,6 @@ class _Asked:
     counter: str
     delta: int | None
     """None for a read."""
-    low: int = 0
-    """For a read: the least it may tell, by what its node had acknowledged when it was asked."""
 
 
 class Ledger:

@@ -2,10 +2,22 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar
 
+import typer
+
+from cluster.client import ClientError
+from cluster.launcher import LaunchError
+from node.errors import ConfigError
+
+P = ParamSpec("P")
 T = TypeVar("T")
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class InterruptedBySignal(Exception):  # noqa: N818 it is no error
@@ -33,7 +45,7 @@ async def _supervised(main: Coroutine[Any, Any, T]) -> T:
             task.cancel()
         seen.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         loop.add_signal_handler(number, interrupt, number)
     try:
         return await task
@@ -41,3 +53,39 @@ async def _supervised(main: Coroutine[Any, Any, T]) -> T:
         if not seen:
             raise
         raise InterruptedBySignal(seen[0]) from None
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Code that awaits nothing is interrupted where it stands. Raises `InterruptedBySignal`."""
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        raise InterruptedBySignal(number)
+
+    before = {number: signal.signal(number, interrupt) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """What goes wrong in a command is told in one line on stderr: exit code 1, or 128 and the signal that ended it."""
+    errors: tuple[type[Exception], ...] = (LaunchError, ClientError, ConfigError, OSError, *expected)
+
+    def decorate(command: Callable[P, T]) -> Callable[P, T]:
+        @wraps(command)
+        def told(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return command(*args, **kwargs)
+            except errors as error:
+                typer.echo(f"{program}: {error}", err=True)
+                raise typer.Exit(1) from None
+            except InterruptedBySignal as interrupted:
+                typer.echo(f"{program}: stopped ({interrupted})", err=True)
+                raise typer.Exit(interrupted.exit_code) from None
+
+        return told
+
+    return decorate

@@ -18,6 +18,7 @@ And every read lies between what was acknowledged at that node before and what h
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
 from random import Random
 from typing import Any
@@ -118,6 +119,8 @@ class _Node:
     paused: bool = False
     missed: list[Callable[[], None]] = field(default_factory=list)
     slow: bool = False
+    wake_ns: int = 0
+    """When its last `Wake` asked to be woken."""
 
 
 class Simulation:
@@ -232,9 +235,8 @@ class Simulation:
                         for datagram in datagrams:
                             self._send(node, self.nodes[peer], datagram)
                 case Wake(at_ns):
-                    self._in_this_life(
-                        node, at_ns, lambda: self._carry_out(node, self.replica(node.name).wake(self.now_ns))
-                    )
+                    node.wake_ns = at_ns
+                    self._in_this_life(node, at_ns, partial(self._wake, node, at_ns))
                 case Commit():
                     self._commit(node, effect)
                 case Answer(_, reply):
@@ -244,6 +246,10 @@ class Simulation:
                         self.ledger.acknowledged(reply.in_reply_to)
                     else:
                         self.ledger.told(node.name, body)
+
+    def _wake(self, node: _Node, asked_ns: int) -> None:
+        if asked_ns == node.wake_ns:
+            self._carry_out(node, self.replica(node.name).wake(self.now_ns))
 
     def _commit(self, node: _Node, commit: Commit) -> None:
         """Durable at some moment before the node learns of it: a crash in between keeps rows it never acknowledged."""
@@ -397,6 +403,8 @@ class Simulation:
         first, *others = (self.replica(name) for name in self.nodes)
         if any(sorted(other.state) != sorted(first.state) for other in others):
             raise PromiseBroken("equal digests, unequal rows")
-        most = self.scenario.counters * first.state.actors
+        if any(self.replica(name).stats.new_epochs for name in self.nodes):
+            raise PromiseBroken("a new epoch, though no journal was ever older than what it had told")
+        most = self.scenario.counters * sum(node.life for node in self.nodes.values())
         if first.state.row_count > most:
             raise PromiseBroken(f"{first.state.row_count} rows where {most} can have been written")

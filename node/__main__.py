@@ -55,13 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         run(options)
     except ConfigError as error:
-        sys.exit(f"counter-node: {error}")
+        print(f"counter-node: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(USAGE_ERROR)
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the node that the options ask for. Raises `ConfigError`."""
     rng = Random(options.seed if options.seed is not None else os.urandom(16))
     if options.stdio:
+        if options.faults or options.fault_loss:
+            raise ConfigError(
+                "with --stdio there is no network of ours to make worse: leave out --faults, --fault-loss"
+            )
         if options.name or options.bind or options.peer or options.members:
             raise ConfigError(
                 "with --stdio the node is named by its init message: leave out --name, --bind, --peer, --members"
@@ -193,7 +198,10 @@ def _peer(text: str) -> tuple[str, Address]:
     name, equals, where = text.partition("=")
     if not (equals and name):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=HOST:PORT")
-    return name, address(where)
+    host, port = address(where)
+    if not port:
+        raise argparse.ArgumentTypeError(f"{text!r}: nobody can be reached at port 0")
+    return name, (host, port)
 
 
 def _config(options: argparse.Namespace, name: str, peers: tuple[str, ...]) -> Config:

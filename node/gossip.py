@@ -15,6 +15,7 @@ from itertools import groupby
 from random import Random
 
 from node.config import Config
+from node.counter import NOTHING
 from node.messages import Ack, Delta, Gossip, Push, Replicate, Syn, SynAck
 from node.peers import Peers
 from node.state import NONE_HELD, Actor, Held, NamedRow, State
@@ -26,14 +27,17 @@ SMALL_CLUSTER = 8
 PUSH_FANOUT = 4
 """Random peers a push goes to in larger clusters, from each who found it news."""
 
-PUSH_ROWS = 512
-"""Rows of ours pushed at one time; more go in the next window."""
+DIGEST_ACTORS = 256
+"""Actors a SYN tells of at the most: some ten datagrams. Of more, each tick tells another range."""
 
 PASS_ON_DELTAS = 64
 """Deltas of others that wait to be passed on; what comes on top is left to anti-entropy."""
 
 RETRIES = 2
 """How often an exchange without an answer is begun again before the next tick's peers take over."""
+
+MOST_ROW_BYTES = 30
+"""What a row costs on the wire at the most, its name not counted."""
 
 LEAST_ROW_BYTES = 8
 """Fewer bytes no row has on the wire but the very shortest: it bounds the rows looked up for one answer."""
@@ -49,7 +53,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Call `wake` at this time."""
+    """Call `wake` at this time. It takes the place of one that was asked for and has not come yet."""
 
     at_ns: int
 
@@ -85,6 +89,7 @@ class Gossiper:
         self._asked: dict[str, _Asked] = {}
         self._answer_ns: dict[str, float] = {}
         self._mending: dict[Actor, int] = {}
+        self._room: dict[str, int] = {}
         self._most_rows = config.exchange_datagrams * config.datagram_bytes // LEAST_ROW_BYTES
 
     def begin_epoch(self, actor: Actor) -> None:
@@ -95,6 +100,7 @@ class Gossiper:
 
     def tick(self, now_ns: int) -> list[Send | Wake]:
         """One round: tell a few random peers what we hold, or in full-state mode all of it."""
+        self._room.clear()
         peers = self.peers.sample(self._config.gossip_fanout, self._rng)
         if not peers:
             return []
@@ -122,7 +128,7 @@ class Gossiper:
                     self._expect(message.sender, now_ns)
                 effects = [Send((message.sender,), answer), *self._ask_wake()]
             case SynAck():
-                deltas = self._deltas(self._lacking(message, asked))
+                deltas = self._deltas(self._lacking(message, asked), message.sender)
                 ack = Ack(self._config.name, self._state.fingerprint, deltas)
                 effects = [Send((message.sender,), ack)] if deltas else []
             case Push():
@@ -144,7 +150,16 @@ class Gossiper:
         return [*pushes, *([Send(again, self._syn())] if again else []), *self._ask_wake()]
 
     def _syn(self) -> Syn:
-        return Syn(self._config.name, self._state.fingerprint, self._state.digest())
+        """What we hold; of more actors than a tick has room for, those in a random range."""
+        me, fingerprint, digest = self._config.name, self._state.fingerprint, self._state.digest()
+        if len(digest) <= DIGEST_ACTORS:
+            return Syn(me, fingerprint, digest)
+        actors = list(digest)
+        first = self._rng.randrange(1 - DIGEST_ACTORS, len(actors))
+        told = {actor: digest[actor] for actor in actors[max(0, first) : first + DIGEST_ACTORS]}
+        above = actors[first - 1] if first > 0 else ""
+        upto = actors[first + DIGEST_ACTORS - 1] if first + DIGEST_ACTORS < len(actors) else None
+        return Syn(me, fingerprint, told, above, upto)
 
     def _expect(self, peer: str, now_ns: int) -> None:
         """Note that an answer should come; how soon, its earlier ones tell."""
@@ -188,7 +203,7 @@ class Gossiper:
 
     def _push(self, now_ns: int) -> list[Send]:
         self._push_ns = None
-        own = Delta(self._actor, self._pushed, self._state.newer(self._actor, self._pushed, PUSH_ROWS))
+        own = Delta(self._actor, self._pushed, self._pushable())
         gathered = [("", own)] if own.rows else []
         if own.rows:
             self._pushed = own.rows[-1][1].version
@@ -203,6 +218,17 @@ class Gossiper:
         if self._pushed < self._state.version(self._actor):
             self._push_ns = now_ns + self._config.push_window_us * 1000
         return sends
+
+    def _pushable(self) -> tuple[NamedRow, ...]:
+        """The oldest of our rows not yet pushed, as many as surely fit the datagrams of one push."""
+        room = self._config.exchange_datagrams * self._config.datagram_bytes // 2
+        rows: list[NamedRow] = []
+        for counter, row in self._state.newer(self._actor, self._pushed, self._most_rows):
+            room -= len(counter.encode()) + MOST_ROW_BYTES
+            if room < 0 and rows:
+                break
+            rows.append((counter, row))
+        return tuple(rows)
 
     def _push_to(self, source: str) -> tuple[str, ...]:
         if len(self.peers) < SMALL_CLUSTER:
@@ -243,28 +269,35 @@ class Gossiper:
             if mine.version > theirs.version:
                 lacks[actor] = theirs.version
             elif mine.version < theirs.version:
-                wants[actor] = mine.version
+                seen = self._mending.get(actor, 0)
+                wants[actor] = seen if mine.version < seen < theirs.version else mine.version
             elif mine.version and mine.hash != theirs.hash:
                 wants[actor] = self._mending.setdefault(actor, 0)
             elif mine.ahead != theirs.ahead:
                 lacks[actor] = wants[actor] = mine.version
             if actor == self._actor and mine.version < theirs.version:
+                self._stats.future_digests += 1
                 self.own_actor_is_older = True
-        return SynAck(self._config.name, self._state.fingerprint, self._deltas(lacks), wants)
+        return SynAck(self._config.name, self._state.fingerprint, self._deltas(lacks, syn.sender), wants)
 
-    def _deltas(self, wanted: dict[Actor, int]) -> tuple[Delta, ...]:
-        """What is held above these versions, up to about as much as one answer has room for, nobody always first."""
+    def _deltas(self, wanted: dict[Actor, int], peer: str) -> tuple[Delta, ...]:
+        """What is held above these versions, as far as there is room for this peer until the next tick.
+
+        No actor is always first, so that none is starved.
+        """
         deltas = []
-        room = self._most_rows
+        room = self._room.get(peer, self._most_rows)
         for actor in self._rng.sample(list(wanted), len(wanted)):
             newer = Delta(actor, wanted[actor], self._state.newer(actor, wanted[actor], room))
             room -= len(newer.rows)
             ahead = self._state.ahead(actor)
-            loose = Delta(actor, None, ahead if len(ahead) <= room else tuple(self._rng.sample(ahead, max(0, room))))
+            # Shuffled, or an answer with room for some would bring the same ones every time.
+            loose = Delta(actor, None, tuple(self._rng.sample(ahead, min(len(ahead), max(0, room)))))
             room -= len(loose.rows)
             deltas += [each for each in (newer, loose) if each.rows]
             if room <= 0:
                 break
+        self._room[peer] = room
         return tuple(deltas)
 
     def _merge(self, deltas: tuple[Delta, ...], now_ns: int) -> list[Delta]:
@@ -282,9 +315,15 @@ class Gossiper:
             return None
         rows = self._within_bounds(delta)
         if len(rows) < len(delta.rows):
-            since = None  # with rows left out, it can't vouch for its versions
+            since = None  # with rows left out, we can't vouch for their versions; go on after them all the same
+            if actor in self._state:
+                self._mending[actor] = delta.rows[-1][1].version
+        if since is not None and rows and since > self._state.version(actor):
+            self._stats.gaps += 1
         news = self._state.merge(actor, since, rows)
-        self._mended(delta)
+        self._stats.shrinking_rows = self._state.shrinking_rows
+        if since == delta.since:
+            self._mended(delta)
         if news and actor == self._actor:
             self.own_actor_is_older = True
         if not news:
@@ -297,7 +336,7 @@ class Gossiper:
             return delta.rows
         kept = []
         for counter, row in delta.rows:
-            known = self._state.row(delta.actor, counter).version or self._state.row(delta.actor, counter).p
+            known = self._state.row(delta.actor, counter) is not NOTHING
             if known or room > 0:
                 kept.append((counter, row))
                 room -= not known

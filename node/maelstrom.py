@@ -41,6 +41,8 @@ class MaelstromNode:
         self._rng = rng
         self._reply_ids = count()
         self._replica: Replica | None = None
+        self._name = ""
+        """What we are called before `init` says so: whatever the last line was addressed to."""
         self._next_tick_ns = 0
         self._complaints = Complaints(log, Stats())
 
@@ -94,7 +96,7 @@ class MaelstromNode:
     def _receive(self, line: bytes) -> None:
         if not line.strip():
             return
-        client, body = envelope(line)
+        client, self._name, body = envelope(line)
         try:
             if body.get("type") == "init":
                 self._init(body, client)
@@ -147,14 +149,14 @@ class MaelstromNode:
         self._write(client, requests.reply_body(reply, next(self._reply_ids)))
 
     def _write(self, to: str, body: dict[str, Any]) -> None:
-        name = self._settings.name if self._replica else ""
+        name = self._settings.name if self._replica else self._name
         line = json.dumps({"src": name, "dest": to, "body": body})
         self._output.write(line.encode() + b"\n")
         self._output.flush()
 
 
-def envelope(line: bytes) -> tuple[str, Mapping[object, object]]:
-    """Who sent a line, and its body. Raises `ProtocolError`."""
+def envelope(line: bytes) -> tuple[str, str, Mapping[object, object]]:
+    """Who sent a line, to whom, and its body. Raises `ProtocolError`."""
     try:
         message = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -164,7 +166,8 @@ def envelope(line: bytes) -> tuple[str, Mapping[object, object]]:
     source, body = message.get("src"), message.get("body")
     if not isinstance(source, str) or not isinstance(body, dict):
         raise ProtocolError("a message needs a string src and a map body")
-    return source, body
+    to = message.get("dest")
+    return source, to if isinstance(to, str) else "", body
 
 
 def serve(config: Config, rng: Random) -> None:

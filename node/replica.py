@@ -15,8 +15,9 @@ from random import Random
 from node import counter
 from node.config import Config
 from node.counter import NOTHING, Row
-from node.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, RequestError
+from node.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
 from node.gossip import Gossiper, Send, Wake
+from node.limits import MAX_COUNT
 from node.messages import (
     Add,
     AddOk,
@@ -150,13 +151,17 @@ class Replica:
                 self._batch.waiting.append((client, request.msg_id))
                 return self._commit()
             case Read():
-                return [Answer(client, ReadOk(request.msg_id, self.state.value(request.counter)))]
+                value = self.state.value(request.counter)
+                if abs(value) > MAX_COUNT:
+                    raise RequestError(NOT_SUPPORTED, f"the value is beyond {MAX_COUNT}, what a reply can hold")
+                return [Answer(client, ReadOk(request.msg_id, value))]
             case GossipStatus():
                 return [Answer(client, self._status(request))]
 
     def _add(self, request: Add) -> None:
         held = self._durable_soon(request.counter)
-        if held is NOTHING and self.state.row_count + len(self._batch.rows) >= self.config.max_rows:
+        is_new = held is NOTHING and request.counter not in self._batch.rows
+        if is_new and self._rows_soon() >= self.config.max_rows:
             raise RequestError(TEMPORARILY_UNAVAILABLE, f"this node holds max_rows ({self.config.max_rows}) rows")
         try:
             self._batch.add(request.counter, held, request.delta)
@@ -168,6 +173,13 @@ class Replica:
         if self._committing and self._committing.actor == self._actor and name in self._committing.rows:
             return self._committing.rows[name]
         return self.state.row(self._actor, name)
+
+    def _rows_soon(self) -> int:
+        """Rows held once all that waits is durable."""
+        names = self._batch.rows.keys() | (self._committing.rows.keys() if self._committing else set())
+        if self.state.row_count + len(names) < self.config.max_rows:
+            return self.state.row_count
+        return self.state.row_count + sum(self.state.row(self._actor, name) is NOTHING for name in names)
 
     def _commit(self) -> list[Effect]:
         """Begin the next commit unless one is under way."""
@@ -212,12 +224,12 @@ class Replica:
         peers = self._gossip.peers
         return GossipStatusOk(
             in_reply_to=request.msg_id,
-            local_value=self.state.value(request.counter),
+            local_value=_within_reply(self.state.value(request.counter)),
             gossip_rounds=self._rounds,
             peers_synced=peers.synced,
             convergence_ms=peers.convergence_ms,
-            increments=sum(row.p for row in rows),
-            decrements=sum(row.n for row in rows),
+            increments=_within_reply(sum(row.p for row in rows)),
+            decrements=_within_reply(sum(row.n for row in rows)),
             counters=self.state.counters,
             rows=self.state.row_count,
             fingerprint=f"{self.state.fingerprint:016x}",
@@ -226,3 +238,8 @@ class Replica:
             cluster=self.config.cluster,
             stats=asdict(self.stats),
         )
+
+
+def _within_reply(value: int) -> int:
+    """Sums over nodes may pass 64 bits, which a reply can't hold; then the nearest that it can."""
+    return max(-MAX_COUNT, min(value, MAX_COUNT))

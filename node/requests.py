@@ -42,9 +42,7 @@ _REPLY_TYPES: dict[type[Reply], str] = {
 
 def parse(body: Body) -> Request:
     """The request a body holds. Raises `RequestError`, which carries the `msg_id` if that much was readable."""
-    msg_id = message_id(body)
-    if msg_id is None:
-        raise RequestError(MALFORMED, "msg_id must be an integer from 0 to 9223372036854775807")
+    msg_id = _answerable(body)
     try:
         match body.get("type"):
             case "add":
@@ -62,9 +60,7 @@ def parse(body: Body) -> Request:
 
 def parse_init(body: Body) -> Init:
     """The `init` a body holds. Raises `RequestError`."""
-    msg_id = message_id(body)
-    if msg_id is None:
-        raise RequestError(MALFORMED, "msg_id must be an integer from 0 to 9223372036854775807")
+    msg_id = _answerable(body)
     try:
         node_id = limits.nonempty_name(_field(body, "node_id"), "node_id")
         listed = _field(body, "node_ids")
@@ -125,9 +121,21 @@ def reply_body(reply: Reply, msg_id: int) -> dict[str, Any]:
 
 
 def message_id(body: Body) -> int | None:
-    """The body's `msg_id`, or None where it has no usable one: then nobody waits for an answer."""
+    """The body's `msg_id`, or None where nobody waits for an answer: it has no usable one, or is itself a reply.
+
+    Two nodes that answered each other's replies would never stop.
+    """
+    if "in_reply_to" in body:
+        return None
     msg_id = body.get("msg_id")
     return msg_id if type(msg_id) is int and 0 <= msg_id <= limits.MAX_COUNT else None
+
+
+def _answerable(body: Body) -> int:
+    msg_id = message_id(body)
+    if msg_id is None:
+        raise RequestError(MALFORMED, f"a request needs a msg_id from 0 to {limits.MAX_COUNT} and no in_reply_to")
+    return msg_id
 
 
 def _unsupported(kind: object, msg_id: int) -> RequestError:

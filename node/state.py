@@ -3,9 +3,9 @@
 Pure. It knows nothing of nodes, messages or time. A row is `(actor, counter) -> (p, n, version)`; merging one is
 always safe, so any subset of rows is a valid message. What a message may *claim* is another matter:
 
-- The rows of one actor are held in two parts. The **prefix** is what we can vouch for: every row up to `version`, kept
-  in ascending order of version, so that taking the newest costs the rows taken and not the rows held. Rows that came
-  without what goes before them are **ahead**: they count, but no version claims them.
+- The rows of one actor are held in two parts. The **prefix** is what we can vouch for: every row up to `version`, with
+  an index by version, so that a delta costs the rows it takes and not the rows held. Rows that came without what goes
+  before them are **ahead**: they count, but no version claims them.
 - A delta `(since, rows)` is all of an actor's rows with versions above `since` up to that of its last row. It joins
   the prefix only if `since` is not above the version held (else there would be a gap), and raises the version to that
   of its last row, never further: whoever cut it short may hold more.
@@ -19,6 +19,7 @@ reconciliation and flow control for anti-entropy protocols", LADIS 2008, section
 """
 
 from base64 import urlsafe_b64encode
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -62,12 +63,18 @@ NONE_HELD = Held()
 
 
 class _Log:
-    """One actor's rows: the prefix, in ascending order of version, and those ahead of it."""
+    """One actor's rows: the prefix, with an index by version, and those ahead of it.
 
-    __slots__ = ("ahead", "ahead_hash", "hash", "rows", "version")
+    The index is two lists side by side, in ascending order of version. A row that is rewritten leaves its old entry
+    behind, which is passed over, and swept out when such entries outnumber the rows.
+    """
+
+    __slots__ = ("ahead", "ahead_hash", "hash", "names", "rows", "version", "versions")
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
+        self.versions: list[int] = []
+        self.names: list[str] = []
         self.version = 0
         self.hash = 0
         self.ahead: dict[str, Row] = {}
@@ -76,19 +83,52 @@ class _Log:
     def visible(self, counter: str) -> Row | None:
         return self.ahead.get(counter) or self.rows.get(counter)
 
+    def put(self, counter: str, row: Row) -> None:
+        """Keep a row of the prefix; cost: constant for the newest, amortised."""
+        old = self.rows.get(counter)
+        self.rows[counter] = row
+        if old and old.version == row.version:
+            return
+        if self.names and self.names[-1] == counter:
+            self.names.pop()
+            self.versions.pop()
+        at = len(self.versions)
+        if at and row.version < self.versions[-1]:  # a hole far back is mended, or someone forges
+            at = bisect_right(self.versions, row.version)
+        self.versions.insert(at, row.version)
+        self.names.insert(at, counter)
+        if len(self.names) > 2 * len(self.rows) + 8:
+            kept = sorted(self.rows.items(), key=_by_version)
+            self.names = [name for name, _ in kept]
+            self.versions = [held.version for _, held in kept]
+
+    def newer(self, since: int, most: int) -> Iterator[NamedRow]:
+        last = since
+        for at in range(bisect_right(self.versions, since), len(self.versions)):
+            row = self.rows[self.names[at]]
+            if row.version == self.versions[at]:
+                most -= 1
+                if most < 0 and row.version > last:
+                    return
+                last = row.version
+                yield self.names[at], row
+
 
 class State:
     """What one node knows: all rows it holds, the total of each counter, and a hash of it all.
 
     `fingerprint` is the order-free hash of every row that counts: the sum, modulo 2**64, of their hashes. Two states
-    are equal exactly when their fingerprints are, but for one chance in 2**64.
+    are equal exactly when their fingerprints are, but for one chance in 2**64. `shrinking_rows` counts newer rows with
+    smaller counts, which nobody honest writes; the maximum takes nothing from them.
     """
 
     def __init__(self) -> None:
         self._logs: dict[Actor, _Log] = {}
         self._totals: dict[str, int] = {}
+        self._digest: dict[Actor, Held] | None = None
         self.fingerprint = 0
         self.row_count = 0
+        self.shrinking_rows = 0
 
     def __iter__(self) -> Iterator[tuple[Actor, str, Row]]:
         for actor, log in self._logs.items():
@@ -130,24 +170,19 @@ class State:
         return log.version if log else 0
 
     def digest(self) -> dict[Actor, Held]:
-        """For each actor, what is held of it; actors in ascending order."""
-        return {actor: Held(log.version, log.hash, log.ahead_hash) for actor, log in sorted(self._logs.items())}
+        """For each actor, what is held of it; actors in ascending order. Not to be changed: it is made once a merge."""
+        if self._digest is None:
+            logs = sorted(self._logs.items())
+            self._digest = {actor: Held(log.version, log.hash, log.ahead_hash) for actor, log in logs}
+        return self._digest
 
     def newer(self, actor: Actor, since: int, most: int) -> tuple[NamedRow, ...]:
-        """The oldest `most` rows of the prefix with versions above `since`, ascending.
+        """The oldest `most` rows of the prefix with versions above `since`, ascending; more if they share a version.
 
-        Cost: the rows above `since`, whatever is held below.
+        Cost: the rows returned, whatever is held.
         """
         log = self._logs.get(actor)
-        if log is None:
-            return ()
-        found = []
-        for counter, row in reversed(log.rows.items()):
-            if row.version <= since:
-                break
-            found.append((counter, row))
-        found.reverse()
-        return tuple(found[:most])
+        return tuple(log.newer(since, most)) if log else ()
 
     def ahead(self, actor: Actor) -> tuple[NamedRow, ...]:
         """The rows held that no version claims, in no order."""
@@ -162,6 +197,7 @@ class State:
         rows = _distinct(rows)
         if not rows:
             return []
+        self._digest = None
         log = self._logs.setdefault(actor, _Log())
         news = [named for named in (self._count(actor, log, *each) for each in rows) if named]
         if since is not None and since <= log.version:
@@ -174,6 +210,8 @@ class State:
         """Let a row count: totals and fingerprint. It is kept by the caller, who knows what it may claim."""
         mine = log.visible(counter) or NOTHING
         new = merged(mine, row)
+        if row.version > mine.version and (row.p < mine.p or row.n < mine.n):
+            self.shrinking_rows += 1
         if (new.p, new.n) == (mine.p, mine.n):
             return None
         if mine is NOTHING:
@@ -210,23 +248,15 @@ class State:
             log.ahead_hash = (log.ahead_hash + row_hash(actor, counter, new)) % _WRAP
 
     def _keep(self, actor: Actor, log: _Log, rows: Sequence[NamedRow]) -> None:
-        newest = next(reversed(log.rows.values())).version if log.rows else 0
-        disordered = False
         for counter, row in rows:
             old = log.rows.get(counter)
             new = merged(old, row) if old else row
             if new != old:
-                if old:
-                    del log.rows[counter]
-                    log.hash -= row_hash(actor, counter, old)
-                log.rows[counter] = new
+                log.hash -= row_hash(actor, counter, old) if old else 0
                 log.hash = (log.hash + row_hash(actor, counter, new)) % _WRAP
-                disordered |= new.version < newest
-                newest = max(newest, new.version)
+                log.put(counter, new)
             if counter in log.ahead:
                 self._move_ahead(actor, log, counter, merged(log.ahead[counter], new))
-        if disordered:  # only when a hole far back is mended, or when someone forges
-            log.rows = dict(sorted(log.rows.items(), key=_by_version))
 
 
 def _distinct(rows: Sequence[NamedRow]) -> list[NamedRow]:

@@ -8,6 +8,7 @@ class Stats:
     """Totals since this process started."""
 
     datagrams_in: int = 0
+    """Datagrams and bytes of every kind, requests and replies among them."""
     datagrams_out: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -21,6 +22,12 @@ class Stats:
     """Peers' rows dropped because `max_rows` are held."""
     actors_dropped: int = 0
     """Deltas dropped because `max_actors` are held."""
+    gaps: int = 0
+    """Deltas that came without what goes before them: their rows count, their versions claim nothing."""
+    shrinking_rows: int = 0
+    """Newer rows with smaller counts; the maximum takes nothing from them."""
+    future_digests: int = 0
+    """Digests that claim more of our own actor than we ever wrote."""
     strangers: int = 0
     """Gossip that called for an answer, from a name that is no member's."""
     new_epochs: int = 0
@@ -28,6 +35,7 @@ class Stats:
     row_bytes_out: int = 0
     """Bytes of datagrams that carried rows."""
     receive_errors: int = 0
+    """What the socket would not give or take: a full buffer, an unreachable host."""
     send_errors: int = 0
     internal_errors: int = 0
     """Exceptions that nobody foresaw; each is logged."""

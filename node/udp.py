@@ -49,6 +49,7 @@ class UdpNode:
         self._loss = loss
         self._loop = asyncio.get_running_loop()
         self._to_commit = False
+        self._wake_timer: asyncio.TimerHandle | None = None
         self._reply_ids = count()
         self._stopped = asyncio.Event()
         self._complaints = Complaints(log, self.replica.stats)
@@ -84,6 +85,7 @@ class UdpNode:
         self._guarded(lambda: self._carry_out(self.replica.tick(monotonic_ns())))
 
     def _wake(self) -> None:
+        self._wake_timer = None
         self._guarded(lambda: self._carry_out(self.replica.wake(monotonic_ns())))
 
     def _guarded(self, act: Callable[..., None], *arguments: object) -> None:
@@ -144,7 +146,9 @@ class UdpNode:
                 case Send(to, message):
                     self._gossip(to, message)
                 case Wake(at_ns):
-                    self._loop.call_later(max(0, at_ns - monotonic_ns()) / 1e9, self._wake)
+                    if self._wake_timer:
+                        self._wake_timer.cancel()  # only ever replaced by an earlier one
+                    self._wake_timer = self._loop.call_later(max(0, at_ns - monotonic_ns()) / 1e9, self._wake)
                 case Commit():
                     self._to_commit = True
 

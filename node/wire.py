@@ -119,9 +119,13 @@ def _packed_deltas(deltas: Iterable[Delta], room: int) -> Iterator[bytes]:
     full: list[bytes] = []
     size = 0
     for delta in deltas:
+        uncut = list(_uncut(delta))
         section = _Section(delta.actor, delta.since)
+        if any(section.size_of(rows) > room - section.size for rows in uncut if len(rows) > 1):
+            # Rows of one version that no datagram has room for: nobody honest writes so many. They claim nothing.
+            uncut, section = [[named] for named in delta.rows], _Section(delta.actor, None)
         size += section.size
-        for rows in _uncut(delta):
+        for rows in uncut:
             if size + section.size_of(rows) > room and (full or section.rows):
                 yield _joined([*full, *section.packed()])
                 section = _Section(delta.actor, section.last)
@@ -258,9 +262,8 @@ def _delta(actor: object, since: object, flat: object) -> Delta:
     for counter, p, n, above in _rows_of(flat, 4, "rows"):
         limits.count(above, "version")
         row = Row(limits.count(p, "p"), limits.count(n, "n"), limits.count(base + above, "version"))
-        if from_version is not None:
-            if not above or row.version < last:
-                raise ValueError("rows of a delta must come in ascending order of version, all above since")
-            last = row.version
+        if not row.version or (from_version is not None and (not above or row.version < last)):
+            raise ValueError("rows of a delta must come in ascending order of version, all above since and 0")
+        last = row.version
         rows.append((limits.name(counter, "counter"), row))
     return Delta(_actor(actor), from_version, tuple(rows))

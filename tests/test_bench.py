@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from statistics import mean
@@ -122,9 +121,21 @@ def test_judge_keeps_count() -> None:
     assert bench("judge", "--seeds=3").stdout == "3 of 3 runs kept every promise\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_judge_can_be_interrupted_and_leaves_no_worker(number: int) -> None:
+    command = [sys.executable, "-m", "bench.cli", "judge", "--seeds=100000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        # The workers, and the process that multiprocessing keeps to tidy up after all.
+        workers = until(lambda: each if len(each := psutil.Process(running.pid).children()) >= 2 else [])
+        running.send_signal(number)
+        running.communicate(timeout=LIMIT_S)
+    assert running.returncode == 128 + number
+    until(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in workers))
+
+
 def test_judge_prints_the_command_that_replays_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulate, "judge_one", lambda scenario, seed: simulate.Verdict(scenario, seed, "a promise"))
-    monkeypatch.setattr(simulate, "ProcessPoolExecutor", ThreadPoolExecutor)
+    monkeypatch.setattr(simulate, "judge_one", lambda names, seed: simulate.Verdict(names[0], seed, "a promise"))
+    monkeypatch.setattr(simulate, "side_by_side", map)
     done = CliRunner().invoke(bench_app, ["judge", "--seeds=2", "--first-seed=7", "--scenario=crowd"])
     assert done.exit_code == 1
     assert "bench judge --scenario crowd --first-seed 8 --seeds 1" in done.stderr

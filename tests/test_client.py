@@ -11,6 +11,8 @@ import pytest
 from cluster.client import Client, NoAnswerError, NotSentError, OutcomeUnknownError
 from cluster.launcher import free_ports
 
+SENSELESS: tuple[Any, ...] = ({"in_reply_to": None}, {"in_reply_to": [1]}, {"in_reply_to": {}}, [1], 5)
+
 
 def with_server(test: Callable[[Client, socket.socket], Coroutine[Any, Any, None]]) -> None:
     """Run `test` with a client of a socket that answers nothing by itself."""
@@ -59,7 +61,7 @@ def test_late_foreign_and_senseless_answers_are_not_taken_for_ours() -> None:
         reading = asyncio.create_task(client.read())
         datagram, source = await loop.sock_recvfrom(server, 65_536)
         asked = msgpack.unpackb(datagram)["msg_id"]
-        for reply in ({"in_reply_to": asked - 1, "value": 1}, {"in_reply_to": None}, {"in_reply_to": [asked]}, [1], 5):
+        for reply in (*SENSELESS, {"in_reply_to": asked - 1, "value": 1}, {"type": "add_ok", "in_reply_to": asked}):
             server.sendto(msgpack.packb(reply), source)
         server.sendto(b"\xc1", source)
         for value in (7, 8):
@@ -67,6 +69,11 @@ def test_late_foreign_and_senseless_answers_are_not_taken_for_ours() -> None:
         assert await reading == 7
 
     with_server(test)
+
+
+def test_an_address_nothing_can_be_sent_to() -> None:
+    with pytest.raises(NotSentError, match="255"):
+        asyncio.run(Client.connect(("255.255.255.255", 7000)))
 
 
 def test_requests_time_out_one_by_one() -> None:

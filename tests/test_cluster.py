@@ -1,5 +1,6 @@
 """Five real processes and the command `cluster`, used rightly and wrongly."""
 
+import asyncio
 import json
 import os
 import pty
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.launcher import Cluster, free_ports
+from cluster.launcher import Cluster, LaunchError, Settings, changing, free_ports
 from tests.processes import LIMIT_S, Commands, until
 
 
@@ -122,12 +123,39 @@ def test_a_signal_while_starting_leaves_no_process(cluster: Commands) -> None:
         marker = f"--cluster-name={json.loads(manifest.read_text())['id']}"
         launcher.terminate()
         launcher.communicate(timeout=LIMIT_S)
+    assert launcher.returncode == 128 + signal.SIGTERM
     assert not [each for each in psutil.process_iter(["cmdline"]) if marker in (each.info["cmdline"] or [])]
 
 
 def test_a_node_that_cannot_start_takes_the_others_down_with_it(cluster: Commands) -> None:
-    assert "gossip_fanout" not in cluster.refused("up", "-n3", "--base-port=0", "--log-level=shouting")
+    loaded = Cluster.create(cluster.directory, 2, 0, Settings(gossip="loud"))
+    with pytest.raises(LaunchError, match="ended at once: counter-node: error: argument --gossip"):
+        asyncio.run(loaded.start_all())
+    assert not loaded.alive()
     assert "no cluster is up" in cluster.refused("status")
+
+
+def test_an_output_that_cannot_be_written_leaves_no_process(cluster: Commands) -> None:
+    command = [sys.executable, "-m", "cluster.cli", "up", "-n2", "--base-port=0"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=cluster.environment, timeout=60, check=False
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "no cluster is up" in cluster.refused("status")
+
+
+def test_a_command_that_waits_for_another_can_be_interrupted(cluster: Commands) -> None:
+    async def hold() -> None:
+        async with changing(cluster.directory, make=True):
+            with cluster.popen("up", "-n1", "--base-port=0") as waiting:
+                until(lambda: any(each.path.endswith("/lock") for each in psutil.Process(waiting.pid).open_files()))
+                waiting.send_signal(signal.SIGINT)
+                waiting.communicate(timeout=LIMIT_S)
+            assert waiting.returncode == 128 + signal.SIGINT
+
+    asyncio.run(hold())
 
 
 def test_down_from_elsewhere_ends_the_launcher(cluster: Commands) -> None:
@@ -175,6 +203,7 @@ def test_the_live_table_on_a_terminal(cluster: Commands) -> None:
 
 
 def test_errors_are_one_clear_line(cluster: Commands, tmp_path: Path) -> None:
+    assert cluster.run("up", "--log-level=shouting").returncode == 2
     for command in (["status"], ["down"], ["add", "1"], ["read"], ["kill", "n1"], ["restart", "n1"], ["logs", "n1"]):
         assert "no cluster is up" in cluster.refused(*command)
     assert "1 to 100" in cluster.refused("up", "-n0")
@@ -192,7 +221,7 @@ def test_errors_are_one_clear_line(cluster: Commands, tmp_path: Path) -> None:
         ["read", "--node=n9"],
     ):
         assert "there is no node 'n9': this cluster has n1, n2" in cluster.refused(*command)
-    assert "delta" in cluster.refused("add", str(2**63))
+    assert cluster.run("add", str(2**63)).returncode == 2
     assert "counter" in cluster.refused("add", "1", "--counter", "n" * 256)
     assert cluster.run("add", "much").returncode == 2
     assert cluster.run("add", "1.5").returncode == 2
@@ -200,6 +229,8 @@ def test_errors_are_one_clear_line(cluster: Commands, tmp_path: Path) -> None:
     assert "dead" in cluster.refused("kill", "n2")
     assert "dead" in cluster.refused("add", "1", "--node=n2")
     assert cluster.ok("logs", "n2", "-n1").count("\n") == 1
+    cluster.directory.joinpath("logs", "n2.log").unlink()
+    assert "can't read" in cluster.refused("logs", "n2")
     manifest = cluster.directory / "cluster.json"
     whole = manifest.read_text()
     manifest.write_text("{")

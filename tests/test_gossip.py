@@ -11,7 +11,7 @@ from node import wire
 from node.config import Config
 from node.counter import Row
 from node.errors import BadDatagramError
-from node.gossip import PASS_ON_DELTAS, PUSH_FANOUT, RETRIES, SMALL_CLUSTER, Send, Wake
+from node.gossip import DIGEST_ACTORS, PASS_ON_DELTAS, PUSH_FANOUT, RETRIES, SMALL_CLUSTER, Send, Wake
 from node.limits import MAX_COUNT
 from node.messages import Ack, Add, Delta, Gossip, Push, Syn, SynAck
 from node.replica import Effect, Replica
@@ -134,6 +134,7 @@ def test_a_peer_far_behind_is_fed_steadily_within_the_bounds() -> None:
     rounds = 0
     while first.state.digest() != second.state.digest():
         before = second.state.version(Actor("n1.actor"))
+        first.tick(0)
         exchange(second, first)
         rounds += 1
         assert second.state.version(Actor("n1.actor")) > before
@@ -141,14 +142,46 @@ def test_a_peer_far_behind_is_fed_steadily_within_the_bounds() -> None:
     assert 10 < rounds < 40
 
 
-def test_a_large_digest_is_compared_range_by_range() -> None:
-    first, second = two(push=False, exchange_datagrams=1000)
+def test_what_a_peer_gets_between_two_ticks_is_bounded_however_often_it_asks() -> None:
+    first, second = two(push=False)
+    fill(first, 9000)
+    sent = 0
+    for _ in range(20):
+        (syn,) = messages(second.tick(0))
+        for message in messages(first.handle(syn, "n2", 0)):
+            sent += len(wire.pack_gossip(message, "c", 1200, 16)[0]) + len(rows_in(message)) * 10
+    assert sent < 20 * 100 + 2 * 16 * 1200
+
+
+def test_a_large_digest_is_told_and_compared_range_by_range() -> None:
+    first, second = two(push=False)
     for node, actors in ((first, range(0, 300)), (second, range(150, 450))):
         deltas = tuple(Delta(Actor(f"x{i:04}"), 0, (("c", Row(1, 0, 1)),)) for i in actors)
         node.handle(Push("n9", 1, deltas), "n9", 0)
-    exchange(first, second)
+    rounds = 0
+    while first.state.digest() != second.state.digest():
+        (syn, *_) = exchange(first, second)
+        exchange(second, first)
+        assert isinstance(syn, Syn)
+        assert len(syn.digest) <= DIGEST_ACTORS
+        rounds += 1
+        assert rounds < 100
     assert first.state.actors == 450
-    assert first.state.digest() == second.state.digest()
+
+
+def test_more_rows_ahead_than_an_answer_holds_all_spread() -> None:
+    """A gap that nobody can close any more, with more beyond it on either side than fits one answer."""
+    first, second = two(push=False)
+    for node, rows in ((first, range(0, 2000)), (second, range(1000, 2100))):
+        deltas = tuple((f"counter:{i:05}", Row(1, 0, 100 + i)) for i in rows)
+        node.handle(Push("n9", 1, (Delta(X, 50, deltas),)), "n9", 0)
+    rounds = 0
+    while first.state.fingerprint != second.state.fingerprint:
+        exchange(first, second)
+        exchange(second, first)
+        rounds += 1
+        assert rounds < 60
+    assert first.state.row_count == 2100
 
 
 def test_equal_versions_with_unequal_hashes_are_mended_even_when_one_answer_is_too_small() -> None:
@@ -334,6 +367,42 @@ def test_what_one_answer_brings_goes_on_to_the_other_peer_of_the_round() -> None
     (ack,) = messages(nodes["n1"].handle(from_third, "n3", 0))
     nodes["n3"].handle(ack, "n1", 0)
     assert nodes["n3"].state.digest() == nodes["n2"].state.digest()
+
+
+def test_timers_do_not_multiply() -> None:
+    """A Wake takes the place of the one before, so there is never more than one to come."""
+    node = members(5)["n1"]
+    asked: int | None = None
+    wakes = 0
+    for now in range(0, 2 * 10**9, 500_000):
+        effects: list[Effect] = []
+        if asked is not None and now >= asked:
+            asked = None
+            wakes += 1
+            effects += node.wake(now)
+        if now % 2_000_000 == 0:
+            effects += add(node, 1, now_ns=now)
+        if now % 100_000_000 == 0:
+            effects += node.tick(now)
+        for effect in effects:
+            if isinstance(effect, Wake):
+                assert asked is None or effect.at_ns < asked
+                asked = effect.at_ns
+    assert wakes < 1300  # a thousand pushes, and retries
+
+
+def test_a_full_node_still_learns_of_the_counters_it_holds() -> None:
+    _, second = two(push=False, max_rows=10)
+    wide, _ = two(push=False)
+    add(wide, 1, "held")
+    exchange(second, wide)
+    fill(wide, 3000)
+    add(wide, 41, "held")
+    for _ in range(20):
+        exchange(wide, second)
+        second.tick(0)
+    assert second.state.value("held") == 42
+    assert second.state.row_count == 10
 
 
 # What hostile or confused messages come to.

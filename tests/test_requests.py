@@ -74,6 +74,13 @@ def test_without_a_usable_msg_id_nobody_can_be_answered(msg_id: object) -> None:
     assert (error.code, error.msg_id) == (MALFORMED, None)
 
 
+@pytest.mark.parametrize("reply", [{"type": "error"}, {"type": "read_ok", "value": 5}, {"type": "add", "delta": 1}])
+def test_a_reply_is_never_answered(reply: dict[str, object]) -> None:
+    """Two nodes that answered each other's replies would never stop."""
+    error = refusal({"in_reply_to": 3, "msg_id": 9} | reply)
+    assert (error.code, error.msg_id) == (MALFORMED, None)
+
+
 def replicate(**fields: object) -> Replicate:
     body: dict[object, object] = {"type": "replicate", "p_counters": {}, "n_counters": {}}
     body.update(fields)

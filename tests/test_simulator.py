@@ -9,7 +9,7 @@ import pytest
 
 from cluster.ledger import Ledger, PromiseBroken
 from cluster.simulator import CROWD, FAULTY, SCENARIOS, TRUNCATING, Network, Scenario, Simulation
-from node import counter, gossip, replica, state
+from node import counter, gossip, replica, state, wire
 from node.counter import Row
 from node.messages import Add, AddOk, Delta, Syn, SynAck
 from node.replica import Answer, Effect, Replica
@@ -183,6 +183,25 @@ def the_second_write_of_a_batch_forgets_the_first(patch: pytest.MonkeyPatch) -> 
     patch.setattr(replica._Batch, "add", forgetful)
 
 
+def answers_have_no_bound(patch: pytest.MonkeyPatch) -> None:
+    pack = wire.pack_gossip
+    patch.setattr(wire, "pack_gossip", lambda message, cluster, budget, _: pack(message, cluster, budget, 10**6))
+
+
+def rows_are_made_up(patch: pytest.MonkeyPatch) -> None:
+    merge = state.State.merge
+
+    def inventive(self: state.State, actor: Actor, since: int | None, rows: Any) -> list[NamedRow]:
+        merge(self, Actor("somebody"), None, [(counter, Row(1, 1, 1)) for counter, _ in rows])
+        return merge(self, actor, since, rows)
+
+    patch.setattr(state.State, "merge", inventive)
+
+
+def an_epoch_is_begun_for_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(gossip.Gossiper, "own_actor_is_older", property(lambda _: True, lambda *_: None), raising=False)
+
+
 def decrements_are_lost(patch: pytest.MonkeyPatch) -> None:
     added = counter.added
     patch.setattr(counter, "added", lambda row, delta, version: added(row, max(delta, 0), version))
@@ -196,15 +215,18 @@ MUTANTS: list[tuple[Plant, Scenario, int]] = [
     (merge_forgets_n, FAULTY, 2),
     (merge_takes_the_last_to_come, FAULTY, 3),
     (truncated_delta_claims_everything, TRUNCATING, 5),
-    (gap_is_ignored, FAULTY, 5),
+    (gap_is_ignored, FAULTY, 20),
     (equal_versions_are_taken_for_equal_state, TRUNCATING, 200),
     (rows_ahead_are_kept_quiet, QUIET_PUSH, 60),
     (push_without_anti_entropy, FAULTY, 3),
-    (the_actor_outlives_the_journal, FAULTY, 10),
+    (the_actor_outlives_the_journal, FAULTY, 60),
     (answer_before_the_commit, BUSY, 10),
     (reads_show_what_is_not_durable, BUSY, 20),
     (the_second_write_of_a_batch_forgets_the_first, BUSY, 3),
     (decrements_are_lost, FAULTY, 2),
+    (answers_have_no_bound, TRUNCATING, 3),
+    (rows_are_made_up, FAULTY, 2),
+    (an_epoch_is_begun_for_nothing, FAULTY, 2),
 ]
 
 

@@ -74,6 +74,7 @@ def test_seed_case_remote_increments_are_visible_after_gossip() -> None:
     [
         *("", "   ", "{", "[]", "null", "5", "\x00", '{"src": "c1"}', '{"src": 5, "body": {}}', "[" * 100_000),
         *('{"src": "c1", "body": []}', '{"src": "c1", "body": {}}', "9" * 5000),
+        line({"type": "error", "msg_id": 4, "in_reply_to": 2, "code": 10, "text": ""}),
         *(line({"type": "add", "delta": 1}), line({"type": "add", "delta": 1, "msg_id": True})),
         line({"type": "replicate", "p_counters": {"n2": -5}, "n_counters": {}}, "n2"),
     ],
@@ -121,6 +122,7 @@ def test_a_bad_request_is_answered_with_an_error_and_changes_nothing(
 
 
 def test_before_init_everything_is_temporarily_unavailable() -> None:
+    assert json.loads(answers([READ])[0])["src"] == "n1"
     told = bodies([READ, INIT, INIT, READ])
     assert (told[0]["code"], told[0]["msg_id"]) == (11, 0)
     assert [each["type"] for each in told[1:]] == ["init_ok", "init_ok", "read_ok"]

@@ -84,6 +84,25 @@ def test_gossip_of_another_cluster_changes_nothing() -> None:
         assert exchange(address, ours)["local_value"] == 5
 
 
+def test_a_reply_is_never_answered() -> None:
+    reply = msgpack.packb({"type": "error", "in_reply_to": 4, "msg_id": 99, "code": 10, "text": "?"})
+    with udp_node() as (_, address):
+        assert exchange(address, reply)["bad_input"] == 1
+
+
+def test_values_beyond_64_bits_are_refused_and_the_node_still_answers() -> None:
+    most = 2**63 - 1
+    push = Push(
+        "n2", 1, (Delta(Actor("x"), 0, (("", Row(0, most, 1)),)), Delta(Actor("y"), 0, (("", Row(0, most, 1)),)))
+    )
+    (datagram,) = wire.pack_gossip(push, "counter", 1200, 16)
+    with udp_node() as (_, address):
+        status = exchange(address, datagram)
+        assert (status["local_value"], status["decrements"], status["internal_errors"]) == (-most, most, 0)
+        with pytest.raises(RequestRefusedError, match=str(most)):
+            ask(address, lambda client: client.read())
+
+
 def test_init_and_replicate_are_for_stdio_only() -> None:
     with udp_node() as (_, address):
         body = {"type": "replicate", "msg_id": 3, "p_counters": {"n2": 5}, "n_counters": {}}
@@ -126,6 +145,8 @@ def test_dead_peers_do_not_trouble_a_node() -> None:
         (["--name=n1", "--bind=127.0.0.1:0", "--members=/no/such/file"], "/no/such/file"),
         (["--name=n1", "--bind=203.0.113.7:7000"], "can't bind"),
         (["--stdio", "--name=n1"], "--stdio"),
+        (["--stdio", "--faults"], "--faults"),
+        (["--name=n1", "--bind=127.0.0.1:0", "--peer=n2=127.0.0.1:0"], "port 0"),
         (["--name=n1", "--bind=127.0.0.1:0", "--fault-loss=0.5"], "--faults"),
         (["--name=n1", "--bind=127.0.0.1:0", "--faults", "--fault-loss=1.5"], "0 to 1"),
         (["--name=n1", "--bind=127.0.0.1:0", "--gossip=loud"], "--gossip"),

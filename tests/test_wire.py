@@ -26,7 +26,7 @@ counts = st.integers(0, MAX_COUNT)
 def deltas(draw: st.DrawFn) -> Delta:
     counters = draw(st.lists(names, max_size=40, unique=True))
     if draw(st.booleans()):
-        loose = [(each, Row(draw(counts), draw(counts), draw(counts))) for each in counters]
+        loose = [(each, Row(draw(counts), draw(counts), draw(st.integers(1, MAX_COUNT)))) for each in counters]
         return Delta(draw(actors), None, tuple(loose))
     since = draw(st.integers(0, 2**40))
     versions = sorted(since + draw(st.integers(1, 2**40)) for _ in counters)
@@ -116,6 +116,15 @@ def test_rows_of_one_version_are_never_parted() -> None:
         assert all(len(delta.rows) % 3 == 0 for delta in part.deltas)
 
 
+def test_rows_of_one_version_that_fit_no_datagram_go_apart_and_claim_nothing() -> None:
+    rows = tuple((f"c{i:04}", Row(1, 0, 1)) for i in range(3000))
+    datagrams = pack(Ack("n1", 7, (Delta(Actor("a"), 0, rows),)))
+    assert all(len(datagram) <= BUDGET for datagram in datagrams)
+    parts = [unpack(datagram) for datagram in datagrams]
+    assert rows_of(parts) == [(Actor("a"), named) for named in rows]
+    assert {delta.since for part in parts if isinstance(part, Ack) for delta in part.deltas} == {None}
+
+
 def test_an_answer_has_at_most_so_many_datagrams() -> None:
     rows = tuple((f"c{i:04}", Row(1, 0, i)) for i in range(1, 2000))
     for message in (Ack("n1", 7, (Delta(Actor("a"), 0, rows),)), SynAck("n1", 7, (Delta(Actor("a"), 0, rows),), {})):
@@ -183,6 +192,8 @@ NOT_COUNTS: tuple[Any, ...] = (-1, MAX_COUNT + 1, True, 1.0, "1", None)
 def test_the_good_ones_are_good() -> None:
     for good in (PUSH, SYN, SYN_ACK, delta(1, None)):
         unpack(msgpack.packb(good))
+    with pytest.raises(BadDatagramError):
+        unpack(msgpack.packb(changed(PUSH, 5, [["n1.1", None, ["likes", 3, 2, 0]]])))  # a write has a version above 0
 
 
 @pytest.mark.parametrize(
