@@ -447,15 +447,21 @@ def _simulated(title: str, results: list[dict[str, Any]]) -> Table:
     return shown
 
 
+MOST_CURVES = 8
+
+
 def _plot_simulated(
     path: Path,
     settings: list[simulating.Setting],
     results: list[list[simulating.Outcome]],
     told: list[dict[str, Any]],
 ) -> None:
+    # Of many kinds, only those with the least loss: more curves than a legend can tell apart say nothing.
+    losses = {setting.loss for setting in settings} if len(settings) <= MOST_CURVES else {settings[0].loss}
     reached = {
         f"{setting.nodes} nodes, {setting.loss:.0%} loss": [outcome.reached_ms for outcome in outcomes]
         for setting, outcomes in zip(settings, results, strict=True)
+        if setting.loss in losses
     }
     sizes: dict[str, list[tuple[float, float]]] = {}
     for each in told:
@@ -476,6 +482,7 @@ def judge(
     Exit code: 0 if every promise was kept, 1 if not; then the command that replays it is printed.
     """
     broken: list[simulating.Verdict] = []
+    took_s: list[float] = []
     with (
         interruptible(),
         Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=err, transient=True) as progress,
@@ -484,13 +491,15 @@ def judge(
 
         def done(verdict: simulating.Verdict) -> None:
             progress.advance(task)
+            took_s.append(verdict.cpu_s)
             if verdict.broken:
                 broken.append(verdict)
                 replay = f"bench judge --scenario {verdict.scenario} --first-seed {verdict.seed} --seeds 1"
                 progress.console.print(f"seed {verdict.seed}: {verdict.broken}\n  to replay: {replay}", soft_wrap=True)
 
         simulating.judge(scenario.value if scenario else None, first_seed, seeds, done)
-    typer.echo(f"{seeds - len(broken):,} of {seeds:,} runs kept every promise")
+    kept = f"{seeds - len(broken):,} of {seeds:,} runs kept every promise"
+    typer.echo(f"{kept}; each took {median(took_s):.2f} s of one core (median)")
     if broken:
         raise typer.Exit(1)
 

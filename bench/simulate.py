@@ -11,6 +11,7 @@ from functools import partial
 from multiprocessing import get_context
 from random import Random
 from statistics import mean
+from time import process_time
 from typing import Any, TypeVar
 
 from bench.ideal import time_until_all_know
@@ -148,11 +149,12 @@ def as_json(setting: Setting, outcomes: list[Outcome], ideal_ms: float) -> dict[
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the judge found in one seed: None if every promise was kept."""
+    """What the judge found in one seed: None if every promise was kept; and the seconds of one core it took."""
 
     scenario: str
     seed: int
     broken: str | None
+    cpu_s: float
 
 
 def judge(scenario: str | None, first_seed: int, seeds: int, done: Callable[[Verdict], None]) -> None:
@@ -166,8 +168,10 @@ def judge(scenario: str | None, first_seed: int, seeds: int, done: Callable[[Ver
 def judge_one(scenarios: list[str], seed: int) -> Verdict:
     """One seed; it takes its turn among the scenarios."""
     scenario = scenarios[seed % len(scenarios)]
+    began = process_time()
+    broken = None
     try:
         Simulation(SCENARIOS[scenario], seed).judge()
-    except PromiseBroken as broken:
-        return Verdict(scenario, seed, str(broken))
-    return Verdict(scenario, seed, None)
+    except PromiseBroken as verdict:
+        broken = str(verdict)
+    return Verdict(scenario, seed, broken, process_time() - began)

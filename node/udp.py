@@ -60,9 +60,7 @@ class UdpNode:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
         loop.add_reader(self._socket.fileno(), self._drain)
-        log.info(
-            "%s listens on %s:%d, %d peers", self._config.name, *self._socket.getsockname()[:2], len(self._addresses)
-        )
+        log.info("listens on %s:%d, %d peers", *self._socket.getsockname()[:2], len(self._addresses))
         interval = self._config.gossip_interval_ms / 1000
         # A random phase: nodes started together must not all speak at once.
         self._arm(loop.time() + self._rng.random() * interval, interval)
@@ -212,4 +210,4 @@ async def serve(config: Config, address: Address, peers: Mapping[str, Address], 
     with bound:
         resolved = {name: resolve(peer, bound.family)[4] for name, peer in peers.items()}
         await UdpNode(config, bound, resolved, rng, loss).run()
-        log.info("%s stopped", config.name)
+        log.info("stopped")

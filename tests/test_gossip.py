@@ -418,6 +418,12 @@ def test_rows_out_of_order_never_get_past_the_wire() -> None:
         wire.unpack(shuffled, "c")
 
 
+def test_negative_counts_never_get_past_the_wire() -> None:
+    (datagram,) = wire.pack_gossip(Push("n2", 1, (Delta(X, 0, (("a", Row(-1, 0, 1)),)),)), "c", 1200, 1)
+    with pytest.raises(BadDatagramError, match="p must be an integer from 0"):
+        wire.unpack(datagram, "c")
+
+
 def test_since_above_its_rows_never_gets_past_the_wire() -> None:
     (datagram,) = wire.pack_gossip(Push("n2", 1, (Delta(X, 9, (("a", Row(1, 0, 9)),)),)), "c", 1200, 1)
     with pytest.raises(BadDatagramError, match="above since"):
@@ -429,6 +435,7 @@ def test_shrinking_counts_take_nothing_back() -> None:
     first.handle(Push("n2", 1, (Delta(X, 0, (("a", Row(9, 3, 1)),)),)), "n2", 0)
     first.handle(Push("n2", 1, (Delta(X, 1, (("a", Row(2, 1, 2)),)),)), "n2", 0)
     assert first.state.value("a") == 6
+    assert first.stats.shrinking_rows == 1
 
 
 def test_versions_that_jump_do_not_keep_later_rows_out() -> None:
@@ -440,6 +447,18 @@ def test_versions_that_jump_do_not_keep_later_rows_out() -> None:
         exchange(second, first)
     assert first.state.value("b") == second.state.value("b") == 4
     assert first.state.fingerprint == second.state.fingerprint
+
+
+def test_versions_that_skip_some_count_as_a_gap() -> None:
+    first, _ = two()
+    first.handle(Push("n2", 1, (Delta(X, 7, (("a", Row(1, 0, 9)),)),)), "n2", 0)
+    assert (first.stats.gaps, first.state.version(X), first.state.value("a")) == (1, 0, 1)
+
+
+def test_a_digest_that_claims_our_own_future_is_counted() -> None:
+    first, _ = two()
+    first.handle(Syn("n2", 1, {Actor("n1.actor"): Held(MAX_COUNT, 1, 0)}), "n2", 0)
+    assert (first.stats.future_digests, first.stats.new_epochs) == (1, 1)
 
 
 def test_a_digest_that_claims_the_future_is_asked_for_it_and_believed_nothing() -> None:

@@ -120,7 +120,7 @@ def test_a_signal_stops_it_cleanly(number: int) -> None:
         assert process.wait(LIMIT_S) == 0
         assert process.stderr
         lines = process.stderr.read().splitlines()
-        assert [line.split(" ", 4)[4] for line in lines] == [f"stops: {signal.Signals(number).name}", "n1 stopped"]
+        assert [line.split(" ", 4)[4] for line in lines] == [f"stops: {signal.Signals(number).name}", "stopped"]
 
 
 def test_dead_peers_do_not_trouble_a_node() -> None:
