@@ -255,7 +255,10 @@ class Cluster:
 
 
 def _await_end(processes: list[psutil.Process]) -> None:
-    """Wait until these have ended and let go of their ports, at most `STOP_S`."""
+    """Wait until these have ended and let go of their ports, at most `STOP_S`.
+
+    It polls: most nodes are no children of this process, and the system tells only parents of an end.
+    """
     deadline = time.monotonic() + STOP_S
     while not all(map(_has_ended, processes)) and time.monotonic() < deadline:
         time.sleep(0.005)

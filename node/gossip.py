@@ -177,7 +177,8 @@ class Gossiper:
     def _lacking(self, syn_ack: SynAck, asked: _Asked | None) -> dict[Actor, int]:
         """What the sender of a SYN-ACK lacks: what it asked for, and what another answer brought us since we asked.
 
-        Of an actor it does not mention it holds what our digest told, or it would have given or wanted something.
+        Of an actor it does not mention it holds what our digest told, or it would have given or wanted something; where
+        that is not so, as for actors out of a SYN's range, what it gets stands ahead and claims nothing.
         """
         if asked is None or asked.fingerprint == self._state.fingerprint:
             return syn_ack.wants
@@ -266,13 +267,13 @@ class Gossiper:
             if actor <= syn.above or (syn.upto is not None and actor > syn.upto):
                 continue
             mine, theirs = ours.get(actor, NONE_HELD), syn.digest.get(actor, NONE_HELD)
+            seen = self._mending.get(actor, 0)
             if mine.version > theirs.version:
                 lacks[actor] = theirs.version
             elif mine.version < theirs.version:
-                seen = self._mending.get(actor, 0)
                 wants[actor] = seen if mine.version < seen < theirs.version else mine.version
             elif mine.version and mine.hash != theirs.hash:
-                wants[actor] = self._mending.setdefault(actor, 0)
+                wants[actor] = self._mending[actor] = seen if seen < mine.version else 0
             elif mine.ahead != theirs.ahead:
                 lacks[actor] = wants[actor] = mine.version
             if actor == self._actor and mine.version < theirs.version:

@@ -175,7 +175,7 @@ class Replica:
         return self.state.row(self._actor, name)
 
     def _rows_soon(self) -> int:
-        """Rows held once all that waits is durable."""
+        """Rows held once all that waits is durable; while the bound is far, what waits is not looked at."""
         names = self._batch.rows.keys() | (self._committing.rows.keys() if self._committing else set())
         if self.state.row_count + len(names) < self.config.max_rows:
             return self.state.row_count

@@ -179,7 +179,7 @@ class State:
     def newer(self, actor: Actor, since: int, most: int) -> tuple[NamedRow, ...]:
         """The oldest `most` rows of the prefix with versions above `since`, ascending; more if they share a version.
 
-        Cost: the rows returned, whatever is held.
+        Cost: the rows returned, and old entries of rewritten rows among them, whatever is held below.
         """
         log = self._logs.get(actor)
         return tuple(log.newer(since, most)) if log else ()

@@ -486,6 +486,16 @@ def test_a_push_of_thousands_of_deltas_is_passed_on_in_part() -> None:
     assert len(rows_in(push)) == PASS_ON_DELTAS
 
 
+def test_what_a_full_node_has_seen_does_not_keep_it_from_mending() -> None:
+    first, _ = two(max_rows=2)
+    first.handle(Push("n2", 1, (Delta(X, 0, (("a", Row(1, 0, 1)), ("b", Row(1, 0, 2)))),)), "n2", 0)
+    first.handle(Push("n2", 1, (Delta(X, 2, (("c", Row(1, 0, 500)),)),)), "n2", 0)
+    assert first.stats.rows_dropped == 1
+    (answer,) = messages(first.handle(Syn("n2", 1, {X: Held(2, 7, 0)}), "n2", 0))
+    assert isinstance(answer, SynAck)
+    assert answer.wants == {X: 0}  # above 500 nobody would have anything, and the hashes would differ for ever
+
+
 def test_wants_of_what_we_never_had_are_answered_with_silence() -> None:
     first, _ = two()
     wants = {Actor(f"x{i}"): 0 for i in range(1000)} | {Actor("n1.actor"): MAX_COUNT}
