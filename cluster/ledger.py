@@ -4,10 +4,11 @@ Pure. It knows nothing of how nodes work, only what they must never do.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from node.replica import Replica
+from node.errors import TEMPORARILY_UNAVAILABLE, TIMEOUT
+from node.state import State
 
 
 class PromiseBroken(Exception):  # noqa: N818 a verdict
@@ -21,6 +22,11 @@ class _Asked:
     counter: str
     delta: int | None
     """None for a read."""
+    low: int = 0
+    """Of a read: the increments that it must show."""
+    taken: int = 0
+    """And the decrements."""
+    with_token: bool = False
 
 
 class Ledger:
@@ -46,9 +52,15 @@ class Ledger:
         self._asked[counter, delta > 0] += abs(delta)
         return self._ask(_Asked(node, life, counter, delta))
 
-    def ask_read(self, node: str, life: int, counter: str) -> int:
-        """A client asks for a value; the request's id."""
-        return self._ask(_Asked(node, life, counter, None))
+    def ask_read(self, node: str, life: int, counter: str, token: Mapping[tuple[str, bool], int] | None = None) -> int:
+        """A client asks for a value; the request's id. `token` is what one stands for that it brings along."""
+        known = token or {}
+        low, taken = (max(self._at_node[node, counter, grew], known.get((counter, grew), 0)) for grew in (True, False))
+        return self._ask(_Asked(node, life, counter, None, low, taken, with_token=token is not None))
+
+    def acknowledged_at(self, node: str) -> dict[tuple[str, bool], int]:
+        """What one node acknowledged so far: by counter, increments (True) and decrements."""
+        return {(counter, grew): total for (at, counter, grew), total in self._at_node.items() if at == node}
 
     def acknowledged(self, msg_id: int) -> None:
         """An add was answered."""
@@ -57,16 +69,21 @@ class Ledger:
         self._acknowledged[asked.counter, asked.delta > 0] += abs(asked.delta)
         self._at_node[asked.node, asked.counter, asked.delta > 0] += abs(asked.delta)
 
-    def told(self, node: str, body: dict[str, Any]) -> None:
-        """A read was answered, or anything was with an error."""
-        asked = self._open.pop(body["in_reply_to"])
-        if body["type"] != "read_ok":
-            raise PromiseBroken(f"{node} refused: {body}")
-        counter, value = asked.counter, body["value"]
-        low = self._at_node[node, counter, True] - self._asked[counter, False]
-        high = self._asked[counter, True] - self._at_node[node, counter, False]
+    def told(self, msg_id: int, value: int) -> None:
+        """A read was answered. Raises `PromiseBroken`."""
+        asked = self._open.pop(msg_id)
+        low = asked.low - self._asked[asked.counter, False]
+        high = self._asked[asked.counter, True] - asked.taken
         if not low <= value <= high:
-            raise PromiseBroken(f"{node} told {value} of {counter}, which can only be from {low} to {high}")
+            raise PromiseBroken(f"{asked.node} told {value} of {asked.counter}, which can only be from {low} to {high}")
+
+    def failed(self, msg_id: int, code: int, text: str, disk_is_ill: bool) -> None:
+        """A request was answered with an error. Raises `PromiseBroken` unless there was reason to."""
+        asked = self._open.pop(msg_id)
+        if asked.delta is not None and code == TIMEOUT:
+            self._unknown[asked.counter, asked.delta > 0].append(abs(asked.delta))
+        elif code != TEMPORARILY_UNAVAILABLE or not (disk_is_ill if asked.delta is not None else asked.with_token):
+            raise PromiseBroken(f"{asked.node} refused with error {code}: {text}")
 
     def crashed(self, node: str, life: int) -> None:
         """What was open at that node has no known outcome now."""
@@ -93,13 +110,13 @@ class Ledger:
         if self._open:
             raise PromiseBroken(f"never answered: {next(iter(self._open.values()))}")
 
-    def check_totals(self, replica: Replica) -> None:
+    def check_totals(self, state: State) -> None:
         """Every counter's increments and decrements are those acknowledged, and some of the unknown ones.
 
         Raises `PromiseBroken`.
         """
         for counter, grew in self._asked:
-            rows = list(replica.state.rows_of(counter))
+            rows = list(state.rows_of(counter))
             total = sum(row.p if grew else row.n for row in rows)
             if not self._possible(counter, grew) >> total & 1:
                 side, known = "increments" if grew else "decrements", self._acknowledged[counter, grew]
@@ -108,8 +125,8 @@ class Ledger:
                     f" at most {self._may_be_lost[counter, grew]} lost with journals"
                 )
         for counter in {counter for counter, _ in self._asked}:
-            rows = list(replica.state.rows_of(counter))
-            if replica.state.value(counter) != sum(row.p - row.n for row in rows):
+            rows = list(state.rows_of(counter))
+            if state.value(counter) != sum(row.p - row.n for row in rows):
                 raise PromiseBroken(f"the total kept of {counter} is not that of its rows")
 
     def _possible(self, counter: str, grew: bool) -> int:

@@ -16,10 +16,12 @@ from dataclasses import fields
 from pathlib import Path
 from random import Random
 from types import FrameType
+from urllib.parse import quote
 
 from node import __version__, maelstrom, udp
 from node.config import Config
 from node.errors import ConfigError
+from node.faults import Faults
 from node.udp import Address
 
 USAGE_ERROR = 2
@@ -63,10 +65,10 @@ def run(options: argparse.Namespace) -> None:
     """Run the node that the options ask for. Raises `ConfigError`."""
     rng = Random(options.seed if options.seed is not None else os.urandom(16))
     if options.stdio:
-        if options.faults or options.fault_loss:
-            raise ConfigError(
-                "with --stdio there is no network of ours to make worse: leave out --faults, --fault-loss"
-            )
+        if options.faults or options.fault_loss or options.fault_cut:
+            raise ConfigError("with --stdio there is no network of ours to make worse: leave out --faults, --fault-…")
+        if options.data or options.ephemeral:
+            raise ConfigError("with --stdio a node keeps its counts in memory: leave out --data, --ephemeral")
         if options.name or options.bind or options.peer or options.members:
             raise ConfigError(
                 "with --stdio the node is named by its init message: leave out --name, --bind, --peer, --members"
@@ -79,13 +81,9 @@ def run(options: argparse.Namespace) -> None:
     bind = options.bind or members.get(options.name)
     if bind is None:
         raise ConfigError(f"say --bind HOST:PORT, or list {options.name} in the --members file")
-    if options.fault_loss and not options.faults:
-        raise ConfigError("--fault-loss makes the network worse on purpose: say --faults too if that is what you want")
-    if not 0 <= options.fault_loss <= 1:
-        raise ConfigError(f"--fault-loss must be from 0 to 1, not {options.fault_loss}")
     peers = {name: where for name, where in members.items() if name != options.name}
     config = _config(options, options.name, tuple(peers))
-    asyncio.run(udp.serve(config, bind, peers, rng, options.fault_loss))
+    asyncio.run(udp.serve(config, bind, peers, rng, _data(options), _faults(options, rng)))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -111,6 +109,13 @@ def parser() -> argparse.ArgumentParser:
         help="another member; say it once for each",
     )
     made.add_argument("--members", type=Path, metavar="FILE", help="a TOML file of all members, the same on every host")
+    durability = made.add_mutually_exclusive_group()
+    durability.add_argument(
+        "--data", type=Path, metavar="DIR", help="where the node's journal is (default: counter-data/NAME)"
+    )
+    durability.add_argument(
+        "--ephemeral", action="store_true", help="keep counts in memory: each start begins with nothing, as another"
+    )
     made.add_argument("--stdio", action="store_true", help="speak JSON lines on stdin and stdout, as Maelstrom does")
     _add_settings(made)
     _add_faults(made)
@@ -184,6 +189,13 @@ def _add_faults(made: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="drop this share of gossip, 0 to 1 (needs --faults)",
     )
+    made.add_argument(
+        "--fault-cut",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="neither hear this peer nor speak to it (needs --faults); say it once for each",
+    )
 
 
 def address(text: str) -> Address:
@@ -216,6 +228,24 @@ def _config(options: argparse.Namespace, name: str, peers: tuple[str, ...]) -> C
         gossip=options.gossip,
         push=options.push,
     )
+
+
+def _data(options: argparse.Namespace) -> Path | None:
+    if options.ephemeral:
+        return None
+    if options.data:
+        return Path(options.data)
+    if options.name in {".", ".."}:
+        raise ConfigError(f"no directory can be named after {options.name!r}: say --data DIR, or --ephemeral")
+    return Path("counter-data") / quote(options.name, safe="")
+
+
+def _faults(options: argparse.Namespace, rng: Random) -> Faults | None:
+    if (options.fault_loss or options.fault_cut) and not options.faults:
+        raise ConfigError("--fault-… makes the network worse on purpose: say --faults too if that is what you want")
+    if not 0 <= options.fault_loss <= 1:
+        raise ConfigError(f"--fault-loss must be from 0 to 1, not {options.fault_loss}")
+    return Faults(rng, options.fault_loss, frozenset(options.fault_cut)) if options.faults else None
 
 
 def _members(options: argparse.Namespace) -> dict[str, Address]:

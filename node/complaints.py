@@ -22,7 +22,7 @@ class Complaints:
         if self._is_due(kind):
             self._log.warning(f"{kind} (%d so far): {text}", getattr(self._stats, kind), *args)
 
-    def unforeseen(self, error: Exception) -> None:
+    def unforeseen(self, error: BaseException) -> None:
         """An exception that should not have happened: our own mistake, so its traceback is logged."""
         if self._is_due("internal_errors"):
             self._log.error("internal_errors (%d so far)", self._stats.internal_errors, exc_info=error)

@@ -13,6 +13,7 @@ _BOUNDS = {
     "gossip_fanout": (0, 1000),
     "retry_ms": (1, 10_000),
     "push_window_us": (0, 1_000_000),
+    "wait_ms": (1, 3_600_000),
     "datagram_bytes": (512, 65_507),
     "exchange_datagrams": (1, 1000),
     "max_rows": (1, 1_000_000_000),
@@ -50,6 +51,9 @@ class Config:
 
     push_window_us: int = 1000
     """Microseconds that news waits for more of it before it is pushed: 0 to 1000000."""
+
+    wait_ms: int = 1000
+    """Milliseconds that an add waits for its copies, and a read for what its token stands for: 1 to 3600000."""
 
     datagram_bytes: int = 1200
     """The most bytes of one gossip datagram: 512 to 65507. 1200 passes every common network unfragmented."""

@@ -1,6 +1,7 @@
 """The two families of errors: a peer's nonsense, which is counted and dropped, and our own misuse, which ends us."""
 
 # Maelstrom's error codes, the ones this node answers with.
+TIMEOUT = 0
 NOT_SUPPORTED = 10
 TEMPORARILY_UNAVAILABLE = 11
 MALFORMED = 12

@@ -16,7 +16,7 @@ from random import Random
 
 from node.config import Config
 from node.counter import NOTHING
-from node.messages import Ack, Delta, Gossip, Push, Replicate, Syn, SynAck
+from node.messages import Ack, Carrier, Delta, Gossip, Push, Replicate, Syn, SynAck
 from node.peers import Peers
 from node.state import NONE_HELD, Actor, Held, NamedRow, State
 from node.stats import Stats
@@ -51,13 +51,6 @@ class Send:
     message: Gossip
 
 
-@dataclass(frozen=True, slots=True)
-class Wake:
-    """Call `wake` at this time. It takes the place of one that was asked for and has not come yet."""
-
-    at_ns: int
-
-
 @dataclass(slots=True)
 class _Asked:
     """An exchange that waits for a peer's answer."""
@@ -81,11 +74,14 @@ class Gossiper:
         self._state = state
         self._stats = stats
         self._rng = rng
+        self.unsaved: dict[Actor, set[str]] = {}
+        """What gossip changed since it was last saved: rows by actor. Whoever saves it replaces it by an empty one."""
+        self.unheard: set[str] = set()
+        """Peers that were asked at the start what they hold, and that have neither answered nor been given up."""
         self._actor = actor
         self._pushed = state.version(actor)
         self._to_pass_on: list[tuple[str, Delta]] = []
         self._push_ns: int | None = None
-        self._wake_ns: int | None = None
         self._asked: dict[str, _Asked] = {}
         self._answer_ns: dict[str, float] = {}
         self._mending: dict[Actor, int] = {}
@@ -98,7 +94,21 @@ class Gossiper:
         self._pushed = 0
         self.own_actor_is_older = False
 
-    def tick(self, now_ns: int) -> list[Send | Wake]:
+    def begin(self, now_ns: int) -> list[Send]:
+        """The first thing a node does: ask peers what they hold, all of them in a small cluster."""
+        peers = self.peers.sample(SMALL_CLUSTER, self._rng)
+        if not peers or self._config.gossip == "full":
+            return []
+        self.unheard = set(peers)
+        return self.ask(peers, now_ns)
+
+    def ask(self, peers: tuple[str, ...], now_ns: int) -> list[Send]:
+        """Begin an exchange with these."""
+        for peer in peers:
+            self._expect(peer, now_ns)
+        return [Send(peers, self._syn())]
+
+    def tick(self, now_ns: int) -> list[Send]:
         """One round: tell a few random peers what we hold, or in full-state mode all of it."""
         self._room.clear()
         peers = self.peers.sample(self._config.gossip_fanout, self._rng)
@@ -107,13 +117,11 @@ class Gossiper:
         me, fingerprint = self._config.name, self._state.fingerprint
         if self._config.gossip == "full":
             return [Send(peers, Replicate(me, fingerprint, self._whole_state()))]
-        for peer in peers:
-            self._expect(peer, now_ns)
-        return [Send(peers, self._syn()), *self._ask_wake()]
+        return self.ask(peers, now_ns)
 
-    def handle(self, message: Gossip, now_ns: int) -> list[Send | Wake]:
-        """Take one gossip message; what it calls for."""
-        effects: list[Send | Wake] = []
+    def handle(self, message: Carrier | Syn, now_ns: int) -> list[Send]:
+        """Take one message that tells of rows or digests; what it calls for."""
+        sends: list[Send] = []
         news = [] if isinstance(message, Syn) else self._merge(message.deltas, now_ns)
         asked = self._answered(message.sender, now_ns) if isinstance(message, SynAck | Ack) else None
         # Where a message holds the whole state, its sender need not tell the fingerprint.
@@ -126,28 +134,34 @@ class Gossiper:
                 answer = self._syn_ack(message)
                 if answer.wants:
                     self._expect(message.sender, now_ns)
-                effects = [Send((message.sender,), answer), *self._ask_wake()]
+                sends = [Send((message.sender,), answer)]
             case SynAck():
                 deltas = self._deltas(self._lacking(message, asked), message.sender)
                 ack = Ack(self._config.name, self._state.fingerprint, deltas)
-                effects = [Send((message.sender,), ack)] if deltas else []
+                sends = [Send((message.sender,), ack)] if deltas else []
             case Push():
-                effects = [*self._pass_on(message.sender, news, now_ns)]
+                self._pass_on(message.sender, news, now_ns)
             case _:
                 pass
-        return effects
+        return sends
 
-    def wrote(self, actor: Actor, now_ns: int) -> list[Wake]:
+    def wrote(self, actor: Actor, now_ns: int) -> None:
         """Rows of ours have just become durable."""
         self.peers.state_changed(self._state.fingerprint, now_ns)
-        return self._push_soon(now_ns) if actor == self._actor else []
+        if actor == self._actor:
+            self._push_soon(now_ns)
 
-    def wake(self, now_ns: int) -> list[Send | Wake]:
+    @property
+    def due_ns(self) -> int | None:
+        """When `wake` should next be called, if at all."""
+        due = [asked.retry_ns for asked in self._asked.values()]
+        return min([*due, self._push_ns] if self._push_ns is not None else due, default=None)
+
+    def wake(self, now_ns: int) -> list[Send]:
         """Do what is due: push the news that has gathered, begin exchanges again that found no answer."""
-        self._wake_ns = None
         pushes = self._push(now_ns) if self._push_ns is not None and self._push_ns <= now_ns else []
         again = tuple(peer for peer in list(self._asked) if self._retries(peer, now_ns))
-        return [*pushes, *([Send(again, self._syn())] if again else []), *self._ask_wake()]
+        return [*pushes, *([Send(again, self._syn())] if again else [])]
 
     def _syn(self) -> Syn:
         """What we hold; of more actors than a tick has room for, those in a random range."""
@@ -168,6 +182,7 @@ class Gossiper:
 
     def _answered(self, peer: str, now_ns: int) -> _Asked | None:
         asked = self._asked.pop(peer, None)
+        self.unheard.discard(peer)
         if asked:
             # Counted from the first time of asking, so never too short for a peer that answers late.
             took = now_ns - asked.since_ns
@@ -197,6 +212,7 @@ class Gossiper:
             return False
         if not asked.retries_left:
             del self._asked[peer]
+            self.unheard.discard(peer)
             return False
         asked.retries_left -= 1
         asked.retry_ns += asked.retry_ns - asked.since_ns
@@ -204,7 +220,7 @@ class Gossiper:
 
     def _push(self, now_ns: int) -> list[Send]:
         self._push_ns = None
-        own = Delta(self._actor, self._pushed, self._pushable())
+        own = self._delta(self._actor, self._pushed, self._pushable())
         gathered = [("", own)] if own.rows else []
         if own.rows:
             self._pushed = own.rows[-1][1].version
@@ -236,28 +252,16 @@ class Gossiper:
             return self.peers.sample(len(self.peers), self._rng)
         return self.peers.sample(PUSH_FANOUT, self._rng, leave_out=(source,))
 
-    def _pass_on(self, source: str, news: list[Delta], now_ns: int) -> list[Wake]:
+    def _pass_on(self, source: str, news: list[Delta], now_ns: int) -> None:
         """Keep what was news for the next push, unless everybody got it from its source."""
         room = PASS_ON_DELTAS - len(self._to_pass_on)
-        if len(self.peers) < SMALL_CLUSTER or not news or not room:
-            return []
-        self._to_pass_on += [(source, delta) for delta in news[:room]]
-        return self._push_soon(now_ns)
+        if len(self.peers) >= SMALL_CLUSTER and news and room:
+            self._to_pass_on += [(source, delta) for delta in news[:room]]
+            self._push_soon(now_ns)
 
-    def _push_soon(self, now_ns: int) -> list[Wake]:
+    def _push_soon(self, now_ns: int) -> None:
         if self._push_ns is None and self._config.push and self._config.gossip == "delta":
             self._push_ns = now_ns + self._config.push_window_us * 1000
-        return self._ask_wake()
-
-    def _ask_wake(self) -> list[Wake]:
-        """Ask to be woken when the next thing is due, unless that was asked already."""
-        due = [asked.retry_ns for asked in self._asked.values()] + (
-            [self._push_ns] if self._push_ns is not None else []
-        )
-        if not due or (self._wake_ns is not None and self._wake_ns <= min(due)):
-            return []
-        self._wake_ns = min(due)
-        return [Wake(self._wake_ns)]
 
     def _syn_ack(self, syn: Syn) -> SynAck:
         """What they lack, and what we do. Actors out of the range that they told of are for another message."""
@@ -289,7 +293,8 @@ class Gossiper:
         deltas = []
         room = self._room.get(peer, self._most_rows)
         for actor in self._rng.sample(list(wanted), len(wanted)):
-            newer = Delta(actor, wanted[actor], self._state.newer(actor, wanted[actor], room))
+            rows = self._state.newer(actor, wanted[actor], room)
+            newer = self._delta(actor, wanted[actor], rows)
             room -= len(newer.rows)
             ahead = self._state.ahead(actor)
             # Shuffled, or an answer with room for some would bring the same ones every time.
@@ -300,6 +305,10 @@ class Gossiper:
                 break
         self._room[peer] = room
         return tuple(deltas)
+
+    def _delta(self, actor: Actor, since: int, rows: tuple[NamedRow, ...]) -> Delta:
+        target = self._state.target(actor)
+        return Delta(actor, since, rows, target if rows and target > rows[-1][1].version else 0)
 
     def _merge(self, deltas: tuple[Delta, ...], now_ns: int) -> list[Delta]:
         """Merge what came; the deltas that brought news, without the rows that did not."""
@@ -321,7 +330,10 @@ class Gossiper:
                 self._mending[actor] = delta.rows[-1][1].version
         if since is not None and rows and since > self._state.version(actor):
             self._stats.gaps += 1
-        news = self._state.merge(actor, since, rows)
+        version = self._state.version(actor)
+        news = self._state.merge(actor, since, rows, delta.target)
+        if news or self._state.version(actor) != version:
+            self.unsaved.setdefault(actor, set()).update(counter for counter, _ in news)
         self._stats.shrinking_rows = self._state.shrinking_rows
         if since == delta.since:
             self._mended(delta)
@@ -329,7 +341,7 @@ class Gossiper:
             self.own_actor_is_older = True
         if not news:
             return None
-        return Delta(actor, since if len(news) == len(delta.rows) else None, tuple(news))
+        return Delta(actor, since if len(news) == len(delta.rows) else None, tuple(news), delta.target)
 
     def _within_bounds(self, delta: Delta) -> tuple[NamedRow, ...]:
         room = self._config.max_rows - self._state.row_count

@@ -6,8 +6,12 @@ A boolean is no integer here, although Python says that it is.
 
 MAX_COUNT = 2**63 - 1
 MAX_NAME_BYTES = 255
+MAX_COPIES = 1001
+"""Members that may be asked for; a cluster has fewer, and then that is the bound."""
 MAX_ACTOR_BYTES = 300
 """A node's name and the epoch of one of its lives."""
+MAX_TOKEN_BYTES = 60_000
+"""It grows with the actors held, some sixteen bytes each; a datagram has room for no more."""
 
 
 def whole(value: object, field: str, low: int, high: int) -> int:

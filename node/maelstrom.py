@@ -22,7 +22,7 @@ from node.config import Config
 from node.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, ProtocolError, RequestError
 from node.gossip import Send
 from node.messages import ErrorReply, InitOk, Replicate, Reply, Request
-from node.replica import Answer, Commit, Effect, Replica
+from node.replica import Answer, Commit, Effect, Recovered, Replica
 from node.state import Actor
 from node.stats import Stats
 
@@ -91,7 +91,7 @@ class MaelstromNode:
         if self._replica is None or now < self._next_tick_ns:
             return
         self._next_tick_ns = max(self._next_tick_ns + self._settings.gossip_interval_ns, now)
-        self._carry_out(self._replica, self._replica.tick(now))
+        self._carry_out(self._replica, [*self._replica.tick(now), *self._replica.flush()])
 
     def _receive(self, line: bytes) -> None:
         if not line.strip():
@@ -121,7 +121,7 @@ class MaelstromNode:
             now = monotonic_ns()
             self._settings = replace(self._settings, name=init.node_id, peers=peers, gossip="full")
             # Other nodes know us by our name alone, so that is what our rows are called.
-            self._replica = Replica(self._settings, self._rng, now, Actor(init.node_id))
+            self._replica = Replica(self._settings, self._rng, now, Recovered(Actor(init.node_id)))
             self._complaints = Complaints(log, self._replica.stats)
             self._next_tick_ns = now + int(self._rng.random() * self._settings.gossip_interval_ns)
         elif (self._settings.name, self._settings.peers) != (init.node_id, peers):
@@ -129,7 +129,7 @@ class MaelstromNode:
         self._reply(client, InitOk(init.msg_id))
 
     def _handle(self, replica: Replica, message: Request | Replicate, client: str) -> None:
-        self._carry_out(replica, replica.handle(message, client, monotonic_ns()))
+        self._carry_out(replica, [*replica.handle(message, client, monotonic_ns()), *replica.flush()])
 
     def _carry_out(self, replica: Replica, effects: list[Effect]) -> None:
         for effect in effects:
@@ -137,7 +137,7 @@ class MaelstromNode:
                 case Answer(to, reply):
                     self._reply(str(to), reply)
                 case Commit():  # to memory, which is done at once
-                    self._carry_out(replica, replica.committed(monotonic_ns()))
+                    self._carry_out(replica, [*replica.committed(monotonic_ns()), *replica.flush()])
                 case Send(to, Replicate() as message):
                     body = requests.replicate_body(message)
                     for peer in to:

@@ -7,6 +7,7 @@ A reply is numbered by the door it leaves through, so it has no `msg_id` here.
 from dataclasses import dataclass, field
 
 from node.state import Actor, Held, NamedRow
+from node.token import Token
 
 DEFAULT_COUNTER = ""
 
@@ -22,19 +23,21 @@ class Init:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Add `delta` (negative: decrement) to a counter."""
+    """Add `delta` (negative: decrement) to a counter; answered when so many members hold it durably."""
 
     msg_id: int
     delta: int
     counter: str = DEFAULT_COUNTER
+    copies: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Ask for this node's value of a counter."""
+    """Ask for this node's value of a counter, once it holds all that `token` stands for."""
 
     msg_id: int
     counter: str = DEFAULT_COUNTER
+    token: Token | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,10 @@ class InitOk:
 
 @dataclass(frozen=True, slots=True)
 class AddOk:
-    """Answers Add: it is counted."""
+    """Answers Add: it is counted. `token` stands for all that this node held then, None where versions mean nothing."""
 
     in_reply_to: int
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class ReadOk:
 
     in_reply_to: int
     value: int
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,8 @@ class GossipStatusOk:
 
     `convergence_ms` is null until every other member is known to hold our state. `state_since_ns` is when the state
     last changed, on this machine's monotonic clock. `fingerprint` is the state's hash: equal states, equal hashes.
+    `counted` is the sum of every row's increments and decrements, `unsaved` how many rows of peers'
+    are not durable yet.
     `stats` are the counts of `node.stats`, told beside the other fields.
     """
 
@@ -88,6 +95,8 @@ class GossipStatusOk:
     decrements: int
     counters: int
     rows: int
+    counted: int
+    unsaved: int
     fingerprint: str
     state_since_ns: int
     name: str
@@ -97,7 +106,7 @@ class GossipStatusOk:
 
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
-    """Answers a request that was refused; nothing has changed."""
+    """Answers a request that was refused; nothing has changed, unless the code is that of a timeout."""
 
     in_reply_to: int
     code: int
@@ -111,12 +120,14 @@ Reply = InitOk | AddOk | ReadOk | GossipStatusOk | ErrorReply
 class Delta:
     """Rows of one actor, ascending in version: all those above `since` up to the last one's version.
 
-    `since` None: these rows claim nothing, and stand in any order.
+    `target` is the version of the state that they were taken from, where that is later. `since` None: these rows claim
+    nothing, and stand in any order.
     """
 
     actor: Actor
     since: int | None
     rows: tuple[NamedRow, ...]
+    target: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,4 +184,27 @@ class Push:
     deltas: tuple[Delta, ...]
 
 
-Gossip = Replicate | Syn | SynAck | Ack | Push
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Asks to be told when the receiver holds every write of an actor up to `version` durably."""
+
+    sender: str
+    fingerprint: int
+    actor: Actor
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """Answers Confirm: every write of the actor up to `version` is held durably."""
+
+    sender: str
+    fingerprint: int
+    actor: Actor
+    version: int
+
+
+Carrier = Replicate | SynAck | Ack | Push
+"""What carries rows."""
+
+Gossip = Carrier | Syn | Confirm | Confirmed

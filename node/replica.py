@@ -5,22 +5,28 @@ world around to carry out. It owns no socket, clock, disk or randomness: the sam
 effects. `node.gossip` decides what is told to whom; here is what is counted, and when it may be acknowledged.
 
 A write waits in a batch until it is durable. The state holds only what is, so no read shows, no delta carries and no
-digest claims what a crash could still take back. While one batch is being committed, the next gathers.
+digest claims what a crash could still take back. While one batch is being committed, the next gathers: the world calls
+`flush` at the end of each turn, and gets the next Commit when there is something to commit and none under way. Peers'
+rows are stored lazily, in the same commits.
 """
 
-from collections.abc import Hashable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from random import Random
 
-from node import counter
+from node import counter, token
 from node.config import Config
 from node.counter import NOTHING, Row
-from node.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
-from node.gossip import Gossiper, Send, Wake
+from node.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, TIMEOUT, RequestError
+from node.gossip import Gossiper, Send
 from node.limits import MAX_COUNT
 from node.messages import (
     Add,
     AddOk,
+    Carrier,
+    Confirm,
+    Confirmed,
+    Delta,
     ErrorReply,
     Gossip,
     GossipStatus,
@@ -29,12 +35,19 @@ from node.messages import (
     ReadOk,
     Reply,
     Request,
+    Syn,
 )
-from node.state import Actor, NamedRow, State, mint
+from node.state import Actor, State, Stored, mint
 from node.stats import Stats
+from node.waiting import Client, Copies, Reads, WaitingAdd
 
-Client = Hashable
-"""Who asked: opaque here, an address or a name to the world."""
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a journal gives back: the actor that this node last wrote as, and the rows of all actors."""
+
+    actor: Actor
+    stored: tuple[Stored, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +60,20 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Make these rows of one actor durable, then call `committed`. No other Commit comes before that."""
+    """Make all of this durable, or nothing, then call `committed` or `not_committed`. No other Commit comes before.
+
+    `actor` is what this node writes as. Of each actor, rows that are named replace those stored before.
+    """
 
     actor: Actor
-    rows: tuple[NamedRow, ...]
+    stored: tuple[Stored, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Call `wake` at this time. It takes the place of one that was asked for and has not come yet."""
+
+    at_ns: int
 
 
 Effect = Answer | Send | Wake | Commit
@@ -64,7 +87,14 @@ class _Batch:
     version: int
     rows: dict[str, Row] = field(default_factory=dict)
     before: dict[str, Row] = field(default_factory=dict)
-    waiting: list[tuple[Client, int]] = field(default_factory=list)
+    waiting: list[tuple[Client, int, int]] = field(default_factory=list)
+    """Client, msg_id, copies wanted."""
+    recounted: list[tuple[str, int]] = field(default_factory=list)
+    """Those of its writes that count again what was swallowed, and must not fail with the disk."""
+    recounted_for: list[tuple[Client, int, int]] = field(default_factory=list)
+    """Those whose adds these are, where they still wait."""
+    learned: tuple[Stored, ...] = ()
+    """Peers' rows that share the commit."""
 
     def add(self, name: str, held: Row, delta: int) -> None:
         """One more write, on top of those before it. Raises `ValueError` if p or n would leave its bounds."""
@@ -74,99 +104,302 @@ class _Batch:
         self.rows.pop(name, None)  # so that rows stand in the order of their versions
         self.rows[name] = new
 
+    def deltas(self) -> Iterable[tuple[str, int]]:
+        """What was added to each counter, and what was taken away."""
+        for name, row in self.rows.items():
+            before = self.before[name]
+            yield from ((name, delta) for delta in (row.p - before.p, before.n - row.n) if delta)
+
+    def stored(self) -> Stored:
+        """As the journal takes it."""
+        return Stored(self.actor, self.version, self.version, tuple(self.rows.items()))
+
 
 class Replica:
-    """One member of the cluster; `actor` and `rows` are what its journal gave back, if it has one."""
+    """One member of the cluster. Without `recovered` it begins a new epoch."""
 
-    def __init__(
-        self,
-        config: Config,
-        rng: Random,
-        now_ns: int,
-        actor: Actor | None = None,
-        rows: tuple[NamedRow, ...] = (),
-    ) -> None:
+    def __init__(self, config: Config, rng: Random, now_ns: int, recovered: Recovered | None = None) -> None:
         self.config = config
         self.state = State()
         self.stats = Stats()
         self._rng = rng
-        self._actor = actor or mint(config.name, rng.getrandbits(63))
-        self.state.merge(self._actor, 0, rows)
+        self._actor = recovered.actor if recovered else mint(config.name, rng.getrandbits(63))
+        self._saved: dict[Actor, int] = {}
+        """By actor, the version up to which every write is durable here."""
+        for stored in recovered.stored if recovered else ():
+            self.state.restore(stored)
+            self._saved[stored.actor] = self.state.whole(stored.actor)
+        if self.state.ahead(self._actor):  # we had learned of a former life, and ended before the new epoch was durable
+            self._actor = mint(config.name, rng.getrandbits(63))
+        self._written: dict[tuple[Actor, str], Row] = {}
+        """What this life added under an actor that an earlier one wrote as too, of which peers may hold later rows."""
+        self._may_be_older = recovered is not None
         self._gossip = Gossiper(config, self.state, self.stats, rng, now_ns, self._actor)
         self._rounds = 0
         self._batch = _Batch(self._actor, self.state.version(self._actor))
         self._committing: _Batch | None = None
+        self._save_soon = False
+        self._wake_ns: int | None = None
+        wait_ns = config.wait_ms * 1_000_000
+        first_ask_ns = config.push_window_us * 1000  # when the rows themselves go out
+        self._copies = Copies(config.peers, wait_ns, first_ask_ns, config.retry_ms * 1_000_000)
+        self._reads = Reads(self.state, wait_ns)
+        self._issued = self.state.digest(), token.issue(self.state)
+        self._owed: dict[str, Confirm] = {}
+        """By peer, what it asked to be told about."""
+
+    # What the world calls.
+
+    def begin(self, now_ns: int) -> list[Effect]:
+        """The first call: ask peers what they hold. Until they answered or were given up, no add is committed.
+
+        A journal that is older than what peers were once told is found out here, before anything is written on top.
+        """
+        return self._then_wake([*self._gossip.begin(now_ns)])
 
     def tick(self, now_ns: int) -> list[Effect]:
         """One gossip round, due every `gossip_interval_ms`."""
         self._rounds += 1
-        return [*self._gossip.tick(now_ns)]
+        self._save_soon = self._save_soon or bool(self._gossip.unsaved)
+        return self._then_wake([*self._gossip.tick(now_ns)])
 
     def wake(self, now_ns: int) -> list[Effect]:
         """What a `Wake` effect asked for has come."""
-        return [*self._gossip.wake(now_ns)]
+        self._wake_ns = None
+        effects: list[Effect] = [*self._gossip.wake(now_ns), *self._ask_for_copies(now_ns)]
+        effects += [self._too_few_copies(add) for add in self._copies.overdue(now_ns)]
+        for each in self._reads.overdue(now_ns):
+            self.stats.timeouts += 1
+            text = f"this node does not hold all that the token stands for after {self.config.wait_ms} ms: ask again"
+            effects.append(Answer(each.client, ErrorReply(each.read.msg_id, TEMPORARILY_UNAVAILABLE, text)))
+        return self._then_wake(effects)
 
     def handle(self, message: Request | Gossip, client: Client, now_ns: int) -> list[Effect]:
         """Take one message. A request is answered, be it with an error, an add once it is durable; gossip is not."""
         match message:
             case Add() | Read() | GossipStatus():
                 try:
-                    return self._answer(message, client)
+                    effects = self._answer(message, client, now_ns)
                 except RequestError as error:
                     return self.refuse(error, message.msg_id, client)
+                return self._then_wake(effects)
+            case Confirm():
+                return self._then_wake(self._confirm(message, now_ns))
+            case Confirmed(sender, _, actor, version):
+                done = self._copies.confirmed(sender, version) if actor == self._actor else ()
+                return [self._add_ok(add.client, add.msg_id) for add in done]
             case _:
-                effects: list[Effect] = [*self._gossip.handle(message, now_ns)]
-                if self._gossip.own_actor_is_older:
-                    self._begin_epoch()
-                return effects
+                return self._then_wake(self._exchange(message, now_ns))
 
     def refuse(self, error: RequestError, msg_id: int, client: Client) -> list[Effect]:
         """Answer a request with the error it met; nothing has changed."""
         self.stats.requests_refused += 1
         return [Answer(client, ErrorReply(msg_id, error.code, error.text))]
 
+    def flush(self) -> list[Effect]:
+        """The end of a turn: begin the next commit, if there is something to commit and none is under way."""
+        wary = self._may_be_older and self._gossip.unheard
+        if self._committing or wary or not (self._batch.waiting or self._save_soon):
+            return []
+        batch = self._committing = self._batch
+        self._batch = _Batch(batch.actor, batch.version)
+        unsaved, self._gossip.unsaved = self._gossip.unsaved, {}
+        self._save_soon = False
+        batch.learned = tuple(self._to_store(actor, names) for actor, names in unsaved.items())
+        return [Commit(batch.actor, (*batch.learned, batch.stored()) if batch.rows else batch.learned)]
+
     def committed(self, now_ns: int) -> list[Effect]:
-        """The rows of the last `Commit` are durable: they count, their writers are answered, and peers hear of them."""
-        batch, self._committing = self._committing, None
-        if batch is None:
-            raise RuntimeError("nothing was being committed")
+        """The last `Commit` is durable: its adds count, their writers are answered, and peers hear of them."""
+        batch = self._end_commit()
+        self.stats.commits += 1
+        self.stats.recounted += sum(abs(delta) for _, delta in batch.recounted)
         held = {name: self.state.row(batch.actor, name) for name in batch.rows}
         self.state.merge(batch.actor, self.state.version(batch.actor), tuple(batch.rows.items()))
         swallowed = self._swallowed(batch, held)
+        self._note_saved(batch)
+        if self._may_be_older:
+            self._note_written(batch, swallowed)
+        if batch.rows:
+            self._gossip.wrote(batch.actor, now_ns)
         if swallowed:
             # Acknowledged only when what the maximum took is counted again, under the actor we are now.
-            for name, delta in swallowed:
-                self._batch.add(name, self.state.row(self._actor, name), delta)
-            self._batch.waiting[:0] = batch.waiting
-            return self._commit()
-        answers: list[Effect] = [Answer(client, AddOk(msg_id)) for client, msg_id in batch.waiting]
-        return [*answers, *self._gossip.wrote(batch.actor, now_ns), *self._commit()]
+            self._recount(swallowed)
+            self._batch.recounted_for += [*batch.recounted_for, *batch.waiting]
+            return self._then_wake(self._confirm_owed())
+        answers = self._acknowledge(batch, now_ns)
+        return self._then_wake([*answers, *self._confirm_owed(), *self._answer_reads()])
 
-    def _answer(self, request: Request, client: Client) -> list[Effect]:
+    def not_committed(self, reason: str) -> list[Effect]:
+        """The last `Commit` failed: its adds are refused, and what it may have left in the journal is overwritten.
+
+        What gathered meanwhile stands on top of what failed, and is put on what is durable instead.
+        """
+        batch = self._end_commit()
+        for stored in batch.learned:
+            self._gossip.unsaved.setdefault(stored.actor, set()).update(name for name, _ in stored.rows)
+        if batch.rows:
+            self._gossip.unsaved.setdefault(batch.actor, set()).update(batch.rows)
+        if self._batch.actor == batch.actor:
+            self._batch = self._moved(self._batch, batch.actor)
+        self._recount(batch.recounted)
+        self._batch.recounted_for += batch.recounted_for
+        error = RequestError(TEMPORARILY_UNAVAILABLE, f"not counted, because it can't be made durable: {reason}")
+        return [effect for client, msg_id, _ in batch.waiting for effect in self.refuse(error, msg_id, client)]
+
+    # Requests.
+
+    def _answer(self, request: Request, client: Client, now_ns: int) -> list[Effect]:
         match request:
-            case Add(msg_id, 0):
-                return [Answer(client, AddOk(msg_id))]
             case Add():
-                self._add(request)
-                self._batch.waiting.append((client, request.msg_id))
-                return self._commit()
+                return self._add(request, client)
             case Read():
-                value = self.state.value(request.counter)
-                if abs(value) > MAX_COUNT:
-                    raise RequestError(NOT_SUPPORTED, f"the value is beyond {MAX_COUNT}, what a reply can hold")
-                return [Answer(client, ReadOk(request.msg_id, value))]
+                return self._read(request, client, now_ns)
             case GossipStatus():
                 return [Answer(client, self._status(request))]
 
-    def _add(self, request: Add) -> None:
-        held = self._durable_soon(request.counter)
-        is_new = held is NOTHING and request.counter not in self._batch.rows
+    def _add(self, add: Add, client: Client) -> list[Effect]:
+        if add.copies > 1:
+            self._check_copies(add.copies)
+        if not add.delta:
+            return [self._add_ok(client, add.msg_id)]
+        held = self._durable_soon(add.counter)
+        is_new = held is NOTHING and add.counter not in self._batch.rows
         if is_new and self._rows_soon() >= self.config.max_rows:
             raise RequestError(TEMPORARILY_UNAVAILABLE, f"this node holds max_rows ({self.config.max_rows}) rows")
         try:
-            self._batch.add(request.counter, held, request.delta)
+            self._batch.add(add.counter, held, add.delta)
         except ValueError as error:
             raise RequestError(MALFORMED, str(error)) from None
+        self._batch.waiting.append((client, add.msg_id, add.copies))
+        return []
+
+    def _check_copies(self, copies: int) -> None:
+        members = len(self.config.peers) + 1
+        if copies > members:
+            raise RequestError(MALFORMED, f"copies must be from 1 to {members}, the members of this cluster")
+        if self.config.gossip == "full":
+            raise RequestError(NOT_SUPPORTED, "full-state gossip can't tell what peers hold: copies must be 1")
+
+    def _read(self, read: Read, client: Client, now_ns: int) -> list[Effect]:
+        if read.token is not None and not token.includes(self.state, read.token):
+            if self.config.gossip == "full":
+                raise RequestError(NOT_SUPPORTED, "full-state gossip claims no versions: leave out token")
+            if not self._reads.wait(client, read, now_ns):
+                raise RequestError(TEMPORARILY_UNAVAILABLE, "too many reads wait for what their tokens stand for")
+            return []
+        value = self.state.value(read.counter)
+        if abs(value) > MAX_COUNT:
+            raise RequestError(NOT_SUPPORTED, f"the value is beyond {MAX_COUNT}, what a reply can hold")
+        return [Answer(client, ReadOk(read.msg_id, value, self._token()))]
+
+    def _answer_reads(self) -> list[Effect]:
+        """The reads that waited for what is held now."""
+        effects: list[Effect] = []
+        if self._reads.due_ns is not None:
+            for each in self._reads.ready():
+                read = Read(each.read.msg_id, each.read.counter)
+                effects += self.handle(read, each.client, 0)
+        return effects
+
+    def _add_ok(self, client: Client, msg_id: int) -> Answer:
+        return Answer(client, AddOk(msg_id, self._token()))
+
+    def _token(self) -> str | None:
+        """What is held now, for clients to carry elsewhere; made once a merge."""
+        if self.config.gossip == "full":
+            return None
+        held, issued = self._issued
+        if held is not self.state.digest():
+            held, issued = self._issued = self.state.digest(), token.issue(self.state)
+        return issued
+
+    # What peers say.
+
+    def _exchange(self, message: Carrier | Syn, now_ns: int) -> list[Effect]:
+        fingerprint = self.state.fingerprint
+        recount = [] if isinstance(message, Syn) else self._older_than(message.deltas)
+        effects: list[Effect] = [*self._gossip.handle(message, now_ns)]
+        if self._gossip.own_actor_is_older:
+            effects += self._begin_epoch()
+        self._recount(recount)
+        if self._owed and self._gossip.unsaved:
+            self._save_soon = True
+        return effects if self.state.fingerprint == fingerprint else [*effects, *self._answer_reads()]
+
+    def _confirm(self, asked: Confirm, now_ns: int) -> list[Effect]:
+        """A peer waits for copies: make durable what is not yet, and fetch what is missing."""
+        if asked.sender not in self._gossip.peers:
+            self.stats.strangers += 1
+            return []
+        self._owed[asked.sender] = asked
+        if self.state.whole(asked.actor) < asked.version:
+            return [*self._gossip.ask((asked.sender,), now_ns)]
+        self._save_soon = self._save_soon or asked.actor in self._gossip.unsaved
+        return self._confirm_owed()
+
+    def _confirm_owed(self) -> list[Effect]:
+        """Tell peers that what they asked about is durable now."""
+        effects: list[Effect] = []
+        for peer, asked in list(self._owed.items()):
+            saved = self._saved.get(asked.actor, 0)
+            if saved >= asked.version:
+                del self._owed[peer]
+                told = Confirmed(self.config.name, self.state.fingerprint, asked.actor, saved)
+                effects.append(Send((peer,), told))
+        return effects
+
+    def _ask_for_copies(self, now_ns: int) -> list[Effect]:
+        peers, version = self._copies.to_ask(now_ns)
+        if not peers:
+            return []
+        return [Send(peers, Confirm(self.config.name, self.state.fingerprint, self._actor, version))]
+
+    def _too_few_copies(self, add: WaitingAdd) -> Answer:
+        self.stats.timeouts += 1
+        text = (
+            f"not known to be held durably by {add.copies} members after {self.config.wait_ms} ms: the increment stays,"
+            " and will spread, so adding again would count it twice"
+        )
+        return Answer(add.client, ErrorReply(add.msg_id, TIMEOUT, text))
+
+    # Commits.
+
+    def _end_commit(self) -> _Batch:
+        batch, self._committing = self._committing, None
+        if batch is None:
+            raise RuntimeError("nothing was being committed")
+        return batch
+
+    def _acknowledge(self, batch: _Batch, now_ns: int) -> list[Effect]:
+        """Answer those who wait for a batch that is durable here; some want more copies."""
+        waiting = [*batch.recounted_for, *batch.waiting]
+        shared = self._token() if waiting else None
+        effects: list[Effect] = []
+        for client, msg_id, copies in waiting:
+            if copies > 1:
+                self._copies.wait(client, msg_id, copies, batch.version, now_ns)
+            else:
+                effects.append(Answer(client, AddOk(msg_id, shared)))
+        return effects
+
+    def _to_store(self, actor: Actor, names: set[str]) -> Stored:
+        rows = tuple((name, self.state.row(actor, name)) for name in sorted(names))
+        return Stored(actor, self.state.version(actor), self.state.target(actor), rows)
+
+    def _note_saved(self, batch: _Batch) -> None:
+        for stored in batch.learned:
+            if stored.version >= stored.target:
+                self._saved[stored.actor] = stored.version
+        if batch.rows:
+            self._saved[batch.actor] = self.state.whole(batch.actor)
+
+    def _note_written(self, batch: _Batch, swallowed: list[tuple[str, int]]) -> None:
+        """Keep count of what rides on rows of an actor that may be older; what was swallowed already does not."""
+        for sign, deltas in ((1, batch.deltas()), (-1, swallowed)):
+            for name, delta in deltas:
+                mine = self._written.get((batch.actor, name), NOTHING)
+                p, n = (sign * delta, 0) if delta > 0 else (0, -sign * delta)
+                self._written[batch.actor, name] = Row(mine.p + p, mine.n + n)
 
     def _durable_soon(self, name: str) -> Row:
         """Our own row as it will be once what is being committed is durable."""
@@ -181,15 +414,9 @@ class Replica:
             return self.state.row_count
         return self.state.row_count + sum(self.state.row(self._actor, name) is NOTHING for name in names)
 
-    def _commit(self) -> list[Effect]:
-        """Begin the next commit unless one is under way."""
-        if self._committing or not self._batch.waiting:
-            return []
-        batch = self._committing = self._batch
-        self._batch = _Batch(batch.actor, batch.version)
-        return [Commit(batch.actor, tuple(batch.rows.items()))]
+    # Epochs.
 
-    def _begin_epoch(self) -> None:
+    def _begin_epoch(self) -> list[Effect]:
         """Someone wrote under our name what we never did: a former life, restored or copied. From now on, be another.
 
         Counting on under the same actor would let the maximum swallow every increment until the new total passes the
@@ -197,14 +424,34 @@ class Replica:
         """
         self.stats.new_epochs += 1
         self._actor = mint(self.config.name, self._rng.getrandbits(63))
-        moved = _Batch(self._actor, 0, waiting=self._batch.waiting)
-        for name, row in self._batch.rows.items():
-            before = self._batch.before[name]
-            for delta in (row.p - before.p, before.n - row.n):
-                if delta:
-                    moved.add(name, NOTHING, delta)
-        self._batch = moved
+        self._batch = self._moved(self._batch, self._actor)
         self._gossip.begin_epoch(self._actor)
+        self._save_soon = True  # so that no later life is that former one again
+        return [self._too_few_copies(add) for add in self._copies.begin_epoch()]
+
+    def _moved(self, batch: _Batch, actor: Actor) -> _Batch:
+        """The same writes, on top of what is durable of an actor."""
+        moved = replace(batch, actor=actor, version=self.state.version(actor), rows={}, before={})
+        for name, delta in batch.deltas():
+            moved.add(name, self.state.row(actor, name), delta)
+        return moved
+
+    def _older_than(self, deltas: tuple[Delta, ...]) -> list[tuple[str, int]]:
+        """What these rows of a former life would swallow of the adds that this life made under the same actor.
+
+        A larger total than ours was never ours, so of what we added on top of the common past it has nothing, and the
+        maximum will have none of it. (A smaller one may be an echo of ours: then nothing is lost but what it had.)
+        """
+        taken = []
+        for actor, name, row in ((delta.actor, *named) for delta in deltas if self._written for named in delta.rows):
+            written = self._written.get((actor, name))
+            if written is None:
+                continue
+            mine = self.state.row(actor, name)
+            p, n = (written.p if row.p > mine.p else 0), (written.n if row.n > mine.n else 0)
+            self._written[actor, name] = Row(written.p - p, written.n - n)
+            taken += [(name, delta) for delta in (p, -n) if delta]
+        return taken
 
     def _swallowed(self, batch: _Batch, held: dict[str, Row]) -> list[tuple[str, int]]:
         """What the maximum took from a batch because another wrote the same rows while it was being committed."""
@@ -219,6 +466,15 @@ class Replica:
                     taken.append((name, sign * min(ours, theirs)))
         return taken
 
+    def _recount(self, swallowed: list[tuple[str, int]]) -> None:
+        """Count again what was swallowed, under the actor we are now."""
+        for name, delta in swallowed:
+            self._batch.add(name, self._durable_soon(name), delta)
+            self._batch.recounted.append((name, delta))
+            self._save_soon = True
+
+    # Status.
+
     def _status(self, request: GossipStatus) -> GossipStatusOk:
         rows = list(self.state.rows_of(request.counter))
         peers = self._gossip.peers
@@ -232,12 +488,27 @@ class Replica:
             decrements=_within_reply(sum(row.n for row in rows)),
             counters=self.state.counters,
             rows=self.state.row_count,
+            counted=_within_reply(self.state.counted),
+            unsaved=self._unsaved,
             fingerprint=f"{self.state.fingerprint:016x}",
             state_since_ns=peers.state_since_ns,
             name=self.config.name,
             cluster=self.config.cluster,
             stats=asdict(self.stats),
         )
+
+    @property
+    def _unsaved(self) -> int:
+        under_way = self._committing.learned if self._committing else ()
+        return sum(map(len, self._gossip.unsaved.values())) + sum(len(stored.rows) for stored in under_way)
+
+    def _then_wake(self, effects: list[Effect]) -> list[Effect]:
+        """These effects, and a Wake when something is due before the one that was last asked for."""
+        due = [each for each in (self._gossip.due_ns, self._copies.due_ns, self._reads.due_ns) if each is not None]
+        if due and (self._wake_ns is None or min(due) < self._wake_ns):
+            self._wake_ns = min(due)
+            effects.append(Wake(self._wake_ns))
+        return effects
 
 
 def _within_reply(value: int) -> int:

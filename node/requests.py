@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from node import limits
+from node import limits, token
 from node.counter import Row
 from node.errors import MALFORMED, NOT_SUPPORTED, RequestError
 from node.messages import (
@@ -42,14 +42,16 @@ _REPLY_TYPES: dict[type[Reply], str] = {
 
 def parse(body: Body) -> Request:
     """The request a body holds. Raises `RequestError`, which carries the `msg_id` if that much was readable."""
-    msg_id = _answerable(body)
+    msg_id = answerable(body)
     try:
         match body.get("type"):
             case "add":
                 delta = limits.whole(_field(body, "delta"), "delta", -limits.MAX_COUNT, limits.MAX_COUNT)
-                return Add(msg_id, delta, _counter(body))
+                copies = limits.whole(body.get("copies", 1), "copies", 1, limits.MAX_COPIES)
+                return Add(msg_id, delta, _counter(body), copies)
             case "read":
-                return Read(msg_id, _counter(body))
+                given = body.get("token")
+                return Read(msg_id, _counter(body), None if given is None else token.parse(given))
             case "gossip_status":
                 return GossipStatus(msg_id, _counter(body))
             case unknown:
@@ -60,7 +62,7 @@ def parse(body: Body) -> Request:
 
 def parse_init(body: Body) -> Init:
     """The `init` a body holds. Raises `RequestError`."""
-    msg_id = _answerable(body)
+    msg_id = answerable(body)
     try:
         node_id = limits.nonempty_name(_field(body, "node_id"), "node_id")
         listed = _field(body, "node_ids")
@@ -113,9 +115,12 @@ def reply_body(reply: Reply, msg_id: int) -> dict[str, Any]:
     body: dict[str, Any] = {"type": _REPLY_TYPES[type(reply)]}
     if type(reply) is AddOk:  # the hot path
         body["in_reply_to"] = reply.in_reply_to
+        body["token"] = reply.token
     else:
         body.update((each.name, getattr(reply, each.name)) for each in fields(reply))
         body.update(body.pop("stats", {}))
+    if body.get("token", "") is None:
+        del body["token"]
     body["msg_id"] = msg_id
     return body
 
@@ -131,7 +136,8 @@ def message_id(body: Body) -> int | None:
     return msg_id if type(msg_id) is int and 0 <= msg_id <= limits.MAX_COUNT else None
 
 
-def _answerable(body: Body) -> int:
+def answerable(body: Body) -> int:
+    """The `msg_id` of a request. Raises `RequestError` where nobody waits for an answer."""
     msg_id = message_id(body)
     if msg_id is None:
         raise RequestError(MALFORMED, f"a request needs a msg_id from 0 to {limits.MAX_COUNT} and no in_reply_to")

@@ -12,6 +12,9 @@ always safe, so any subset of rows is a valid message. What a message may *claim
 - Equal versions are not yet equal state: a row at version 3 is rewritten at 7, a delta cut at 5 skips it, and every
   holder of 7 dies. So a digest entry is a version and a hash of the prefix. It hashes what is ahead as well: if its
   writer and all who held what goes before it are gone, nobody will ever close the gap, and still it must spread.
+- For the same reason a version does not yet tell that a *write* is held: at 5, the one of version 3 is not. So a delta
+  tells its **target**, the version of the state that its rows were taken from. From there on the prefix is **whole**:
+  it holds what every write up to its version came to. Until then nothing may be promised about single writes.
 
 Sources: deltas after Almeida, Shoker, Baquero, "Delta state replicated data types", J. Parallel Distrib. Comput. 111
 (2018), section 6 (causal merging condition); versions per actor after van Renesse, Dumitriu, Gough, Thomas, "Efficient
@@ -34,6 +37,18 @@ NamedRow = tuple[str, Row]
 """A counter's name and a row of it."""
 
 _WRAP = 2**64
+
+
+class Stored(NamedTuple):
+    """Rows of one actor as a journal takes and gives them, and how far those it holds then reach.
+
+    All rows up to `version` are held, as of the actor's state at `target`; rows above it stand ahead of a gap.
+    """
+
+    actor: Actor
+    version: int
+    target: int
+    rows: tuple[NamedRow, ...]
 
 
 def mint(name: str, epoch: int) -> Actor:
@@ -69,13 +84,15 @@ class _Log:
     behind, which is passed over, and swept out when such entries outnumber the rows.
     """
 
-    __slots__ = ("ahead", "ahead_hash", "hash", "names", "rows", "version", "versions")
+    __slots__ = ("ahead", "ahead_hash", "hash", "names", "rows", "target", "version", "versions", "whole")
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
         self.versions: list[int] = []
         self.names: list[str] = []
         self.version = 0
+        self.target = 0
+        self.whole = 0
         self.hash = 0
         self.ahead: dict[str, Row] = {}
         self.ahead_hash = 0
@@ -118,8 +135,9 @@ class State:
     """What one node knows: all rows it holds, the total of each counter, and a hash of it all.
 
     `fingerprint` is the order-free hash of every row that counts: the sum, modulo 2**64, of their hashes. Two states
-    are equal exactly when their fingerprints are, but for one chance in 2**64. `shrinking_rows` counts newer rows with
-    smaller counts, which nobody honest writes; the maximum takes nothing from them.
+    are equal exactly when their fingerprints are, but for one chance in 2**64. `counted` is the sum of every p and n:
+    of two states one of which holds all that the other does, it is larger in that one. `shrinking_rows` counts newer
+    rows with smaller counts, which nobody honest writes; the maximum takes nothing from them.
     """
 
     def __init__(self) -> None:
@@ -128,6 +146,7 @@ class State:
         self._digest: dict[Actor, Held] | None = None
         self.fingerprint = 0
         self.row_count = 0
+        self.counted = 0
         self.shrinking_rows = 0
 
     def __iter__(self) -> Iterator[tuple[Actor, str, Row]]:
@@ -169,6 +188,23 @@ class State:
         log = self._logs.get(actor)
         return log.version if log else 0
 
+    def target(self, actor: Actor) -> int:
+        """The version of the state that the prefix was taken from: above `version` while a delta was cut short."""
+        log = self._logs.get(actor)
+        return max(log.version, log.target) if log else 0
+
+    def whole(self, actor: Actor) -> int:
+        """The version up to which every single write of an actor is held."""
+        log = self._logs.get(actor)
+        return log.whole if log else 0
+
+    def covered_at(self) -> dict[Actor, int]:
+        """For each actor, the version at which another state, whole up to there, holds all that this one does."""
+        return {
+            actor: max(log.version, log.target, *(row.version for row in log.ahead.values()))
+            for actor, log in self._logs.items()
+        }
+
     def digest(self) -> dict[Actor, Held]:
         """For each actor, what is held of it; actors in ascending order. Not to be changed: it is made once a merge."""
         if self._digest is None:
@@ -189,10 +225,11 @@ class State:
         log = self._logs.get(actor)
         return tuple(log.ahead.items()) if log else ()
 
-    def merge(self, actor: Actor, since: int | None, rows: Sequence[NamedRow]) -> list[NamedRow]:
+    def merge(self, actor: Actor, since: int | None, rows: Sequence[NamedRow], target: int = 0) -> list[NamedRow]:
         """Take in rows of one actor; those that were news, as they count now.
 
-        `since` makes them a delta, in ascending order of version; None is for rows that claim nothing.
+        `since` makes them a delta, in ascending order of version, taken from the actor's state at `target` or at its
+        last row, whichever is later; None is for rows that claim nothing.
         """
         rows = _distinct(rows)
         if not rows:
@@ -201,10 +238,18 @@ class State:
         log = self._logs.setdefault(actor, _Log())
         news = [named for named in (self._count(actor, log, *each) for each in rows) if named]
         if since is not None and since <= log.version:
-            self._extend(actor, log, rows)
+            self._extend(actor, log, rows, target)
         else:
             self._set_aside(actor, log, rows)
         return news
+
+    def restore(self, stored: Stored) -> None:
+        """Take in what a journal held of one actor; `stored.rows` are all its rows there."""
+        rows = sorted(stored.rows, key=_by_version)
+        upto = bisect_right(rows, stored.version, key=_by_version)
+        # A row ahead hides the older one that it replaces. The version is that of the last row we can still give.
+        self.merge(stored.actor, 0, rows[:upto], stored.target)
+        self.merge(stored.actor, None, rows[upto:])
 
     def _count(self, actor: Actor, log: _Log, counter: str, row: Row) -> NamedRow | None:
         """Let a row count: totals and fingerprint. It is kept by the caller, who knows what it may claim."""
@@ -219,10 +264,12 @@ class State:
         else:
             self.fingerprint -= row_hash(actor, counter, mine)
         self.fingerprint = (self.fingerprint + row_hash(actor, counter, new)) % _WRAP
-        self._totals[counter] = self._totals.get(counter, 0) + (new.p - mine.p) - (new.n - mine.n)
+        grew_p, grew_n = new.p - mine.p, new.n - mine.n
+        self._totals[counter] = self._totals.get(counter, 0) + grew_p - grew_n
+        self.counted += grew_p + grew_n
         return counter, new
 
-    def _extend(self, actor: Actor, log: _Log, rows: Sequence[NamedRow]) -> None:
+    def _extend(self, actor: Actor, log: _Log, rows: Sequence[NamedRow], target: int) -> None:
         """Join a delta without a gap to the prefix, and with it what was ahead and is now covered."""
         upto = max(log.version, rows[-1][1].version)
         covered = [named for named in log.ahead.items() if named[1].version <= upto]
@@ -230,7 +277,10 @@ class State:
             self._move_ahead(actor, log, counter, None)
         joined = sorted([*covered, *rows], key=_by_version) if covered else rows
         self._keep(actor, log, joined)
-        log.version = upto
+        if upto > log.version:
+            log.version, log.target = upto, max(log.target, target)
+        if log.version >= log.target:
+            log.whole = log.version
 
     def _set_aside(self, actor: Actor, log: _Log, rows: Sequence[NamedRow]) -> None:
         """Keep rows that claim nothing: the old ones mend the prefix, the others wait ahead of it."""

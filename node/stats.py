@@ -32,6 +32,16 @@ class Stats:
     """Gossip that called for an answer, from a name that is no member's."""
     new_epochs: int = 0
     """How often a peer showed more of our own actor than we ever wrote, and we began a new epoch."""
+    recounted: int = 0
+    """What such a row would have swallowed of our adds, counted again under the new epoch."""
+    commits: int = 0
+    """Times that rows were made durable."""
+    commit_errors: int = 0
+    """Times that they could not be; then the adds among them were refused."""
+    journals_set_aside: int = 0
+    """1 if the journal found at the start was unusable and is kept under another name."""
+    timeouts: int = 0
+    """Adds whose copies, and reads whose token's writes, were not there in time."""
     row_bytes_out: int = 0
     """Bytes of datagrams that carried rows."""
     receive_errors: int = 0

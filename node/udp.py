@@ -1,7 +1,8 @@
-"""The UDP world: one process, one socket, one timer around a replica.
+"""The UDP world: one process, one socket, one timer and one journal around a replica.
 
 The socket is read by a plain reader callback that drains it in bursts: one datagram per turn of the event loop, as
-asyncio's own datagram transport reads, costs several times as much at full load.
+asyncio's own datagram transport reads, costs several times as much at full load. What one burst brings shares a commit,
+which a thread of its own carries to the disk; the loop goes on meanwhile.
 """
 
 import asyncio
@@ -10,7 +11,9 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from pathlib import Path
 from random import Random
 from time import monotonic_ns
 from typing import cast
@@ -19,9 +22,11 @@ from node import requests, wire
 from node.complaints import Complaints
 from node.config import Config
 from node.errors import BadDatagramError, ConfigError, RequestError
-from node.gossip import Send, Wake
-from node.messages import Gossip, Replicate, Syn
-from node.replica import Answer, Commit, Effect, Replica
+from node.faults import Faults
+from node.gossip import Send
+from node.journal import Journal, JournalError
+from node.messages import Carrier, Gossip, Replicate
+from node.replica import Answer, Commit, Effect, Replica, Wake
 
 Address = tuple[str, int]
 
@@ -38,21 +43,31 @@ class UdpNode:
     """One replica on one bound socket, until `stop`."""
 
     def __init__(
-        self, config: Config, bound: socket.socket, peers: Mapping[str, Address], rng: Random, loss: float = 0.0
+        self,
+        config: Config,
+        bound: socket.socket,
+        peers: Mapping[str, Address],
+        rng: Random,
+        journal: Journal | None = None,
+        faults: Faults | None = None,
     ) -> None:
-        """`loss` is a fault put in on purpose: the share of gossip datagrams, 0 to 1, that is not sent."""
-        self.replica = Replica(config, rng, monotonic_ns())
+        """Without a journal, rows are in memory only. With `faults`, anyone may make the network worse."""
+        self.replica = Replica(config, rng, monotonic_ns(), journal.recovered if journal else None)
         self._config = config
         self._socket = bound
         self._addresses = peers
         self._rng = rng
-        self._loss = loss
+        self._journal = journal
+        self._faults = faults
         self._loop = asyncio.get_running_loop()
-        self._to_commit = False
+        self._disk = ThreadPoolExecutor(1, "journal")
+        self._under_way: asyncio.Future[None] | None = None
         self._wake_timer: asyncio.TimerHandle | None = None
         self._reply_ids = count()
         self._stopped = asyncio.Event()
         self._complaints = Complaints(log, self.replica.stats)
+        if journal and journal.set_aside:
+            self._complaints.add("journals_set_aside", "the journal was damaged, and is now %s", journal.set_aside)
 
     async def run(self) -> None:
         """Serve until SIGTERM, SIGINT or `stop`."""
@@ -61,6 +76,7 @@ class UdpNode:
             loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
         loop.add_reader(self._socket.fileno(), self._drain)
         log.info("listens on %s:%d, %d peers", *self._socket.getsockname()[:2], len(self._addresses))
+        self._turn(lambda: self._carry_out(self.replica.begin(monotonic_ns())))
         interval = self._config.gossip_interval_ms / 1000
         # A random phase: nodes started together must not all speak at once.
         self._arm(loop.time() + self._rng.random() * interval, interval)
@@ -68,6 +84,9 @@ class UdpNode:
             await self._stopped.wait()
         finally:
             loop.remove_reader(self._socket.fileno())
+            while self._under_way:  # those who wait for it are still answered
+                await asyncio.wait([self._under_way])
+            self._disk.shutdown()
 
     def stop(self, why: str = "asked to") -> None:
         """End `run`."""
@@ -80,11 +99,16 @@ class UdpNode:
     def _tick(self, due: float, interval: float) -> None:
         # Rounds that a stopped or starved process missed are not made up for.
         self._arm(max(due + interval, self._loop.time()), interval)
-        self._guarded(lambda: self._carry_out(self.replica.tick(monotonic_ns())))
+        self._turn(lambda: self._carry_out(self.replica.tick(monotonic_ns())))
 
     def _wake(self) -> None:
         self._wake_timer = None
-        self._guarded(lambda: self._carry_out(self.replica.wake(monotonic_ns())))
+        self._turn(lambda: self._carry_out(self.replica.wake(monotonic_ns())))
+
+    def _turn(self, act: Callable[[], None]) -> None:
+        """Do it, and then what it left to be committed."""
+        self._guarded(act)
+        self._guarded(lambda: self._carry_out(self.replica.flush()))
 
     def _guarded(self, act: Callable[..., None], *arguments: object) -> None:
         """Do it; the tick and the receive loop outlive whatever happens in it."""
@@ -94,8 +118,7 @@ class UdpNode:
             self._complaints.unforeseen(error)
 
     def _drain(self) -> None:
-        self._read_burst()
-        self._guarded(self._commit)
+        self._turn(self._read_burst)
 
     def _read_burst(self) -> None:
         for _ in range(BURST):
@@ -122,11 +145,15 @@ class UdpNode:
             return
         if isinstance(message, Mapping):
             self._request(message, source)
-        else:
+        elif not (self._faults and message.sender in self._faults.cut):
             self._carry_out(self.replica.handle(message, source, monotonic_ns()))
 
     def _request(self, body: requests.Body, source: Address) -> None:
         try:
+            if self._faults and body.get("type") == "fault":
+                told = {"type": "fault_ok", "in_reply_to": self._faults.set(body), "msg_id": next(self._reply_ids)}
+                self._send(wire.pack_body(told), source)
+                return
             request = requests.parse(body)
         except RequestError as error:
             if error.msg_id is None:
@@ -148,13 +175,26 @@ class UdpNode:
                         self._wake_timer.cancel()  # only ever replaced by an earlier one
                     self._wake_timer = self._loop.call_later(max(0, at_ns - monotonic_ns()) / 1e9, self._wake)
                 case Commit():
-                    self._to_commit = True
+                    self._commit(effect)
 
-    def _commit(self) -> None:
-        """To memory, so it is done at once; what came in one burst shares a commit."""
-        while self._to_commit:
-            self._to_commit = False
+    def _commit(self, commit: Commit) -> None:
+        if self._journal is None:
+            self._turn(lambda: self._carry_out(self.replica.committed(monotonic_ns())))
+        else:
+            self._under_way = self._loop.run_in_executor(self._disk, self._journal.commit, commit)
+            self._under_way.add_done_callback(lambda done: self._turn(lambda: self._end_commit(done)))
+
+    def _end_commit(self, done: asyncio.Future[None]) -> None:
+        self._under_way = None
+        error = done.exception()
+        if error is None:
             self._carry_out(self.replica.committed(monotonic_ns()))
+            return
+        if isinstance(error, JournalError):
+            self._complaints.add("commit_errors", "%s", error)
+        else:
+            self._complaints.unforeseen(error)
+        self._carry_out(self.replica.not_committed(str(error)))
 
     def _gossip(self, peers: tuple[str, ...], message: Gossip) -> None:
         config = self._config
@@ -162,10 +202,10 @@ class UdpNode:
         if isinstance(message, Replicate):
             # A burst may overrun the receiver's buffer; in random order, it is not always the same rows that are lost.
             self._rng.shuffle(datagrams)
-        carries_rows = not isinstance(message, Syn) and bool(message.deltas)
+        carries_rows = isinstance(message, Carrier) and bool(message.deltas)
         for peer in peers:
             for datagram in datagrams:
-                if self._loss and self._rng.random() < self._loss:
+                if self._faults and self._faults.stop(peer):
                     continue
                 self._send(datagram, self._addresses[peer])
                 self.replica.stats.row_bytes_out += carries_rows * len(datagram)
@@ -204,10 +244,21 @@ def resolve(address: Address, family: int = 0) -> tuple[int, int, int, str, Addr
     return found[0]  # type: ignore[return-value]  # the stubs allow for hosts without an address
 
 
-async def serve(config: Config, address: Address, peers: Mapping[str, Address], rng: Random, loss: float = 0.0) -> None:
-    """Run one node on `address` until a signal. Raises `ConfigError` if it can't begin."""
-    bound = bind(address)
-    with bound:
+async def serve(
+    config: Config,
+    address: Address,
+    peers: Mapping[str, Address],
+    rng: Random,
+    data: Path | None = None,
+    faults: Faults | None = None,
+) -> None:
+    """Run one node on `address` until a signal, its journal in `data`. Raises `ConfigError` if it can't begin."""
+    with bind(address) as bound:
         resolved = {name: resolve(peer, bound.family)[4] for name, peer in peers.items()}
-        await UdpNode(config, bound, resolved, rng, loss).run()
-        log.info("stopped")
+        with (
+            contextlib.closing(Journal(data, config.name, config.cluster))
+            if data
+            else contextlib.nullcontext() as journal
+        ):
+            await UdpNode(config, bound, resolved, rng, journal, faults).run()
+            log.info("stopped")

@@ -9,8 +9,10 @@ protocol's table. An array is gossip:
     2 syn-ack    [actor, version, actor, ...], deltas
     3 ack        deltas
     4 push       deltas
+    5 confirm    actor, version
+    6 confirmed  actor, version
 
-    deltas:      [[actor, since, [counter, p, n, version - since, counter, ...]], ...]
+    deltas:      [[actor, since, target - last version, [counter, p, n, version - since, counter, ...]], ...]
 
 Any subset of rows is a valid message, so what does not fit one datagram is sent as several, each of use alone: a delta
 cut in two goes on from the last version that was sent. A version is never cut. Sizes are checked before anything is
@@ -26,16 +28,17 @@ import msgpack
 from node import limits
 from node.counter import Row
 from node.errors import BadDatagramError
-from node.messages import Ack, Delta, Gossip, Push, Replicate, Syn, SynAck
+from node.messages import Ack, Confirm, Confirmed, Delta, Gossip, Push, Replicate, Syn, SynAck
 from node.requests import Body
 from node.state import Actor, Held, NamedRow
 
 VERSION = 1
 MAX_DATAGRAM_BYTES = 65_507
 
-_KINDS: tuple[type[Gossip], ...] = (Replicate, Syn, SynAck, Ack, Push)
+_KINDS: tuple[type[Gossip], ...] = (Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed)
 _ARRAY_BYTES = 3
 _NAME_BYTES = 3
+_TARGET_BYTES = 9
 _HASH_MAX = 2**64 - 1
 
 _packer = msgpack.Packer()
@@ -67,11 +70,13 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
             none = _array(0)
             parts = islice(_packed_deltas(message.deltas, room - len(wants)), most)
             rests = [[none if number else wants, part] for number, part in enumerate(parts)]
+        case Confirm() | Confirmed():
+            rests = [[_flat(message.actor, message.version)]]
         case Replicate():
             rests = [[part] for part in _packed_deltas(message.deltas, room)]
         case _:
             rests = [[part] for part in islice(_packed_deltas(message.deltas, room), most)]
-    fields = {Syn: 8, SynAck: 7}.get(type(message), 6)
+    fields = {Syn: 8, SynAck: 7, Confirm: 7, Confirmed: 7}.get(type(message), 6)
     return [b"".join([_array(fields), head, *rest]) for rest in rests]
 
 
@@ -120,15 +125,18 @@ def _packed_deltas(deltas: Iterable[Delta], room: int) -> Iterator[bytes]:
     size = 0
     for delta in deltas:
         uncut = list(_uncut(delta))
-        section = _Section(delta.actor, delta.since)
+        section = _Section(delta.actor, delta.since, delta.target)
         if any(section.size_of(rows) > room - section.size for rows in uncut if len(rows) > 1):
             # Rows of one version that no datagram has room for: nobody honest writes so many. They claim nothing.
-            uncut, section = [[named] for named in delta.rows], _Section(delta.actor, None)
+            uncut, section = [[named] for named in delta.rows], _Section(delta.actor, None, 0)
+        # A part is not the whole: each tells of what state it is a part.
+        if section.last is not None and delta.rows:
+            section.target = max(section.target, delta.rows[-1][1].version)
         size += section.size
         for rows in uncut:
             if size + section.size_of(rows) > room and (full or section.rows):
                 yield _joined([*full, *section.packed()])
-                section = _Section(delta.actor, section.last)
+                section = _Section(delta.actor, section.last, section.target)
                 full, size = [], section.size
             size += section.add(rows)
         full += section.packed()
@@ -149,11 +157,12 @@ def _joined(sections: list[bytes]) -> bytes:
 class _Section:
     """A delta, or the part of one, that stands in one datagram. `last` is where the next part goes on from."""
 
-    def __init__(self, actor: Actor, since: int | None) -> None:
-        self._head = _array(3) + _flat(actor, since)
+    def __init__(self, actor: Actor, since: int | None, target: int) -> None:
+        self._head = _array(4) + _flat(actor, since)
         self._since = self.last = since
+        self.target = target
         self.rows: list[bytes] = []
-        self.size = len(self._head) + _ARRAY_BYTES
+        self.size = len(self._head) + _TARGET_BYTES + _ARRAY_BYTES
 
     def add(self, rows: list[NamedRow]) -> int:
         packed = self._pack(rows)
@@ -166,7 +175,10 @@ class _Section:
         return sum(map(len, self._pack(rows)))
 
     def packed(self) -> list[bytes]:
-        return [b"".join([self._head, _array(4 * len(self.rows)), *self.rows])] if self.rows else []
+        if not self.rows:
+            return []
+        beyond = 0 if self.last is None else max(0, self.target - self.last)
+        return [b"".join([self._head, _flat(beyond), _array(4 * len(self.rows)), *self.rows])]
 
     def _pack(self, rows: list[NamedRow]) -> list[bytes]:
         base = self._since or 0
@@ -207,6 +219,9 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
             return Syn(sender, fingerprint, _digest(entries), low, high)
         case 2, [wants, deltas]:
             return SynAck(sender, fingerprint, _deltas(deltas), _wanted(wants))
+        case 5 | 6, [actor, version]:
+            asked = {5: Confirm, 6: Confirmed}[kind]
+            return cast(Gossip, asked(sender, fingerprint, _actor(actor), limits.count(version, "version")))
         case 0 | 3 | 4, [deltas]:
             made = {0: Replicate, 3: Ack, 4: Push}[kind]
             return cast(Gossip, made(sender, fingerprint, _deltas(deltas)))
@@ -248,14 +263,14 @@ def _deltas(value: object) -> tuple[Delta, ...]:
     return tuple(_delta(*each) for each in _sections(value))
 
 
-def _sections(value: tuple[object, ...]) -> Iterator[tuple[object, object, object]]:
+def _sections(value: tuple[object, ...]) -> Iterator[tuple[object, object, object, object]]:
     for each in value:
-        if type(each) is not tuple or len(each) != 3:
-            raise ValueError("a delta must be an array of 3")
+        if type(each) is not tuple or len(each) != 4:
+            raise ValueError("a delta must be an array of 4")
         yield each
 
 
-def _delta(actor: object, since: object, flat: object) -> Delta:
+def _delta(actor: object, since: object, beyond: object, flat: object) -> Delta:
     from_version = None if since is None else limits.count(since, "since")
     base = last = from_version or 0
     rows = []
@@ -266,4 +281,6 @@ def _delta(actor: object, since: object, flat: object) -> Delta:
             raise ValueError("rows of a delta must come in ascending order of version, all above since and 0")
         last = row.version
         rows.append((limits.name(counter, "counter"), row))
-    return Delta(_actor(actor), from_version, tuple(rows))
+    further = limits.count(beyond, "target")
+    target = limits.count(last + further, "target") if further and from_version is not None else 0
+    return Delta(_actor(actor), from_version, tuple(rows), target)

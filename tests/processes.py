@@ -97,10 +97,11 @@ def node_process(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 @contextmanager
-def udp_node(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", Address]]:
-    """One node without peers that listens."""
+def udp_node(*arguments: str, data: Path | None = None) -> Iterator[tuple["subprocess.Popen[str]", Address]]:
+    """One node without peers that listens, its journal in `data`, if anywhere."""
     address = ("127.0.0.1", free_ports(1)[0])
-    with node_process("--name=n1", f"--bind=127.0.0.1:{address[1]}", *arguments) as process:
+    keeping = f"--data={data}" if data else "--ephemeral"
+    with node_process("--name=n1", f"--bind=127.0.0.1:{address[1]}", keeping, *arguments) as process:
         assert process.stderr
         assert "listens" in process.stderr.readline()
         yield process, address

@@ -11,10 +11,10 @@ from node import wire
 from node.config import Config
 from node.counter import Row
 from node.errors import BadDatagramError
-from node.gossip import DIGEST_ACTORS, PASS_ON_DELTAS, PUSH_FANOUT, RETRIES, SMALL_CLUSTER, Send, Wake
+from node.gossip import DIGEST_ACTORS, PASS_ON_DELTAS, PUSH_FANOUT, RETRIES, SMALL_CLUSTER, Send
 from node.limits import MAX_COUNT
-from node.messages import Ack, Add, Delta, Gossip, Push, Syn, SynAck
-from node.replica import Effect, Replica
+from node.messages import Ack, Add, Carrier, Delta, Gossip, Push, Syn, SynAck
+from node.replica import Effect, Recovered, Replica, Wake
 from node.state import Actor, Held, NamedRow
 from tests.test_replica import add
 
@@ -30,7 +30,7 @@ def members(count: int, **settings: Any) -> dict[str, Replica]:
             Config(name=name, peers=tuple(each for each in names if each != name), **settings),
             Random(seed),
             0,
-            Actor(f"{name}.actor"),
+            Recovered(Actor(f"{name}.actor")),
         )
         for seed, name in enumerate(names)
     }
@@ -67,12 +67,12 @@ def exchange(first: Replica, second: Replica) -> list[Gossip]:
 def fill(node: Replica, counters: int) -> None:
     for i in range(counters):
         node.handle(Add(i, 1, f"c{i:05}"), "c", 0)
-    while node._committing:
+    while node.flush():
         node.committed(0)
 
 
 def rows_in(message: Gossip) -> list[NamedRow]:
-    return [] if isinstance(message, Syn) else [named for delta in message.deltas for named in delta.rows]
+    return [named for delta in message.deltas for named in delta.rows] if isinstance(message, Carrier) else []
 
 
 # Anti-entropy.
@@ -280,7 +280,7 @@ def test_only_news_is_passed_on() -> None:
     node.handle(Push("n3", 1, (Delta(X, 0, (old, new)),)), "n3", 0)
     (push,) = messages(node.wake(WINDOW_NS))
     assert rows_in(push) == [new]
-    assert not isinstance(push, Syn)
+    assert isinstance(push, Push)
     assert push.deltas[0].since is None  # part of a delta claims nothing
 
 

@@ -28,6 +28,8 @@ PURE = {
     "config",
     "errors",
     "stats",
+    "token",
+    "waiting",
 }
 IMPURE_MODULES = {"asyncio", "logging", "os", "pathlib", "secrets", "select", "signal", "socket", "subprocess", "sys",
                   "threading", "time", "uuid", "psutil", "sqlite3"}  # fmt: skip

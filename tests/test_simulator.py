@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from random import Random
 from typing import Any
 
 import pytest
@@ -115,8 +114,8 @@ def truncated_delta_claims_everything(patch: pytest.MonkeyPatch) -> None:
 def gap_is_ignored(patch: pytest.MonkeyPatch) -> None:
     merge = state.State.merge
 
-    def careless(self: state.State, actor: Actor, since: int | None, rows: Any) -> list[NamedRow]:
-        return merge(self, actor, 0 if since is not None else None, rows)
+    def careless(self: state.State, actor: Actor, since: int | None, rows: Any, target: int = 0) -> list[NamedRow]:
+        return merge(self, actor, 0 if since is not None else None, rows, target)
 
     patch.setattr(state.State, "merge", careless)
     blind_to_hashes(patch)
@@ -145,18 +144,22 @@ def push_without_anti_entropy(patch: pytest.MonkeyPatch) -> None:
 
 def the_actor_outlives_the_journal(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(replica, "mint", lambda name, _: Actor(name))
-    patch.setattr(Replica, "_begin_epoch", lambda self: setattr(self._gossip, "own_actor_is_older", False))
+
+    def stubborn(self: Replica) -> list[Effect]:
+        self._gossip.own_actor_is_older = False
+        return []
+
+    patch.setattr(Replica, "_begin_epoch", stubborn)
 
 
 def answer_before_the_commit(patch: pytest.MonkeyPatch) -> None:
     answer = Replica._answer
 
-    def hasty(self: Replica, request: Any, client: Any) -> list[Effect]:
-        effects = answer(self, request, client)
+    def hasty(self: Replica, request: Any, client: Any, now_ns: int) -> list[Effect]:
+        effects = answer(self, request, client, now_ns)
         if isinstance(request, Add):
-            for batch in (self._batch, self._committing):
-                if batch:
-                    batch.waiting = [each for each in batch.waiting if each != (client, request.msg_id)]
+            self._batch.waiting = [each for each in self._batch.waiting if each[:2] != (client, request.msg_id)]
+            self._save_soon = True
             effects.append(Answer(client, AddOk(request.msg_id)))
         return effects
 
@@ -166,9 +169,10 @@ def answer_before_the_commit(patch: pytest.MonkeyPatch) -> None:
 def reads_show_what_is_not_durable(patch: pytest.MonkeyPatch) -> None:
     add = Replica._add
 
-    def early(self: Replica, request: Add) -> None:
-        add(self, request)
+    def early(self: Replica, request: Add, client: Any) -> list[Effect]:
+        effects = add(self, request, client)
         self.state.merge(self._actor, None, tuple(self._batch.rows.items()))
+        return effects
 
     patch.setattr(Replica, "_add", early)
 
@@ -191,9 +195,9 @@ def answers_have_no_bound(patch: pytest.MonkeyPatch) -> None:
 def rows_are_made_up(patch: pytest.MonkeyPatch) -> None:
     merge = state.State.merge
 
-    def inventive(self: state.State, actor: Actor, since: int | None, rows: Any) -> list[NamedRow]:
+    def inventive(self: state.State, actor: Actor, since: int | None, rows: Any, target: int = 0) -> list[NamedRow]:
         merge(self, Actor("somebody"), None, [(counter, Row(1, 1, 1)) for counter, _ in rows])
-        return merge(self, actor, since, rows)
+        return merge(self, actor, since, rows, target)
 
     patch.setattr(state.State, "merge", inventive)
 
@@ -257,8 +261,10 @@ def ledger() -> Iterator[Ledger]:
     yield Ledger()
 
 
-def holding(p: int, n: int = 0) -> Replica:
-    return Replica(FAULTY.config, Random(1), 0, Actor("a"), (("c", Row(p, n, 1)),))
+def holding(p: int, n: int = 0) -> state.State:
+    held = state.State()
+    held.merge(Actor("a"), 0, [("c", Row(p, n, 1))])
+    return held
 
 
 def asked(ledger: Ledger, acknowledged: list[int], unknown: list[int]) -> None:
@@ -286,10 +292,10 @@ def test_a_read_outside_its_bounds_is_noticed(ledger: Ledger) -> None:
     for value, fine in ((4, False), (5, True), (10, True), (11, False)):
         msg_id = ledger.ask_read("n1", 1, "c")
         if fine:
-            ledger.told("n1", {"type": "read_ok", "in_reply_to": msg_id, "value": value})
+            ledger.told(msg_id, value)
         else:
             with pytest.raises(PromiseBroken):
-                ledger.told("n1", {"type": "read_ok", "in_reply_to": msg_id, "value": value})
+                ledger.told(msg_id, value)
 
 
 def test_a_request_that_is_never_answered_is_noticed(ledger: Ledger) -> None:

@@ -162,7 +162,10 @@ def test_wrong_options_are_told_in_one_line(arguments: list[str], said: str) -> 
 
 
 def test_a_busy_port_is_told_in_one_line() -> None:
-    with udp_node() as (_, address), node_process("--name=n2", "--bind={}:{}".format(*address)) as second:
+    with (
+        udp_node() as (_, address),
+        node_process("--name=n2", "--bind={}:{}".format(*address), "--ephemeral") as second,
+    ):
         _, stderr = second.communicate(timeout=LIMIT_S)
         assert second.returncode != 0
         assert stderr.strip() == "counter-node: can't bind {}:{}: Address already in use".format(*address)
@@ -172,7 +175,7 @@ def test_members_file_gives_every_node_its_address_and_peers(tmp_path: Any) -> N
     port, other = free_ports(2)
     members = tmp_path / "members.toml"
     members.write_text(f'cluster = "likes"\n[members]\nn1 = "127.0.0.1:{port}"\nn2 = "127.0.0.1:{other}"\n')
-    with node_process("--name=n1", f"--members={members}", "--interval-ms=10") as first:
+    with node_process("--name=n1", f"--members={members}", "--interval-ms=10", "--ephemeral") as first:
         assert first.stderr
         assert f"n1 listens on 127.0.0.1:{port}, 1 peers" in first.stderr.readline()
         assert ask(("127.0.0.1", port), lambda client: client.gossip_status())["cluster"] == "likes"

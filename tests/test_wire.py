@@ -11,7 +11,7 @@ from node import wire
 from node.counter import Row
 from node.errors import BadDatagramError
 from node.limits import MAX_ACTOR_BYTES, MAX_COUNT, MAX_NAME_BYTES
-from node.messages import Ack, Delta, Gossip, Push, Replicate, Syn, SynAck
+from node.messages import Ack, Carrier, Confirm, Confirmed, Delta, Gossip, Push, Replicate, Syn, SynAck
 from node.state import Actor, Held, NamedRow, State
 
 BUDGET = 1200
@@ -31,7 +31,8 @@ def deltas(draw: st.DrawFn) -> Delta:
     since = draw(st.integers(0, 2**40))
     versions = sorted(since + draw(st.integers(1, 2**40)) for _ in counters)
     named = [(each, Row(draw(counts), draw(counts), version)) for each, version in zip(counters, versions, strict=True)]
-    return Delta(draw(actors), since, tuple(named))
+    target = versions[-1] + draw(st.integers(1, 2**40)) if versions and draw(st.booleans()) else 0
+    return Delta(draw(actors), since, tuple(named), target)
 
 
 many = st.lists(deltas(), max_size=4).map(tuple)
@@ -43,6 +44,8 @@ messages = st.one_of(
     st.builds(SynAck, senders, hashes, many, wants),
     st.builds(Ack, senders, hashes, many),
     st.builds(Push, senders, hashes, many),
+    st.builds(Confirm, senders, hashes, actors, counts),
+    st.builds(Confirmed, senders, hashes, actors, counts),
 )
 
 
@@ -60,7 +63,7 @@ def rows_of(parts: list[Gossip]) -> list[tuple[Actor, NamedRow]]:
     return [
         (delta.actor, named)
         for part in parts
-        if not isinstance(part, Syn)
+        if isinstance(part, Carrier)
         for delta in part.deltas
         for named in delta.rows
     ]
@@ -99,12 +102,12 @@ def test_a_delta_cut_in_two_goes_on_where_it_was_cut(given: tuple[Delta, ...]) -
     """Whoever gets only some of the datagrams claims only what came; whoever gets all of them, all."""
     whole, pieces = State(), State()
     for delta in given:
-        whole.merge(delta.actor, delta.since, delta.rows)
+        whole.merge(delta.actor, delta.since, delta.rows, delta.target)
     for datagram in pack(Ack("n1", 7, given), budget=600):
         part = unpack(datagram)
         assert isinstance(part, Ack)
         for delta in part.deltas:
-            pieces.merge(delta.actor, delta.since, delta.rows)
+            pieces.merge(delta.actor, delta.since, delta.rows, delta.target)
     assert pieces.digest() == whole.digest()
 
 
@@ -165,9 +168,10 @@ def test_damaged_gossip_is_refused_or_still_a_message(message: Gossip, data: st.
     assert isinstance(value, dict | Gossip)
 
 
-DELTA = ["n1.1", 5, ["likes", 3, 2, 1, "x", 1, 0, 2]]
+DELTA = ["n1.1", 5, 0, ["likes", 3, 2, 1, "x", 1, 0, 2]]
 PUSH = [wire.VERSION, 4, "c", "n1", 7, [DELTA]]
 SYN = [wire.VERSION, 1, "c", "n1", 7, "", None, ["n1.1", 5, 9, 0]]
+CONFIRM = [wire.VERSION, 5, "c", "n1", 7, "n1.1", 5]
 SYN_ACK = [wire.VERSION, 2, "c", "n1", 7, ["n1.1", 5], [DELTA]]
 
 
@@ -180,20 +184,22 @@ def delta(index: int, value: object) -> list[Any]:
 
 
 def row(index: int, value: object) -> list[Any]:
-    return delta(2, changed(DELTA[2], index, value))  # type: ignore[arg-type]
+    return delta(3, changed(DELTA[3], index, value))  # type: ignore[arg-type]
 
 
-BAD_DELTAS: tuple[Any, ...] = ({}, None, [5], [[]], [["n1.1", 5]])
+BAD_DELTAS: tuple[Any, ...] = ({}, None, [5], [[]], [["n1.1", 5, ["likes", 3, 2, 1]]])
 BAD_ROWS: tuple[Any, ...] = ({}, None, ["likes"], ["likes", 3, 2, 1, "x"])
 BAD_ENTRIES: tuple[Any, ...] = (None, ["n1"], ["", 1, 1, 1], ["n1", -1, 1, 1], ["n1", 1, -1, 1], ["n1", 1, 1, None])
 NOT_COUNTS: tuple[Any, ...] = (-1, MAX_COUNT + 1, True, 1.0, "1", None)
 
 
 def test_the_good_ones_are_good() -> None:
-    for good in (PUSH, SYN, SYN_ACK, delta(1, None)):
+    for good in (PUSH, SYN, SYN_ACK, CONFIRM, changed(CONFIRM, 1, 6), delta(1, None), delta(2, 4)):
         unpack(msgpack.packb(good))
     with pytest.raises(BadDatagramError):
-        unpack(msgpack.packb(changed(PUSH, 5, [["n1.1", None, ["likes", 3, 2, 0]]])))  # a write has a version above 0
+        unpack(
+            msgpack.packb(changed(PUSH, 5, [["n1.1", None, 0, ["likes", 3, 2, 0]]]))
+        )  # a write has a version above 0
 
 
 @pytest.mark.parametrize(
@@ -206,12 +212,15 @@ def test_the_good_ones_are_good() -> None:
         *(changed(PUSH, 5, bad) for bad in BAD_DELTAS),
         *(delta(0, bad) for bad in ("", 5, "n" * (MAX_ACTOR_BYTES + 1))),
         *(delta(1, bad) for bad in (-1, MAX_COUNT + 1, True, "5")),
-        *(delta(2, bad) for bad in BAD_ROWS),
+        *(delta(2, bad) for bad in NOT_COUNTS),
+        *(delta(3, bad) for bad in BAD_ROWS),
         *(row(0, bad) for bad in (None, 5, b"x", "é" * 128)),
         *(row(i, bad) for i in (1, 2, 3) for bad in NOT_COUNTS),
         *(row(3, 0), row(3, 3), row(3, MAX_COUNT)),  # not above since; out of order; beyond every version
         *(changed(SYN, 5, bad) for bad in (None, 5, "n" * (MAX_ACTOR_BYTES + 1))),
         *(changed(SYN, 7, bad) for bad in BAD_ENTRIES),
+        *(changed(CONFIRM, 5, bad) for bad in ("", None, 5)),
+        *(changed(CONFIRM, 6, bad) for bad in NOT_COUNTS),
         *(changed(SYN_ACK, 5, bad) for bad in (None, ["n1.1"], [5, 5], ["n1.1", -1], ["n1.1", MAX_COUNT + 1])),
     ],
     ids=repr,
