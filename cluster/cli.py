@@ -18,8 +18,9 @@ from cluster.client import Client
 from cluster.launcher import Cluster, LaunchError, Member, Settings, changing
 from cluster.monitor import Monitor, Snapshot
 from cluster.running import InterruptedBySignal, in_one_line, run
+from cluster.supervisor import Supervisor
 from node import __version__
-from node.limits import MAX_COUNT
+from node.limits import MAX_COPIES, MAX_COUNT
 from node.messages import DEFAULT_COUNTER
 
 T = TypeVar("T")
@@ -41,6 +42,8 @@ A first try, in two terminals:
     cluster kill n2          # watch the others carry on
     cluster restart n2       # and watch it catch up
 
+What was acknowledged is on disk: `cluster down` and `cluster up` bring it back.
+
 A cluster lives in a directory (--dir, or the variable COUNTER_DIR; default .counter).
 """
 
@@ -58,7 +61,7 @@ def complete_node(context: typer.Context, incomplete: str) -> list[str]:
     """The names of the nodes that are up, for the shell's completion."""
     directory = context.params.get("directory") or Path(".counter")
     with contextlib.suppress(LaunchError):
-        return [name for name in Cluster.load(Path(directory)).members if name.startswith(incomplete)]
+        return [name for name in Cluster.load_up(Path(directory)).members if name.startswith(incomplete)]
     return []
 
 
@@ -80,7 +83,7 @@ class LogLevel(StrEnum):
 
 Directory = Annotated[
     Path,
-    typer.Option("--dir", envvar="COUNTER_DIR", help="Where the cluster keeps its logs and its list of processes."),
+    typer.Option("--dir", envvar="COUNTER_DIR", help="Where the cluster keeps its data, logs and list of processes."),
 ]
 NodeName = Annotated[
     str, typer.Argument(metavar="NODE", help="A node's name, such as n3.", autocompletion=complete_node)
@@ -98,25 +101,41 @@ IN_HERE = Path(".counter")
 @app.command()
 @in_one_line("cluster")
 def up(
-    nodes: Annotated[int, typer.Option("-n", "--nodes", help="How many nodes: 1 to 100.")] = 5,
+    nodes: Annotated[int | None, typer.Option("-n", "--nodes", help="How many nodes: 1 to 100.  [default: 5]")] = None,
     base_port: Annotated[
-        int, typer.Option(min=0, max=65_435, help="UDP port of n1; n2 has the next. 0 takes free ones.")
-    ] = 7101,
+        int | None,
+        typer.Option(min=0, max=65_435, help="UDP port of n1; n2 has the next. 0 takes free ones.  [default: 7101]"),
+    ] = None,
     interval_ms: Annotated[int, typer.Option(min=1, max=3_600_000, help="Between two gossip rounds.")] = 100,
     fanout: Annotated[int, typer.Option(min=0, max=1000, help="Random peers a round speaks to.")] = 2,
     gossip: Annotated[GossipMode, typer.Option(help="Digests and changes, or the whole state every round.")] = (
         GossipMode.DELTA
     ),
     push: Annotated[bool, typer.Option("--push/--no-push", help="Send news at once (delta gossip only).")] = True,
+    ephemeral: Annotated[
+        bool,
+        typer.Option("--ephemeral", help="Keep counts in memory: a node that dies knows only what others tell it."),
+    ] = False,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Allow 'cluster partition', which is for experiments.")
+    ] = False,
+    restarting: Annotated[
+        bool, typer.Option("--restart", help="Start nodes that die again, ever later if they keep dying.")
+    ] = False,
     log_level: Annotated[LogLevel, typer.Option(help="Of the nodes' logs.")] = LogLevel.INFO,
     detach: Annotated[bool, typer.Option("--detach", help="Leave the nodes running and return.")] = False,
     directory: Directory = IN_HERE,
 ) -> None:
-    """Start a cluster and show it live until Ctrl-C, which stops it."""
-    settings = Settings(interval_ms, fanout, gossip.value, push, log_level.value)
+    """Start a cluster and show it live until Ctrl-C, which stops it.
+
+    Where the directory holds a cluster that is down, that one is started again, with its data.
+    """
+    if restarting and detach:
+        raise typer.BadParameter("somebody must stay to restart nodes: leave out --detach", param_hint="--restart")
+    settings = Settings(interval_ms, fanout, gossip.value, push, log_level.value, ephemeral, faults)
     shown: list[Cluster] = []
     try:
-        run(_up(directory, settings, shown, nodes=nodes, base_port=base_port, detach=detach))
+        run(_up(directory, settings, shown, nodes=nodes, base_port=base_port, detach=detach, restarting=restarting))
     except InterruptedBySignal as signal:
         if not shown:
             raise
@@ -124,63 +143,78 @@ def up(
 
 
 async def _up(
-    directory: Path, settings: Settings, shown: list[Cluster], *, nodes: int, base_port: int, detach: bool
+    directory: Path,
+    settings: Settings,
+    shown: list[Cluster],
+    *,
+    nodes: int | None,
+    base_port: int | None,
+    detach: bool,
+    restarting: bool,
 ) -> None:
     began = asyncio.get_running_loop().time()
     async with changing(directory, make=True):
-        _refuse_if_up(directory)
-        cluster = Cluster.create(directory, nodes, base_port, settings)
+        cluster = _old_or_new(directory, settings, nodes, base_port)
         await cluster.start_all()
     stays = False
     try:
-        _tell_start(cluster, base_port, asyncio.get_running_loop().time() - began)
+        _tell_start(cluster, asyncio.get_running_loop().time() - began)
         if detach:
             typer.echo("next: cluster status, cluster add 1, cluster read, cluster down")
             stays = True
         else:
             shown.append(cluster)
-            await _watch(cluster)
+            await _watch(cluster, Supervisor(cluster) if restarting else None)
     finally:
         if not stays:
             async with changing(directory, make=True):
                 cluster.stop_all()
 
 
-def _tell_start(cluster: Cluster, base_port: int, took_s: float) -> None:
-    nodes = len(cluster.members)
-    first, *_, last = cluster.members.values() if nodes > 1 else [cluster.members["n1"]] * 2
-    ports = f"{first.host}:{first.port}" + ("" if nodes == 1 else f" to {last.port}" if base_port else " and others")
-    typer.echo(f"{nodes} node{'s' * (nodes > 1)} up in {took_s:.2f} s on {ports}, logs in {cluster.directory / 'logs'}")
-
-
-def _refuse_if_up(directory: Path) -> None:
-    try:
-        found = Cluster.load(directory)
-    except LaunchError as error:
-        if (directory / "cluster.json").exists():
-            raise error from None
-        return
-    alive = found.alive()
+def _old_or_new(directory: Path, settings: Settings, nodes: int | None, base_port: int | None) -> Cluster:
+    """The cluster that was in a directory before, or else a new one. Raises `LaunchError`."""
+    if not (directory / "cluster.json").exists():
+        return Cluster.create(directory, nodes or 5, 7101 if base_port is None else base_port, settings)
+    found = Cluster.load(directory)
+    alive = ", ".join(each.name for each in found.alive())
     if alive:
-        names = ", ".join(each.name for each in alive)
         raise LaunchError(
-            f"a cluster is already up in {directory} ({names}): 'cluster down' first, or use another --dir"
+            f"a cluster is already up in {directory} ({alive}): 'cluster down' first, or use another --dir"
         )
+    if nodes not in (None, len(found.members)):
+        raise LaunchError(
+            f"{directory} holds a cluster of {len(found.members)} nodes: leave out --nodes, or use another --dir"
+        )
+    found.settings, found.partition = settings, []
+    if base_port is None:
+        found.check_ports()
+    else:
+        found.move(base_port)
+    return found
 
 
-async def _watch(cluster: Cluster) -> None:
+def _tell_start(cluster: Cluster, took_s: float) -> None:
+    ports = [member.port for member in cluster.members.values()]
+    nodes, first = len(ports), cluster.members["n1"]
+    others = f" to {ports[-1]}" if ports == list(range(ports[0], ports[0] + nodes)) else " and others"
+    where = f"{first.host}:{first.port}{others if nodes > 1 else ''}"
+    typer.echo(f"{nodes} node{'s' * (nodes > 1)} up in {took_s:.2f} s on {where}, logs in {cluster.directory / 'logs'}")
+
+
+async def _watch(cluster: Cluster, supervisor: Supervisor | None) -> None:
     """Show the cluster until cancelled, or until somebody takes it down."""
-    snapshots = _snapshots(cluster)
-    if not out.is_terminal:
-        said = ""
-        async for snapshot in snapshots:
-            if dashboard.line(snapshot) != said:
+    said = ""
+    live = Live(console=out, auto_refresh=False) if out.is_terminal else None
+    with live or contextlib.nullcontext():
+        async for snapshot in _snapshots(cluster):
+            if live:
+                live.update(dashboard.table(snapshot, out.width), refresh=True)
+            elif dashboard.line(snapshot) != said:
                 said = dashboard.line(snapshot)
                 typer.echo(said)
-    else:
-        with Live(console=out, auto_refresh=False) as live:
-            async for snapshot in snapshots:
-                live.update(dashboard.table(snapshot, out.width), refresh=True)
+            if supervisor:
+                for line in await supervisor.tend(snapshot, asyncio.get_running_loop().time()):
+                    out.print(line)
     typer.echo("the cluster was taken down")
 
 
@@ -189,12 +223,12 @@ async def _snapshots(cluster: Cluster) -> AsyncIterator[Snapshot]:
     try:
         while True:
             try:
-                saved = Cluster.load(cluster.directory)
+                saved = Cluster.load_up(cluster.directory)
             except LaunchError:
                 return
             if saved.id != cluster.id:
                 return
-            cluster.members = saved.members  # someone may have restarted a node
+            cluster.members, cluster.partition = saved.members, saved.partition  # someone may have changed them
             yield await monitor.look(cluster)
             await asyncio.sleep(LOOK_S)
     finally:
@@ -209,7 +243,7 @@ def status(
     directory: Directory = IN_HERE,
 ) -> None:
     """Show every node once, and whether those that live agree."""
-    snapshot = run(_status(Cluster.load(directory), twice=not as_json))
+    snapshot = run(_status(Cluster.load_up(directory), twice=not as_json))
     if svg:
         try:
             dashboard.save_picture(snapshot, svg)
@@ -241,24 +275,37 @@ def add(
     ],
     node: AtNode = None,
     counter: CounterName = DEFAULT_COUNTER,
+    copies: Annotated[
+        int, typer.Option(min=1, max=MAX_COPIES, help="Wait until so many nodes hold it durably, this one included.")
+    ] = 1,
+    tell_token: Annotated[
+        bool, typer.Option("--tell-token", help="Also print a token, with which 'cluster read' sees this add anywhere.")
+    ] = False,
     directory: Directory = IN_HERE,
 ) -> None:
     """Add to a counter at one node; the others learn it by gossip."""
-    member = _choose(Cluster.load(directory), node)
-    run(_ask(member, lambda client: client.add(delta, counter)))
-    typer.echo(f"{member.name} counted {delta:+d}")
+    member = _choose(Cluster.load_up(directory), node)
+    token = run(_ask(member, lambda client: client.add(delta, counter, copies)))
+    typer.echo(f"{member.name} counted {delta:+d}" + (f", durable on {copies} nodes" if copies > 1 else ""))
+    if tell_token:
+        typer.echo(token or "")
 
 
 @app.command()
 @in_one_line("cluster")
-def read(node: AtNode = None, counter: CounterName = DEFAULT_COUNTER, directory: Directory = IN_HERE) -> None:
+def read(
+    node: AtNode = None,
+    counter: CounterName = DEFAULT_COUNTER,
+    token: Annotated[str | None, typer.Option(help="Wait until the node holds what this token stands for.")] = None,
+    directory: Directory = IN_HERE,
+) -> None:
     """Print one node's value of a counter, and nothing else."""
-    member = _choose(Cluster.load(directory), node)
-    typer.echo(run(_ask(member, lambda client: client.read(counter))))
+    member = _choose(Cluster.load_up(directory), node)
+    typer.echo(run(_ask(member, lambda client: client.read(counter, token))))
 
 
 async def _ask(member: Member, request: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
-    async with await Client.connect(member.address, timeout_s=2) as client:
+    async with await Client.connect(member.address, timeout_s=3) as client:
         return await request(client)
 
 
@@ -279,14 +326,14 @@ def _choose(cluster: Cluster, name: str | None) -> Member:
 @in_one_line("cluster")
 def kill(node: NodeName, directory: Directory = IN_HERE) -> None:
     """Kill a node with SIGKILL, as a crash would."""
-    run(_kill(directory, node))
+    run(_change(directory, node, Cluster.kill))
     typer.echo(f"{node} killed")
 
 
-async def _kill(directory: Path, name: str) -> None:
+async def _change(directory: Path, name: str, change: Callable[[Cluster, Member], None]) -> None:
     async with changing(directory):
-        cluster = Cluster.load(directory)
-        cluster.kill(cluster.member(name))
+        cluster = Cluster.load_up(directory)
+        change(cluster, cluster.member(name))
 
 
 @app.command()
@@ -299,12 +346,63 @@ def restart(node: NodeName, directory: Directory = IN_HERE) -> None:
 
 async def _restart(directory: Path, name: str) -> int:
     async with changing(directory):
-        cluster = Cluster.load(directory)
+        cluster = Cluster.load_up(directory)
         member = cluster.member(name)
         cluster.stop([member])
         cluster.start(member)
         await cluster.ready(member)
     return member.pid
+
+
+@app.command()
+@in_one_line("cluster")
+def pause(node: NodeName, directory: Directory = IN_HERE) -> None:
+    """Stop a node where it stands (SIGSTOP), as a machine that swaps or a debugger would."""
+    run(_change(directory, node, Cluster.pause))
+    typer.echo(f"{node} paused")
+
+
+@app.command()
+@in_one_line("cluster")
+def resume(node: NodeName, directory: Directory = IN_HERE) -> None:
+    """Let a paused node go on (SIGCONT)."""
+    run(_change(directory, node, Cluster.resume))
+    typer.echo(f"{node} goes on")
+
+
+@app.command()
+@in_one_line("cluster")
+def wipe(node: NodeName, directory: Directory = IN_HERE) -> None:
+    """Delete a dead node's journal, as if its disk was lost; at its restart the others give it what they hold.
+
+    What it had acknowledged and told nobody is gone: 'cluster add --copies 2' waits until others have it too.
+    """
+    run(_change(directory, node, Cluster.wipe))
+    typer.echo(f"{node} has nothing left: 'cluster restart {node}' starts it anew")
+
+
+@app.command()
+@in_one_line("cluster")
+def partition(
+    groups: Annotated[str, typer.Argument(metavar="GROUPS", help="Who hears whom, as in n1,n2/n3,n4,n5.")],
+    directory: Directory = IN_HERE,
+) -> None:
+    """Cut groups of nodes off from each other, in a cluster started with --faults; 'cluster heal' ends it."""
+    run(_part(directory, [group.split(",") for group in groups.split("/")]))
+    typer.echo(f"cut into {groups}; clients still reach every node")
+
+
+@app.command()
+@in_one_line("cluster")
+def heal(directory: Directory = IN_HERE) -> None:
+    """Let all nodes hear each other again."""
+    run(_part(directory, []))
+    typer.echo("healed")
+
+
+async def _part(directory: Path, groups: list[list[str]]) -> None:
+    async with changing(directory):
+        await Cluster.load_up(directory).part(groups)
 
 
 @app.command()
@@ -315,7 +413,7 @@ def logs(
     directory: Directory = IN_HERE,
 ) -> None:
     """Print the last log lines of a node."""
-    cluster = Cluster.load(directory)
+    cluster = Cluster.load_up(directory)
     for line in cluster.log_lines(cluster.member(node))[-lines:]:
         typer.echo(line)
 
@@ -323,14 +421,14 @@ def logs(
 @app.command()
 @in_one_line("cluster")
 def down(directory: Directory = IN_HERE) -> None:
-    """Stop every node of the cluster, and no process that is not its own. Logs stay."""
+    """Stop every node of the cluster, and no process that is not its own. Data and logs stay."""
     stopped = run(_down(directory))
     typer.echo(f"{stopped} node{'s' * (stopped != 1)} stopped")
 
 
 async def _down(directory: Path) -> int:
     async with changing(directory):
-        cluster = Cluster.load(directory)
+        cluster = Cluster.load_up(directory)
         alive = len(cluster.alive())
         cluster.stop_all()
     return alive

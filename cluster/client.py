@@ -10,13 +10,13 @@ behind your back, since this door can't tell a retry from a new add.
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from node import udp, wire
-from node.errors import BadDatagramError
+from node.errors import TIMEOUT, BadDatagramError
 from node.messages import DEFAULT_COUNTER
 from node.udp import Address
 
@@ -62,6 +62,8 @@ class Client:
 
     def __init__(self, connected: socket.socket, address: Address, timeout_s: float) -> None:
         self.address = address
+        self.token: str | None = None
+        """What the last answer to an add or a read stands for."""
         self._socket = connected
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
@@ -72,8 +74,10 @@ class Client:
         self._loop.add_reader(connected.fileno(), self._drain)
 
     @classmethod
-    async def connect(cls, address: Address, timeout_s: float = 1.0) -> Self:
+    async def connect(cls, address: Address, timeout_s: float = 2.0) -> Self:
         """A client of the node at `address`, whether it is up or not; `timeout_s` bounds the wait for each answer.
+
+        A node keeps an add that wants copies waiting for up to its `wait_ms`, so the timeout should be longer.
 
         Raises `node.errors.ConfigError` if the address can't be found, `NotSentError` if nothing can be sent there.
         """
@@ -87,17 +91,33 @@ class Client:
             raise NotSentError(f"{address[0]}:{address[1]}: {error.strerror}") from None
         return cls(connected, address, timeout_s)
 
-    async def add(self, delta: int, counter: str = DEFAULT_COUNTER) -> None:
-        """Add `delta` (negative: decrement), and return when the node has counted it.
+    async def add(self, delta: int, counter: str = DEFAULT_COUNTER, copies: int = 1) -> str | None:
+        """Add `delta` (negative: decrement), and return when `copies` members hold it durably.
 
-        Raises `RequestRefusedError` or `NotSentError` if it was not counted, `OutcomeUnknownError` if nobody can tell.
+        The result is a token for all that the node held then: `read` at another node takes it. Raises
+        `RequestRefusedError` or `NotSentError` if it was not counted, `OutcomeUnknownError` if nobody can tell.
         """
-        await self._ask(_named({"type": "add", "delta": delta}, counter), OutcomeUnknownError)
+        body = _named({"type": "add", "delta": delta}, counter)
+        reply = await self._ask(body | {"copies": copies} if copies != 1 else body, OutcomeUnknownError)
+        self.token = reply.get("token")
+        return self.token
 
-    async def read(self, counter: str = DEFAULT_COUNTER) -> int:
-        """The node's value of a counter. Raises `RequestRefusedError`, `NotSentError` or `NoAnswerError`."""
-        reply = await self._ask(_named({"type": "read"}, counter), NoAnswerError)
+    async def read(self, counter: str = DEFAULT_COUNTER, token: str | None = None) -> int:
+        """The node's value of a counter, with `token` once it holds all that the token stands for.
+
+        Raises `RequestRefusedError` (code 11 if the node has not caught up in time), `NotSentError`, `NoAnswerError`.
+        """
+        body = _named({"type": "read"}, counter)
+        reply = await self._ask(body | {"token": token} if token else body, NoAnswerError)
+        self.token = reply.get("token")
         return int(reply["value"])
+
+    async def fault(self, loss: float, cut: Sequence[str]) -> None:
+        """Make the node's network worse: lose this share of its gossip, 0 to 1, and cut it off from these peers.
+
+        Only a node started with `--faults` does. Raises `RequestRefusedError`, `NotSentError` or `NoAnswerError`.
+        """
+        await self._ask({"type": "fault", "loss": loss, "cut": list(cut)}, NoAnswerError)
 
     async def gossip_status(self, counter: str = DEFAULT_COUNTER) -> Status:
         """How far gossip has come. Raises `RequestRefusedError`, `NotSentError` or `NoAnswerError`."""
@@ -172,7 +192,9 @@ class Client:
         if waiting is None or waiting.answer.done():
             return
         if body.get("type") == "error":
-            waiting.answer.set_exception(RequestRefusedError(body.get("code", 0), body.get("text", "")))
+            code, text = body.get("code", 0), body.get("text", "")
+            unknown = code == TIMEOUT and waiting.failed is OutcomeUnknownError
+            waiting.answer.set_exception(OutcomeUnknownError(text) if unknown else RequestRefusedError(code, text))
         elif body.get("type") == waiting.reply_type:
             waiting.answer.set_result(body)
 

@@ -8,9 +8,10 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from cluster.monitor import DEAD, SILENT, UP, NodeView, Snapshot
+from cluster.monitor import DEAD, PAUSED, SILENT, UP, NodeView, Snapshot
 
-STYLES = {UP: "green", SILENT: "yellow", DEAD: "red"}
+BEHIND = "behind"
+STYLES = {"level": "green", BEHIND: "yellow", SILENT: "bold yellow", PAUSED: "cyan", DEAD: "bold red"}
 
 WIDE = 140
 """On a terminal of fewer columns, the less telling columns are left out."""
@@ -32,6 +33,8 @@ def table(snapshot: Snapshot, width: int) -> Group:
 def headline(snapshot: Snapshot) -> Text:
     """What matters most, in one line."""
     up = f"{len(snapshot.up)} of {len(snapshot.nodes)} nodes up"
+    if snapshot.partition:
+        up += f", cut into {'/'.join(','.join(group) for group in snapshot.partition)}"
     if snapshot.agreed:
         return Text(f"{up}, agreed on {snapshot.value:,}", style="bold green")
     values = ", ".join(f"{node.name}={node.status['local_value']:,}" for node in snapshot.up)
@@ -54,7 +57,12 @@ def save_picture(snapshot: Snapshot, path: Path) -> None:
 
 
 def _style(title: str, node: NodeView) -> str:
-    return STYLES[node.state] if title in {"node", "state"} else ""
+    return STYLES[condition(node)] if title in {"node", "state"} else ""
+
+
+def condition(node: NodeView) -> str:
+    """A node in one word: level, behind, silent, paused or dead."""
+    return node.state if node.state != UP else "level" if node.level else BEHIND
 
 
 def _told(field: str) -> _Cell:
@@ -78,7 +86,7 @@ def _convergence(node: NodeView) -> str:
 _COLUMNS: list[tuple[str, _Cell]] = [
     ("node", lambda node: node.name),
     ("pid", lambda node: str(node.pid)),
-    ("state", lambda node: node.state),
+    ("state", condition),
     ("address", lambda node: node.address),
     ("value", _told("local_value")),
     ("+", _told("increments")),

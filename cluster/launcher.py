@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -69,17 +70,20 @@ class Settings:
     gossip: str = "delta"
     push: bool = True
     log_level: str = "info"
+    ephemeral: bool = False
+    """Keep counts in memory only."""
+    faults: bool = False
+    """Let nodes take requests to make their network worse."""
     loss: float = 0.0
-    """The share of gossip that nodes drop on purpose, 0 to 1."""
+    """The share of gossip that nodes drop on purpose, 0 to 1; only with `faults`."""
 
     def arguments(self) -> list[str]:
         """As `counter-node` takes them."""
         plain = ("interval_ms", "fanout", "gossip", "log_level")
-        faults = ["--faults", f"--fault-loss={self.loss}"] if self.loss else []
         return [
             *(f"--{field.replace('_', '-')}={getattr(self, field)}" for field in plain),
             "--push" if self.push else "--no-push",
-            *faults,
+            *(["--faults", f"--fault-loss={self.loss}"] if self.faults else []),
         ]
 
 
@@ -91,6 +95,10 @@ class Cluster:
     id: str
     settings: Settings
     members: dict[str, Member]
+    partition: list[list[str]] = field(default_factory=list)
+    """The groups of nodes that are cut off from each other; none, and all hear all."""
+    is_up: bool = False
+    """Whether somebody started it and nobody took it down."""
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
 
     @classmethod
@@ -98,25 +106,47 @@ class Cluster:
         """A new cluster, not yet started; `base_port` 0 takes free ports. Raises `LaunchError`."""
         if not 1 <= nodes <= MAX_NODES:
             raise LaunchError(f"a cluster has 1 to {MAX_NODES} nodes, not {nodes}")
-        ports = list(range(base_port, base_port + nodes)) if base_port else free_ports(nodes)
-        busy = [port for port in ports if not is_free(port)]
-        if busy:
-            raise LaunchError(f"port {busy[0]} of {HOST} is busy or not allowed: choose others with --base-port")
         try:
             (directory / "logs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LaunchError(f"can't make {directory / 'logs'}: {error.strerror}") from None
-        members = {f"n{i}": Member(f"n{i}", HOST, port) for i, port in enumerate(ports, 1)}
-        return cls(directory, secrets.token_hex(4), settings, members)
+        made = cls(directory, secrets.token_hex(4), settings, {})
+        made.members = {f"n{i}": Member(f"n{i}", HOST, 0) for i in range(1, nodes + 1)}
+        made.move(base_port)
+        return made
+
+    def move(self, base_port: int) -> None:
+        """Give each node another port, before it starts; 0 takes free ones. Raises `LaunchError`."""
+        nodes = len(self.members)
+        ports = list(range(base_port, base_port + nodes)) if base_port else free_ports(nodes)
+        for member, port in zip(self.members.values(), ports, strict=True):
+            member.port = port
+        self.check_ports()
+
+    def check_ports(self) -> None:
+        """Raises `LaunchError` if a node's port is somebody else's."""
+        busy = [each.port for each in self.members.values() if not is_free(each.port)]
+        if busy:
+            raise LaunchError(f"port {busy[0]} of {HOST} is busy or not allowed: choose others with --base-port")
+
+    @classmethod
+    def load_up(cls, directory: Path) -> Self:
+        """The cluster that is up in `directory`. Raises `LaunchError` if none is."""
+        found = cls.load(directory)
+        if not found.is_up:
+            raise LaunchError(f"the cluster in {directory} is down: 'cluster up' starts it again with its data")
+        return found
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """The cluster that is up in `directory`. Raises `LaunchError` if none is."""
+        """The cluster of `directory`, be it up or down. Raises `LaunchError` if there is none."""
         path = directory / _MANIFEST
         try:
             found = json.loads(path.read_text())
             members = [Member(**each) for each in found["nodes"]]
-            return cls(directory, found["id"], Settings(**found["settings"]), {each.name: each for each in members})
+            by_name = {each.name: each for each in members}
+            settings = Settings(**found["settings"])
+            return cls(directory, found["id"], settings, by_name, found["partition"], found["up"])
         except FileNotFoundError:
             raise LaunchError(f"no cluster is up in {directory}: start one with 'cluster up'") from None
         except OSError as error:
@@ -128,7 +158,9 @@ class Cluster:
         """Write down what is needed to find the nodes again; readers see the old or the new, never half."""
         found = {
             "id": self.id,
+            "up": self.is_up,
             "settings": asdict(self.settings),
+            "partition": self.partition,
             "nodes": [asdict(each) for each in self.members.values()],
         }
         new = self.directory / f"{_MANIFEST}.new"
@@ -145,6 +177,10 @@ class Cluster:
     def log_path(self, name: str) -> Path:
         """Where a node's log lines go."""
         return self.directory / "logs" / f"{name}.log"
+
+    def data_path(self, name: str) -> Path:
+        """Where a node's journal is."""
+        return self.directory / "data" / name
 
     def process(self, member: Member) -> psutil.Process | None:
         """The live process of a node; None if it ended, even if its pid lives on in another process."""
@@ -168,6 +204,8 @@ class Cluster:
             *(sys.executable, "-P", "-m", "node", *self._identity(member)),
             *(f"--bind={member.host}:{member.port}", *self.settings.arguments()),
             *(f"--peer={each.name}={each.host}:{each.port}" for each in peers),
+            "--ephemeral" if self.settings.ephemeral else f"--data={self.data_path(member.name)}",
+            *(f"--fault-cut={name}" for name in self.cut_off_from(member.name)),
         ]
         try:
             with self.log_path(member.name).open("ab") as log:
@@ -179,6 +217,7 @@ class Cluster:
             raise LaunchError(f"can't start {member.name}: {error.strerror}") from None
         self._children.append(child)
         member.pid = child.pid
+        self.is_up = True
         self.save()
 
     async def ready(self, member: Member) -> Status:
@@ -226,14 +265,75 @@ class Cluster:
                         process.send_signal(number)
             _await_end(processes)
 
+    def pause(self, member: Member) -> None:
+        """SIGSTOP: the node stands still until `resume`. Raises `LaunchError` if it can't."""
+        process = self._living(member)
+        if process.status() == psutil.STATUS_STOPPED:
+            raise LaunchError(f"{member.name} is paused already: 'cluster resume {member.name}' lets it go on")
+        process.suspend()
+
+    def resume(self, member: Member) -> None:
+        """SIGCONT. Raises `LaunchError` if the node is not paused."""
+        process = self._living(member)
+        if process.status() != psutil.STATUS_STOPPED:
+            raise LaunchError(f"{member.name} is not paused")
+        process.resume()
+
+    def wipe(self, member: Member) -> None:
+        """Delete a dead node's journal, as if its disk was lost. Raises `LaunchError`."""
+        if self.process(member):
+            raise LaunchError(f"{member.name} is up: 'cluster kill {member.name}' first")
+        try:
+            shutil.rmtree(self.data_path(member.name))
+        except FileNotFoundError:
+            raise LaunchError(f"{member.name} has no data in {self.data_path(member.name)}") from None
+
+    def cut_off_from(self, name: str) -> list[str]:
+        """The nodes that one can't hear as long as the partition lasts."""
+        mine = next((group for group in self.partition if name in group), list(self.members))
+        return [each for each in self.members if each not in mine]
+
+    async def part(self, groups: list[list[str]]) -> None:
+        """Cut these groups of nodes off from each other; no groups: heal. A node that starts later is in its group too.
+
+        Raises `LaunchError`, and `ClientError` if a node that runs does not answer.
+        """
+        if not self.settings.faults:
+            raise LaunchError("this cluster was not started for experiments: 'cluster up --faults' is")
+        named = [name for group in groups for name in group]
+        if groups and sorted(named) != sorted(self.members):
+            raise LaunchError(f"each node must be in one group, as in {_example_groups(list(self.members))}")
+        self.partition = groups
+        self.save()
+        await asyncio.gather(*(self._tell_faults(member) for member in self.alive()))
+
+    async def _tell_faults(self, member: Member) -> None:
+        process = self.process(member)
+        async with await Client.connect(member.address) as client:
+            try:
+                await client.fault(self.settings.loss, self.cut_off_from(member.name))
+            except ClientError:
+                # A paused node finds the request when it goes on; a dead one is told at its start.
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if process and process.status() != psutil.STATUS_STOPPED:
+                        raise
+
+    def _living(self, member: Member) -> psutil.Process:
+        process = self.process(member)
+        if process is None:
+            raise LaunchError(f"{member.name} is dead: 'cluster restart {member.name}' starts it again")
+        return process
+
     def stop_all(self) -> None:
-        """End every node, and forget the cluster; logs stay. Nodes that others restarted meanwhile are ended too."""
+        """End every node; logs and data stay. Nodes that others restarted meanwhile are ended too."""
         with contextlib.suppress(LaunchError):
             saved = Cluster.load(self.directory)
             if saved.id == self.id:
                 self.members = saved.members
         self.stop(list(self.members.values()))
-        (self.directory / _MANIFEST).unlink(missing_ok=True)
+        self.is_up = False
+        self.partition = []
+        self.save()
 
     def _identity(self, member: Member) -> list[str]:
         return [f"--name={member.name}", f"--cluster-name={self.id}"]
@@ -252,6 +352,11 @@ class Cluster:
     def _last_words(self, member: Member) -> str:
         lines = self.log_lines(member)
         return lines[-1] if lines else f"see {self.log_path(member.name)}"
+
+
+def _example_groups(names: list[str]) -> str:
+    half = (len(names) + 1) // 2
+    return f"{','.join(names[:half])}/{','.join(names[half:])}"
 
 
 def _await_end(processes: list[psutil.Process]) -> None:

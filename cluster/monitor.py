@@ -9,22 +9,23 @@ import psutil
 from cluster.client import Client, ClientError, Status
 from cluster.launcher import Cluster, Member
 
-UP, SILENT, DEAD = "up", "silent", "dead"
+UP, SILENT, PAUSED, DEAD = "up", "silent", "paused", "dead"
 RATES = ("datagrams_in", "datagrams_out", "bytes_in", "bytes_out")
 
 
 @dataclass
 class NodeView:
-    """One node at one moment: `state` is up, silent (it runs but does not answer) or dead.
+    """One node at one moment: `state` is up, silent (it runs but does not answer), paused (by SIGSTOP) or dead.
 
-    `rates` are per second since the look before, empty at the first. `cpu` is in percent of one core, `memory` the
-    resident set in bytes.
+    `level`: it answers, and holds just what the node does that holds most. `rates` are per second since the look
+    before, empty at the first. `cpu` is in percent of one core, `memory` the resident set in bytes.
     """
 
     name: str
     pid: int
     state: str
     address: str
+    level: bool = False
     status: Status = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
     cpu: float | None = None
@@ -33,7 +34,7 @@ class NodeView:
     def as_json(self) -> dict[str, Any]:
         """The view as `cluster status --json` prints it."""
         told = {key: value for key, value in self.status.items() if key not in {"type", "in_reply_to", "msg_id"}}
-        own = {"name": self.name, "pid": self.pid, "state": self.state, "address": self.address}
+        own = {"name": self.name, "pid": self.pid, "state": self.state, "level": self.level, "address": self.address}
         return own | {key: value for key, value in told.items() if key not in own} | {"memory": self.memory}
 
 
@@ -42,6 +43,7 @@ class Snapshot:
     """All nodes at one moment."""
 
     nodes: list[NodeView]
+    partition: list[list[str]] = field(default_factory=list)
 
     @property
     def up(self) -> list[NodeView]:
@@ -61,7 +63,8 @@ class Snapshot:
 
     def as_json(self) -> dict[str, Any]:
         """The snapshot as `cluster status --json` prints it."""
-        return {"agreed": self.agreed, "value": self.value, "nodes": [node.as_json() for node in self.nodes]}
+        told = {"agreed": self.agreed, "value": self.value, "partition": self.partition}
+        return told | {"nodes": [node.as_json() for node in self.nodes]}
 
 
 class Monitor:
@@ -75,7 +78,12 @@ class Monitor:
     async def look(self, cluster: Cluster) -> Snapshot:
         """Ask every node at once; one that does not answer within half a second is silent."""
         views = await asyncio.gather(*(self._view(cluster, member) for member in cluster.members.values()))
-        return Snapshot(views)
+        snapshot = Snapshot(views, cluster.partition)
+        if snapshot.up:
+            most = max(snapshot.up, key=lambda view: int(view.status["counted"])).status["fingerprint"]
+            for view in snapshot.up:
+                view.level = view.status["fingerprint"] == most
+        return snapshot
 
     def close(self) -> None:
         """Let the clients' sockets go."""
@@ -87,8 +95,11 @@ class Monitor:
         process = cluster.process(member)
         if process is None:
             return view
-        view.state = SILENT
         self._measure(view, process)
+        if self._is_paused(process):
+            view.state = PAUSED
+            return view
+        view.state = SILENT
         try:
             view.status = await (await self._client(member)).gossip_status()
         except ClientError:
@@ -111,6 +122,12 @@ class Monitor:
             view.memory = known.memory_info().rss
         except psutil.Error:
             self._processes.pop(view.pid)
+
+    def _is_paused(self, process: psutil.Process) -> bool:
+        try:
+            return bool(process.status() == psutil.STATUS_STOPPED)
+        except psutil.Error:
+            return False
 
     def _rate(self, view: NodeView) -> None:
         now = asyncio.get_running_loop().time()
