@@ -240,38 +240,56 @@ def _mode(settings: Settings) -> str:
 @app.command()
 @in_one_line
 def throughput(
-    window: Annotated[int, typer.Option(min=1, max=10_000, help="Adds under way at once.")] = 32,
+    window: Annotated[int, typer.Option(min=1, max=10_000, help="Adds under way at once.")] = 64,
+    clients: Annotated[int, typer.Option(min=1, max=1000, help="Sockets that share them.")] = 8,
+    counters: Annotated[int, typer.Option(min=1, max=1_000_000, help="Over how many counters, in turn.")] = 1,
+    durable: Annotated[
+        bool, typer.Option("--durable/--ephemeral", help="With journals beside those without, or only without.")
+    ] = True,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Length of a run.")] = 2,
     runs: Runs = 5,
     as_json: Json = False,
 ) -> None:
-    """Measure how many acknowledged adds a second one node serves over UDP."""
+    """Measure how many acknowledged adds a second one node serves over UDP, durably and in memory."""
+    modes = {"durable": Settings(), "in memory": Settings(ephemeral=True)}
+    if not durable:
+        del modes["durable"]
+    load = rating.Load(window, clients, counters)
     with Live(console=err, transient=True) as live:
-        rates = run(rating.measure(window, seconds, runs, lambda rate: live.update(f"{rate.per_second:,.0f} adds/s")))
+        told = lambda rate: live.update(f"{rate.per_second:,.0f} adds/s")  # noqa: E731
+        results = run(rating.measure(list(modes.values()), load, seconds, runs, told))
+    rates = dict(zip(modes, results, strict=True))
     if as_json:
-        adds = {"median": median(rate.per_second for rate in rates), "runs": [rate.per_second for rate in rates]}
-        latency = {
-            "p50": median(rate.latency_p50_ms for rate in rates),
-            "p99": median(rate.latency_p99_ms for rate in rates),
-        }
-        typer.echo(
-            json.dumps({"window": window, "seconds": seconds, "adds_per_second": adds, "latency_ms": latency}, indent=2)
-        )
+        asked = {"window": window, "clients": clients, "counters": counters, "seconds": seconds}
+        typer.echo(json.dumps(asked | {mode: _rates_json(its) for mode, its in rates.items()}, indent=2))
         return
-    out.print(_rates(f"one node, {window} adds under way, {runs} runs of {seconds:g} s", rates))
+    out.print(_rates(f"one node, {window} adds under way from {clients} clients, {runs} runs of {seconds:g} s", rates))
 
 
-def _rates(title: str, rates: list[rating.Rate]) -> Table:
+def _rates_json(rates: list[rating.Rate]) -> dict[str, Any]:
+    adds = {"median": median(rate.per_second for rate in rates), "runs": [rate.per_second for rate in rates]}
+    latency = {
+        "p50": median(rate.latency_p50_ms for rate in rates),
+        "p99": median(rate.latency_p99_ms for rate in rates),
+    }
+    return {"adds_per_second": adds, "latency_ms": latency, "adds_a_commit": median(r.adds_a_commit for r in rates)}
+
+
+def _rates(title: str, rates: dict[str, list[rating.Rate]]) -> Table:
     shown = Table(title=title, title_justify="left", header_style="bold")
-    for each in ("", "min", "median", "max"):
+    for each in ("", "", "min", "median", "max"):
         shown.add_column(each, justify="right" if each else "left")
-    rows: list[tuple[str, list[float], int]] = [
-        ("acknowledged adds/s", [rate.per_second for rate in rates], 0),
-        ("answer p50 ms", [rate.latency_p50_ms for rate in rates], 2),
-        ("answer p99 ms", [rate.latency_p99_ms for rate in rates], 2),
-    ]
-    for name, figures, digits in rows:
-        shown.add_row(name, *(f"{pick(figures):,.{digits}f}" for pick in (min, median, max)))
+    for mode, its in rates.items():
+        rows: list[tuple[str, list[float], int]] = [
+            ("acknowledged adds/s", [rate.per_second for rate in its], 0),
+            ("answer p50 ms", [rate.latency_p50_ms for rate in its], 2),
+            ("answer p99 ms", [rate.latency_p99_ms for rate in its], 2),
+            ("adds that share a commit", [rate.adds_a_commit for rate in its], 1),
+        ]
+        for name, figures, digits in rows:
+            cells = (f"{pick(figures):,.{digits}f}" for pick in (min, median, max))
+            shown.add_row(mode if name == rows[0][0] else "", name, *cells)
+        shown.add_section()
     return shown
 
 

@@ -246,13 +246,12 @@ class Cluster:
             self.stop_all()
             raise
 
-    def kill(self, member: Member) -> None:
-        """SIGKILL, as a crash would. Raises `LaunchError` if the node is dead already."""
-        process = self.process(member)
-        if process is None:
-            raise LaunchError(f"{member.name} is dead already: 'cluster restart {member.name}' starts it again")
-        process.kill()
-        _await_end([process])
+    def kill(self, *members: Member) -> None:
+        """SIGKILL, as a crash would; several at once. Raises `LaunchError` if one is dead already."""
+        processes = [self._living(member) for member in members]
+        for process in processes:
+            process.kill()
+        _await_end(processes)
 
     def stop(self, members: list[Member]) -> None:
         """End these nodes' processes: SIGTERM, and SIGKILL for those that do not listen."""

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from node.errors import TEMPORARILY_UNAVAILABLE, TIMEOUT
-from node.state import State
 
 
 class PromiseBroken(Exception):  # noqa: N818 a verdict
@@ -85,13 +84,21 @@ class Ledger:
         elif code != TEMPORARILY_UNAVAILABLE or not (disk_is_ill if asked.delta is not None else asked.with_token):
             raise PromiseBroken(f"{asked.node} refused with error {code}: {text}")
 
+    def unknown(self, msg_id: int) -> None:
+        """No answer came, and none will be waited for."""
+        asked = self._open.pop(msg_id)
+        if asked.delta is not None:
+            self._unknown[asked.counter, asked.delta > 0].append(abs(asked.delta))
+
+    def refused(self, msg_id: int) -> None:
+        """A request was not even sent."""
+        self._open.pop(msg_id)
+
     def crashed(self, node: str, life: int) -> None:
         """What was open at that node has no known outcome now."""
         for msg_id, asked in list(self._open.items()):
             if (asked.node, asked.life) == (node, life):
-                del self._open[msg_id]
-                if asked.delta is not None:
-                    self._unknown[asked.counter, asked.delta > 0].append(abs(asked.delta))
+                self.unknown(msg_id)
 
     def lost(self, actor: str, counter: str, p: int, n: int) -> None:
         """So much of an actor's row nobody holds any more; datagrams under way may yet bring it."""
@@ -110,24 +117,25 @@ class Ledger:
         if self._open:
             raise PromiseBroken(f"never answered: {next(iter(self._open.values()))}")
 
-    def check_totals(self, state: State) -> None:
-        """Every counter's increments and decrements are those acknowledged, and some of the unknown ones.
+    @property
+    def counters(self) -> list[str]:
+        """All counters that anybody added to."""
+        return sorted({counter for counter, _ in self._asked})
+
+    def check_totals(self, node: str, counter: str, totals: tuple[int, int], value: int) -> None:
+        """Increments and decrements are those acknowledged, and some of the unknown ones; the value is what they make.
 
         Raises `PromiseBroken`.
         """
-        for counter, grew in self._asked:
-            rows = list(state.rows_of(counter))
-            total = sum(row.p if grew else row.n for row in rows)
+        for grew, total, side in ((True, totals[0], "increments"), (False, totals[1], "decrements")):
             if not self._possible(counter, grew) >> total & 1:
-                side, known = "increments" if grew else "decrements", self._acknowledged[counter, grew]
                 raise PromiseBroken(
-                    f"{counter} has {total} {side}: {known} acknowledged, {self._unknown[counter, grew]} unknown,"
-                    f" at most {self._may_be_lost[counter, grew]} lost with journals"
+                    f"{counter} has {total} {side} at {node}: {self._acknowledged[counter, grew]} acknowledged,"
+                    f" {self._unknown[counter, grew]} unknown, at most {self._may_be_lost[counter, grew]} lost with"
+                    " journals"
                 )
-        for counter in {counter for counter, _ in self._asked}:
-            rows = list(state.rows_of(counter))
-            if state.value(counter) != sum(row.p - row.n for row in rows):
-                raise PromiseBroken(f"the total kept of {counter} is not that of its rows")
+        if value != totals[0] - totals[1]:
+            raise PromiseBroken(f"{node} tells {value} of {counter}, which has {totals[0]} less {totals[1]}")
 
     def _possible(self, counter: str, grew: bool) -> int:
         """The totals that can be, as bits: bit t is set if t can be the total."""

@@ -179,10 +179,9 @@ class Replica:
         match message:
             case Add() | Read() | GossipStatus():
                 try:
-                    effects = self._answer(message, client, now_ns)
+                    return self._answer(message, client, now_ns)
                 except RequestError as error:
                     return self.refuse(error, message.msg_id, client)
-                return self._then_wake(effects)
             case Confirm():
                 return self._then_wake(self._confirm(message, now_ns))
             case Confirmed(sender, _, actor, version):
@@ -286,7 +285,7 @@ class Replica:
                 raise RequestError(NOT_SUPPORTED, "full-state gossip claims no versions: leave out token")
             if not self._reads.wait(client, read, now_ns):
                 raise RequestError(TEMPORARILY_UNAVAILABLE, "too many reads wait for what their tokens stand for")
-            return []
+            return self._then_wake([])
         value = self.state.value(read.counter)
         if abs(value) > MAX_COUNT:
             raise RequestError(NOT_SUPPORTED, f"the value is beyond {MAX_COUNT}, what a reply can hold")

@@ -31,7 +31,8 @@ def deltas(draw: st.DrawFn) -> Delta:
     since = draw(st.integers(0, 2**40))
     versions = sorted(since + draw(st.integers(1, 2**40)) for _ in counters)
     named = [(each, Row(draw(counts), draw(counts), version)) for each, version in zip(counters, versions, strict=True)]
-    target = versions[-1] + draw(st.integers(1, 2**40)) if versions and draw(st.booleans()) else 0
+    cut = bool(versions) and draw(st.booleans())
+    target = versions[-1] + draw(st.integers(1, 2**40)) if cut else 0
     return Delta(draw(actors), since, tuple(named), target)
 
 
