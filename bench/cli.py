@@ -24,6 +24,7 @@ from bench import rest as resting
 from bench import simulate as simulating
 from bench import sizes as sizing
 from bench import throughput as rating
+from bench import torture as torturing
 from cluster.cli import GossipMode
 from cluster.launcher import Settings
 from cluster.ledger import PromiseBroken
@@ -43,7 +44,9 @@ HELP = """Measure gossip counters: real processes, real sockets, every acknowled
 
     bench rest                           # what does a node cost while nobody counts?
 
-    bench recover --counters 10000       # how soon is a node that was away level again?
+    bench recover --counters 10000       # how soon are nodes that died level again?
+
+    bench torture --seconds 60 --seed 7  # is anything lost when everything goes wrong?
 
     bench memory                         # what does a row cost?
 
@@ -326,26 +329,119 @@ def rest(
 def recover(
     nodes: Annotated[int, typer.Option("-n", "--nodes", min=2, max=100, help="How many nodes.")] = 5,
     counters: Annotated[int, typer.Option(min=1, max=100_000, help="Counters that change meanwhile.")] = 10_000,
+    death: Annotated[
+        recovering.Death | None,
+        typer.Option(help="One node with its journal, one without, all nodes at once; else each in turn."),
+    ] = None,
     runs: Runs = 5,
     as_json: Json = False,
+    plot: Plot = None,
 ) -> None:
-    """Kill a node, change every counter without it, start it again, and measure until it is level."""
+    """Kill nodes, change every counter without them, start them again, and measure until they are level.
+
+    Every run checks that nothing acknowledged was lost and nothing counted twice.
+    """
+    if plot:
+        plotting.check(plot)
+    deaths = [death] if death else list(recovering.Death)
     with Live(console=err, transient=True) as live:
-        results = run(
-            recovering.measure(nodes, counters, runs, lambda each: live.update(f"level after {each.level_s:.2f} s"))
-        )
-    figures = {
+        told = lambda which, each: live.update(f"{which}: level after {each.level_s:.2f} s")  # noqa: E731
+        results = run(recovering.measure(deaths, nodes, counters, runs, told))
+    if as_json:
+        whole: dict[str, Any] = {"nodes": nodes, "counters": counters, "runs": runs}
+        for which, its in results.items():
+            keys = ("answers_s", "level_s", "megabytes_in")
+            figures = zip(keys, _recovery(its).values(), strict=True)
+            whole[which.value] = {key: report.distribution(each) for key, each in figures}
+        typer.echo(json.dumps(whole, indent=2))
+    else:
+        names = {
+            recovering.Death.CLEAN: f"one of {nodes} nodes killed, its journal intact",
+            recovering.Death.WIPED: f"one of {nodes} nodes killed, its journal lost",
+            recovering.Death.ALL: f"all {nodes} nodes killed at once",
+        }
+        for which, its in results.items():
+            out.print(report.table(f"{names[which]}, {counters:,} counters, {runs} runs", _recovery(its), "", 2))
+    if plot:
+        took = {which.value: [each.answers_s + each.level_s for each in its] for which, its in results.items()}
+        plotting.distributions(plot, took, "s from the start of the processes until all are level")
+
+
+def _recovery(results: list[recovering.Recovery]) -> dict[str, list[float]]:
+    return {
         "answers after s": [each.answers_s for each in results],
         "level after another s": [each.level_s for each in results],
         "MB received": [each.bytes_in / 1e6 for each in results],
     }
+
+
+@app.command()
+@in_one_line
+def torture(
+    seconds: Annotated[float, typer.Option(min=1, max=1_000_000, help="How long everything goes wrong.")] = 60,
+    seed: Annotated[int, typer.Option(help="Of what happens when, and to whom.")] = 7,
+    nodes: Annotated[int, typer.Option("-n", "--nodes", min=2, max=100, help="How many nodes.")] = 5,
+    loss: Annotated[float, typer.Option(min=0, max=0.99, help="Share of gossip lost throughout.")] = 0,
+    clients: Annotated[int, typer.Option(min=1, max=1000, help="Clients that add and read.")] = 32,
+    counters: Annotated[int, typer.Option(min=1, max=1000, help="Over how many counters.")] = 5,
+    kill_all: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Instead: kill all nodes at once, so many times, once a second.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Kill, restart, pause, wipe, cut off and deafen real nodes while clients count, and check every answer.
+
+    Exit code: 0 if every promise was kept, 1 if not; then all that was to happen is printed.
+    """
+    plan = torturing.Plan(seconds, seed, nodes, loss, clients, counters, kill_all)
+    if err.is_terminal:
+        with Live(console=err, refresh_per_second=10, transient=True) as live:
+            verdict = run(torturing.run(plan, lambda progress: live.update(_torture_table(plan, progress))))
+    else:
+        verdict = run(torturing.run(plan, lambda _: None))
     if as_json:
-        keys = ("answers_s", "level_s", "megabytes_in")
-        told: dict[str, Any] = {"nodes": nodes, "counters": counters, "runs": runs}
-        told |= {key: report.distribution(each) for key, each in zip(keys, figures.values(), strict=True)}
-        typer.echo(json.dumps(told, indent=2))
-        return
-    out.print(report.table(f"one of {nodes} nodes, {counters:,} counters changed, {runs} runs", figures, "", 2))
+        asked = {"seconds": seconds, "seed": seed, "nodes": nodes, "loss": loss, "kill_all": kill_all}
+        typer.echo(json.dumps(asked | verdict.as_json(), indent=2))
+    else:
+        out.print(_tortured(plan, verdict))
+    if verdict.broken:
+        for step in torturing.schedule(plan):
+            typer.echo(str(step), err=True)
+        typer.echo(f"bench: {verdict.broken}", err=True)
+        raise typer.Exit(1)
+
+
+def _torture_table(plan: torturing.Plan, progress: torturing.Progress) -> Table:
+    shown = Table(header_style="bold", title_justify="left", caption_justify="left")
+    shown.title = f"seed {plan.seed}, {progress.phase}, {progress.now_s:.0f} s"
+    for title in ("node", "state", "acknowledged", "outcome unknown", "reads"):
+        shown.add_column(title, justify="left" if title in {"node", "state"} else "right")
+    styles = {"up": "green", "paused": "cyan", "dead": "bold red"}
+    for name, state in progress.conditions.items():
+        counts = (progress.acknowledged[name], progress.unknown[name], progress.reads[name])
+        shown.add_row(name, state, *(f"{each:,}" for each in counts), style=styles[state])
+    shown.caption = "\n".join(progress.last)
+    return shown
+
+
+def _tortured(plan: torturing.Plan, verdict: torturing.Verdict) -> Table:
+    kept = "a promise was broken" if verdict.broken else "every promise was kept"
+    shown = Table(title=f"{plan.nodes} nodes, seed {plan.seed}, {plan.loss:.0%} loss: {kept}", title_justify="left")
+    shown.add_column("")
+    shown.add_column("", justify="right")
+    shown.add_row("acknowledged adds", f"{verdict.acknowledged:,}")
+    shown.add_row("adds of unknown outcome", f"{verdict.unknown:,}")
+    shown.add_row("reads, each within its bounds", f"{verdict.reads:,}")
+    shown.add_row("what was done", ", ".join(f"{count} {action}" for action, count in verdict.steps.items()))
+    if verdict.level_s is not None:
+        shown.add_row("all level after", f"{verdict.level_s:.2f} s")
+        shown.add_row("largest node, largest journal", f"{_most(verdict.memory_mb)} MB, {_most(verdict.journal_mb)} MB")
+    shown.show_header = False
+    return shown
+
+
+def _most(figures: dict[str, float]) -> str:
+    return f"{max(figures.values(), default=0):.1f}"
 
 
 @app.command()

@@ -1,8 +1,9 @@
-"""How soon a node that was away is level again: killed, everything changed without it, and started anew."""
+"""How soon nodes that died are level again: one with its journal, one whose disk was lost, or all of them at once."""
 
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from time import monotonic_ns
 
 from bench.load import add_to_all
@@ -14,54 +15,82 @@ LIMIT_S = 60.0
 
 
 class RecoverError(Exception):
-    """The node was not level in time; the text says how far it came."""
+    """The nodes were not level in time, or something was lost; the text says how far they came."""
+
+
+class Death(StrEnum):
+    """Who dies, and what is left."""
+
+    CLEAN = "clean"
+    """One node; its journal is as it left it."""
+    WIPED = "wiped"
+    """One node; its journal is gone."""
+    ALL = "all"
+    """All nodes at once, with their journals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """One run: seconds from the start of the process until it answered, and from its answer until it was level."""
+    """One run: seconds from the start of the processes until they answered, and from there until all were level."""
 
     answers_s: float
     level_s: float
     bytes_in: int
+    """Received meanwhile by those that came back."""
 
 
-async def measure(nodes: int, counters: int, runs: int, done: Callable[[Recovery], None]) -> list[Recovery]:
-    """Kill the last node, add to every counter at the others, start it again; `runs` times on fresh clusters.
+async def measure(
+    deaths: list[Death], nodes: int, counters: int, runs: int, done: Callable[[Death, Recovery], None]
+) -> dict[Death, list[Recovery]]:
+    """Add to every counter, kill, add to all again at who is left, start again; `runs` times on fresh clusters.
 
     Raises `RecoverError`, `LaunchError`, `ClientError`.
     """
-    results = []
+    results: dict[Death, list[Recovery]] = {death: [] for death in deaths}
     for _ in range(runs):
-        async with launcher.temporary(nodes, launcher.Settings()) as cluster:
-            results.append(await _run(cluster, counters))
-        done(results[-1])
+        for death in deaths:
+            async with launcher.temporary(nodes, launcher.Settings()) as cluster:
+                results[death].append(await _run(cluster, death, counters))
+            done(death, results[death][-1])
     return results
 
 
-async def _run(cluster: launcher.Cluster, counters: int) -> Recovery:
-    *others, away = cluster.members.values()
-    clients = [await Client.connect(member.address, timeout_s=5) for member in others]
-    returned = await Client.connect(away.address, timeout_s=5)
+async def _run(cluster: launcher.Cluster, death: Death, counters: int) -> Recovery:
+    members = list(cluster.members.values())
+    dying = members if death is Death.ALL else members[-1:]
+    clients = {member.name: await Client.connect(member.address, timeout_s=5) for member in members}
     try:
-        await add_to_all(clients, counters)
-        await _all_hold_the_same([*clients, returned])
-        cluster.kill(away)
-        await add_to_all(clients, counters)
-        await _all_hold_the_same(clients)
+        await add_to_all(list(clients.values()), counters)
+        await _all_level(clients.values())
+        cluster.kill(*dying)
+        staying = [clients[member.name] for member in members if member not in dying]
+        if staying:
+            await add_to_all(staying, counters)
+            await _all_level(staying)
+        if death is Death.WIPED:
+            cluster.wipe(members[-1])
         began = monotonic_ns()
-        cluster.start(away)
-        await cluster.ready(away)
+        for member in dying:
+            cluster.start(member)
+        await asyncio.gather(*(cluster.ready(member) for member in dying))
         answered = monotonic_ns()
-        status = (await _all_hold_the_same([*clients, returned]))[-1]
-        level_s = max(0, status["state_since_ns"] - answered) / 1e9
-        return Recovery((answered - began) / 1e9, level_s, status["bytes_in"])
+        statuses = await _all_level(clients.values())
+        _check(statuses, counters * (2 if staying else 1))
+        back = [status for status in statuses if status["name"] in {member.name for member in dying}]
+        level_s = max(0, max(status["state_since_ns"] for status in back) - answered) / 1e9
+        return Recovery((answered - began) / 1e9, level_s, sum(status["bytes_in"] for status in back))
     finally:
-        for client in (*clients, returned):
+        for client in clients.values():
             client.close()
 
 
-async def _all_hold_the_same(clients: Iterable[Client]) -> list[Status]:
+def _check(statuses: list[Status], counted: int) -> None:
+    for status in statuses:
+        if status["counted"] != counted:
+            raise RecoverError(f"{status['name']} holds {status['counted']:,} increments of {counted:,} acknowledged")
+
+
+async def _all_level(clients: Iterable[Client]) -> list[Status]:
     deadline = monotonic_ns() + LIMIT_S * 1e9
     while True:
         statuses = list(await asyncio.gather(*(client.gossip_status() for client in clients)))
