@@ -144,16 +144,18 @@ def test_judge_prints_the_command_that_replays_a_failure(monkeypatch: pytest.Mon
 
 def test_recover_memory_and_sizes_tell_what_they_measured() -> None:
     recovered = told("recover", "-n3", "--counters=100", "--runs=1")
-    assert recovered["level_s"]["max"] >= 0
-    assert recovered["answers_s"]["max"] > 0
+    for death in ("clean", "wiped", "all"):
+        assert recovered[death]["level_s"]["max"] >= 0
+        assert recovered[death]["answers_s"]["max"] > 0
     assert told("memory", "--counters=1000", "--runs=1")["bytes_per_row"]["max"] > 0
     assert told("sizes")["SYN of five nodes that hold something each"] < 200
 
 
 def test_throughput_and_rest_tell_what_they_measured() -> None:
     rate = told("throughput", "--seconds=0.1", "--runs=2", "--window=4")
-    assert rate["adds_per_second"]["median"] > 0
-    assert len(rate["adds_per_second"]["runs"]) == 2
+    for mode in ("durable", "in memory"):
+        assert rate[mode]["adds_per_second"]["median"] > 0
+        assert len(rate[mode]["adds_per_second"]["runs"]) == 2
     cost = told("rest", "-n2", "--seconds=1", "--runs=1")
     assert cost["memory_mb"]["max"] > 1
     assert cost["start_s"]["max"] > 0

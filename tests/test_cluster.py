@@ -65,7 +65,7 @@ def test_named_counters_and_negative_deltas_from_the_command_line(cluster: Comma
 def test_status_tells_each_node(cluster: Commands) -> None:
     up(cluster, "-n3")
     told = cluster.status()
-    assert set(told) == {"agreed", "value", "nodes"}
+    assert set(told) == {"agreed", "value", "partition", "nodes"}
     for name, node in zip(("n1", "n2", "n3"), told["nodes"], strict=True):
         assert (node["name"], node["state"], node["local_value"]) == (name, "up", 0)
         assert {"pid", "address", "gossip_rounds", "peers_synced", "convergence_ms"} <= set(node)
@@ -80,12 +80,12 @@ def test_status_saves_a_picture(cluster: Commands, tmp_path: Path) -> None:
     assert "can't write" in cluster.refused("status", "--svg", "/no/such/folder/picture.svg")
 
 
-def test_a_node_that_hangs_is_silent_and_nobody_claims_agreement(cluster: Commands) -> None:
+def test_while_a_node_stands_still_nobody_claims_agreement(cluster: Commands) -> None:
     up(cluster, "-n2")
     hung = pids(cluster)[1]
     os.kill(hung, signal.SIGSTOP)
     told = cluster.status()
-    assert (told["agreed"], told["value"], told["nodes"][1]["state"]) == (False, None, "silent")
+    assert (told["agreed"], told["value"], told["nodes"][1]["state"]) == (False, None, "paused")
     cluster.ok("down")
     assert not psutil.pid_exists(hung) or psutil.Process(hung).status() == psutil.STATUS_ZOMBIE
 
@@ -113,7 +113,7 @@ def test_a_signal_to_the_launcher_leaves_no_process(cluster: Commands, number: i
         assert stderr == f"stopped ({signal.Signals(number).name})\n"
         assert launcher.returncode == 0
     assert all_gone(processes)
-    assert "no cluster is up" in cluster.refused("status")
+    assert "is down" in cluster.refused("status")
 
 
 def test_a_signal_while_starting_leaves_no_process(cluster: Commands) -> None:
@@ -132,7 +132,7 @@ def test_a_node_that_cannot_start_takes_the_others_down_with_it(cluster: Command
     with pytest.raises(LaunchError, match="ended at once: counter-node: error: argument --gossip"):
         asyncio.run(loaded.start_all())
     assert not loaded.alive()
-    assert "no cluster is up" in cluster.refused("status")
+    assert "is down" in cluster.refused("status")
 
 
 def test_an_output_that_cannot_be_written_leaves_no_process(cluster: Commands) -> None:
@@ -143,7 +143,7 @@ def test_an_output_that_cannot_be_written_leaves_no_process(cluster: Commands) -
         )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "no cluster is up" in cluster.refused("status")
+    assert "is down" in cluster.refused("status")
 
 
 def test_a_command_that_waits_for_another_can_be_interrupted(cluster: Commands) -> None:
@@ -204,8 +204,10 @@ def test_the_live_table_on_a_terminal(cluster: Commands) -> None:
 
 def test_errors_are_one_clear_line(cluster: Commands, tmp_path: Path) -> None:
     assert cluster.run("up", "--log-level=shouting").returncode == 2
-    for command in (["status"], ["down"], ["add", "1"], ["read"], ["kill", "n1"], ["restart", "n1"], ["logs", "n1"]):
+    for command in (["status"], ["down"], ["add", "1"], ["read"], ["heal"], ["partition", "n1/n2"]):
         assert "no cluster is up" in cluster.refused(*command)
+    for name in ("kill", "restart", "logs", "pause", "resume", "wipe"):
+        assert "no cluster is up" in cluster.refused(name, "n1")
     assert "1 to 100" in cluster.refused("up", "-n0")
     assert "1 to 100" in cluster.refused("up", "-n101")
     (tmp_path / "file").touch()

@@ -1,0 +1,261 @@
+"""The journal: what is committed comes back, whatever is cut off or damaged; and nobody else's is ever used."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node import journal
+from node.counter import Row
+from node.errors import ConfigError
+from node.journal import Journal, JournalError
+from node.replica import Commit, Recovered
+from node.state import Actor, NamedRow, Stored
+
+ME, PEER = Actor("n1.me"), Actor("n2.x")
+Rows = dict[tuple[str, str], tuple[int, int]]
+
+
+def mine(version: int, *rows: NamedRow) -> Commit:
+    return Commit(ME, (Stored(ME, version, version, rows),))
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[Journal]:
+    with closing(Journal(directory, "n1", "c")) as found:
+        yield found
+
+
+def rows(recovered: Recovered | None) -> Rows:
+    stored = recovered.stored if recovered else ()
+    return {(each.actor, name): (row.p, row.n) for each in stored for name, row in each.rows}
+
+
+def test_what_is_committed_comes_back(tmp_path: Path) -> None:
+    with opened(tmp_path) as made:
+        assert made.recovered is None
+        learned = Stored(PEER, 3, 9, (("x", Row(1, 2, 3)), ("y\0é", Row(2**63 - 1, 0, 12))))
+        made.commit(Commit(ME, (learned, Stored(ME, 2, 2, (("", Row(5, 0, 2)),)))))
+        made.commit(mine(3, ("", Row(6, 0, 3))))
+    with opened(tmp_path) as again:
+        assert again.recovered == Recovered(ME, (Stored(ME, 3, 3, (("", Row(6, 0, 3)),)), learned))
+        assert again.set_aside is None
+
+
+def test_a_start_that_wrote_nothing_leaves_nothing_behind(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass
+    with opened(tmp_path) as again:
+        assert again.recovered is None
+
+
+def test_rows_that_are_named_again_replace_those_stored(tmp_path: Path) -> None:
+    """What a failed commit may have left is put right by the next one."""
+    with opened(tmp_path) as made:
+        made.commit(mine(2, ("a", Row(5, 0, 1)), ("b", Row(7, 0, 2))))
+        made.commit(mine(1, ("a", Row(4, 0, 1)), ("b", Row(0, 0, 0))))
+    with opened(tmp_path) as again:
+        assert rows(again.recovered) == {(ME, "a"): (4, 0), (ME, "b"): (0, 0)}
+
+
+def test_a_new_epoch_is_kept_without_a_row(tmp_path: Path) -> None:
+    with opened(tmp_path) as made:
+        made.commit(mine(1, ("", Row(1, 0, 1))))
+        made.commit(Commit(Actor("n1.other"), ()))
+    with opened(tmp_path) as again:
+        assert again.recovered is not None
+        assert again.recovered.actor == "n1.other"
+        assert rows(again.recovered) == {(ME, ""): (1, 0)}
+
+
+@pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 1000])
+def test_commits_of_any_size(tmp_path: Path, count: int) -> None:
+    named = [(f"c{i}", Row(i, 0, i)) for i in range(1, count + 1)]
+    with opened(tmp_path) as made:
+        made.commit(mine(count, *named))
+    with opened(tmp_path) as again:
+        assert len(rows(again.recovered)) == count
+
+
+def test_each_commit_is_synced_to_the_disk(tmp_path: Path) -> None:
+    with opened(tmp_path) as made:
+        assert made._db.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert made._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_journal_under_constant_load_does_not_grow(tmp_path: Path) -> None:
+    with closing(Journal(tmp_path, "n1", "c", checkpoint_pages=8)) as made:
+        sizes = []
+        for version in range(1, 1500):
+            made.commit(mine(version, ("", Row(version, 0, version))))
+            sizes.append(sum(path.stat().st_size for path in tmp_path.glob("journal.db*")))
+    assert max(sizes[100:]) <= max(sizes[:100])
+    assert max(sizes) < 200_000
+
+
+def test_a_locked_directory_is_refused(tmp_path: Path) -> None:
+    with opened(tmp_path), pytest.raises(ConfigError, match=r"in use by process \d+"):
+        Journal(tmp_path, "n1", "c")
+
+
+@pytest.mark.parametrize(("node", "cluster"), [("n2", "c"), ("n1", "d")])
+def test_the_journal_of_another_is_refused(tmp_path: Path, node: str, cluster: str) -> None:
+    with opened(tmp_path) as made:
+        made.commit(mine(1, ("", Row(1, 0, 1))))
+    with pytest.raises(ConfigError, match="belongs to node 'n1' of cluster 'c'"):
+        Journal(tmp_path, node, cluster)
+    with opened(tmp_path) as again:  # which was not harmed, nor left locked
+        assert rows(again.recovered) == {(ME, ""): (1, 0)}
+
+
+def change(directory: Path, statement: str) -> None:
+    with closing(sqlite3.connect(directory / "journal.db")) as db:
+        db.execute(statement)
+        db.commit()
+
+
+def test_a_newer_schema_is_refused_not_guessed_at(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass
+    change(tmp_path, f"PRAGMA user_version = {journal.SCHEMA + 1}")
+    with pytest.raises(ConfigError, match=f"schema {journal.SCHEMA + 1}"):
+        Journal(tmp_path, "n1", "c")
+
+
+def test_another_programs_file_is_refused(tmp_path: Path) -> None:
+    change(tmp_path, "CREATE TABLE songs (title)")
+    with pytest.raises(ConfigError, match="another program"):
+        Journal(tmp_path, "n1", "c")
+
+
+def test_a_file_where_the_directory_should_be(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    with pytest.raises(ConfigError, match="is a file"):
+        Journal(tmp_path / "data", "n1", "c")
+    with pytest.raises(ConfigError, match="Not a directory"):
+        Journal(tmp_path / "data" / "n1", "n1", "c")
+
+
+def test_a_directory_that_cannot_be_made() -> None:
+    with pytest.raises(ConfigError, match="can't use the data directory"):
+        Journal(Path("/proc/no/such"), "n1", "c")
+
+
+@pytest.mark.parametrize("harm", [b"", b"x" * 5000, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_garbage_is_set_aside_and_kept(tmp_path: Path, harm: bytes) -> None:
+    (tmp_path / "journal.db").write_bytes(harm)
+    with opened(tmp_path) as made:
+        assert made.recovered is None
+        assert bool(made.set_aside) == bool(harm)  # an empty file is a new one
+        made.commit(mine(1, ("", Row(1, 0, 1))))
+        if made.set_aside:
+            assert made.set_aside.read_bytes() == harm
+    (tmp_path / "journal.db").write_bytes(harm or b"y" * 100)
+    with opened(tmp_path) as again:
+        assert again.set_aside is not None
+        assert len(list(tmp_path.glob("journal.db.damaged-*"))) == 1 + bool(harm)
+
+
+def test_a_row_that_is_not_as_it_was_written_is_noticed(tmp_path: Path) -> None:
+    with opened(tmp_path) as made:
+        made.commit(mine(1, ("", Row(1, 0, 1))))
+    change(tmp_path, "UPDATE rows SET p = 2")
+    with opened(tmp_path) as again:
+        assert again.recovered is None
+        assert again.set_aside is not None
+
+
+def test_a_file_that_is_deleted_or_replaced_takes_no_more(tmp_path: Path) -> None:
+    with opened(tmp_path) as made:
+        made.commit(mine(1, ("", Row(1, 0, 1))))
+        (tmp_path / "journal.db").unlink()
+        with pytest.raises(JournalError, match="restart"):
+            made.commit(mine(2, ("", Row(2, 0, 2))))
+        (tmp_path / "journal.db").touch()
+        with pytest.raises(JournalError, match="replaced"):
+            made.commit(mine(2, ("", Row(2, 0, 2))))
+
+
+def test_somebody_else_who_writes_holds_up_a_commit_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "BUSY_S", 0.05)
+    with opened(tmp_path) as made, closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalError, match="locked"):
+            made.commit(mine(1, ("", Row(1, 0, 1))))
+        other.execute("ROLLBACK")
+        made.commit(mine(1, ("", Row(1, 0, 1))))
+
+
+class History:
+    """A journal as a crash leaves it, its log not folded back, and all states it ever was in."""
+
+    def __init__(self, seed: int) -> None:
+        self.directory = TemporaryDirectory()
+        self.left = Path(self.directory.name) / "left"
+        rng = Random(seed)
+        self.states: list[Rows] = [{}]
+        live = Path(self.directory.name) / "live"
+        with closing(Journal(live, "n1", "c", checkpoint_pages=20)) as made:
+            held: Rows = {}
+            for version in range(1, 60):
+                names = [f"counter {rng.randrange(200)}" for _ in range(rng.randrange(1, 20))]
+                held = held | {(ME, name): (version, 0) for name in names}
+                made.commit(mine(version, *((name, Row(version, 0, version)) for name in dict.fromkeys(names))))
+                self.states.append(held)
+            shutil.copytree(live, self.left)
+
+    def after(self, suffix: str, harm: bytes) -> Rows | None:
+        """The rows that are recovered when a file holds `harm`; None if the journal was refused."""
+        with TemporaryDirectory() as name:
+            directory = Path(name)
+            shutil.copytree(self.left, directory, dirs_exist_ok=True)
+            (directory / f"journal.db{suffix}").write_bytes(harm)
+            try:
+                with opened(directory) as found:
+                    return rows(found.recovered)
+            except ConfigError:
+                return None
+
+    def file(self, suffix: str) -> bytes:
+        return (self.left / f"journal.db{suffix}").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def history() -> Iterator[History]:
+    made = History(1)
+    assert len(made.file("-wal")) > 20_000
+    assert len(made.file("")) > 8000
+    with made.directory:
+        yield made
+
+
+@settings(max_examples=150, deadline=None)
+@given(suffix=st.sampled_from(["", "-wal"]), share=st.floats(0, 1))
+def test_a_journal_cut_off_at_any_byte_is_as_it_once_was_or_set_aside(
+    history: History, suffix: str, share: float
+) -> None:
+    whole = history.file(suffix)
+    recovered = history.after(suffix, whole[: int(share * len(whole))])
+    assert recovered in history.states
+    if share == 1:
+        assert recovered == history.states[-1]
+
+
+@settings(max_examples=150, deadline=None)
+@given(suffix=st.sampled_from(["", "-wal"]), share=st.floats(0, 0.999999), value=st.integers(0, 255))
+def test_a_journal_with_a_changed_byte_gives_no_wrong_count(
+    history: History, suffix: str, share: float, value: int
+) -> None:
+    harmed = bytearray(history.file(suffix))
+    harmed[int(share * len(harmed))] = value
+    recovered = history.after(suffix, bytes(harmed))
+    assert recovered is None or recovered in history.states
