@@ -26,6 +26,7 @@ from node.messages import (
     ReadOk,
     Replicate,
     Syn,
+    SynAck,
 )
 from node.replica import Answer, Commit, Effect, Recovered, Replica, Wake
 from node.state import Actor, Held, NamedRow, Stored
@@ -262,6 +263,146 @@ def test_a_new_epoch_swallows_nothing_that_was_being_committed(theirs: int, tota
     effects = settled(node, [])
     assert node.state.value("") == total
     assert [each for each in effects if isinstance(each, Answer)] == [Answer("c2", AddOk(2)), Answer("c3", AddOk(3))]
+
+
+def test_what_a_former_life_swallows_is_counted_again_once_whatever_comes_later() -> None:
+    node = replica()
+    add(node, 3)
+    for total in (100, 100, 200):
+        node.handle(former_life(total), "n2", 0)
+        settled(node, [])
+    assert node.state.value("") == 203
+    assert node.stats.recounted == 3
+
+
+def test_an_echo_of_our_own_rows_is_no_former_life() -> None:
+    node = replica()
+    add(node, 3)
+    echo = told(node, "n2")
+    add(node, 4)
+    node.handle(echo, "n2", 0)
+    assert (node.state.value(""), node.stats.new_epochs) == (7, 0)
+
+
+def test_increments_and_decrements_of_a_former_life_are_told_apart() -> None:
+    node = replica()
+    add(node, 3)
+    add(node, -2)
+    node.handle(former_life(p=100, n=1), "n2", 0)  # of the decrements, 1 may be an echo of ours
+    settled(node, [])
+    assert node.state.value("") == 100 - 2 + 3
+
+
+def test_what_must_be_counted_again_does_not_fail_with_the_disk() -> None:
+    node = replica()
+    add(node, 3)
+    node.handle(former_life(100), "n2", 0)
+    assert node.flush()
+    node.handle(Add(2, 5), "c", 0)
+    node.not_committed("no room")
+    assert node.flush()
+    error = refusal(node.not_committed("no room"))
+    assert (error.in_reply_to, error.code) == (2, TEMPORARILY_UNAVAILABLE)
+    settled(node, [])
+    assert node.state.value("") == 103
+
+
+def test_a_new_epoch_is_made_durable_though_nobody_waits() -> None:
+    node = replica()
+    node.handle(former_life(100), "n2", 0)
+    (commit,) = node.flush()
+    assert isinstance(commit, Commit)
+    assert commit.actor != ME
+    assert [(stored.actor, stored.version) for stored in commit.stored] == [(ME, 50)]
+
+
+def test_a_node_that_ended_before_its_new_epoch_was_durable_is_not_the_former_life_again() -> None:
+    """Its journal holds rows of its own actor beyond a gap, which it can only have learned."""
+    stored = Stored(ME, 1, 1, (("a", Row(1, 0, 1)), ("b", Row(9, 0, 30))))
+    node = Replica(CONFIG, Random(1), 0, Recovered(ME, (stored,)))
+    add(node, 1)
+    assert node.state.row(ME, "") == Row()
+    assert node.state.value("") == 1
+
+
+def test_nothing_is_written_on_top_of_a_journal_before_peers_had_a_chance_to_tell_it_is_old() -> None:
+    node = replica()
+    (syn, wake) = node.begin(0)
+    assert isinstance(syn, Send)
+    assert sorted(syn.to) == list(CONFIG.peers)
+    assert isinstance(syn.message, Syn)
+    node.handle(Add(1, 5), "c", 0)
+    assert node.flush() == []
+    for peer in ("n2", "n3", "n4"):
+        node.handle(SynAck(peer, 0, (), {}), peer, 0)
+    assert node.flush() == []
+    node.handle(SynAck("n5", 0, (Delta(ME, 0, (("", Row(100, 0, 50)),)),), {}), "n5", 0)
+    (commit,) = node.flush()
+    assert isinstance(commit, Commit)
+    assert commit.actor != ME
+    assert isinstance(wake, Wake)
+
+
+def test_peers_that_do_not_answer_hold_a_write_up_only_so_long() -> None:
+    node = replica()
+    effects = node.begin(0)
+    node.handle(Add(1, 5), "c", 0)
+    for _ in range(10):
+        (wake,) = [each for each in effects if isinstance(each, Wake)]
+        effects = node.wake(wake.at_ns)
+        if node.flush():
+            break
+    assert wake.at_ns <= 100 * MS
+
+
+def test_a_new_epoch_waits_for_nobody() -> None:
+    node = Replica(CONFIG, Random(1), 0)
+    node.begin(0)
+    node.handle(Add(1, 5), "c", 0)
+    assert node.flush()
+
+
+def test_adds_of_a_commit_that_fails_are_refused_and_never_count() -> None:
+    node = replica()
+    add(node, 1)
+    node.handle(Add(2, 5), "c", 0)
+    (failed,) = node.flush()
+    node.handle(Add(3, 7), "d", 0)  # gathers on top of what is about to fail
+    error = refusal(node.not_committed("no room"))
+    assert (error.in_reply_to, error.code) == (2, TEMPORARILY_UNAVAILABLE)
+    assert "no room" in error.text
+    (commit,) = node.flush()
+    assert isinstance(failed, Commit)
+    assert isinstance(commit, Commit)
+    # What the failed one may have left in the journal is overwritten, then comes what is new.
+    assert commit.stored == (Stored(ME, 1, 1, (("", Row(1, 0, 1)),)), Stored(ME, 2, 2, (("", Row(8, 0, 2)),)))
+    assert without_tokens(node.committed(0))[0] == Answer("d", AddOk(3))
+    assert node.state.value("") == 8
+
+
+def test_a_counter_that_only_a_failed_commit_wrote_is_overwritten_by_nothing() -> None:
+    node = replica()
+    node.handle(Add(2, 5, "x"), "c", 0)
+    node.flush()
+    node.not_committed("no room")
+    node.tick(0)
+    (commit,) = node.flush()
+    assert isinstance(commit, Commit)
+    assert commit.stored == (Stored(ME, 0, 0, (("x", Row()),)),)
+
+
+def test_peers_rows_are_stored_in_the_next_commit_or_at_the_next_tick() -> None:
+    node = replica()
+    node.handle(Push("n2", 1, (Delta(Actor("x"), 0, (("", Row(1, 0, 1)),)),)), "n2", 0)
+    assert node.flush() == []
+    assert status(node).unsaved == 1
+    node.tick(0)
+    assert node.flush() == [Commit(ME, (Stored(Actor("x"), 1, 1, (("", Row(1, 0, 1)),)),))]
+    assert status(node).unsaved == 1
+    node.committed(0)
+    assert status(node).unsaved == 0
+    node.tick(0)
+    assert node.flush() == []
 
 
 def test_lives_do_not_share_an_actor() -> None:

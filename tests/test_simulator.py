@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from cluster.ledger import Ledger, PromiseBroken
-from cluster.simulator import CROWD, FAULTY, SCENARIOS, TRUNCATING, Network, Scenario, Simulation
-from node import counter, gossip, replica, state, wire
+from cluster.simulator import COPIED, CROWD, FAULTY, RESTORED, SCENARIOS, TRUNCATING, Network, Scenario, Simulation
+from node import counter, gossip, replica, state, token, wire
 from node.counter import Row
 from node.messages import Add, AddOk, Delta, Syn, SynAck
 from node.replica import Answer, Effect, Replica
 from node.state import Actor, NamedRow
 
-SEEDS = {"faulty": 200, "truncating": 100, "crowd": 40}
+SEEDS = {"faulty": 140, "truncating": 80, "crowd": 40, "copied": 40, "restored": 100}
 """Of each scenario, in slices that run side by side; `make sim` runs as many as you like."""
 SLICE = 20
 
@@ -211,7 +211,40 @@ def decrements_are_lost(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(counter, "added", lambda row, delta, version: added(row, max(delta, 0), version))
 
 
+def what_was_swallowed_stays_so(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Replica, "_older_than", lambda *_: [])
+
+
+def a_failed_commit_counts_all_the_same(patch: pytest.MonkeyPatch) -> None:
+    failed = Replica.not_committed
+
+    def careless(self: Replica, reason: str) -> list[Effect]:
+        batch = self._committing
+        effects = failed(self, reason)
+        if batch:
+            self.state.merge(batch.actor, self.state.version(batch.actor), tuple(batch.rows.items()))
+        return effects
+
+    patch.setattr(Replica, "not_committed", careless)
+
+
+def copies_are_confirmed_from_memory(patch: pytest.MonkeyPatch) -> None:
+    confirm = Replica._confirm
+
+    def hasty(self: Replica, asked: Any, now_ns: int) -> list[Effect]:
+        self._saved[asked.actor] = self.state.whole(asked.actor)
+        return confirm(self, asked, now_ns)
+
+    patch.setattr(Replica, "_confirm", hasty)
+
+
+def a_token_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(token, "includes", lambda *_: True)
+
+
 BUSY = replace(FAULTY, adds=400.0, commit_ms=20.0)
+BRITTLE = replace(COPIED, nodes=3, crashes=4.0, commit_ms=60.0, seconds=5.0)
+ILL = replace(RESTORED, ill_disks=5.0)
 QUIET_PUSH = replace(CROWD, network=Network(delay_ms=5, loss=0.5, late=0.1), crashes=3.0, journal_lost=1.0)
 
 MUTANTS: list[tuple[Plant, Scenario, int]] = [
@@ -231,6 +264,10 @@ MUTANTS: list[tuple[Plant, Scenario, int]] = [
     (answers_have_no_bound, TRUNCATING, 3),
     (rows_are_made_up, FAULTY, 2),
     (an_epoch_is_begun_for_nothing, FAULTY, 2),
+    (what_was_swallowed_stays_so, RESTORED, 60),
+    (a_failed_commit_counts_all_the_same, ILL, 5),
+    (copies_are_confirmed_from_memory, BRITTLE, 200),
+    (a_token_is_not_waited_for, FAULTY, 30),
 ]
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from node.counter import NOTHING, Row, added, value
 from node.limits import MAX_COUNT
-from node.state import Actor, Held, NamedRow, State, row_hash
+from node.state import Actor, Held, NamedRow, State, Stored, row_hash
 
 A = Actor("a")
 Merge = tuple[Actor, int | None, list[NamedRow]]
@@ -227,3 +227,58 @@ def test_a_digest_of_an_unknown_actor_is_none() -> None:
     assert State().version(A) == 0
     assert State().newer(A, 0, 9) == State().ahead(A) == ()
     assert Held() == (0, 0, 0)
+
+
+# Whole: when a version stands for every single write.
+
+
+def test_a_delta_that_was_cut_short_is_not_whole_until_its_target_is_reached() -> None:
+    """A row at version 3 is rewritten at 7; who got the rows up to 5 lacks what the write of version 3 came to."""
+    state = State()
+    state.merge(A, 0, [("b", Row(1, 0, 4)), ("c", Row(1, 0, 5))], 7)
+    assert (state.version(A), state.target(A), state.whole(A)) == (5, 7, 0)
+    state.merge(A, 5, [("a", Row(2, 0, 7))])
+    assert (state.version(A), state.target(A), state.whole(A)) == (7, 7, 7)
+
+
+def test_a_state_that_is_not_whole_passes_its_target_on() -> None:
+    first, second = State(), State()
+    first.merge(A, 0, [("b", Row(1, 0, 4))], 7)
+    second.merge(A, 0, first.newer(A, 0, 10), first.target(A))
+    assert (second.version(A), second.whole(A)) == (4, 0)
+    second.merge(A, 4, [("c", Row(1, 0, 6))])  # from one who knows of 6 only: still less than 7
+    assert (second.version(A), second.whole(A)) == (6, 0)
+
+
+def test_an_old_cut_delta_takes_nothing_from_a_whole_state() -> None:
+    state = State()
+    state.merge(A, 0, [("a", Row(1, 0, 1)), ("b", Row(1, 0, 2))])
+    state.merge(A, 0, [("b", Row(1, 0, 2))], 9)
+    assert (state.version(A), state.whole(A)) == (2, 2)
+
+
+def test_what_covers_a_state_reaches_its_rows_ahead_too() -> None:
+    state = State()
+    state.merge(A, 0, [("a", Row(1, 0, 1))], 3)
+    assert state.covered_at() == {A: 3}
+    state.merge(A, 7, [("b", Row(1, 0, 9))])
+    assert state.covered_at() == {A: 9}
+
+
+stored_rows = st.dictionaries(
+    st.sampled_from("abcdef"), st.tuples(st.integers(1, 9), st.integers(0, 9), st.integers(1, 20)), max_size=6
+)
+
+
+@given(stored_rows, st.integers(0, 20))
+def test_what_a_journal_gives_back_counts_the_same_and_can_be_given_on(
+    held: dict[str, tuple[int, int, int]], version: int
+) -> None:
+    state = State()
+    rows = tuple((name, Row(*row)) for name, row in held.items())
+    state.restore(Stored(A, version, version, rows))
+    assert sorted(state) == sorted((A, name, row) for name, row in rows)
+    assert state.version(A) <= version
+    given_on = state.newer(A, 0, 100)
+    assert (given_on[-1][1].version if given_on else 0) == state.version(A)
+    assert {name for name, _ in state.ahead(A)} == {name for name, row in rows if row.version > version}
