@@ -174,7 +174,9 @@ async def _up(
 def _old_or_new(directory: Path, settings: Settings, nodes: int | None, base_port: int | None) -> Cluster:
     """The cluster that was in a directory before, or else a new one. Raises `LaunchError`."""
     if not (directory / "cluster.json").exists():
-        return Cluster.create(directory, 5 if nodes is None else nodes, 7101 if base_port is None else base_port, settings)
+        return Cluster.create(
+            directory, 5 if nodes is None else nodes, 7101 if base_port is None else base_port, settings
+        )
     found = Cluster.load(directory)
     alive = ", ".join(each.name for each in found.alive())
     if alive:

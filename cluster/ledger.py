@@ -61,12 +61,13 @@ class Ledger:
         """What one node acknowledged so far: by counter, increments (True) and decrements."""
         return {(counter, grew): total for (at, counter, grew), total in self._at_node.items() if at == node}
 
-    def acknowledged(self, msg_id: int) -> None:
-        """An add was answered."""
+    def acknowledged(self, msg_id: int) -> tuple[str, int]:
+        """An add was answered; its counter and delta."""
         asked = self._open.pop(msg_id)
         assert asked.delta is not None
         self._acknowledged[asked.counter, asked.delta > 0] += abs(asked.delta)
         self._at_node[asked.node, asked.counter, asked.delta > 0] += abs(asked.delta)
+        return asked.counter, asked.delta
 
     def told(self, msg_id: int, value: int) -> None:
         """A read was answered. Raises `PromiseBroken`."""

@@ -27,7 +27,7 @@ from random import Random
 from typing import Any
 
 from cluster.ledger import Ledger, PromiseBroken
-from node import requests, wire
+from node import requests, token, wire
 from node.config import Config
 from node.counter import NOTHING, Row, merged
 from node.gossip import Send
@@ -37,6 +37,8 @@ from node.state import Actor, Stored
 
 MS = 1_000_000
 SECOND = 1000 * MS
+ONLY = "only "
+"""How the names of counters begin that a single add is made to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,14 @@ COPIED = replace(
 """Adds are acknowledged when two nodes hold them durably, and then one journal is lost."""
 
 RESTORED = replace(
-    FAULTY, network=replace(FAULTY.network, loss=0.6), partitions=2.0, crashes=1.0, journal_lost=0.0, restored=0.8
+    FAULTY,
+    network=replace(FAULTY.network, loss=0.6),
+    partitions=2.0,
+    crashes=1.0,
+    journal_lost=0.0,
+    restored=0.8,
+    ill_disks=1.0,
+    commit_ms=10.0,
 )
 """Older copies of journals are put back, and it is some time before anybody tells."""
 
@@ -207,6 +216,7 @@ class Simulation:
         self._orphans: dict[tuple[Actor, str], Row] = {}
         self._forks: dict[tuple[Actor, str], _Fork] = {}
         self._journals_lost = 0
+        self._alone = 0
         self._tokens: list[tuple[str, dict[tuple[str, bool], int]]] = []
         """Tokens, and what was acknowledged by then at the node that gave each."""
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
@@ -327,18 +337,29 @@ class Simulation:
 
     def _answer(self, node: _Node, reply: Reply) -> None:
         match reply:
-            case AddOk(msg_id, token):
-                self.ledger.acknowledged(msg_id)
-                self._keep(node, token)
-            case ReadOk(msg_id, value, token):
+            case AddOk(msg_id, given):
+                self._check_copies(*self.ledger.acknowledged(msg_id))
+                self._keep(node, given)
+            case ReadOk(msg_id, value, given):
                 self.ledger.told(msg_id, value)
-                self._keep(node, token)
+                self._keep(node, given)
             case ErrorReply(msg_id, code, text):
                 self.ledger.failed(msg_id, code, text, disk_is_ill=node.was_ill)
 
-    def _keep(self, node: _Node, token: str | None) -> None:
-        if token and self.rng.random() < 0.2:
-            self._tokens.append((token, self.ledger.acknowledged_at(node.name)))
+    def _check_copies(self, counter: str, delta: int) -> None:
+        if not counter.startswith(ONLY):
+            return
+        wanted = max(delta, 0), max(-delta, 0)
+        holders = sum(
+            any(rows.get(counter, NOTHING)[:2] == wanted for rows in node.disk.rows.values())
+            for node in self.nodes.values()
+        )
+        if holders < self.scenario.copies:
+            raise PromiseBroken(f"{counter} is durable at {holders} nodes, not at {self.scenario.copies}")
+
+    def _keep(self, node: _Node, given: str | None) -> None:
+        if given and self.rng.random() < 0.2:
+            self._tokens.append((given, self.ledger.acknowledged_at(node.name)))
 
     def _wake(self, node: _Node, asked_ns: int) -> None:
         if asked_ns == node.wake_ns:
@@ -425,6 +446,9 @@ class Simulation:
 
     def _add(self) -> None:
         node, counter = self._anyone(), f"c{self.rng.randrange(self.scenario.counters)}"
+        if self.scenario.copies > 1 and self.rng.random() < 0.5:
+            self._alone += 1
+            counter = f"{ONLY}{self._alone}"  # so that its copies can be counted
         delta = self.rng.choice((1, 1, 1, 2, 5, -1, -3))
         if node.replica is None:
             return
@@ -436,10 +460,10 @@ class Simulation:
         node, counter = self._anyone(), f"c{self.rng.randrange(self.scenario.counters)}"
         if node.replica is None:
             return
-        token, known = self.rng.choice(self._tokens) if self._tokens and self.rng.random() < 0.5 else (None, None)
+        given, known = self.rng.choice(self._tokens) if self._tokens and self.rng.random() < 0.5 else (None, None)
         msg_id = self.ledger.ask_read(node.name, node.life, counter, known)
         body = {"type": "read", "msg_id": msg_id, "counter": counter}
-        self.request(node.name, body | {"token": token} if token else body)
+        self.request(node.name, body | {"token": given} if given else body)
 
     def _partition(self) -> None:
         names = list(self.nodes)
@@ -557,6 +581,9 @@ class Simulation:
         epochs = sum(self.replica(name).stats.new_epochs for name in self.nodes)
         if epochs > len({actor for actor, _ in self._forks}):
             raise PromiseBroken("a new epoch, though no journal was ever older than what it had told")
-        most = self.scenario.counters * (epochs + sum(node.life for node in self.nodes.values()))
+        issued = token.issue(first.state)
+        if issued and not all(token.includes(token.reach(each.state), token.parse(issued)) for each in others):
+            raise PromiseBroken("a token is not good at another node, though all hold the same")
+        most = len(self.ledger.counters) * (epochs + sum(node.life for node in self.nodes.values()))
         if first.state.row_count > most:
             raise PromiseBroken(f"{first.state.row_count} rows where {most} can have been written")

@@ -33,6 +33,9 @@ DIGEST_ACTORS = 256
 PASS_ON_DELTAS = 64
 """Deltas of others that wait to be passed on; what comes on top is left to anti-entropy."""
 
+PATIENCE = 4
+"""Retry intervals that a node which starts waits for its peers to say what they hold of it."""
+
 RETRIES = 2
 """How often an exchange without an answer is begun again before the next tick's peers take over."""
 
@@ -78,6 +81,9 @@ class Gossiper:
         """What gossip changed since it was last saved: rows by actor. Whoever saves it replaces it by an empty one."""
         self.unheard: set[str] = set()
         """Peers that were asked at the start what they hold, and that have neither answered nor been given up."""
+        self.agreeing: set[str] = set()
+        """Peers that have told in this life what they hold of our actor, and it was no more than we do."""
+        self._give_up_ns = 0
         self._actor = actor
         self._pushed = state.version(actor)
         self._to_pass_on: list[tuple[str, Delta]] = []
@@ -100,6 +106,7 @@ class Gossiper:
         if not peers or self._config.gossip == "full":
             return []
         self.unheard = set(peers)
+        self._give_up_ns = now_ns + PATIENCE * self._config.retry_ms * 1_000_000
         return self.ask(peers, now_ns)
 
     def ask(self, peers: tuple[str, ...], now_ns: int) -> list[Send]:
@@ -136,6 +143,8 @@ class Gossiper:
                     self._expect(message.sender, now_ns)
                 sends = [Send((message.sender,), answer)]
             case SynAck():
+                if self._actor in message.wants or message.fingerprint == self._state.fingerprint:
+                    self.agreeing.add(message.sender)
                 deltas = self._deltas(self._lacking(message, asked), message.sender)
                 ack = Ack(self._config.name, self._state.fingerprint, deltas)
                 sends = [Send((message.sender,), ack)] if deltas else []
@@ -155,10 +164,13 @@ class Gossiper:
     def due_ns(self) -> int | None:
         """When `wake` should next be called, if at all."""
         due = [asked.retry_ns for asked in self._asked.values()]
+        due += [self._give_up_ns] if self.unheard else []
         return min([*due, self._push_ns] if self._push_ns is not None else due, default=None)
 
     def wake(self, now_ns: int) -> list[Send]:
         """Do what is due: push the news that has gathered, begin exchanges again that found no answer."""
+        if now_ns >= self._give_up_ns:
+            self.unheard.clear()
         pushes = self._push(now_ns) if self._push_ns is not None and self._push_ns <= now_ns else []
         again = tuple(peer for peer in list(self._asked) if self._retries(peer, now_ns))
         return [*pushes, *([Send(again, self._syn())] if again else [])]
@@ -212,7 +224,6 @@ class Gossiper:
             return False
         if not asked.retries_left:
             del self._asked[peer]
-            self.unheard.discard(peer)
             return False
         asked.retries_left -= 1
         asked.retry_ns += asked.retry_ns - asked.since_ns
@@ -267,7 +278,7 @@ class Gossiper:
         """What they lack, and what we do. Actors out of the range that they told of are for another message."""
         lacks, wants = dict[Actor, int](), dict[Actor, int]()
         ours = self._state.digest()
-        for actor in sorted(ours.keys() | syn.digest.keys()):
+        for actor in sorted({*ours, *syn.digest, self._actor}):
             if actor <= syn.above or (syn.upto is not None and actor > syn.upto):
                 continue
             mine, theirs = ours.get(actor, NONE_HELD), syn.digest.get(actor, NONE_HELD)
@@ -280,10 +291,17 @@ class Gossiper:
                 wants[actor] = self._mending[actor] = seen if seen < mine.version else 0
             elif mine.ahead != theirs.ahead:
                 lacks[actor] = wants[actor] = mine.version
-            if actor == self._actor and mine.version < theirs.version:
-                self._stats.future_digests += 1
-                self.own_actor_is_older = True
+            if actor == self._actor:
+                self._compare_own(syn.sender, theirs.version)
         return SynAck(self._config.name, self._state.fingerprint, self._deltas(lacks, syn.sender), wants)
+
+    def _compare_own(self, peer: str, version: int) -> None:
+        """A peer told how much it holds of the actor that we write as."""
+        if version > self._state.version(self._actor):
+            self._stats.future_digests += 1
+            self.own_actor_is_older = True
+        else:
+            self.agreeing.add(peer)
 
     def _deltas(self, wanted: dict[Actor, int], peer: str) -> tuple[Delta, ...]:
         """What is held above these versions, as far as there is room for this peer until the next tick.

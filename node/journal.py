@@ -4,8 +4,9 @@ What a Commit holds is written in one transaction, so the file always holds the 
 with `synchronous=FULL` syncs each commit to the disk before it returns; SQLite folds the log back into the file every
 thousand pages, so neither grows with time. Users may look into it with any SQLite tool while the node runs.
 
-SQLite checks the pages of its log, not those of its file, so each row carries a checksum of its own. A journal in which
-anything is wrong is kept aside, never repaired: the node begins a new epoch, and peers give back what they hold.
+SQLite checks the pages of its log, not those of its file, so each row carries a checksum of its own, and the file's
+structure is checked at the start. A journal in which anything is wrong is kept aside, never repaired: the node begins a
+new epoch, and peers give back what they hold.
 """
 
 import contextlib
@@ -35,7 +36,8 @@ BUSY_S = 2.0
 _TABLES = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE actors (actor TEXT PRIMARY KEY, version INTEGER NOT NULL, target INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE actors (actor TEXT PRIMARY KEY, version INTEGER NOT NULL, target INTEGER NOT NULL,
+    checksum INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE rows (
     actor TEXT NOT NULL, counter TEXT NOT NULL, p INTEGER NOT NULL, n INTEGER NOT NULL, version INTEGER NOT NULL,
     checksum INTEGER NOT NULL, PRIMARY KEY (actor, counter)
@@ -78,14 +80,14 @@ class Journal:
             os.close(self._lock)
             raise
         self._actor: str | None = self.recovered.actor if self.recovered else None
-        self._inode = self.path.stat().st_ino
+        self._inodes = self._find_inodes()
 
     def commit(self, commit: Commit) -> None:
         """Make it durable, all or nothing. Raises `JournalError`."""
         try:
             # A file that was deleted still takes writes, which nobody will ever read.
-            if self.path.stat().st_ino != self._inode:
-                raise JournalError(f"{self.path} was replaced: restart this node")
+            if self._find_inodes() != self._inodes:
+                raise JournalError(f"{self.path} or its log was replaced: restart this node")
             with self._transaction():
                 self._write(commit)
         except sqlite3.Error as error:
@@ -99,26 +101,33 @@ class Journal:
         self._db.close()
         os.close(self._lock)
 
+    def _find_inodes(self) -> tuple[int, ...]:
+        return tuple(path.stat().st_ino for path in (self.path, self.path.with_name(f"{self.path.name}-wal")))
+
     def _open(self, node: str, cluster: str) -> None:
         try:
-            self._db = self._connect()
             try:
-                self.recovered = self._load(node, cluster)
-            except BaseException:
-                self._db.close()
-                raise
-        except _DamagedError:
-            self.set_aside = _set_aside(self.path)
-            self._db = self._connect()
-            self.recovered = self._load(node, cluster)
-        except sqlite3.Error as error:
+                self._connect_and_load(node, cluster)
+            except _DamagedError:
+                self.set_aside = _set_aside(self.path)
+                self._connect_and_load(node, cluster)
+        except (sqlite3.Error, _DamagedError) as error:
             raise ConfigError(f"can't use the journal {self.path}: {error}") from None
+
+    def _connect_and_load(self, node: str, cluster: str) -> None:
+        self._db = self._connect()
+        try:
+            self.recovered = self._load(node, cluster)
+        except BaseException:
+            self._db.close()
+            raise
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA cell_size_check = ON")
             db.execute(f"PRAGMA wal_autocheckpoint = {self._checkpoint_pages}")
         except sqlite3.Error as error:
             db.close()
@@ -131,6 +140,8 @@ class Journal:
             if self._is_new():
                 self._make(node, cluster)
                 return None
+            if self._db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise ValueError("the file's structure is damaged")
             meta = dict(self._db.execute("SELECT key, value FROM meta"))
             self._check_owner(meta, node, cluster)
             return Recovered(Actor(meta["actor"]), tuple(self._stored())) if "actor" in meta else None
@@ -176,7 +187,9 @@ class Journal:
             if checksum != _checksum(actor, counter, p, n, version):
                 raise ValueError(f"the row of {counter!r} is not as it was written")
             rows.setdefault(actor, []).append((counter, Row(p, n, version)))
-        for actor, version, target in self._db.execute("SELECT * FROM actors"):
+        for actor, version, target, checksum in self._db.execute("SELECT * FROM actors"):
+            if checksum != _checksum(actor, "", version, target):
+                raise ValueError(f"what is held of {actor!r} is not as it was written")
             limits.nonempty_name(actor, "actor", limits.MAX_ACTOR_BYTES)
             held = limits.count(version, "version"), limits.count(target, "target")
             yield Stored(actor, *held, tuple(rows.pop(actor, ())))
@@ -185,19 +198,25 @@ class Journal:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self._db.in_transaction:  # the last one failed, and could not even be rolled back
+            self._db.execute("ROLLBACK")
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
             self._db.execute("COMMIT")
         except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # the error that matters is the first one
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
             raise
 
     def _write(self, commit: Commit) -> None:
         if commit.actor != self._actor:
             self._db.execute("INSERT OR REPLACE INTO meta VALUES ('actor', ?)", (commit.actor,))
-        actors = [(actor, version, target) for actor, version, target, _ in commit.stored]
+        actors = [
+            (actor, version, target, _checksum(actor, "", version, target))
+            for actor, version, target, _ in commit.stored
+        ]
         self._put("actors", actors)
         self._put("rows", [row for stored in commit.stored for row in _flat(stored)])
 
@@ -220,8 +239,8 @@ def _flat(stored: Stored) -> Iterable[tuple[object, ...]]:
     )
 
 
-def _checksum(actor: str, counter: str, p: int, n: int, version: int) -> int:
-    return crc32(f"{p} {n} {version} {len(actor)} {actor}{counter}".encode())
+def _checksum(actor: str, counter: str, *values: int) -> int:
+    return crc32(f"{values} {len(actor)} {actor}{counter}".encode())
 
 
 def _raise_if_damaged(error: sqlite3.Error) -> None:

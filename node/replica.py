@@ -13,6 +13,7 @@ rows are stored lazily, in the same commits.
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from random import Random
+from typing import NamedTuple
 
 from node import counter, token
 from node.config import Config
@@ -39,7 +40,7 @@ from node.messages import (
 )
 from node.state import Actor, State, Stored, mint
 from node.stats import Stats
-from node.waiting import Client, Copies, Reads, WaitingAdd
+from node.waiting import Client, Copies, Reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,13 @@ class _Batch:
         return Stored(self.actor, self.version, self.version, tuple(self.rows.items()))
 
 
+class _Owed(NamedTuple):
+    """What a peer asked to be told, and until when it cares."""
+
+    asked: Confirm
+    until_ns: int
+
+
 class Replica:
     """One member of the cluster. Without `recovered` it begins a new epoch."""
 
@@ -134,6 +142,7 @@ class Replica:
         self._written: dict[tuple[Actor, str], Row] = {}
         """What this life added under an actor that an earlier one wrote as too, of which peers may hold later rows."""
         self._may_be_older = recovered is not None
+        self._durable_actor = recovered.actor if recovered else None
         self._gossip = Gossiper(config, self.state, self.stats, rng, now_ns, self._actor)
         self._rounds = 0
         self._batch = _Batch(self._actor, self.state.version(self._actor))
@@ -145,8 +154,7 @@ class Replica:
         self._copies = Copies(config.peers, wait_ns, first_ask_ns, config.retry_ms * 1_000_000)
         self._reads = Reads(self.state, wait_ns)
         self._issued = self.state.digest(), token.issue(self.state)
-        self._owed: dict[str, Confirm] = {}
-        """By peer, what it asked to be told about."""
+        self._owed: dict[str, _Owed] = {}
 
     # What the world calls.
 
@@ -160,14 +168,17 @@ class Replica:
     def tick(self, now_ns: int) -> list[Effect]:
         """One gossip round, due every `gossip_interval_ms`."""
         self._rounds += 1
-        self._save_soon = self._save_soon or bool(self._gossip.unsaved)
+        renamed = self.stats.new_epochs > 0 and self._durable_actor != self._actor
+        self._save_soon = self._save_soon or renamed or bool(self._gossip.unsaved or self._batch.recounted)
         return self._then_wake([*self._gossip.tick(now_ns)])
 
     def wake(self, now_ns: int) -> list[Effect]:
         """What a `Wake` effect asked for has come."""
         self._wake_ns = None
         effects: list[Effect] = [*self._gossip.wake(now_ns), *self._ask_for_copies(now_ns)]
-        effects += [self._too_few_copies(add) for add in self._copies.overdue(now_ns)]
+        effects += [self._too_few_copies(add.client, add.msg_id, add.copies) for add in self._copies.overdue(now_ns)]
+        effects += self._answer_reads()
+        self._owed = {peer: owed for peer, owed in self._owed.items() if owed.until_ns > now_ns}
         for each in self._reads.overdue(now_ns):
             self.stats.timeouts += 1
             text = f"this node does not hold all that the token stands for after {self.config.wait_ms} ms: ask again"
@@ -184,9 +195,8 @@ class Replica:
                     return self.refuse(error, message.msg_id, client)
             case Confirm():
                 return self._then_wake(self._confirm(message, now_ns))
-            case Confirmed(sender, _, actor, version):
-                done = self._copies.confirmed(sender, version) if actor == self._actor else ()
-                return [self._add_ok(add.client, add.msg_id) for add in done]
+            case Confirmed():
+                return self._then_wake(self._confirmed(message))
             case _:
                 return self._then_wake(self._exchange(message, now_ns))
 
@@ -211,6 +221,7 @@ class Replica:
         """The last `Commit` is durable: its adds count, their writers are answered, and peers hear of them."""
         batch = self._end_commit()
         self.stats.commits += 1
+        self._durable_actor = batch.actor
         self.stats.recounted += sum(abs(delta) for _, delta in batch.recounted)
         held = {name: self.state.row(batch.actor, name) for name in batch.rows}
         self.state.merge(batch.actor, self.state.version(batch.actor), tuple(batch.rows.items()))
@@ -222,8 +233,9 @@ class Replica:
             self._gossip.wrote(batch.actor, now_ns)
         if swallowed:
             # Acknowledged only when what the maximum took is counted again, under the actor we are now.
-            self._recount(swallowed)
             self._batch.recounted_for += [*batch.recounted_for, *batch.waiting]
+            self._recount(swallowed)
+            self._save_soon = True
             return self._then_wake(self._confirm_owed())
         answers = self._acknowledge(batch, now_ns)
         return self._then_wake([*answers, *self._confirm_owed(), *self._answer_reads()])
@@ -240,8 +252,8 @@ class Replica:
             self._gossip.unsaved.setdefault(batch.actor, set()).update(batch.rows)
         if self._batch.actor == batch.actor:
             self._batch = self._moved(self._batch, batch.actor)
-        self._recount(batch.recounted)
         self._batch.recounted_for += batch.recounted_for
+        self._recount(batch.recounted)
         error = RequestError(TEMPORARILY_UNAVAILABLE, f"not counted, because it can't be made durable: {reason}")
         return [effect for client, msg_id, _ in batch.waiting for effect in self.refuse(error, msg_id, client)]
 
@@ -280,7 +292,7 @@ class Replica:
             raise RequestError(NOT_SUPPORTED, "full-state gossip can't tell what peers hold: copies must be 1")
 
     def _read(self, read: Read, client: Client, now_ns: int) -> list[Effect]:
-        if read.token is not None and not token.includes(self.state, read.token):
+        if read.token is not None and not token.includes(token.reach(self.state), read.token):
             if self.config.gossip == "full":
                 raise RequestError(NOT_SUPPORTED, "full-state gossip claims no versions: leave out token")
             if not self._reads.wait(client, read, now_ns):
@@ -315,22 +327,22 @@ class Replica:
     # What peers say.
 
     def _exchange(self, message: Carrier | Syn, now_ns: int) -> list[Effect]:
-        fingerprint = self.state.fingerprint
         recount = [] if isinstance(message, Syn) else self._older_than(message.deltas)
         effects: list[Effect] = [*self._gossip.handle(message, now_ns)]
         if self._gossip.own_actor_is_older:
             effects += self._begin_epoch()
         self._recount(recount)
-        if self._owed and self._gossip.unsaved:
+        self._save_soon = self._save_soon or bool(recount)
+        if any(owed.asked.actor in self._gossip.unsaved for owed in self._owed.values()):
             self._save_soon = True
-        return effects if self.state.fingerprint == fingerprint else [*effects, *self._answer_reads()]
+        return [*effects, *self._answer_reads()]
 
     def _confirm(self, asked: Confirm, now_ns: int) -> list[Effect]:
         """A peer waits for copies: make durable what is not yet, and fetch what is missing."""
         if asked.sender not in self._gossip.peers:
             self.stats.strangers += 1
             return []
-        self._owed[asked.sender] = asked
+        self._owed[asked.sender] = _Owed(asked, now_ns + self.config.wait_ms * 1_000_000)
         if self.state.whole(asked.actor) < asked.version:
             return [*self._gossip.ask((asked.sender,), now_ns)]
         self._save_soon = self._save_soon or asked.actor in self._gossip.unsaved
@@ -339,7 +351,7 @@ class Replica:
     def _confirm_owed(self) -> list[Effect]:
         """Tell peers that what they asked about is durable now."""
         effects: list[Effect] = []
-        for peer, asked in list(self._owed.items()):
+        for peer, (asked, _) in list(self._owed.items()):
             saved = self._saved.get(asked.actor, 0)
             if saved >= asked.version:
                 del self._owed[peer]
@@ -347,19 +359,30 @@ class Replica:
                 effects.append(Send((peer,), told))
         return effects
 
+    def _confirmed(self, told: Confirmed) -> list[Effect]:
+        """A peer holds so much of our actor durably. It must have shown that it has none of that from a former life."""
+        if told.actor != self._actor:
+            return []
+        if told.version > self.state.version(self._actor):
+            self.stats.future_digests += 1
+            return self._begin_epoch()
+        if self._may_be_older and not self.stats.new_epochs and told.sender not in self._gossip.agreeing:
+            return []
+        return [self._add_ok(add.client, add.msg_id) for add in self._copies.confirmed(told.sender, told.version)]
+
     def _ask_for_copies(self, now_ns: int) -> list[Effect]:
         peers, version = self._copies.to_ask(now_ns)
         if not peers:
             return []
         return [Send(peers, Confirm(self.config.name, self.state.fingerprint, self._actor, version))]
 
-    def _too_few_copies(self, add: WaitingAdd) -> Answer:
+    def _too_few_copies(self, client: Client, msg_id: int, copies: int) -> Answer:
         self.stats.timeouts += 1
         text = (
-            f"not known to be held durably by {add.copies} members after {self.config.wait_ms} ms: the increment stays,"
+            f"not known to be held durably by {copies} members in time ({self.config.wait_ms} ms): the increment stays,"
             " and will spread, so adding again would count it twice"
         )
-        return Answer(add.client, ErrorReply(add.msg_id, TIMEOUT, text))
+        return Answer(client, ErrorReply(msg_id, TIMEOUT, text))
 
     # Commits.
 
@@ -375,7 +398,9 @@ class Replica:
         shared = self._token() if waiting else None
         effects: list[Effect] = []
         for client, msg_id, copies in waiting:
-            if copies > 1:
+            if copies > 1 and batch.actor != self._actor:
+                effects.append(self._too_few_copies(client, msg_id, copies))  # it was another who wrote it
+            elif copies > 1:
                 self._copies.wait(client, msg_id, copies, batch.version, now_ns)
             else:
                 effects.append(Answer(client, AddOk(msg_id, shared)))
@@ -426,7 +451,8 @@ class Replica:
         self._batch = self._moved(self._batch, self._actor)
         self._gossip.begin_epoch(self._actor)
         self._save_soon = True  # so that no later life is that former one again
-        return [self._too_few_copies(add) for add in self._copies.begin_epoch()]
+        waiting = self._copies.begin_epoch()
+        return [self._too_few_copies(add.client, add.msg_id, add.copies) for add in waiting]
 
     def _moved(self, batch: _Batch, actor: Actor) -> _Batch:
         """The same writes, on top of what is durable of an actor."""
@@ -468,9 +494,12 @@ class Replica:
     def _recount(self, swallowed: list[tuple[str, int]]) -> None:
         """Count again what was swallowed, under the actor we are now."""
         for name, delta in swallowed:
-            self._batch.add(name, self._durable_soon(name), delta)
-            self._batch.recounted.append((name, delta))
-            self._save_soon = True
+            try:
+                self._batch.add(name, self._durable_soon(name), delta)
+            except ValueError:
+                self.stats.uncounted += 1
+            else:
+                self._batch.recounted.append((name, delta))
 
     # Status.
 

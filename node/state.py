@@ -37,6 +37,7 @@ NamedRow = tuple[str, Row]
 """A counter's name and a row of it."""
 
 _WRAP = 2**64
+_HASHES = 4096
 
 
 class Stored(NamedTuple):
@@ -56,7 +57,7 @@ def mint(name: str, epoch: int) -> Actor:
     return Actor(f"{name}.{urlsafe_b64encode(epoch.to_bytes(8)).decode().rstrip('=')}")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_HASHES)
 def row_hash(actor: Actor, counter: str, row: Row) -> int:
     """A 64-bit hash of one row, the same in every process; lengths keep two names from running together.
 
@@ -198,12 +199,10 @@ class State:
         log = self._logs.get(actor)
         return log.whole if log else 0
 
-    def covered_at(self) -> dict[Actor, int]:
-        """For each actor, the version at which another state, whole up to there, holds all that this one does."""
-        return {
-            actor: max(log.version, log.target, *(row.version for row in log.ahead.values()))
-            for actor, log in self._logs.items()
-        }
+    def covered_at(self, actor: Actor) -> int:
+        """The version at which another state, whole up to there, holds all of an actor that this one does."""
+        log = self._logs.get(actor)
+        return max(log.version, log.target, *(row.version for row in log.ahead.values())) if log else 0
 
     def digest(self) -> dict[Actor, Held]:
         """For each actor, what is held of it; actors in ascending order. Not to be changed: it is made once a merge."""
@@ -247,8 +246,11 @@ class State:
         """Take in what a journal held of one actor; `stored.rows` are all its rows there."""
         rows = sorted(stored.rows, key=_by_version)
         upto = bisect_right(rows, stored.version, key=_by_version)
-        # A row ahead hides the older one that it replaces. The version is that of the last row we can still give.
-        self.merge(stored.actor, 0, rows[:upto], stored.target)
+        # A row ahead hides the older one that it replaces: the version is that of the last row we can still give, and
+        # what it hides we no longer hold.
+        target = max(stored.target, rows[-1][1].version if rows else 0)
+        for at in range(0, upto, _HASHES // 2):  # in parts, so that no row is hashed twice
+            self.merge(stored.actor, 0, rows[at : min(at + _HASHES // 2, upto)], target)
         self.merge(stored.actor, None, rows[upto:])
 
     def _count(self, actor: Actor, log: _Log, counter: str, row: Row) -> NamedRow | None:

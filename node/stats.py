@@ -34,6 +34,8 @@ class Stats:
     """How often a peer showed more of our own actor than we ever wrote, and we began a new epoch."""
     recounted: int = 0
     """What such a row would have swallowed of our adds, counted again under the new epoch."""
+    uncounted: int = 0
+    """How often there was no room for that, because a row would have left its bounds near 2**63."""
     commits: int = 0
     """Times that rows were made durable."""
     commit_errors: int = 0

@@ -1,28 +1,44 @@
 """Tokens: what a node held when it answered, in a form that clients carry from one node to another.
 
-Pure. A token names, for each actor, the version at which another node surely holds what the first one did. Clients see
-an opaque string. It names actors by a short hash: two that share one would only make a reader wait for more.
+Pure. A token names, for each actor, the version at which another node surely holds what the first one did; and a hash of
+what it held, since who holds just that will do too: where a writer is gone, rows before its last ones may never come.
+Clients see an opaque string. It names actors by a short hash: if two shared one, a reader would only wait for more.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NewType, cast
+from typing import NamedTuple, NewType, cast
 
 import msgpack
 
 from node import limits
 from node.state import Actor, State
 
-Token = NewType("Token", tuple[tuple[int, int], ...])
-"""Pairs of an actor's hash and a version."""
+Token = NewType("Token", tuple[tuple[int, int, int], ...])
+"""Of each actor: its hash, a version, and the hash of what was held of it."""
 
-_HASH_BYTES = 6
+MOST_ACTORS = 256
+"""Where more have written, answers carry no token: it would not be small."""
+
+_HASH_BYTES = 4
 
 
-def issue(state: State) -> str:
-    """The token for all that a state holds."""
-    flat = [value for actor, version in state.covered_at().items() for value in (_hash(actor), version)]
+class Reach(NamedTuple):
+    """How far a state reaches of one actor."""
+
+    whole: int = 0
+    held: int = 0
+
+
+def issue(state: State) -> str | None:
+    """The token for all that a state holds; None if it holds too many actors."""
+    if state.actors > MOST_ACTORS:
+        return None
+    flat: list[int] = []
+    for actor, held in state.digest().items():
+        flat += (_hash(actor), state.covered_at(actor), _combined(held))
     return urlsafe_b64encode(cast(bytes, msgpack.packb(flat))).decode().rstrip("=")
 
 
@@ -31,19 +47,37 @@ def parse(text: object) -> Token:
     named = limits.name(text, "token", limits.MAX_TOKEN_BYTES)
     try:
         flat = msgpack.unpackb(urlsafe_b64decode(named + "=" * (-len(named) % 4)))
-        pairs = zip(flat[::2], flat[1::2], strict=True)
-        return Token(tuple((limits.count(hashed, ""), limits.count(version, "")) for hashed, version in pairs))
-    except (ValueError, TypeError, msgpack.UnpackException):
+        triples = tuple(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
+        for each in triples:
+            for value in each:
+                limits.count(value, "")
+    except (ValueError, TypeError, KeyError, RecursionError, msgpack.UnpackException):
         raise ValueError("token must be one that add_ok or read_ok gave") from None
+    if len(triples) > MOST_ACTORS:
+        raise ValueError("token must be one that add_ok or read_ok gave")
+    return Token(triples)
 
 
-def includes(state: State, token: Token) -> bool:
-    """Whether a state holds all that a token stands for."""
-    held: dict[int, int] = {}
-    for actor in state.digest():
-        hashed = _hash(actor)
-        held[hashed] = min(state.whole(actor), held.get(hashed, limits.MAX_COUNT))
-    return all(held.get(hashed, 0) >= version for hashed, version in token)
+def reach(state: State) -> Mapping[int, Reach]:
+    """How far a state reaches, by actor's hash; to be compared with any number of tokens."""
+    found: dict[int, Reach] = {}
+    for actor, held in state.digest().items():
+        whole = min(state.whole(actor), found.get(_hash(actor), Reach(limits.MAX_COUNT)).whole)
+        found[_hash(actor)] = Reach(whole, _combined(held))
+    return found
+
+
+def includes(reached: Mapping[int, Reach], token: Token) -> bool:
+    """Whether a state that reaches so far holds all that a token stands for."""
+    for hashed, version, held in token:
+        mine = reached.get(hashed, Reach())
+        if mine.whole < version and mine.held != held:
+            return False
+    return True
+
+
+def _combined(held: tuple[int, int, int]) -> int:
+    return int.from_bytes(blake2b(repr(tuple(held)).encode(), digest_size=_HASH_BYTES).digest())
 
 
 @lru_cache(maxsize=4096)

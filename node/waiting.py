@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from node.messages import Read
 from node.state import State
-from node.token import includes
+from node.token import includes, reach
 
 Client = Hashable
 """Who asked: opaque here, an address or a name to the world."""
 
-MOST_READS = 1000
+MOST_READS = 256
 """Reads that wait at once; each is looked at whenever the state changes."""
 
 
@@ -121,7 +121,8 @@ class Reads:
 
     def ready(self) -> list[WaitingRead]:
         """The reads whose token is satisfied now."""
-        return self._take(lambda each: each.read.token is None or includes(self._state, each.read.token))
+        reached = reach(self._state)
+        return self._take(lambda each: each.read.token is None or includes(reached, each.read.token))
 
     def overdue(self, now_ns: int) -> list[WaitingRead]:
         """The reads whose time is up."""

@@ -194,7 +194,7 @@ def unpack(datagram: bytes, cluster: str) -> Body | Gossip:
         raise BadDatagramError(f"neither a map nor gossip but {limits.kind(value)}")
     try:
         return _gossip(value, cluster)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadDatagramError(f"gossip: {error}") from None
 
 

@@ -183,6 +183,14 @@ def test_a_file_that_is_deleted_or_replaced_takes_no_more(tmp_path: Path) -> Non
             made.commit(mine(2, ("", Row(2, 0, 2))))
 
 
+def test_a_log_that_is_deleted_takes_no_more(tmp_path: Path) -> None:
+    with opened(tmp_path) as made:
+        made.commit(mine(1, ("", Row(1, 0, 1))))
+        (tmp_path / "journal.db-wal").unlink()
+        with pytest.raises(JournalError, match="restart"):
+            made.commit(mine(2, ("", Row(2, 0, 2))))
+
+
 def test_somebody_else_who_writes_holds_up_a_commit_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,3 +267,15 @@ def test_a_journal_with_a_changed_byte_gives_no_wrong_count(
     harmed[int(share * len(harmed))] = value
     recovered = history.after(suffix, bytes(harmed))
     assert recovered is None or recovered in history.states
+
+
+def test_a_page_that_lost_rows_is_noticed(history: History) -> None:
+    """The number of a page's cells stands in two bytes of its head, which no checksum of a row covers."""
+    whole = history.file("")
+    for page in range(4096, len(whole), 4096):
+        for byte in (page + 3, page + 4):
+            for bit in range(8):
+                harmed = bytearray(whole)
+                harmed[byte] ^= 1 << bit
+                recovered = history.after("", bytes(harmed))
+                assert recovered is None or recovered in history.states

@@ -303,8 +303,45 @@ def test_what_must_be_counted_again_does_not_fail_with_the_disk() -> None:
     assert node.flush()
     error = refusal(node.not_committed("no room"))
     assert (error.in_reply_to, error.code) == (2, TEMPORARILY_UNAVAILABLE)
-    settled(node, [])
+    assert node.flush() == []  # a disk that fails at once is not asked at once again
+    settled(node, node.tick(0))
     assert node.state.value("") == 103
+
+
+def test_a_new_epoch_whose_commit_failed_is_tried_again() -> None:
+    node = replica()
+    node.handle(Syn("n2", 1, {ME: Held(50, 7, 0)}), "n2", 0)
+    assert node.flush()
+    node.not_committed("no room")
+    assert node.flush() == []
+    node.tick(0)
+    (commit,) = node.flush()
+    assert isinstance(commit, Commit)
+    assert commit.actor != ME
+
+
+def test_what_no_row_has_room_for_is_told_and_everybody_is_answered() -> None:
+    node = replica()
+    node.handle(Add(1, MAX_COUNT), "c", 0)
+    node.flush()
+    node.handle(former_life(MAX_COUNT), "n2", 0)
+    node.handle(Add(2, MAX_COUNT), "c", 0)
+    effects = settled(node, [])
+    assert {each.reply.in_reply_to for each in effects if isinstance(each, Answer)} == {1, 2}
+    assert node.stats.uncounted == 1
+
+
+def test_who_answers_late_does_not_keep_a_restarted_node_from_writing() -> None:
+    """Each tick asks again; that must not begin the wait anew."""
+    node = replica()
+    node.begin(0)
+    node.handle(Add(1, 5), "c", 0)
+    for now in range(0, 200, 10):
+        node.tick(now * MS)
+        node.wake(now * MS)
+        if node.flush():
+            break
+    assert now <= 100
 
 
 def test_a_new_epoch_is_made_durable_though_nobody_waits() -> None:

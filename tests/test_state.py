@@ -260,9 +260,9 @@ def test_an_old_cut_delta_takes_nothing_from_a_whole_state() -> None:
 def test_what_covers_a_state_reaches_its_rows_ahead_too() -> None:
     state = State()
     state.merge(A, 0, [("a", Row(1, 0, 1))], 3)
-    assert state.covered_at() == {A: 3}
+    assert state.covered_at(A) == 3
     state.merge(A, 7, [("b", Row(1, 0, 9))])
-    assert state.covered_at() == {A: 9}
+    assert state.covered_at(A) == 9
 
 
 stored_rows = st.dictionaries(
@@ -282,3 +282,6 @@ def test_what_a_journal_gives_back_counts_the_same_and_can_be_given_on(
     given_on = state.newer(A, 0, 100)
     assert (given_on[-1][1].version if given_on else 0) == state.version(A)
     assert {name for name, _ in state.ahead(A)} == {name for name, row in rows if row.version > version}
+    # A row ahead hides an older one that is gone: until its version is reached, nothing is whole.
+    if state.version(A):
+        assert state.target(A) == max(version, *(row.version for _, row in rows))

@@ -11,7 +11,7 @@ from node.counter import Row
 from node.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, TIMEOUT
 from node.messages import Add, AddOk, Confirm, Confirmed, Delta, ErrorReply, Gossip, Push, Read, ReadOk, Syn
 from node.replica import Answer, Effect, Recovered, Replica, Wake
-from node.state import Actor, State, Stored
+from node.state import Actor, Held, State, Stored
 from node.waiting import MOST_READS
 from tests.test_gossip import messages, sends, two
 from tests.test_replica import add, settled
@@ -25,7 +25,16 @@ def answers(effects: list[Effect]) -> list[Any]:
 
 
 def three(**settings: Any) -> Replica:
-    return Replica(Config(name="n1", peers=("n2", "n3"), **settings), Random(1), 0, Recovered(N1))
+    """A node whose peers have shown that they hold no more of it than it does."""
+    node = Replica(Config(name="n1", peers=("n2", "n3"), **settings), Random(1), 0, Recovered(N1))
+    for peer in node.config.peers:
+        node.handle(Syn(peer, 1, {}), peer, 0)
+    return node
+
+
+def includes(state: State, given: str | None) -> bool:
+    assert given is not None
+    return token.includes(token.reach(state), token.parse(given))
 
 
 def waiting(node: Replica, copies: int) -> list[Effect]:
@@ -73,7 +82,7 @@ def test_peers_are_asked_with_the_push_and_again_until_they_confirm() -> None:
     again = sends(node.wake(wake.at_ns + node.config.retry_ms * MS))
     assert [(each.to, each.message) for each in again] == [(("n2", "n3"), Confirm("n1", node.state.fingerprint, N1, 1))]
     node.handle(Confirmed("n3", 1, N1, 1), "n3", 0)
-    assert sends(node.wake(10**9 - 1)) == []
+    assert Confirm not in [type(each) for each in messages(node.wake(10**9 - 1))]
 
 
 def test_without_its_copies_an_add_ends_in_a_timeout_and_stays() -> None:
@@ -138,6 +147,42 @@ def test_a_new_epoch_ends_the_wait_for_copies_of_the_former_actor() -> None:
     assert answers(node.handle(Confirmed("n2", 1, N1, 50), "n2", 0)) == []
 
 
+def test_an_add_whose_actor_is_another_by_the_time_it_is_durable_has_no_copies() -> None:
+    node = three()
+    node.handle(Add(1, 5, "x", copies=2), "c", 0)
+    assert node.flush()
+    node.handle(Push("n2", 1, (Delta(N1, 0, (("", Row(100, 0, 50)),)),)), "n2", 0)
+    (error,) = answers(node.committed(0))
+    assert error.code == TIMEOUT
+
+
+def test_a_peer_that_may_hold_a_former_lifes_writes_confirms_none_of_ours() -> None:
+    node = Replica(Config(name="n1", peers=("n2", "n3")), Random(1), 0, Recovered(N1))
+    waiting(node, 2)
+    assert answers(node.handle(Confirmed("n2", 1, N1, 1), "n2", 0)) == []
+    node.handle(Syn("n2", 1, {N1: Held(1, 7, 0)}), "n2", 0)
+    assert len(answers(node.handle(Confirmed("n2", 1, N1, 1), "n2", 0))) == 1
+
+
+def test_a_peer_that_confirms_more_than_we_wrote_has_known_a_former_life() -> None:
+    node = three()
+    waiting(node, 2)
+    (error,) = answers(node.handle(Confirmed("n2", 1, N1, 8), "n2", 0))
+    assert error.code == TIMEOUT
+    assert node.stats.new_epochs == 1
+
+
+def test_what_a_peer_asked_about_is_forgotten_in_time() -> None:
+    _, second = two(wait_ms=100)
+    second.handle(Confirm("n1", 1, N1, 99), "n1", 0)
+    second.handle(Push("n1", 1, (Delta(N1, 0, (("", Row(5, 0, 1)),)),)), "n1", 0)
+    assert second.flush()
+    second.committed(0)
+    second.wake(100 * MS)
+    second.handle(Push("n1", 1, (Delta(N1, 1, (("", Row(6, 0, 2)),)),)), "n1", 0)
+    assert second.flush() == []
+
+
 @pytest.mark.parametrize(("copies", "code"), [(4, MALFORMED), (1001, MALFORMED)])
 def test_more_copies_than_members_are_refused(copies: int, code: int) -> None:
     node = three()
@@ -197,8 +242,8 @@ def test_the_token_of_an_add_stands_for_it_and_grows_with_the_state() -> None:
     node.handle(Add(1, 5), "c", 0)
     node.flush()
     (added,) = answers(node.committed(0))
-    assert token.includes(node.state, token.parse(added.token))
-    assert not token.includes(other.state, token.parse(added.token))
+    assert includes(node.state, added.token)
+    assert not includes(other.state, added.token)
     add(node, 1)
     (told,) = answers(node.handle(Read(2), "c", 0))
     assert told.token != added.token
@@ -216,7 +261,27 @@ def test_a_token_includes_rows_ahead_of_a_gap() -> None:
     state, other = State(), State()
     state.merge(N1, 3, [("", Row(1, 0, 9))])
     other.merge(N1, 0, [("x", Row(1, 0, 4))])
-    given = token.parse(token.issue(state))
-    assert not token.includes(other, given)
+    given = token.issue(state)
+    assert not includes(other, given)
     other.merge(N1, 4, [("", Row(1, 0, 9))])
-    assert token.includes(other, given)
+    assert includes(other, given)
+
+
+def test_a_token_for_what_can_never_be_whole_is_good_where_the_same_is_held() -> None:
+    """Its writer is gone, and nobody has what goes before the row: a read must not wait for ever."""
+    state, other = State(), State()
+    for each in (state, other):
+        each.merge(N1, 3, [("", Row(1, 0, 9))])
+    given = token.issue(state)
+    assert includes(state, given)
+    assert includes(other, given)
+    other.merge(N1, 3, [("x", Row(1, 0, 8))])
+    assert not includes(other, given)
+
+
+def test_where_too_many_have_written_answers_carry_no_token() -> None:
+    state = State()
+    for i in range(token.MOST_ACTORS + 1):
+        assert token.issue(state) is not None
+        state.merge(Actor(f"n{i}"), 0, [("", Row(1, 0, 2**40))])
+    assert token.issue(state) is None
