@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -270,6 +270,8 @@ class Cluster:
         if process.status() == psutil.STATUS_STOPPED:
             raise LaunchError(f"{member.name} is paused already: 'cluster resume {member.name}' lets it go on")
         process.suspend()
+        # It stops when the system next gives it a processor; a `resume` before would find it not paused.
+        _await(lambda: _has_ended(process) or process.status() == psutil.STATUS_STOPPED)
 
     def resume(self, member: Member) -> None:
         """SIGCONT. Raises `LaunchError` if the node is not paused."""
@@ -359,12 +361,17 @@ def _example_groups(names: list[str]) -> str:
 
 
 def _await_end(processes: list[psutil.Process]) -> None:
-    """Wait until these have ended and let go of their ports, at most `STOP_S`.
+    """Wait until these have ended and let go of their ports, at most `STOP_S`."""
+    _await(lambda: all(map(_has_ended, processes)))
 
-    It polls: most nodes are no children of this process, and the system tells only parents of an end.
+
+def _await(condition: Callable[[], bool]) -> None:
+    """Wait for it, at most `STOP_S`.
+
+    It polls: most nodes are no children of this process, and the system tells only parents what becomes of a process.
     """
     deadline = time.monotonic() + STOP_S
-    while not all(map(_has_ended, processes)) and time.monotonic() < deadline:
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.005)
 
 
