@@ -8,6 +8,7 @@ from functools import wraps
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
+import psutil
 import typer
 
 from cluster.client import ClientError
@@ -72,7 +73,7 @@ def interruptible() -> Iterator[None]:
 
 def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """What goes wrong in a command is told in one line on stderr: exit code 1, or 128 and the signal that ended it."""
-    errors: tuple[type[Exception], ...] = (LaunchError, ClientError, ConfigError, OSError, *expected)
+    errors: tuple[type[Exception], ...] = (LaunchError, ClientError, ConfigError, OSError, psutil.Error, *expected)
 
     def decorate(command: Callable[P, T]) -> Callable[P, T]:
         @wraps(command)

@@ -1,7 +1,7 @@
 """Tokens: what a node held when it answered, in a form that clients carry from one node to another.
 
-Pure. A token names, for each actor, the version at which another node surely holds what the first one did; and a hash of
-what it held, since who holds just that will do too: where a writer is gone, rows before its last ones may never come.
+Pure. A token names, for each actor, the version at which another node surely holds what the first one did; and a hash
+of what it held, since who holds just that will do too: where a writer is gone, rows before its last may never come.
 Clients see an opaque string. It names actors by a short hash: if two shared one, a reader would only wait for more.
 """
 
