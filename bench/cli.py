@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from statistics import median
@@ -378,7 +378,9 @@ def _recovery(results: list[recovering.Recovery]) -> dict[str, list[float]]:
 @app.command()
 @in_one_line
 def torture(
-    seconds: Annotated[float, typer.Option(min=1, max=1_000_000, help="How long everything goes wrong.")] = 60,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, max=1_000_000, help="How long everything goes wrong.  [default: 60]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of what happens when, and to whom.")] = 7,
     nodes: Annotated[int, typer.Option("-n", "--nodes", min=2, max=100, help="How many nodes.")] = 5,
     loss: Annotated[float, typer.Option(min=0, max=0.99, help="Share of gossip lost throughout.")] = 0,
@@ -393,14 +395,18 @@ def torture(
 
     Exit code: 0 if every promise was kept, 1 if not; then all that was to happen is printed.
     """
-    plan = torturing.Plan(seconds, seed, nodes, loss, clients, counters, kill_all)
+    if kill_all and seconds:
+        raise typer.BadParameter("it takes a second each time: leave out --seconds", param_hint="--kill-all")
+    plan = torturing.Plan(seconds or 60, seed, nodes, loss, clients, counters, kill_all)
+    if not torturing.schedule(plan):
+        raise typer.BadParameter("nothing would go wrong in so short a time: take more", param_hint="--seconds")
     if err.is_terminal:
         with Live(console=err, refresh_per_second=10, transient=True) as live:
             verdict = run(torturing.run(plan, lambda progress: live.update(_torture_table(plan, progress))))
     else:
         verdict = run(torturing.run(plan, lambda _: None))
     if as_json:
-        asked = {"seconds": seconds, "seed": seed, "nodes": nodes, "loss": loss, "kill_all": kill_all}
+        asked = asdict(plan) | {"seconds": plan.length_s}
         typer.echo(json.dumps(asked | verdict.as_json(), indent=2))
     else:
         out.print(_tortured(plan, verdict))
@@ -426,7 +432,9 @@ def _torture_table(plan: torturing.Plan, progress: torturing.Progress) -> Table:
 
 def _tortured(plan: torturing.Plan, verdict: torturing.Verdict) -> Table:
     kept = "a promise was broken" if verdict.broken else "every promise was kept"
-    shown = Table(title=f"{plan.nodes} nodes, seed {plan.seed}, {plan.loss:.0%} loss: {kept}", title_justify="left")
+    what = f"all killed {plan.kill_all} times, " if plan.kill_all else f"{plan.seconds:g} s, "
+    setting = f"{plan.nodes} nodes, {what}seed {plan.seed}, {plan.loss:.0%} loss, {plan.clients} clients"
+    shown = Table(title=f"{setting}: {kept}", title_justify="left")
     shown.add_column("")
     shown.add_column("", justify="right")
     shown.add_row("acknowledged adds", f"{verdict.acknowledged:,}")

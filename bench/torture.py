@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass, field
 from random import Random
 from typing import Any
 
-import psutil
-
 from cluster import launcher
 from cluster.client import Client, ClientError, NotSentError, RequestRefusedError, Status
 from cluster.launcher import Cluster, LaunchError, Settings
@@ -50,6 +48,11 @@ class Plan:
         """The nodes."""
         return [f"n{i}" for i in range(1, self.nodes + 1)]
 
+    @property
+    def length_s(self) -> float:
+        """How long it takes."""
+        return self.kill_all * 1.0 + 0.5 if self.kill_all else self.seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -67,11 +70,7 @@ def schedule(plan: Plan) -> list[Step]:
     """All that will be done, in order; the same for the same plan."""
     rng = Random(f"torture {plan.seed}")
     steps = list(_kill_all(plan, rng) if plan.kill_all else _everything(plan, rng))
-    return sorted((step for step in steps if step.at_s < _length_s(plan)), key=lambda step: step.at_s)
-
-
-def _length_s(plan: Plan) -> float:
-    return plan.kill_all * 1.0 + 0.5 if plan.kill_all else plan.seconds
+    return sorted((step for step in steps if step.at_s < plan.length_s), key=lambda step: step.at_s)
 
 
 def _kill_all(plan: Plan, rng: Random) -> Iterator[Step]:
@@ -94,7 +93,7 @@ def _everything(plan: Plan, rng: Random) -> Iterator[Step]:
                 yield from (Step(at, "kill", everyone), Step(at + 0.1, "restart", everyone))
             case "pause":
                 yield from (Step(at, "pause", node), Step(until, "resume", node))
-            case "partition" if plan.nodes > 1:
+            case "partition":
                 names = rng.sample(plan.names, plan.nodes)
                 cut = rng.randrange(1, plan.nodes)
                 groups = f"{','.join(names[:cut])}/{','.join(names[cut:])}"
@@ -149,10 +148,10 @@ async def run(plan: Plan, watch: Callable[[Progress], None]) -> Verdict:
     settings = Settings(faults=True, loss=plan.loss)
     async with launcher.temporary(plan.nodes, settings) as cluster:
         torture = _Torture(plan, cluster, watch)
+        broken = None
         try:
-            broken = None
             await torture.run()
-        except PromiseBroken as error:
+        except (PromiseBroken, LaunchError, ClientError) as error:
             broken = str(error)
         finally:
             torture.close()
@@ -168,7 +167,6 @@ class _Torture:
         self._ledger = Ledger()
         self._progress = Progress(conditions=dict.fromkeys(plan.names, "up"))
         self._clients: dict[str, Client] = {}
-        self._loss = plan.loss
         self._may_count = asyncio.Event()
         self._wipes = 0
         self._level_s: float | None = None
@@ -246,6 +244,9 @@ class _Torture:
         asked = self._ledger.ask_read(name, 0, counter)
         try:
             value = await self._clients[name].read(counter)
+        except RequestRefusedError as error:
+            self._ledger.failed(asked, error.code, str(error), disk_is_ill=False)
+            return False
         except (ClientError, asyncio.CancelledError) as error:
             self._ledger.unknown(asked)
             if isinstance(error, asyncio.CancelledError):
@@ -260,7 +261,7 @@ class _Torture:
     async def _break_everything(self) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        for step in [*schedule(self._plan), Step(_length_s(self._plan), "end")]:
+        for step in [*schedule(self._plan), Step(self._plan.length_s, "end")]:
             while (left := began + step.at_s - loop.time()) > 0:
                 self._progress.now_s = loop.time() - began
                 self._watch(self._progress)
@@ -280,34 +281,43 @@ class _Torture:
                 for member in members:
                     if member not in alive:
                         self._cluster.start(member)
-            case "pause" | "resume" if alive:
-                with contextlib.suppress(LaunchError):  # so it is already
-                    (self._cluster.pause if step.action == "pause" else self._cluster.resume)(alive[0])
-            case "partition" | "heal" | "loss":
-                self._cluster.settings.loss = float(step.what) if step.action == "loss" else self._cluster.settings.loss
-                groups = [group.split(",") for group in step.what.split("/")] if step.action == "partition" else []
-                await self._set_faults(self._cluster.partition if step.action == "loss" else groups)
+            case "pause" if alive and not self._cluster.is_paused(alive[0]):
+                self._cluster.pause(alive[0])
+            case "resume" if alive and self._cluster.is_paused(alive[0]):
+                self._cluster.resume(alive[0])
             case "wipe" if alive:
                 return await self._wipe(step.what)
+            case "partition" | "heal" | "loss":
+                await self._do_to_network(step)
             case _:
                 return False
         self._note_conditions()
         return True
 
+    async def _do_to_network(self, step: Step) -> None:
+        groups = self._cluster.partition
+        match step.action:
+            case "partition":
+                groups = [group.split(",") for group in step.what.split("/")]
+            case "heal":
+                groups = []
+            case _:
+                self._cluster.settings.loss = float(step.what)
+        await self._set_faults(groups)
+
     async def _set_faults(self, groups: list[list[str]]) -> None:
-        with contextlib.suppress(ClientError):  # one that starts just now is told by its command line
+        with contextlib.suppress(LaunchError):  # one that starts just now was told by its command line
             await self._cluster.part(groups)
 
     def _note_conditions(self) -> None:
         for name, member in self._cluster.members.items():
-            process = self._cluster.process(member)
-            paused = process is not None and process.status() == psutil.STATUS_STOPPED
-            self._progress.conditions[name] = "dead" if process is None else "paused" if paused else "up"
+            dead = self._cluster.process(member) is None
+            self._progress.conditions[name] = "dead" if dead else "paused" if self._cluster.is_paused(member) else "up"
 
     async def _wipe(self, name: str) -> bool:
         """Kill a node and delete its journal, once another holds durably all that it holds; False if none does soon."""
         self._may_count.clear()
-        groups = self._cluster.partition
+        groups, loss = self._cluster.partition, self._cluster.settings.loss
         try:
             await self._make_well()
             if not await self._all_level(WIPE_PATIENCE_S):
@@ -320,6 +330,7 @@ class _Torture:
             self._cluster.start(member)
             return True
         finally:
+            self._cluster.settings.loss = loss
             await self._set_faults(groups)
             self._note_conditions()
             self._may_count.set()
@@ -328,10 +339,10 @@ class _Torture:
         for member in self._cluster.members.values():
             if self._cluster.process(member) is None:
                 self._cluster.start(member)
-            else:
-                with contextlib.suppress(LaunchError):  # it was not paused
-                    self._cluster.resume(member)
+            elif self._cluster.is_paused(member):
+                self._cluster.resume(member)
         await asyncio.gather(*(self._cluster.ready(member) for member in self._cluster.members.values()))
+        self._cluster.settings.loss = self._plan.loss
         await self._cluster.part([])
         self._note_conditions()
 
@@ -383,7 +394,7 @@ class _Torture:
                 self._ledger.check_totals(name, counter, totals, status["local_value"])
 
     async def _check_bounds(self) -> None:
-        """No node grew without bound, threw an exception, or began an epoch but after it was wiped."""
+        """No node grew without bound, or met an exception that nobody foresaw."""
         most_rows = self._plan.counters * (self._plan.nodes + self._wipes)
         for name, status in (await self._statuses()).items():
             process = self._cluster.process(self._cluster.members[name])
@@ -395,6 +406,5 @@ class _Torture:
             if memory > MOST_MEMORY or journal > MOST_JOURNAL:
                 raise PromiseBroken(f"{name} grew to {memory:,} bytes of memory and {journal:,} of journal")
             if status["internal_errors"]:
-                raise PromiseBroken(
-                    f"{name} met {status['internal_errors']} exceptions that nobody foresaw: see its log"
-                )
+                log = "\n".join(self._cluster.log_lines(self._cluster.members[name])[-20:])
+                raise PromiseBroken(f"{name} met {status['internal_errors']} exceptions that nobody foresaw:\n{log}")

@@ -15,12 +15,12 @@ from rich.live import Live
 
 from cluster import dashboard
 from cluster.client import Client
-from cluster.launcher import Cluster, LaunchError, Member, Settings, changing
+from cluster.launcher import MAX_NODES, Cluster, LaunchError, Member, Settings, changing
 from cluster.monitor import Monitor, Snapshot
 from cluster.running import InterruptedBySignal, in_one_line, run
 from cluster.supervisor import Supervisor
 from node import __version__
-from node.limits import MAX_COPIES, MAX_COUNT
+from node.limits import MAX_COUNT
 from node.messages import DEFAULT_COUNTER
 
 T = TypeVar("T")
@@ -128,7 +128,8 @@ def up(
 ) -> None:
     """Start a cluster and show it live until Ctrl-C, which stops it.
 
-    Where the directory holds a cluster that is down, that one is started again, with its data.
+    Where the directory holds a cluster that is down, that one is started again: the same nodes and ports, with their
+    data. All else is as the options say now.
     """
     if restarting and detach:
         raise typer.BadParameter("somebody must stay to restart nodes: leave out --detach", param_hint="--restart")
@@ -187,6 +188,8 @@ def _old_or_new(directory: Path, settings: Settings, nodes: int | None, base_por
         raise LaunchError(
             f"{directory} holds a cluster of {len(found.members)} nodes: leave out --nodes, or use another --dir"
         )
+    if settings.ephemeral and not found.settings.ephemeral:
+        raise LaunchError(f"{directory} holds durable counts: leave out --ephemeral, or use another --dir")
     found.settings, found.partition = settings, []
     if base_port is None:
         found.check_ports()
@@ -216,7 +219,7 @@ async def _watch(cluster: Cluster, supervisor: Supervisor | None) -> None:
                 typer.echo(said)
             if supervisor:
                 for line in await supervisor.tend(snapshot, asyncio.get_running_loop().time()):
-                    out.print(line)
+                    out.print(line, markup=False, soft_wrap=True)
     typer.echo("the cluster was taken down")
 
 
@@ -278,19 +281,23 @@ def add(
     node: AtNode = None,
     counter: CounterName = DEFAULT_COUNTER,
     copies: Annotated[
-        int, typer.Option(min=1, max=MAX_COPIES, help="Wait until so many nodes hold it durably, this one included.")
+        int, typer.Option(min=1, max=MAX_NODES, help="Wait until so many nodes hold it durably, this one included.")
     ] = 1,
     tell_token: Annotated[
-        bool, typer.Option("--tell-token", help="Also print a token, with which 'cluster read' sees this add anywhere.")
+        bool,
+        typer.Option("--tell-token", help="Print a token, with which 'cluster read --token' sees this add anywhere."),
     ] = False,
     directory: Directory = IN_HERE,
 ) -> None:
     """Add to a counter at one node; the others learn it by gossip."""
     member = _choose(Cluster.load_up(directory), node)
     token = run(_ask(member, lambda client: client.add(delta, counter, copies)))
-    typer.echo(f"{member.name} counted {delta:+d}" + (f", durable on {copies} nodes" if copies > 1 else ""))
+    told = f"{member.name} counted {delta:+d}" + (f", durable on {copies} nodes" if copies > 1 else "")
+    typer.echo(told, err=tell_token)
+    if tell_token and token is None:
+        raise LaunchError("but this cluster gives no tokens, because it gossips whole states or has too many writers")
     if tell_token:
-        typer.echo(token or "")
+        typer.echo(token)
 
 
 @app.command()
@@ -317,11 +324,13 @@ def _choose(cluster: Cluster, name: str | None) -> Member:
         member = cluster.member(name)
         if cluster.process(member) is None:
             raise LaunchError(f"{name} is dead: 'cluster restart {name}' starts it again")
+        if cluster.is_paused(member):
+            raise LaunchError(f"{name} is paused: 'cluster resume {name}' lets it go on")
         return member
-    alive = cluster.alive()
-    if not alive:
-        raise LaunchError("no node is alive: 'cluster restart n1' starts one, 'cluster down' clears up")
-    return random.choice(alive)
+    awake = [each for each in cluster.alive() if not cluster.is_paused(each)]
+    if not awake:
+        raise LaunchError("no node is up: 'cluster restart n1' starts one, 'cluster status' shows all")
+    return random.choice(awake)
 
 
 @app.command()
@@ -334,7 +343,8 @@ def kill(node: NodeName, directory: Directory = IN_HERE) -> None:
 
 async def _change(directory: Path, name: str, change: Callable[[Cluster, Member], None]) -> None:
     async with changing(directory):
-        cluster = Cluster.load_up(directory)
+        # Of the changes only `wipe` makes sense while the cluster is down; the others find the node dead.
+        cluster = Cluster.load(directory)
         change(cluster, cluster.member(name))
 
 
@@ -375,7 +385,7 @@ def resume(node: NodeName, directory: Directory = IN_HERE) -> None:
 @app.command()
 @in_one_line("cluster")
 def wipe(node: NodeName, directory: Directory = IN_HERE) -> None:
-    """Delete a dead node's journal, as if its disk was lost; at its restart the others give it what they hold.
+    """Delete a dead node's data directory, as if its disk was lost; at its restart the others give it what they hold.
 
     What it had acknowledged and told nobody is gone: 'cluster add --copies 2' waits until others have it too.
     """
@@ -390,7 +400,7 @@ def partition(
     directory: Directory = IN_HERE,
 ) -> None:
     """Cut groups of nodes off from each other, in a cluster started with --faults; 'cluster heal' ends it."""
-    run(_part(directory, [group.split(",") for group in groups.split("/")]))
+    run(_part(directory, [[name.strip() for name in group.split(",")] for group in groups.split("/")]))
     typer.echo(f"cut into {groups}; clients still reach every node")
 
 
@@ -415,7 +425,7 @@ def logs(
     directory: Directory = IN_HERE,
 ) -> None:
     """Print the last log lines of a node."""
-    cluster = Cluster.load_up(directory)
+    cluster = Cluster.load(directory)
     for line in cluster.log_lines(cluster.member(node))[-lines:]:
         typer.echo(line)
 

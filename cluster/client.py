@@ -108,7 +108,7 @@ class Client:
         Raises `RequestRefusedError` (code 11 if the node has not caught up in time), `NotSentError`, `NoAnswerError`.
         """
         body = _named({"type": "read"}, counter)
-        reply = await self._ask(body | {"token": token} if token else body, NoAnswerError)
+        reply = await self._ask(body if token is None else body | {"token": token}, NoAnswerError)
         self.token = reply.get("token")
         return int(reply["value"])
 

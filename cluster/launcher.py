@@ -106,6 +106,11 @@ class Cluster:
         """A new cluster, not yet started; `base_port` 0 takes free ports. Raises `LaunchError`."""
         if not 1 <= nodes <= MAX_NODES:
             raise LaunchError(f"a cluster has 1 to {MAX_NODES} nodes, not {nodes}")
+        if (directory / "data").exists():
+            raise LaunchError(
+                f"{directory / 'data'} holds journals of a cluster whose {_MANIFEST} is gone: put that back, or use"
+                " another --dir"
+            )
         try:
             (directory / "logs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -134,7 +139,8 @@ class Cluster:
         """The cluster that is up in `directory`. Raises `LaunchError` if none is."""
         found = cls.load(directory)
         if not found.is_up:
-            raise LaunchError(f"the cluster in {directory} is down: 'cluster up' starts it again with its data")
+            data = "" if found.settings.ephemeral else " with its data"
+            raise LaunchError(f"the cluster in {directory} is down: 'cluster up' starts it again{data}")
         return found
 
     @classmethod
@@ -146,13 +152,17 @@ class Cluster:
             members = [Member(**each) for each in found["nodes"]]
             by_name = {each.name: each for each in members}
             settings = Settings(**found["settings"])
-            return cls(directory, found["id"], settings, by_name, found["partition"], found["up"])
+            # Once there was such a file only while the cluster was up.
+            partition, is_up = found.get("partition", []), found.get("up", True)
+            return cls(directory, found["id"], settings, by_name, partition, is_up)
         except FileNotFoundError:
             raise LaunchError(f"no cluster is up in {directory}: start one with 'cluster up'") from None
         except OSError as error:
             raise LaunchError(f"can't read {path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise LaunchError(f"{path} is damaged ({error!r}): end its processes by hand, then delete it") from None
+            raise LaunchError(
+                f"{path} is damaged ({error!r}): end its processes by hand, and use another --dir"
+            ) from None
 
     def save(self) -> None:
         """Write down what is needed to find the nodes again; readers see the old or the new, never half."""
@@ -218,7 +228,12 @@ class Cluster:
         self._children.append(child)
         member.pid = child.pid
         self.is_up = True
-        self.save()
+        try:
+            self.save()
+        except OSError as error:
+            child.kill()  # nobody could ever find it again
+            child.wait()
+            raise LaunchError(f"can't write {self.directory / _MANIFEST}: {error.strerror}") from None
 
     async def ready(self, member: Member) -> Status:
         """Wait until a node answers for itself; its first status. Raises `LaunchError` if it dies or stays silent."""
@@ -229,7 +244,8 @@ class Cluster:
                 with contextlib.suppress(ClientError):
                     status = await client.gossip_status()
                     # On a busy port it would be somebody else who answers.
-                    if (status.get("name"), status.get("cluster")) == (member.name, self.id):
+                    told = status.get("name"), status.get("cluster")
+                    if told == (member.name, self.id) and self.process(member):
                         return status
                 if not self.process(member):
                     raise LaunchError(f"{member.name} ended at once: {self._last_words(member)}")
@@ -251,7 +267,8 @@ class Cluster:
         processes = [self._living(member) for member in members]
         for process in processes:
             process.kill()
-        _await_end(processes)
+        if not _await_end(processes):
+            raise LaunchError("not all of them have ended: look with 'cluster status', and try again")
 
     def stop(self, members: list[Member]) -> None:
         """End these nodes' processes: SIGTERM, and SIGKILL for those that do not listen."""
@@ -267,27 +284,39 @@ class Cluster:
     def pause(self, member: Member) -> None:
         """SIGSTOP: the node stands still until `resume`. Raises `LaunchError` if it can't."""
         process = self._living(member)
-        if process.status() == psutil.STATUS_STOPPED:
+        if self.is_paused(member):
             raise LaunchError(f"{member.name} is paused already: 'cluster resume {member.name}' lets it go on")
         process.suspend()
         # It stops when the system next gives it a processor; a `resume` before would find it not paused.
-        _await(lambda: _has_ended(process) or process.status() == psutil.STATUS_STOPPED)
+        _await(lambda: _has_ended(process) or self.is_paused(member))
 
     def resume(self, member: Member) -> None:
         """SIGCONT. Raises `LaunchError` if the node is not paused."""
         process = self._living(member)
-        if process.status() != psutil.STATUS_STOPPED:
-            raise LaunchError(f"{member.name} is not paused")
+        if not self.is_paused(member):
+            raise LaunchError(f"{member.name} is not paused: 'cluster status' shows what it is")
         process.resume()
 
+    def is_paused(self, member: Member) -> bool:
+        """Whether a node's process lives and stands still."""
+        try:
+            process = self.process(member)
+            return process is not None and bool(process.status() == psutil.STATUS_STOPPED)
+        except psutil.Error:
+            return False
+
     def wipe(self, member: Member) -> None:
-        """Delete a dead node's journal, as if its disk was lost. Raises `LaunchError`."""
+        """Delete a dead node's data directory, as if its disk was lost. Raises `LaunchError` if there is none."""
+        if self.settings.ephemeral and self.is_up:
+            raise LaunchError("this cluster keeps nothing on disk")
         if self.process(member):
-            raise LaunchError(f"{member.name} is up: 'cluster kill {member.name}' first")
+            raise LaunchError(
+                f"{member.name} is up: 'cluster kill {member.name}' first (with 'up --restart' it comes back at once)"
+            )
         try:
             shutil.rmtree(self.data_path(member.name))
         except FileNotFoundError:
-            raise LaunchError(f"{member.name} has no data in {self.data_path(member.name)}") from None
+            raise LaunchError(f"{member.name} has no data in {self.data_path(member.name)}: it is wiped") from None
 
     def cut_off_from(self, name: str) -> list[str]:
         """The nodes that one can't hear as long as the partition lasts."""
@@ -297,27 +326,35 @@ class Cluster:
     async def part(self, groups: list[list[str]]) -> None:
         """Cut these groups of nodes off from each other; no groups: heal. A node that starts later is in its group too.
 
-        Raises `LaunchError`, and `ClientError` if a node that runs does not answer.
+        Raises `LaunchError`; if it names nodes that could not be told, the others were.
         """
+        if not groups and not self.partition and not self.settings.faults:
+            return
         if not self.settings.faults:
             raise LaunchError("this cluster was not started for experiments: 'cluster up --faults' is")
         named = [name for group in groups for name in group]
-        if groups and sorted(named) != sorted(self.members):
-            raise LaunchError(f"each node must be in one group, as in {_example_groups(list(self.members))}")
+        if groups and (sorted(named) != sorted(self.members) or len(groups) < 2):
+            example = _example_groups(list(self.members))
+            raise LaunchError(f"each node must be in one of two or more groups, as in {example}")
         self.partition = groups
         self.save()
-        await asyncio.gather(*(self._tell_faults(member) for member in self.alive()))
+        living = self.alive()
+        results = await asyncio.gather(*(self._tell_faults(member) for member in living), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, ClientError):
+                raise result
+        deaf = [member.name for member, result in zip(living, results, strict=True) if result is not None]
+        if deaf:
+            raise LaunchError(f"{', '.join(deaf)} could not be told: do it again")
 
     async def _tell_faults(self, member: Member) -> None:
-        process = self.process(member)
         async with await Client.connect(member.address) as client:
             try:
                 await client.fault(self.settings.loss, self.cut_off_from(member.name))
             except ClientError:
                 # A paused node finds the request when it goes on; a dead one is told at its start.
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    if process and process.status() != psutil.STATUS_STOPPED:
-                        raise
+                if self.process(member) and not self.is_paused(member):
+                    raise
 
     def _living(self, member: Member) -> psutil.Process:
         process = self.process(member)
@@ -360,19 +397,20 @@ def _example_groups(names: list[str]) -> str:
     return f"{','.join(names[:half])}/{','.join(names[half:])}"
 
 
-def _await_end(processes: list[psutil.Process]) -> None:
-    """Wait until these have ended and let go of their ports, at most `STOP_S`."""
-    _await(lambda: all(map(_has_ended, processes)))
+def _await_end(processes: list[psutil.Process]) -> bool:
+    """Wait until these have ended and let go of their ports, at most `STOP_S`; whether they have."""
+    return _await(lambda: all(map(_has_ended, processes)))
 
 
-def _await(condition: Callable[[], bool]) -> None:
-    """Wait for it, at most `STOP_S`.
+def _await(condition: Callable[[], bool]) -> bool:
+    """Wait for it, at most `STOP_S`; whether it came.
 
     It polls: most nodes are no children of this process, and the system tells only parents what becomes of a process.
     """
     deadline = time.monotonic() + STOP_S
-    while not condition() and time.monotonic() < deadline:
+    while not (met := condition()) and time.monotonic() < deadline:
         time.sleep(0.005)
+    return met
 
 
 def _has_ended(process: psutil.Process) -> bool:
@@ -414,7 +452,9 @@ async def _lock(handle: int, directory: Path) -> None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise LaunchError(f"another command is starting or stopping nodes in {directory}") from None
+                raise LaunchError(
+                    f"another command is starting or stopping nodes in {directory}: try again when it is done"
+                ) from None
             await asyncio.sleep(0.02)
         else:
             return

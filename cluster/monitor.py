@@ -96,7 +96,7 @@ class Monitor:
         if process is None:
             return view
         self._measure(view, process)
-        if self._is_paused(process):
+        if cluster.is_paused(member):
             view.state = PAUSED
             return view
         view.state = SILENT
@@ -122,12 +122,6 @@ class Monitor:
             view.memory = known.memory_info().rss
         except psutil.Error:
             self._processes.pop(view.pid)
-
-    def _is_paused(self, process: psutil.Process) -> bool:
-        try:
-            return bool(process.status() == psutil.STATUS_STOPPED)
-        except psutil.Error:
-            return False
 
     def _rate(self, view: NodeView) -> None:
         now = asyncio.get_running_loop().time()

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
     if options.stdio:
         if options.faults or options.fault_loss or options.fault_cut:
             raise ConfigError("with --stdio there is no network of ours to make worse: leave out --faults, --fault-…")
-        if options.data or options.ephemeral:
+        if options.data is not None or options.ephemeral:
             raise ConfigError("with --stdio a node keeps its counts in memory: leave out --data, --ephemeral")
         if options.name or options.bind or options.peer or options.members:
             raise ConfigError(
@@ -110,9 +110,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--members", type=Path, metavar="FILE", help="a TOML file of all members, the same on every host")
     durability = made.add_mutually_exclusive_group()
-    durability.add_argument(
-        "--data", type=Path, metavar="DIR", help="where the node's journal is (default: counter-data/NAME)"
-    )
+    durability.add_argument("--data", metavar="DIR", help="where the node's journal is (default: counter-data/NAME)")
     durability.add_argument(
         "--ephemeral", action="store_true", help="keep counts in memory: each start begins with nothing, as another"
     )
@@ -233,11 +231,17 @@ def _config(options: argparse.Namespace, name: str, peers: tuple[str, ...]) -> C
 def _data(options: argparse.Namespace) -> Path | None:
     if options.ephemeral:
         return None
-    if options.data:
-        return Path(options.data)
+    if options.data is not None:
+        return _named(options.data)
     if options.name in {".", ".."}:
         raise ConfigError(f"no directory can be named after {options.name!r}: say --data DIR, or --ephemeral")
     return Path("counter-data") / quote(options.name, safe="")
+
+
+def _named(directory: str) -> Path:
+    if not directory:
+        raise ConfigError("--data needs the name of a directory")
+    return Path(directory)
 
 
 def _faults(options: argparse.Namespace, rng: Random) -> Faults | None:

@@ -93,7 +93,7 @@ class Journal:
         except sqlite3.Error as error:
             raise JournalError(f"{error} ({self.path})") from None
         except OSError as error:
-            raise JournalError(f"{self.path}: {error.strerror}; restart this node") from None
+            raise JournalError(f"{self.path}: {error.strerror}") from None
         self._actor = commit.actor
 
     def close(self) -> None:
@@ -272,7 +272,7 @@ def _lock(directory: Path) -> int:
     except FileExistsError:
         raise ConfigError(f"the data directory {directory} is a file: remove it, or choose another") from None
     except OSError as error:
-        raise ConfigError(f"can't use the data directory {directory}: {error.strerror}") from None
+        raise ConfigError(f"can't use the data directory {directory}: {error.strerror}; --data takes another") from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(handle, 0)

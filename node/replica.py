@@ -298,19 +298,19 @@ class Replica:
             if not self._reads.wait(client, read, now_ns):
                 raise RequestError(TEMPORARILY_UNAVAILABLE, "too many reads wait for what their tokens stand for")
             return self._then_wake([])
-        value = self.state.value(read.counter)
-        if abs(value) > MAX_COUNT:
-            raise RequestError(NOT_SUPPORTED, f"the value is beyond {MAX_COUNT}, what a reply can hold")
-        return [Answer(client, ReadOk(read.msg_id, value, self._token()))]
+        return self._tell(read, client)
 
     def _answer_reads(self) -> list[Effect]:
         """The reads that waited for what is held now."""
-        effects: list[Effect] = []
-        if self._reads.due_ns is not None:
-            for each in self._reads.ready():
-                read = Read(each.read.msg_id, each.read.counter)
-                effects += self.handle(read, each.client, 0)
-        return effects
+        ready = self._reads.ready() if self._reads.due_ns is not None else []
+        return [effect for each in ready for effect in self._tell(each.read, each.client)]
+
+    def _tell(self, read: Read, client: Client) -> list[Effect]:
+        value = self.state.value(read.counter)
+        if abs(value) > MAX_COUNT:
+            text = f"the value is beyond {MAX_COUNT}, what a reply can hold"
+            return self.refuse(RequestError(NOT_SUPPORTED, text), read.msg_id, client)
+        return [Answer(client, ReadOk(read.msg_id, value, self._token()))]
 
     def _add_ok(self, client: Client, msg_id: int) -> Answer:
         return Answer(client, AddOk(msg_id, self._token()))

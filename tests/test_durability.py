@@ -1,6 +1,7 @@
 """Promise 1 on real processes: what was acknowledged is still there, whoever died and whatever became of a disk."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 from bench import torture
 from cluster.client import Client, ClientError, OutcomeUnknownError, RequestRefusedError
-from cluster.launcher import Cluster, Settings
+from cluster.launcher import Cluster, LaunchError, Settings
 from tests.processes import LIMIT_S, Commands, ask, node_process, udp_node, until
 
 
@@ -211,7 +212,7 @@ def test_an_add_without_its_copies_has_no_known_outcome(tmp_path: Path) -> None:
 def test_a_client_reads_its_own_writes_at_any_node(cluster: Commands) -> None:
     up(cluster, "-n2", "--faults")
     cluster.ok("partition", "n1/n2")
-    _, token = cluster.ok("add", "5", "--node=n1", "--tell-token").splitlines()
+    (token,) = cluster.ok("add", "5", "--node=n1", "--tell-token").splitlines()
     assert cluster.ok("read", "--node=n2") == "0\n"
     assert "error 11" in cluster.refused("read", "--node=n2", "--token", token)
     with cluster.popen("read", "--node=n2", "--token", token) as waiting:
@@ -219,6 +220,61 @@ def test_a_client_reads_its_own_writes_at_any_node(cluster: Commands) -> None:
         assert waiting.communicate(timeout=LIMIT_S)[0] in ("5\n", "")
     assert cluster.ok("read", "--node=n2", "--token", token) == "5\n"
     assert "token must be one" in cluster.refused("read", "--token", "nonsense!")
+
+
+def test_a_paused_node_is_not_asked_unless_by_name(cluster: Commands) -> None:
+    up(cluster, "-n2")
+    cluster.ok("pause", "n2")
+    for _ in range(4):
+        assert cluster.ok("add", "1") == "n1 counted +1\n"
+    assert "n2 is paused: 'cluster resume n2'" in cluster.refused("read", "--node=n2")
+
+
+def test_a_cluster_without_tokens_says_so(cluster: Commands) -> None:
+    up(cluster, "-n1", "--gossip=full")
+    done = cluster.run("add", "5", "--tell-token")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "n1 counted +5" in done.stderr
+    assert "gives no tokens" in done.stderr
+
+
+def test_a_process_that_nobody_could_find_again_is_not_left_running(tmp_path: Path) -> None:
+    cluster = Cluster.create(tmp_path / "c", 1, 0, Settings())
+    (tmp_path / "c" / "cluster.json.new").mkdir()  # so that the list of processes can't be written
+    with pytest.raises(LaunchError, match=r"can't write .*cluster.json"):
+        cluster.start(cluster.members["n1"])
+    assert not cluster.alive()
+
+
+def test_a_cluster_file_of_an_older_version_is_read(cluster: Commands) -> None:
+    up(cluster, "-n2")
+    manifest = cluster.directory / "cluster.json"
+    told = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({key: told[key] for key in ("id", "settings", "nodes")}))
+    assert cluster.ok("down") == "2 nodes stopped\n"
+
+
+def test_journals_without_their_cluster_are_not_mixed_with_a_new_one(cluster: Commands) -> None:
+    up(cluster, "-n1")
+    cluster.ok("down")
+    (cluster.directory / "cluster.json").unlink()
+    assert "put that back" in cluster.refused("up", "-n1", "--base-port=0")
+
+
+def test_durable_counts_are_not_hidden_by_an_ephemeral_start(cluster: Commands) -> None:
+    up(cluster, "-n1")
+    cluster.ok("down")
+    assert "holds durable counts" in cluster.refused("up", "--ephemeral")
+
+
+def test_logs_and_lost_disks_of_a_cluster_that_is_down(cluster: Commands) -> None:
+    up(cluster, "-n1")
+    cluster.ok("add", "5")
+    cluster.ok("down")
+    assert "stopped" in cluster.ok("logs", "n1")
+    cluster.ok("wipe", "n1")
+    cluster.ok("up", "--detach")
+    assert cluster.ok("read") == "0\n"
 
 
 def test_paused_and_resumed(cluster: Commands) -> None:
@@ -257,10 +313,10 @@ def test_the_fault_door_is_closed_unless_asked_for(cluster: Commands) -> None:
     assert caught.value.code == 10
 
 
-@pytest.mark.parametrize("groups", ["n1", "n1/n1,n2", "n1,n2/n9", "/", "n1//n2"])
+@pytest.mark.parametrize("groups", ["n1,n2", "n1", "n1/n1,n2", "n1,n2/n9", "/", "n1//n2"])
 def test_groups_that_make_no_sense(cluster: Commands, groups: str) -> None:
     up(cluster, "-n2", "--faults")
-    assert "each node must be in one group, as in n1/n2" in cluster.refused("partition", groups)
+    assert "each node must be in one of two or more groups, as in n1/n2" in cluster.refused("partition", groups)
 
 
 @pytest.mark.parametrize(
