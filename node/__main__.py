@@ -6,6 +6,7 @@ their start-up time and double their memory.
 
 import argparse
 import asyncio
+import ipaddress
 import logging
 import os
 import signal
@@ -79,11 +80,13 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError("say --name n1, or --stdio; counter-node --help shows examples")
     members = _members(options)
     bind = options.bind or members.get(options.name)
+    if options.resp and not _is_loopback(options.resp[0]):
+        raise ConfigError("--resp asks for no password, so it serves loopback addresses only, such as 127.0.0.1:6379")
     if bind is None:
         raise ConfigError(f"say --bind HOST:PORT, or list {options.name} in the --members file")
     peers = {name: where for name, where in members.items() if name != options.name}
     config = _config(options, options.name, tuple(peers))
-    asyncio.run(udp.serve(config, bind, peers, rng, _data(options), _faults(options, rng)))
+    asyncio.run(udp.serve(config, bind, peers, rng, _data(options), _faults(options, rng), options.resp))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -109,6 +112,9 @@ def parser() -> argparse.ArgumentParser:
         help="another member; say it once for each",
     )
     made.add_argument("--members", type=Path, metavar="FILE", help="a TOML file of all members, the same on every host")
+    made.add_argument(
+        "--resp", type=address, metavar="HOST:PORT", help="also serve Redis clients here, over TCP (INCR, GET, …)"
+    )
     durability = made.add_mutually_exclusive_group()
     durability.add_argument("--data", metavar="DIR", help="where the node's journal is (default: counter-data/NAME)")
     durability.add_argument(
@@ -226,6 +232,13 @@ def _config(options: argparse.Namespace, name: str, peers: tuple[str, ...]) -> C
         gossip=options.gossip,
         push=options.push,
     )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _data(options: argparse.Namespace) -> Path | None:

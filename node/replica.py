@@ -10,7 +10,7 @@ digest claims what a crash could still take back. While one batch is being commi
 rows are stored lazily, in the same commits.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from random import Random
 from typing import NamedTuple
@@ -200,6 +200,30 @@ class Replica:
             case _:
                 return self._then_wake(self._exchange(message, now_ns))
 
+    def add_run(self, client: Client, msg_id: int, sums: Sequence[tuple[str, int, int]]) -> None:
+        """Take many adds at once: for each of some counters, all that is added and all that is taken away.
+
+        They are one request, answered by one AddOk once all are durable. Raises `RequestError`; then none was taken.
+        """
+        new = 0
+        for name, p, n in sums:
+            held = self._own_soon(name)
+            if held.p + p > MAX_COUNT or held.n + n > MAX_COUNT:
+                raise RequestError(MALFORMED, f"this node's adds to {name!r} would pass {MAX_COUNT}")
+            new += held is NOTHING
+        if new and self._rows_soon() + new > self.config.max_rows:
+            raise self._no_room()
+        for name, p, n in sums:
+            for delta in (p, -n):
+                if delta:
+                    self._batch.add(name, self._durable_soon(name), delta)
+        self._batch.waiting.append((client, msg_id, 1))
+
+    def value_soon(self, name: str) -> int:
+        """This node's value of a counter once all that waits here is durable."""
+        soon, now = self._own_soon(name), self.state.row(self._actor, name)
+        return self.state.value(name) + (soon.p - soon.n) - (now.p - now.n)
+
     def refuse(self, error: RequestError, msg_id: int, client: Client) -> list[Effect]:
         """Answer a request with the error it met; nothing has changed."""
         self.stats.requests_refused += 1
@@ -257,6 +281,20 @@ class Replica:
         error = RequestError(TEMPORARILY_UNAVAILABLE, f"not counted, because it can't be made durable: {reason}")
         return [effect for client, msg_id, _ in batch.waiting for effect in self.refuse(error, msg_id, client)]
 
+    def gossip_facts(self) -> dict[str, object]:
+        """What INFO tells of gossip."""
+        peers = self._gossip.peers
+        return {
+            "name": self.config.name,
+            "cluster": self.config.cluster,
+            "members": len(self.config.peers) + 1,
+            "peers_synced": peers.synced,
+            "convergence_ms": "" if peers.convergence_ms is None else f"{peers.convergence_ms:.1f}",
+            "epoch": self._actor,
+            "rounds": self._rounds,
+            "rows": self.state.row_count,
+        }
+
     # Requests.
 
     def _answer(self, request: Request, client: Client, now_ns: int) -> list[Effect]:
@@ -276,7 +314,7 @@ class Replica:
         held = self._durable_soon(add.counter)
         is_new = held is NOTHING and add.counter not in self._batch.rows
         if is_new and self._rows_soon() >= self.config.max_rows:
-            raise RequestError(TEMPORARILY_UNAVAILABLE, f"this node holds max_rows ({self.config.max_rows}) rows")
+            raise self._no_room()
         try:
             self._batch.add(add.counter, held, add.delta)
         except ValueError as error:
@@ -424,6 +462,13 @@ class Replica:
                 mine = self._written.get((batch.actor, name), NOTHING)
                 p, n = (sign * delta, 0) if delta > 0 else (0, -sign * delta)
                 self._written[batch.actor, name] = Row(mine.p + p, mine.n + n)
+
+    def _no_room(self) -> RequestError:
+        return RequestError(TEMPORARILY_UNAVAILABLE, f"this node holds max_rows ({self.config.max_rows}) rows")
+
+    def _own_soon(self, name: str) -> Row:
+        """Our own row as it will be once all that waits is durable."""
+        return self._batch.rows.get(name) or self._durable_soon(name)
 
     def _durable_soon(self, name: str) -> Row:
         """Our own row as it will be once what is being committed is durable."""

@@ -144,6 +144,8 @@ class State:
     def __init__(self) -> None:
         self._logs: dict[Actor, _Log] = {}
         self._totals: dict[str, int] = {}
+        self.names: list[str] = []
+        """Every counter that has a row, in the order in which they were first heard of; none ever goes."""
         self._digest: dict[Actor, Held] | None = None
         self.fingerprint = 0
         self.row_count = 0
@@ -173,6 +175,10 @@ class State:
     def value(self, counter: str) -> int:
         """The counter's value, 0 for one nobody has written; O(1)."""
         return self._totals.get(counter, 0)
+
+    def has(self, counter: str) -> bool:
+        """Whether anybody ever wrote to a counter."""
+        return counter in self._totals
 
     @property
     def counters(self) -> int:
@@ -267,7 +273,11 @@ class State:
             self.fingerprint -= row_hash(actor, counter, mine)
         self.fingerprint = (self.fingerprint + row_hash(actor, counter, new)) % _WRAP
         grew_p, grew_n = new.p - mine.p, new.n - mine.n
-        self._totals[counter] = self._totals.get(counter, 0) + grew_p - grew_n
+        if counter in self._totals:
+            self._totals[counter] += grew_p - grew_n
+        else:
+            self._totals[counter] = grew_p - grew_n
+            self.names.append(counter)
         self.counted += grew_p + grew_n
         return counter, new
 

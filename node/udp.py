@@ -18,7 +18,7 @@ from random import Random
 from time import monotonic_ns
 from typing import cast
 
-from node import requests, wire
+from node import requests, resp, wire
 from node.complaints import Complaints
 from node.config import Config
 from node.errors import BadDatagramError, ConfigError, RequestError
@@ -50,8 +50,11 @@ class UdpNode:
         rng: Random,
         journal: Journal | None = None,
         faults: Faults | None = None,
+        redis: Address | None = None,
     ) -> None:
-        """Without a journal, rows are in memory only. With `faults`, anyone may make the network worse."""
+        """`redis` is where Redis clients are served, if anywhere. Without a journal, rows are in memory only. With
+        `faults`, anyone may make the network worse.
+        """
         self.replica = Replica(config, rng, monotonic_ns(), journal.recovered if journal else None)
         self._config = config
         self._socket = bound
@@ -59,6 +62,7 @@ class UdpNode:
         self._rng = rng
         self._journal = journal
         self._faults = faults
+        self._redis = redis
         self._loop = asyncio.get_running_loop()
         self._disk = ThreadPoolExecutor(1, "journal")
         self._under_way: asyncio.Future[None] | None = None
@@ -80,9 +84,15 @@ class UdpNode:
         interval = self._config.gossip_interval_ms / 1000
         # A random phase: nodes started together must not all speak at once.
         self._arm(loop.time() + self._rng.random() * interval, interval)
+        door = resp.Door(self.replica, self._turn, self._complaints.unforeseen)
+        server = await door.serve(self._redis) if self._redis else None
+        if server:
+            log.info("serves Redis clients on %s:%d", *server.sockets[0].getsockname()[:2])
         try:
             await self._stopped.wait()
         finally:
+            if server:
+                server.close()
             loop.remove_reader(self._socket.fileno())
             while self._under_way:  # those who wait for it are still answered
                 await asyncio.wait([self._under_way])
@@ -166,6 +176,8 @@ class UdpNode:
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
+                case Answer(resp.Connection() as to, reply):
+                    to.answer(reply)
                 case Answer(to, reply):
                     self._send(wire.pack_body(requests.reply_body(reply, next(self._reply_ids))), cast(Address, to))
                 case Send(to, message):
@@ -251,8 +263,12 @@ async def serve(
     rng: Random,
     data: Path | None = None,
     faults: Faults | None = None,
+    redis: Address | None = None,
 ) -> None:
-    """Run one node on `address` until a signal, its journal in `data`. Raises `ConfigError` if it can't begin."""
+    """Run one node on `address` until a signal, its journal in `data`, and a door for Redis clients at `redis`.
+
+    Raises `ConfigError` if it can't begin.
+    """
     with bind(address) as bound:
         resolved = {name: resolve(peer, bound.family)[4] for name, peer in peers.items()}
         with (
@@ -260,5 +276,5 @@ async def serve(
             if data
             else contextlib.nullcontext() as journal
         ):
-            await UdpNode(config, bound, resolved, rng, journal, faults).run()
+            await UdpNode(config, bound, resolved, rng, journal, faults, redis).run()
             log.info("stopped")

@@ -1,0 +1,275 @@
+"""The Redis door of one real process, with redis-py and with bytes that no client would send."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+import redis.asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.launcher import free_ports
+from node import commands
+from node.udp import Address
+from tests.processes import LIMIT_S, node_process, udp_node, until
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Address]:
+    port = free_ports(1)[0]
+    with udp_node(f"--resp=127.0.0.1:{port}", data=tmp_path) as (process, _):
+        assert process.stderr
+        assert "serves Redis clients" in process.stderr.readline()
+        yield "127.0.0.1", port
+
+
+def client(door: Address, **options: Any) -> "redis.Redis":
+    return redis.Redis(*door, socket_timeout=LIMIT_S, **options)
+
+
+def said(door: Address, sent: bytes, most: int = 65_536) -> bytes:
+    """What the door answers until it is silent for a moment, or closes."""
+    with socket.create_connection(door, timeout=LIMIT_S) as raw:
+        raw.sendall(sent)
+        told = raw.recv(most)
+        raw.settimeout(0.2)
+        try:
+            while more := raw.recv(most):
+                told += more
+        except TimeoutError:
+            pass
+        return told
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_counting_with_redis_py(door: Address, protocol: int) -> None:
+    with client(door, protocol=protocol, decode_responses=True) as counter:
+        assert counter.incr("likes") == 1
+        assert counter.incr("likes", 5) == 6
+        assert counter.decr("likes", 2) == 4
+        assert counter.decr("stock") == -1
+        assert counter.get("likes") == "4"
+        assert counter.get("nobody") is None
+        assert counter.mget("likes", "nobody", "stock") == ["4", None, "-1"]
+        assert counter.exists("likes", "nobody", "stock") == 2
+        assert (counter.type("likes"), counter.type("nobody")) == ("string", "none")
+        assert (counter.strlen("stock"), counter.strlen("nobody")) == (2, 0)
+        assert counter.dbsize() == 2
+        assert sorted(counter.keys("*")) == ["likes", "stock"]
+        assert counter.keys("l?k[a-f]s") == ["likes"]
+        assert counter.ping()
+        assert counter.echo("x") == "x"
+        assert counter.client_setname("me")
+        assert counter.client_getname() == "me"
+        assert counter.config_get("databases") == {"databases": "1"}
+        assert counter.info("gossip")["members"] == 1
+        assert len(counter.time()) == 2
+        assert counter.command_count() > 20
+
+
+def test_a_pipeline_is_answered_in_order_and_sees_its_own_writes(door: Address) -> None:
+    with client(door) as counter:
+        pipeline = counter.pipeline(transaction=False)
+        for _ in range(100):
+            pipeline.incr("x")
+        pipeline.get("x")
+        pipeline.incrby("y", 7).get("y").set("y", 5).incr("x").mget("x", "y")
+        told = pipeline.execute(raise_on_error=False)
+    assert told[:100] == list(range(1, 101))
+    assert told[100:103] == [b"100", 7, b"7"]
+    assert isinstance(told[103], redis.ResponseError)
+    assert told[104:] == [101, [b"101", b"7"]]
+
+
+def test_many_clients_at_once_are_each_told_another_value(door: Address) -> None:
+    async def count() -> list[int]:
+        async with redis.asyncio.Redis(host=door[0], port=door[1]) as counter:
+            return await asyncio.gather(*(counter.incr("x") for _ in range(50)))
+
+    assert sorted(asyncio.run(count())) == list(range(1, 51))
+
+
+def test_scan_tells_each_counter_once(door: Address) -> None:
+    with client(door, decode_responses=True) as counter:
+        names = [f"counter:{i}" for i in range(57)]
+        for name in names:
+            counter.incr(name)
+        assert sorted(counter.scan_iter(count=7)) == sorted(names)
+        assert list(counter.scan_iter(match="counter:5")) == ["counter:5"]
+        for wrong in (("x",), ("-1",), ("0", "COUNT"), ("0", "COUNT", "0"), ("0", "FOO", "1")):
+            with pytest.raises(redis.ResponseError):
+                counter.execute_command("SCAN", *wrong)
+
+
+def test_what_redis_clients_were_answered_survives_kill_9(tmp_path: Path) -> None:
+    port = free_ports(1)[0]
+    for already in (0, 10):
+        with udp_node(f"--resp=127.0.0.1:{port}", data=tmp_path) as (process, _):
+            with client(("127.0.0.1", port), retry=None) as counter:
+                until(lambda counter=counter: answers(counter))  # type: ignore[misc]
+                assert int(counter.get("x") or 0) == already
+                for _ in range(10):
+                    counter.incr("x")
+            process.kill()
+            process.wait(LIMIT_S)
+
+
+def answers(counter: "redis.Redis") -> bool:
+    try:
+        return bool(counter.ping())
+    except redis.ConnectionError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        (["SET", "x", "5"], "SET is not possible here: a counter has no value to set"),
+        (["DEL", "x"], "DEL is not possible here"),
+        (["EXPIRE", "x", "5"], "EXPIRE is not possible here"),
+        (["INCRBYFLOAT", "x", "0.5"], "whole numbers"),
+        (["MULTI"], "not possible"),
+        (["NONSENSE", "a", "b"], "unknown command 'NONSENSE', with args beginning with: 'a' 'b'"),
+        (["INCR"], "wrong number of arguments for 'incr' command"),
+        (["INCR", "x", "1"], "wrong number of arguments for 'incr' command"),
+        (["GET"], "wrong number of arguments for 'get' command"),
+        (["INCRBY", "x", "1.5"], "value is not an integer or out of range"),
+        (["INCRBY", "x", " 1"], "value is not an integer or out of range"),
+        (["INCRBY", "x", "+1"], "value is not an integer or out of range"),
+        (["INCRBY", "x", ""], "value is not an integer or out of range"),
+        (["INCRBY", "x", "9223372036854775808"], "value is not an integer or out of range"),
+        (["INCR", b"\xff\xfe"], "UTF-8"),
+        (["INCR", "x" * 256], "255"),
+        (["SELECT", "1"], "DB index is out of range"),
+        (["HELLO", "4"], "unsupported protocol version"),
+        (["CONFIG", "SET", "save", "1"], "unknown subcommand"),
+    ],
+    ids=repr,
+)
+def test_errors_are_those_of_redis_where_it_has_one(door: Address, command: list[Any], error: str) -> None:
+    with client(door) as counter:
+        with pytest.raises(redis.ResponseError, match=error.replace("+", "\\+")):
+            counter.execute_command(*command)
+        assert counter.get("x") is None
+        assert counter.ping()
+
+
+def test_a_sum_beyond_64_bits_is_refused_and_those_before_it_count(door: Address) -> None:
+    with client(door) as counter:
+        pipeline = counter.pipeline(transaction=False)
+        pipeline.incrby("x", 2**63 - 2).incr("x").incr("x").incr("y").decr("x")
+        told = pipeline.execute(raise_on_error=False)
+        assert told[:2] == [2**63 - 2, 2**63 - 1]
+        assert "overflow" in str(told[2])
+        assert told[3:] == [1, 2**63 - 2]
+
+
+def test_inline_commands(door: Address) -> None:
+    assert said(door, b"PING\r\nINCR x\r\nGET x\n\r\nINCRBY x 5\r\n*1\r\n$4\r\nPING\r\n") == (
+        b"+PONG\r\n:1\r\n$1\r\n1\r\n:6\r\n+PONG\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"*1000000000\r\n",
+        b"*2\r\n$4\r\nINCR\r\n$536870912\r\n",
+        b"*1\r\n*1000000000\r\n",
+        b"*1\r\n:5\r\n",
+        b"*1\r\n+INCR\r\n",
+        b"*1\r\n*1\r\n$1\r\nx\r\n",
+        b"*x\r\n",
+        b"x" * 100_000,
+        b"*2\r\n$4\r\nECHO\r\n$900000\r\n" + b"x" * 2_000_000,
+    ],
+    ids=lambda sent: repr(sent[:40]),
+)
+def test_what_is_no_command_is_refused_and_harms_nobody_else(door: Address, sent: bytes) -> None:
+    with client(door) as other:
+        other.incr("x")
+        try:
+            told = said(door, sent)
+        except ConnectionError:
+            told = b"-"
+        assert told.startswith((b"-", b"$"))
+        assert other.get("x") == b"1"
+
+
+def test_a_huge_length_cut_over_two_reads_is_refused(door: Address) -> None:
+    with socket.create_connection(door, timeout=LIMIT_S) as raw:
+        raw.sendall(b"*10000")
+        with client(door) as other:
+            assert other.ping()  # so that it was read
+        raw.sendall(b"00000\r\n")
+        assert raw.recv(1000).startswith(b"-ERR Protocol error")
+
+
+def test_half_a_command_and_then_silence_or_the_end(door: Address) -> None:
+    with socket.create_connection(door, timeout=LIMIT_S) as half:
+        half.sendall(b"*2\r\n$4\r\nINC")
+        with client(door) as other:
+            assert other.incr("x") == 1
+        half.sendall(b"R\r\n$1\r\nx\r\n")
+        assert half.recv(1000) == b":2\r\n"
+        half.sendall(b"*2\r\n$4\r\nINC")
+        half.shutdown(socket.SHUT_WR)
+        assert half.recv(1000) == b""
+
+
+def test_a_client_that_never_reads_is_not_read_for_ever(tmp_path: Path) -> None:
+    port = free_ports(1)[0]
+    with udp_node(f"--resp=127.0.0.1:{port}", data=tmp_path) as (process, _):
+        address = ("127.0.0.1", port)
+        with client(address) as other:
+            until(lambda: answers(other))
+            with socket.create_connection(address) as deaf:
+                deaf.setblocking(False)
+                sent = 0
+                try:
+                    while sent < 50_000_000:
+                        sent += deaf.send(b"*2\r\n$4\r\nECHO\r\n$1000\r\n" + b"x" * 1000 + b"\r\n")
+                except BlockingIOError:
+                    pass
+                assert sent < 50_000_000
+                assert other.incr("x") == 1
+                assert psutil.Process(process.pid).memory_info().rss < 100_000_000
+
+
+def test_it_serves_loopback_only() -> None:
+    with node_process("--name=n1", "--bind=127.0.0.1:0", "--ephemeral", "--resp=0.0.0.0:7000") as process:
+        _, stderr = process.communicate(timeout=LIMIT_S)
+        assert process.returncode == 2
+        assert "loopback" in stderr
+
+
+def test_a_busy_port_is_told_in_one_line(door: Address) -> None:
+    arguments = ("--name=n2", "--bind=127.0.0.1:0", "--ephemeral", "--resp={}:{}".format(*door))
+    with node_process(*arguments) as process:
+        _, stderr = process.communicate(timeout=LIMIT_S)
+        assert process.returncode == 2
+        assert "can't serve Redis clients" in stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "matches"),
+    [
+        (b"*", b"", True), (b"", b"", True), (b"", b"x", False), (b"?", b"", False), (b"h?llo", b"hello", True),
+        (b"h[ae]llo", b"hallo", True), (b"h[^e]llo", b"hello", False), (b"h[a-c]llo", b"hbllo", True),
+        (b"a\\*b", b"a*b", True), (b"a\\*b", b"axb", False), (b"*a*b", b"xaxxb", True), (b"*a*b", b"xaxxbc", False),
+        (b"[", b"x", False), (b"[abc", b"a", True), (b"x*", b"x", True),
+    ],
+)  # fmt: skip
+def test_patterns(pattern: bytes, name: bytes, matches: bool) -> None:
+    assert commands.matches(pattern, name) is matches
+
+
+@given(st.binary(max_size=20), st.binary(max_size=20))
+def test_no_pattern_fails_or_takes_long(pattern: bytes, name: bytes) -> None:
+    commands.matches(pattern, name)
+    assert commands.matches(b"*" * 20 + name.replace(b"\\", b"\\\\").replace(b"[", b"\\[").replace(b"*", b"\\*"), name)
