@@ -188,7 +188,7 @@ def _fail_unless_agreed(results: list[converging.Run], timeout_s: float) -> None
         values = ", ".join(f"{name}={value}" for name, value in each.differing.items())
         states = ", ".join(f"{name}={state}" for name, state in each.states.items())
         typer.echo(
-            f"bench: run {number}: not agreed on {each.expected} after {timeout_s:g} s:"
+            f"bench: run {number}: not agreed on {each.expected} within {timeout_s:g} s, or wrong when read:"
             f" {values or f'the sums match, but not the states behind them: {states}'}",
             err=True,
         )

@@ -65,6 +65,11 @@ class Plan:
         return per_node
 
     @property
+    def changes(self) -> int:
+        """Increments and decrements together."""
+        return self.increments + self._taken_away
+
+    @property
     def _taken_away(self) -> int:
         return self.increments // 2 if self.decrements else 0
 
@@ -77,7 +82,10 @@ class Progress:
     run: int
     acknowledged: dict[str, int]
     statuses: dict[str, Status] = field(default_factory=dict)
+    last_answers_ns: list[int] = field(default_factory=list)
+    """Of each node that is through."""
     last_answer_ns: int = 0
+    """Of all nodes; 0 until the last add is answered."""
 
     def holds_all(self, status: Status) -> bool:
         """Whether a node's state is the one that most others hold."""
@@ -147,7 +155,7 @@ async def _run(plan: Plan, number: int, cluster: launcher.Cluster, watch: Watche
         except BaseException:
             polling.cancel()
             raise
-        progress.last_answer_ns = progress.last_answer_ns or monotonic_ns()
+        progress.last_answer_ns = max(progress.last_answers_ns, default=monotonic_ns())
         agreed = await polling
         result = _result(plan, progress, agreed)
         return result if plan.counters == 1 else await _with_every_counter(plan, clients, adds, result)
@@ -167,7 +175,8 @@ async def _spray(client: Client, name: str, adds: list[Add], progress: Progress)
 
     last_answer = [0]
     await asyncio.gather(*(worker() for _ in range(WINDOW)))
-    progress.last_answer_ns = max(progress.last_answer_ns, last_answer[0])
+    if adds:
+        progress.last_answers_ns.append(last_answer[0])
 
 
 async def _poll(plan: Plan, clients: dict[str, Client], progress: Progress, watch: Watcher) -> bool:
@@ -187,7 +196,9 @@ async def _poll(plan: Plan, clients: dict[str, Client], progress: Progress, watc
 
 def _agree(plan: Plan, progress: Progress) -> bool:
     told = progress.statuses.values()
-    right = plan.counters > 1 or all(each["local_value"] == plan.expected for each in told)
+    right = all(
+        each["counted"] == plan.changes and (plan.counters > 1 or each["local_value"] == plan.expected) for each in told
+    )
     return right and len({each["fingerprint"] for each in told}) == 1
 
 

@@ -120,7 +120,10 @@ def up(
         bool, typer.Option("--faults", help="Allow 'cluster partition', which is for experiments.")
     ] = False,
     restarting: Annotated[
-        bool, typer.Option("--restart", help="Start nodes that die again, ever later if they keep dying.")
+        bool,
+        typer.Option(
+            "--restart", help="Start nodes that die again, ever later if they keep dying (not with --detach)."
+        ),
     ] = False,
     log_level: Annotated[LogLevel, typer.Option(help="Of the nodes' logs.")] = LogLevel.INFO,
     detach: Annotated[bool, typer.Option("--detach", help="Leave the nodes running and return.")] = False,

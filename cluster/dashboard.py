@@ -37,6 +37,9 @@ def headline(snapshot: Snapshot) -> Text:
         up += f", cut into {'/'.join(','.join(group) for group in snapshot.partition)}"
     if snapshot.agreed:
         return Text(f"{up}, agreed on {snapshot.value:,}", style="bold green")
+    if snapshot.up and len({node.status["fingerprint"] for node in snapshot.up}) == 1:
+        deaf = ", ".join(f"{node.name} {node.state}" for node in snapshot.nodes if node.state in {SILENT, PAUSED})
+        return Text(f"{up}, not agreed while {deaf}", style="bold yellow")
     values = ", ".join(f"{node.name}={node.status['local_value']:,}" for node in snapshot.up)
     return Text(f"{up}, not agreed ({values or 'none answers'})", style="bold yellow")
 

@@ -75,7 +75,7 @@ class Settings:
     faults: bool = False
     """Let nodes take requests to make their network worse."""
     loss: float = 0.0
-    """The share of gossip that nodes drop on purpose, 0 to 1; only with `faults`."""
+    """The share of gossip that nodes drop on purpose, 0 to 1."""
 
     def arguments(self) -> list[str]:
         """As `counter-node` takes them."""
@@ -83,7 +83,7 @@ class Settings:
         return [
             *(f"--{field.replace('_', '-')}={getattr(self, field)}" for field in plain),
             "--push" if self.push else "--no-push",
-            *(["--faults", f"--fault-loss={self.loss}"] if self.faults else []),
+            *(["--faults", f"--fault-loss={self.loss}"] if self.faults or self.loss else []),
         ]
 
 
@@ -334,6 +334,8 @@ class Cluster:
             raise LaunchError("this cluster was not started for experiments: 'cluster up --faults' is")
         named = [name for group in groups for name in group]
         if groups and (sorted(named) != sorted(self.members) or len(groups) < 2):
+            for name in named:
+                self.member(name)
             example = _example_groups(list(self.members))
             raise LaunchError(f"each node must be in one of two or more groups, as in {example}")
         self.partition = groups

@@ -79,7 +79,7 @@ class UdpNode:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
         loop.add_reader(self._socket.fileno(), self._drain)
-        log.info("listens on %s:%d, %d peers", *self._socket.getsockname()[:2], len(self._addresses))
+        log.info("listens on %s:%d, peers: %d", *self._socket.getsockname()[:2], len(self._addresses))
         self._turn(lambda: self._carry_out(self.replica.begin(monotonic_ns())))
         interval = self._config.gossip_interval_ms / 1000
         # A random phase: nodes started together must not all speak at once.

@@ -191,3 +191,10 @@ def test_percentile_is_the_least_figure_that_covers_its_share(figures: list[floa
     found = percentile(figures, share)
     assert found in figures
     assert sum(each <= found for each in figures) >= share * len(figures) - 1e-9
+
+
+def test_loss_that_is_asked_for_is_lost() -> None:
+    """Pushes alone would agree in a moment, and nothing else comes within the hour."""
+    done = bench("converge", "--loss=0.99", "--increments=5", "--timeout-s=1", "--interval-ms=3600000")
+    assert done.returncode == 1
+    assert "not agreed" in done.stderr

@@ -313,7 +313,13 @@ def test_the_fault_door_is_closed_unless_asked_for(cluster: Commands) -> None:
     assert caught.value.code == 10
 
 
-@pytest.mark.parametrize("groups", ["n1,n2", "n1", "n1/n1,n2", "n1,n2/n9", "/", "n1//n2"])
+@pytest.mark.parametrize("groups", ["n1,n2/n9", "/", "n1//n2"])
+def test_groups_of_nodes_that_do_not_exist(cluster: Commands, groups: str) -> None:
+    up(cluster, "-n2", "--faults")
+    assert "there is no node" in cluster.refused("partition", groups)
+
+
+@pytest.mark.parametrize("groups", ["n1,n2", "n1", "n1/n1,n2"])
 def test_groups_that_make_no_sense(cluster: Commands, groups: str) -> None:
     up(cluster, "-n2", "--faults")
     assert "each node must be in one of two or more groups, as in n1/n2" in cluster.refused("partition", groups)
@@ -380,4 +386,4 @@ def test_users_may_look_into_a_journal_while_the_node_runs(tmp_path: Path) -> No
 
 def test_settings_of_the_command_line_reach_the_nodes() -> None:
     assert "--faults" not in Settings().arguments()
-    assert "--fault-loss=0.3" in Settings(faults=True, loss=0.3).arguments()
+    assert "--fault-loss=0.3" in Settings(loss=0.3).arguments()

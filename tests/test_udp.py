@@ -177,5 +177,5 @@ def test_members_file_gives_every_node_its_address_and_peers(tmp_path: Any) -> N
     members.write_text(f'cluster = "likes"\n[members]\nn1 = "127.0.0.1:{port}"\nn2 = "127.0.0.1:{other}"\n')
     with node_process("--name=n1", f"--members={members}", "--interval-ms=10", "--ephemeral") as first:
         assert first.stderr
-        assert f"n1 listens on 127.0.0.1:{port}, 1 peers" in first.stderr.readline()
+        assert f"n1 listens on 127.0.0.1:{port}, peers: 1" in first.stderr.readline()
         assert ask(("127.0.0.1", port), lambda client: client.gossip_status())["cluster"] == "likes"
