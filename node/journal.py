@@ -92,6 +92,8 @@ class Journal:
                 self._write(commit)
         except sqlite3.Error as error:
             raise JournalError(f"{error} ({self.path})") from None
+        except FileNotFoundError as error:
+            raise JournalError(f"{error.filename} is gone: restart this node") from None
         except OSError as error:
             raise JournalError(f"{self.path}: {error.strerror}") from None
         self._actor = commit.actor

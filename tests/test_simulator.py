@@ -14,7 +14,7 @@ from node.messages import Add, AddOk, Delta, Syn, SynAck
 from node.replica import Answer, Effect, Replica
 from node.state import Actor, NamedRow
 
-SEEDS = {"faulty": 140, "truncating": 80, "crowd": 40, "copied": 40, "restored": 100}
+SEEDS = {"faulty": 100, "truncating": 60, "crowd": 20, "copied": 20, "restored": 100}
 """Of each scenario, in slices that run side by side; `make sim` runs as many as you like."""
 SLICE = 20
 
