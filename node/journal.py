@@ -131,7 +131,7 @@ class Journal:
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA cell_size_check = ON")
             db.execute(f"PRAGMA wal_autocheckpoint = {self._checkpoint_pages}")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             db.close()
             _raise_if_damaged(error)
             raise
@@ -245,8 +245,8 @@ def _checksum(actor: str, counter: str, *values: int) -> int:
     return crc32(f"{values} {len(actor)} {actor}{counter}".encode())
 
 
-def _raise_if_damaged(error: sqlite3.Error) -> None:
-    # Errors of Python's own, such as text that is not UTF-8, have no code.
+def _raise_if_damaged(error: Exception) -> None:
+    # Errors of Python's own have no code: text, be it an error's, that is not UTF-8.
     if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _DAMAGE:
         raise _DamagedError(str(error)) from None
 
