@@ -159,7 +159,9 @@ def test_a_full_disk_refuses_adds_and_nothing_else_until_it_has_room_again(tmp_p
                 ask(address, lambda client: client.add(100))
             assert caught.value.code == 11
         assert ask(address, lambda client: client.read()) == 5
-        assert ask(address, lambda client: client.gossip_status())["commit_errors"] == 3
+        assert (
+            ask(address, lambda client: client.gossip_status())["commit_errors"] >= 3
+        )  # and ticks try to put right what is on disk
         node.rlimit(psutil.RLIMIT_FSIZE, (-1, -1))
         ask(address, lambda client: client.add(2))
         assert ask(address, lambda client: client.read()) == 7
