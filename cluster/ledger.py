@@ -81,15 +81,13 @@ class Ledger:
         """A request was answered with an error. Raises `PromiseBroken` unless there was reason to."""
         asked = self._open.pop(msg_id)
         if asked.delta is not None and code == TIMEOUT:
-            self._unknown[asked.counter, asked.delta > 0].append(abs(asked.delta))
+            self._note_unknown(asked)
         elif code != TEMPORARILY_UNAVAILABLE or not (disk_is_ill if asked.delta is not None else asked.with_token):
             raise PromiseBroken(f"{asked.node} refused with error {code}: {text}")
 
     def unknown(self, msg_id: int) -> None:
         """No answer came, and none will be waited for."""
-        asked = self._open.pop(msg_id)
-        if asked.delta is not None:
-            self._unknown[asked.counter, asked.delta > 0].append(abs(asked.delta))
+        self._note_unknown(self._open.pop(msg_id))
 
     def refused(self, msg_id: int) -> None:
         """A request was not even sent."""
@@ -137,6 +135,10 @@ class Ledger:
                 )
         if value != totals[0] - totals[1]:
             raise PromiseBroken(f"{node} tells {value} of {counter}, which has {totals[0]} less {totals[1]}")
+
+    def _note_unknown(self, asked: _Asked) -> None:
+        if asked.delta is not None:
+            self._unknown[asked.counter, asked.delta > 0].append(abs(asked.delta))
 
     def _possible(self, counter: str, grew: bool) -> int:
         """The totals that can be, as bits: bit t is set if t can be the total."""

@@ -45,11 +45,10 @@ class View(Protocol):
 
 @dataclass(slots=True)
 class Session:
-    """What a connection is: its number, its protocol (2 or 3), the name that it gave itself, whether it may ask."""
+    """What a connection is: its number, its protocol (2 or 3), the name that it gave itself."""
 
     id: int
     address: str
-    may_ask: bool = True
     protocol: int = 2
     name: str = ""
     library: dict[str, str] = field(default_factory=dict)
@@ -95,16 +94,9 @@ def dispatch(session: Session, view: View, words: list[bytes]) -> Reply:
     command = COMMANDS.get(name)
     if command is None:
         return _unknown(words)
-    if not session.may_ask and name not in _WITHOUT_AUTH:
-        return Error("NOAUTH Authentication required.")
-    if not fits(command.arity, len(words)):
+    if len(words) != command.arity if command.arity > 0 else len(words) < -command.arity:
         return wrong_arity(words[0])
     return command.handle(session, view, words[1:])
-
-
-def fits(arity: int, words: int) -> bool:
-    """Whether a command may have so many words."""
-    return words == arity if arity > 0 else words >= -arity
 
 
 def wrong_arity(name: bytes) -> Error:
@@ -113,7 +105,10 @@ def wrong_arity(name: bytes) -> Error:
 
 
 def integer(text: bytes) -> int:
-    """A 64-bit integer as Redis takes it: no spaces, no plus, no leading zeros. Raises `ValueError`."""
+    """An integer of at most 2**63 - 1 either way, as Redis takes it: no spaces, no plus, no leading zeros.
+
+    Raises `ValueError`.
+    """
     value = int(text)
     if b"%d" % value != text or abs(value) > limits.MAX_COUNT:
         raise ValueError("not as an integer is written, or beyond 64 bits")
@@ -414,6 +409,5 @@ COMMANDS = {
     b"INFO": Command(_info, -1, "Facts about the node and its gossip", "server"),
     b"TIME": Command(_time, 1, "The node's clock", "server"),
 }
-_WITHOUT_AUTH = {b"AUTH", b"HELLO", b"QUIT", b"RESET"}
 _WITH_KEY = {b"GET", b"MGET", b"EXISTS", b"TYPE", b"STRLEN"}
 _WITH_KEYS = {b"MGET", b"EXISTS"}

@@ -139,10 +139,11 @@ class Replica:
             self._saved[stored.actor] = self.state.whole(stored.actor)
         if self.state.ahead(self._actor):  # we had learned of a former life, and ended before the new epoch was durable
             self._actor = mint(config.name, rng.getrandbits(63))
+        self._inherited = recovered.actor if recovered else None
+        """The actor that an earlier life wrote as too: peers may hold later rows of it than we do."""
         self._written: dict[tuple[Actor, str], Row] = {}
-        """What this life added under an actor that an earlier one wrote as too, of which peers may hold later rows."""
-        self._may_be_older = recovered is not None
-        self._durable_actor = recovered.actor if recovered else None
+        """What this life added under that actor."""
+        self._durable_actor = self._inherited
         self._gossip = Gossiper(config, self.state, self.stats, rng, now_ns, self._actor)
         self._rounds = 0
         self._batch = _Batch(self._actor, self.state.version(self._actor))
@@ -168,7 +169,7 @@ class Replica:
     def tick(self, now_ns: int) -> list[Effect]:
         """One gossip round, due every `gossip_interval_ms`."""
         self._rounds += 1
-        renamed = self.stats.new_epochs > 0 and self._durable_actor != self._actor
+        renamed = self._durable_actor not in (None, self._actor)
         self._save_soon = self._save_soon or renamed or bool(self._gossip.unsaved or self._batch.recounted)
         return self._then_wake([*self._gossip.tick(now_ns)])
 
@@ -211,8 +212,7 @@ class Replica:
             if held.p + p > MAX_COUNT or held.n + n > MAX_COUNT:
                 raise RequestError(MALFORMED, f"this node's adds to {name!r} would pass {MAX_COUNT}")
             new += held is NOTHING
-        if new and self._rows_soon() + new > self.config.max_rows:
-            raise self._no_room()
+        self._check_room(new)
         for name, p, n in sums:
             for delta in (p, -n):
                 if delta:
@@ -231,7 +231,7 @@ class Replica:
 
     def flush(self) -> list[Effect]:
         """The end of a turn: begin the next commit, if there is something to commit and none is under way."""
-        wary = self._may_be_older and self._gossip.unheard
+        wary = self._actor == self._inherited and self._gossip.unheard
         if self._committing or wary or not (self._batch.waiting or self._save_soon):
             return []
         batch = self._committing = self._batch
@@ -247,11 +247,11 @@ class Replica:
         self.stats.commits += 1
         self._durable_actor = batch.actor
         self.stats.recounted += sum(abs(delta) for _, delta in batch.recounted)
-        held = {name: self.state.row(batch.actor, name) for name in batch.rows}
+        # Whoever else writes as our actor makes us another at once: else there is nothing to look for.
+        swallowed = self._swallowed(batch) if batch.actor != self._actor else []
         self.state.merge(batch.actor, self.state.version(batch.actor), tuple(batch.rows.items()))
-        swallowed = self._swallowed(batch, held)
         self._note_saved(batch)
-        if self._may_be_older:
+        if batch.actor == self._inherited:
             self._note_written(batch, swallowed)
         if batch.rows:
             self._gossip.wrote(batch.actor, now_ns)
@@ -311,12 +311,9 @@ class Replica:
             self._check_copies(add.copies)
         if not add.delta:
             return [self._add_ok(client, add.msg_id)]
-        held = self._durable_soon(add.counter)
-        is_new = held is NOTHING and add.counter not in self._batch.rows
-        if is_new and self._rows_soon() >= self.config.max_rows:
-            raise self._no_room()
+        self._check_room(self._own_soon(add.counter) is NOTHING)
         try:
-            self._batch.add(add.counter, held, add.delta)
+            self._batch.add(add.counter, self._durable_soon(add.counter), add.delta)
         except ValueError as error:
             raise RequestError(MALFORMED, str(error)) from None
         self._batch.waiting.append((client, add.msg_id, add.copies))
@@ -404,7 +401,7 @@ class Replica:
         if told.version > self.state.version(self._actor):
             self.stats.future_digests += 1
             return self._begin_epoch()
-        if self._may_be_older and not self.stats.new_epochs and told.sender not in self._gossip.agreeing:
+        if self._actor == self._inherited and told.sender not in self._gossip.agreeing:
             return []
         return [self._add_ok(add.client, add.msg_id) for add in self._copies.confirmed(told.sender, told.version)]
 
@@ -463,9 +460,6 @@ class Replica:
                 p, n = (sign * delta, 0) if delta > 0 else (0, -sign * delta)
                 self._written[batch.actor, name] = Row(mine.p + p, mine.n + n)
 
-    def _no_room(self) -> RequestError:
-        return RequestError(TEMPORARILY_UNAVAILABLE, f"this node holds max_rows ({self.config.max_rows}) rows")
-
     def _own_soon(self, name: str) -> Row:
         """Our own row as it will be once all that waits is durable."""
         return self._batch.rows.get(name) or self._durable_soon(name)
@@ -476,12 +470,18 @@ class Replica:
             return self._committing.rows[name]
         return self.state.row(self._actor, name)
 
-    def _rows_soon(self) -> int:
-        """Rows held once all that waits is durable; while the bound is far, what waits is not looked at."""
-        names = self._batch.rows.keys() | (self._committing.rows.keys() if self._committing else set())
-        if self.state.row_count + len(names) < self.config.max_rows:
-            return self.state.row_count
-        return self.state.row_count + sum(self.state.row(self._actor, name) is NOTHING for name in names)
+    def _check_room(self, new: int) -> None:
+        """Whether so many new rows fit once all that waits is durable; far from the bound, that is not looked at.
+
+        Raises `RequestError`.
+        """
+        committing = self._committing.rows.keys() if self._committing else set()
+        most = self.state.row_count + len(self._batch.rows) + len(committing) + new
+        if not new or most <= self.config.max_rows:
+            return
+        waiting = sum(self.state.row(self._actor, name) is NOTHING for name in self._batch.rows.keys() | committing)
+        if self.state.row_count + waiting + new > self.config.max_rows:
+            raise RequestError(TEMPORARILY_UNAVAILABLE, f"this node holds max_rows ({self.config.max_rows}) rows")
 
     # Epochs.
 
@@ -523,11 +523,11 @@ class Replica:
             taken += [(name, delta) for delta in (p, -n) if delta]
         return taken
 
-    def _swallowed(self, batch: _Batch, held: dict[str, Row]) -> list[tuple[str, int]]:
-        """What the maximum took from a batch because another wrote the same rows while it was being committed."""
+    def _swallowed(self, batch: _Batch) -> list[tuple[str, int]]:
+        """What the maximum will take from a batch because another wrote the same rows while it was being committed."""
         taken = []
         for name, row in batch.rows.items():
-            before, other = batch.before[name], held[name]
+            before, other = batch.before[name], self.state.row(batch.actor, name)
             for sign, ours, theirs in (
                 (1, row.p - before.p, other.p - before.p),
                 (-1, row.n - before.n, other.n - before.n),

@@ -9,7 +9,6 @@ is refused before it sees it; and what a client may have under way or unread is 
 """
 
 import asyncio
-import logging
 import re
 import socket
 from collections import deque
@@ -32,16 +31,16 @@ MAX_REQUEST_BYTES = 2**20
 """The most bytes of one command; who sends more is cut off."""
 
 MAX_WORDS = 100_000
+"""The most words of one command."""
+
 MAX_CONNECTIONS = 10_000
 
-WHOLE_RUN = 0
+_RUN_ID = 0
+"""The `msg_id` of a run: runs of one connection are answered in order, so they need none of their own."""
 
-_HUGE = re.compile(rb"[*$](\d{6,})\r?$|[*$](\d{6,})\r\n")
-_TAIL = 24
-
-log = logging.getLogger("node.resp")
-
-Address = tuple[str, int]
+_LENGTH = re.compile(rb"\r\n([*$])(\d{6,})(?=\r\n)")
+_LONGEST_LENGTH = 26
+"""Bytes of a length that hiredis would take, and some: what must be kept lest one is cut in two."""
 
 
 class View:
@@ -93,12 +92,12 @@ class Door:
         self._ids = 0
         self._commands = 0
 
-    async def serve(self, address: Address) -> asyncio.Server:
+    async def serve(self, host: str, port: int) -> asyncio.Server:
         """Listen. Raises `ConfigError` that says why not."""
         try:
-            return await self._loop.create_server(self._connect, *address, backlog=1024)
+            return await self._loop.create_server(self._connect, host, port, backlog=1024)
         except OSError as error:
-            raise ConfigError(f"can't serve Redis clients at {address[0]}:{address[1]}: {error.strerror}") from None
+            raise ConfigError(f"can't serve Redis clients at {host}:{port}: {error.strerror}") from None
 
     def _connect(self) -> "Connection":
         self._ids += 1
@@ -192,11 +191,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """As asyncio calls it."""
-        try:
-            self._take(self._parser.feed(data))
-        except Exception as error:  # noqa: BLE001 counted, logged and told in status; others go on
-            self._door.unforeseen(error)
-            self._transport.abort()
+        self._guarded(lambda: self._take(self._parser.feed(data)))
 
     def answer(self, reply: NodeReply) -> None:
         """The oldest run of adds is durable, or was refused."""
@@ -209,10 +204,18 @@ class Connection(asyncio.Protocol):
         if not self._runs:
             self._go_on()
 
+    def _guarded(self, act: Callable[[], None]) -> None:
+        """Do it; whatever happens in it ends this connection, and is no other client's affair."""
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 counted, logged and told in status
+            self._door.unforeseen(error)
+            self._transport.abort()
+
     def _go_on(self) -> None:
         """Do what had to wait, as far as it need not wait again."""
-        later, self._later = self._later, deque()
-        self._take(later)
+        later, self._later = [*self._later], deque()
+        self._guarded(lambda: self._take(later))
         if self._may_write and not self._later and not self._transport.is_closing():
             self._transport.resume_reading()
         self._close_if_done()
@@ -221,11 +224,11 @@ class Connection(asyncio.Protocol):
         if (self._at_end or self._session.closing) and not self._runs and not self._later:
             self._transport.close()
 
-    def _take(self, requests: Sequence[Any]) -> None:
+    def _take(self, requests: list[Any]) -> None:
         run: list[tuple[bytes, int]] = []
         replies: list[bytes] = []
         for at, words in enumerate(requests):
-            delta = _delta(words) if self._session.may_ask else None
+            delta = _delta(words)
             if delta is not None:
                 run.append((words[1], delta))
                 continue
@@ -234,7 +237,7 @@ class Connection(asyncio.Protocol):
                 self._add(run)
                 run, replies = [], []
             if self._runs or not self._may_write:
-                self._wait([*list(requests)[at:]])
+                self._wait(requests[at:])
                 return
             replies.append(self._reply(words))
             if self._session.closing:
@@ -258,7 +261,7 @@ class Connection(asyncio.Protocol):
             self._session.closing = True
             return _packed(words, 2)
         if words[0].upper() in ADDS:
-            return _packed(_why_no_add(words, self._session), 2)
+            return _packed(_why_no_add(words), 2)
         reply = commands.dispatch(self._session, self._door.view, words)
         return _packed(reply, self._session.protocol)
 
@@ -301,7 +304,7 @@ class Connection(asyncio.Protocol):
             if not -MAX_COUNT <= value <= MAX_COUNT:
                 raise OverflowError
             replies.append(b":%d\r\n" % value)
-        replica.add_run(self, WHOLE_RUN, [(name, p, n) for name, p, n, _ in sums.values()])
+        replica.add_run(self, _RUN_ID, [(name, p, n) for name, p, n, _ in sums.values()])
         return replies
 
 
@@ -310,7 +313,7 @@ class _Parser:
 
     def __init__(self) -> None:
         self._reader = hiredis.Reader(notEnoughData=_Parser)
-        self._tail = b""
+        self._tail = b"\r\n"
         self._line = b""
         self._under_way = 0
 
@@ -318,8 +321,8 @@ class _Parser:
         """The commands that are complete now."""
         if self._line or (not self._under_way and data[:1] != b"*"):
             return self._feed_lines(self._line + data)
-        if self._is_huge(data):
-            return [Error("ERR Protocol error: invalid multibulk length")]
+        if huge := self._huge(data):
+            return [Error(f"ERR Protocol error: invalid {huge} length")]
         self._reader.feed(data)
         found: list[Any] = []
         try:
@@ -338,13 +341,16 @@ class _Parser:
                 return [*found, Error("ERR Protocol error: too big a request")]
         return found
 
-    def _is_huge(self, data: bytes) -> bool:
-        """Whether a length is announced that must not even be prepared for; it may be cut over two reads."""
+    def _huge(self, data: bytes) -> str:
+        """What is announced with a length that must not even be prepared for, be it cut over two reads; else "".
+
+        It is looked for in names too: one with such a line in it is taken for what it looks like.
+        """
         seen = self._tail + data
-        self._tail = seen[-_TAIL:]
-        return any(
-            int(each[1] or each[2]) > MAX_WORDS * (10 if each[0][:1] == b"$" else 1) for each in _HUGE.finditer(seen)
-        )
+        self._tail = seen[-_LONGEST_LENGTH:]
+        most = {b"*": ("multibulk", MAX_WORDS), b"$": ("bulk", MAX_REQUEST_BYTES)}
+        found = (most[kind][0] for kind, length in _LENGTH.findall(seen) if int(length) > most[kind][1])
+        return next(found, "")
 
     def _feed_lines(self, data: bytes) -> list[Any]:
         """Inline commands, as typed into telnet, up to one that is not."""
@@ -381,9 +387,7 @@ def _why_not(error: Exception) -> Error:
     return OVERFLOW if too_large else Error(f"ERR {error}")
 
 
-def _why_no_add(words: list[bytes], session: Session) -> Error:
-    if not session.may_ask:
-        return Error("NOAUTH Authentication required.")
+def _why_no_add(words: list[bytes]) -> Error:
     if len(words) != ADDS[words[0].upper()]:
         return commands.wrong_arity(words[0])
     return NOT_AN_INTEGER

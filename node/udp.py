@@ -84,10 +84,7 @@ class UdpNode:
         interval = self._config.gossip_interval_ms / 1000
         # A random phase: nodes started together must not all speak at once.
         self._arm(loop.time() + self._rng.random() * interval, interval)
-        door = resp.Door(self.replica, self._turn, self._complaints.unforeseen)
-        server = await door.serve(self._redis) if self._redis else None
-        if server:
-            log.info("serves Redis clients on %s:%d", *server.sockets[0].getsockname()[:2])
+        server = await self._serve_redis(*self._redis) if self._redis else None
         try:
             await self._stopped.wait()
         finally:
@@ -97,6 +94,11 @@ class UdpNode:
             while self._under_way:  # those who wait for it are still answered
                 await asyncio.wait([self._under_way])
             self._disk.shutdown()
+
+    async def _serve_redis(self, host: str, port: int) -> asyncio.Server:
+        server = await resp.Door(self.replica, self._turn, self._complaints.unforeseen).serve(host, port)
+        log.info("serves Redis clients on %s:%d", *server.sockets[0].getsockname()[:2])
+        return server
 
     def stop(self, why: str = "asked to") -> None:
         """End `run`."""

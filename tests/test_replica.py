@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from node.config import Config
 from node.counter import Row
-from node.errors import MALFORMED, TEMPORARILY_UNAVAILABLE
+from node.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, RequestError
 from node.gossip import Send
 from node.limits import MAX_COUNT
 from node.messages import (
@@ -461,6 +461,22 @@ def test_rows_are_bounded() -> None:
     assert error.code == TEMPORARILY_UNAVAILABLE
     assert "max_rows" in error.text
     assert add(node, 1, "a", msg_id=3)[0] == Answer("c", AddOk(3))
+
+
+def test_a_run_of_adds_keeps_to_the_bound_of_rows_with_all_that_waits() -> None:
+    node = replica(max_rows=10)
+    node.add_run("c", 0, [(f"a{i}", 1, 0) for i in range(5)])
+    with pytest.raises(RequestError, match="max_rows"):
+        node.add_run("c", 0, [(f"b{i}", 1, 0) for i in range(6)])
+    node.flush()
+    node.add_run("c", 0, [(f"b{i}", 1, 0) for i in range(5)])
+    assert refusal(node.handle(Add(1, 1, "new"), "c", 0)).code == TEMPORARILY_UNAVAILABLE
+    settled(node, [])
+    assert node.state.row_count == 10
+    node.add_run("c", 0, [("a1", 3, 2)])
+    assert node.value_soon("a1") == 2
+    settled(node, [])
+    assert node.state.value("a1") == 2
 
 
 def test_unknown_actors_by_the_thousand_are_bounded() -> None:

@@ -4,7 +4,8 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -14,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.launcher import free_ports
-from node import commands
+from node import commands, resp
+from node.config import Config
+from node.replica import Answer, Replica
 from node.udp import Address
 from tests.processes import LIMIT_S, node_process, udp_node, until
 
@@ -208,6 +211,65 @@ def test_a_huge_length_cut_over_two_reads_is_refused(door: Address) -> None:
             assert other.ping()  # so that it was read
         raw.sendall(b"00000\r\n")
         assert raw.recv(1000).startswith(b"-ERR Protocol error")
+
+
+def test_a_name_that_looks_like_a_length_is_a_name_wherever_it_is_cut(door: Address) -> None:
+    with socket.create_connection(door, timeout=LIMIT_S) as raw:
+        raw.sendall(b"*2\r\n$4\r\nINCR\r\n$10\r\nx*1234567")
+        with client(door) as other:
+            assert other.ping()  # so that it was read
+        raw.sendall(b"8\r\n")
+        assert raw.recv(1000) == b":1\r\n"
+
+
+class Transport(asyncio.Transport):
+    """A socket that notes what becomes of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.aborted = False
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+def test_what_goes_wrong_for_one_client_leaves_the_answers_of_others() -> None:
+    """Their adds share a commit, and what the first one asked for after it throws."""
+
+    async def live() -> None:
+        replica = Replica(Config(name="n1"), Random(1), 0)
+        met: list[Exception] = []
+        door = resp.Door(replica, lambda act: act(), met.append)
+        made = [(door._connect(), Transport()) for _ in range(2)]
+        for connection, transport in made:
+            connection.connection_made(transport)
+        made[0][0].data_received(b"*2\r\n$4\r\nINCR\r\n$1\r\nx\r\n*1\r\n$6\r\nDBSIZE\r\n")
+        made[1][0].data_received(b"*2\r\n$4\r\nINCR\r\n$1\r\nx\r\n")
+        door.view = None  # type: ignore[assignment]  # so that DBSIZE throws
+        assert replica.flush()
+        for effect in replica.committed(0):
+            if isinstance(effect, Answer):
+                cast(resp.Connection, effect.to).answer(effect.reply)
+        assert [(transport.written, transport.aborted) for _, transport in made] == [
+            (b":1\r\n", True),
+            (b":2\r\n", False),
+        ]
+        assert len(met) == 1
+
+    asyncio.run(live())
 
 
 def test_half_a_command_and_then_silence_or_the_end(door: Address) -> None:
