@@ -5,7 +5,6 @@ their start-up time and double their memory.
 """
 
 import argparse
-import asyncio
 import ipaddress
 import logging
 import os
@@ -18,6 +17,8 @@ from pathlib import Path
 from random import Random
 from types import FrameType
 from urllib.parse import quote
+
+import uvloop
 
 from node import __version__, maelstrom, udp
 from node.config import Config
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError(f"say --bind HOST:PORT, or list {options.name} in the --members file")
     peers = {name: where for name, where in members.items() if name != options.name}
     config = _config(options, options.name, tuple(peers))
-    asyncio.run(udp.serve(config, bind, peers, rng, _data(options), _faults(options, rng), options.resp))
+    uvloop.run(udp.serve(config, bind, peers, rng, _data(options), _faults(options, rng), options.resp))
 
 
 def parser() -> argparse.ArgumentParser:

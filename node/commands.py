@@ -117,8 +117,10 @@ def integer(text: bytes) -> int:
 
 def counter(key: bytes) -> str:
     """The counter that a key names. Raises `ValueError`."""
+    if len(key) > limits.MAX_NAME_BYTES:
+        raise ValueError(f"a key must be at most {limits.MAX_NAME_BYTES} bytes, not {len(key)}")
     try:
-        return limits.name(key.decode(), "a key")
+        return key.decode()
     except UnicodeDecodeError:
         raise ValueError("a key must be UTF-8") from None
 

@@ -41,6 +41,8 @@ def merged(mine: Row, theirs: Row) -> Row:
     """The elementwise maximum: the least row that is at least as new as both."""
     if theirs == mine:
         return mine
+    if theirs.p >= mine.p and theirs.n >= mine.n and theirs.version >= mine.version:
+        return theirs  # the usual case, for which no row need be made
     return Row(max(mine.p, theirs.p), max(mine.n, theirs.n), max(mine.version, theirs.version))
 
 

@@ -70,7 +70,7 @@ class Gossiper:
     """One replica's side of every exchange; it merges what comes into the replica's state."""
 
     def __init__(self, config: Config, state: State, stats: Stats, rng: Random, now_ns: int, actor: Actor) -> None:
-        self.peers = Peers(config.peers, state.fingerprint, now_ns)
+        self.peers = Peers(config.peers, lambda: state.fingerprint, now_ns)
         self.own_actor_is_older = False
         """Someone showed more of our own actor than we ever wrote; `begin_epoch` settles it."""
         self._config = config
@@ -156,7 +156,7 @@ class Gossiper:
 
     def wrote(self, actor: Actor, now_ns: int) -> None:
         """Rows of ours have just become durable."""
-        self.peers.state_changed(self._state.fingerprint, now_ns)
+        self.peers.state_changed(now_ns)
         if actor == self._actor:
             self._push_soon(now_ns)
 
@@ -271,7 +271,7 @@ class Gossiper:
             self._push_soon(now_ns)
 
     def _push_soon(self, now_ns: int) -> None:
-        if self._push_ns is None and self._config.push and self._config.gossip == "delta":
+        if self._push_ns is None and self._config.push and self._config.gossip == "delta" and len(self.peers):
             self._push_ns = now_ns + self._config.push_window_us * 1000
 
     def _syn_ack(self, syn: Syn) -> SynAck:
@@ -330,10 +330,9 @@ class Gossiper:
 
     def _merge(self, deltas: tuple[Delta, ...], now_ns: int) -> list[Delta]:
         """Merge what came; the deltas that brought news, without the rows that did not."""
-        before = self._state.fingerprint
         news = [each for each in map(self._merge_delta, deltas) if each]
-        if self._state.fingerprint != before:
-            self.peers.state_changed(self._state.fingerprint, now_ns)
+        if news:
+            self.peers.state_changed(now_ns)
         return news
 
     def _merge_delta(self, delta: Delta) -> Delta | None:

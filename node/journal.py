@@ -1,20 +1,28 @@
 """The journal: a node's rows, durable in one SQLite file in its data directory.
 
-What a Commit holds is written in one transaction, so the file always holds the state as it was at some moment. WAL mode
-with `synchronous=FULL` syncs each commit to the disk before it returns; SQLite folds the log back into the file every
-thousand pages, so neither grows with time. Users may look into it with any SQLite tool while the node runs.
+A Commit is one entry at the end of the table `log`: rows that are spread over a thousand counters would touch as many
+pages, and an entry touches one, or a few in sequence. When the log is long, its rows are folded into the table `rows`,
+a slice with each commit, so that none takes long: each once, however often it was written, and in the order in which
+they stand there. The view `counts` shows both together, to anyone with a SQLite tool, while the node runs too.
 
-SQLite checks the pages of its log, not those of its file, so each row carries a checksum of its own, and the file's
-structure is checked at the start. A journal in which anything is wrong is kept aside, never repaired: the node begins a
-new epoch, and peers give back what they hold.
+Each commit is one transaction, so the file always holds the state as it was at some moment. WAL mode with
+`synchronous=FULL` syncs it to the disk before it returns; SQLite carries its own log back into the file every thousand
+pages, so nothing grows with time.
+
+SQLite checks the pages of its log, not those of its file, so each entry and each row carries a checksum of its own, and
+the file's structure is checked at the start. A journal in which anything is wrong is kept aside, never repaired: the
+node begins a new epoch, and peers give back what they hold.
 """
 
 import contextlib
 import fcntl
+import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic_ns
 from zlib import crc32
 
 from node import limits
@@ -23,16 +31,35 @@ from node.errors import ConfigError
 from node.replica import Commit, Recovered
 from node.state import Actor, NamedRow, Stored
 
-SCHEMA = 1
+SCHEMA = 2
 APPLICATION = 0x676F7373
 """Tells our files from those of other programs that use SQLite."""
 
 CHECKPOINT_PAGES = 1000
 """Pages of 4096 bytes in the log before it is folded back into the file."""
 
+FOLD_BYTES = 4 * 2**20
+"""Of entries in the log before they are folded."""
+
+LEAST_SLICE = 64
+"""Rows that a commit folds at the least; it folds twice as many as it brings, so the log can't outgrow the folding."""
+
 BUSY_S = 2.0
 """How long a commit waits for somebody else's look into the file."""
 
+_LOG = """
+CREATE TABLE log (id INTEGER PRIMARY KEY, entry TEXT NOT NULL, checksum INTEGER NOT NULL);
+CREATE VIEW counts AS
+WITH told AS (
+    SELECT actor, counter, p, n, 0 AS id FROM rows
+    UNION ALL
+    SELECT json_extract(stored.value, '$[0]'), json_extract(named.value, '$[0]'), json_extract(named.value, '$[1][0]'),
+        json_extract(named.value, '$[1][1]'), log.id
+    FROM log, json_each(log.entry, '$[1]') AS stored, json_each(stored.value, '$[3]') AS named
+),
+newest AS (SELECT actor, counter, p, n, max(id) FROM told GROUP BY actor, counter)
+SELECT counter, sum(p) - sum(n) AS value FROM newest GROUP BY counter;
+"""
 _TABLES = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -42,9 +69,18 @@ CREATE TABLE rows (
     actor TEXT NOT NULL, counter TEXT NOT NULL, p INTEGER NOT NULL, n INTEGER NOT NULL, version INTEGER NOT NULL,
     checksum INTEGER NOT NULL, PRIMARY KEY (actor, counter)
 ) WITHOUT ROWID;
+{_LOG}
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {SCHEMA};
 """
+_UPGRADE = f"""
+BEGIN IMMEDIATE;
+{_LOG}
+PRAGMA user_version = {SCHEMA};
+COMMIT;
+"""
+"""Schema 1 had no log."""
+
 _LARGEST_STATEMENT = 256
 """Rows in one statement: each statement costs a turn of Python's lock between the threads."""
 
@@ -59,52 +95,105 @@ class _DamagedError(Exception):
     """The file can't be trusted."""
 
 
+@dataclass(slots=True)
+class _Logged:
+    """What the entries of the log come to, up to the one numbered `last`; `size` is that of their text."""
+
+    actor: str | None = None
+    last: int = 0
+    size: int = 0
+    reach: dict[Actor, tuple[int, int]] = field(default_factory=dict)
+    """By actor, version and target."""
+    rows: dict[Actor, dict[str, Row]] = field(default_factory=dict)
+
+    def add(self, commit: Commit, size: int) -> None:
+        self.actor = commit.actor
+        self.last += 1
+        self.size += size
+        for actor, version, target, rows in commit.stored:
+            self.reach[actor] = version, target
+            self.rows.setdefault(actor, {}).update(rows)
+
+    def recovered(self) -> Recovered | None:
+        if self.actor is None:
+            return None
+        stored = (Stored(actor, *self.reach[actor], tuple(rows.items())) for actor, rows in sorted(self.rows.items()))
+        return Recovered(Actor(self.actor), tuple(stored))
+
+
+class _Folding:
+    """Entries of the log on their way into the tables."""
+
+    def __init__(self, logged: _Logged) -> None:
+        self.logged = logged
+        self.keys = [(actor, name) for actor, rows in sorted(logged.rows.items()) for name in sorted(rows)]
+        self.done = 0
+
+
 class Journal:
     """The open journal of one node, locked against every other process. Used by one thread at a time."""
 
-    def __init__(self, directory: Path, node: str, cluster: str, checkpoint_pages: int = CHECKPOINT_PAGES) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        node: str,
+        cluster: str,
+        checkpoint_pages: int = CHECKPOINT_PAGES,
+        fold_bytes: int = FOLD_BYTES,
+    ) -> None:
         """Open or make the journal in `directory`, which is made too.
 
         Raises `ConfigError` if it can't be used, is in use, was written by a newer version, or belongs to another node.
         """
         self.path = directory / "journal.db"
+        self._files = str(self.path), f"{self.path}-wal"
         self.recovered: Recovered | None = None
         """What an intact journal held; None where a new epoch must begin."""
         self.set_aside: Path | None = None
         """Where an unusable journal was put."""
+        self.took_ns = 0, 0
+        """How many nanoseconds each of the last two commits took."""
         self._checkpoint_pages = checkpoint_pages
+        self._fold_bytes = fold_bytes
+        self._log = _Logged()
+        self._folding: _Folding | None = None
         self._lock = _lock(directory)
         try:
             self._open(node, cluster)
         except BaseException:
             os.close(self._lock)
             raise
-        self._actor: str | None = self.recovered.actor if self.recovered else None
         self._inodes = self._find_inodes()
 
     def commit(self, commit: Commit) -> None:
         """Make it durable, all or nothing. Raises `JournalError`."""
+        began_ns = monotonic_ns()
         try:
             # A file that was deleted still takes writes, which nobody will ever read.
             if self._find_inodes() != self._inodes:
                 raise JournalError(f"{self.path} or its log was replaced: restart this node")
-            with self._transaction():
-                self._write(commit)
+            self._write(commit)
         except sqlite3.Error as error:
             raise JournalError(f"{error} ({self.path})") from None
         except FileNotFoundError as error:
             raise JournalError(f"{error.filename} is gone: restart this node") from None
         except OSError as error:
             raise JournalError(f"{self.path}: {error.strerror}") from None
-        self._actor = commit.actor
+        finally:
+            self.took_ns = self.took_ns[1], monotonic_ns() - began_ns
 
     def close(self) -> None:
-        """Fold the log into the file and let both go."""
+        """Fold the log into the tables, and let go of the file."""
+        with contextlib.suppress(sqlite3.Error):  # the log holds it all, and the next start reads it
+            for folding in (self._folding, _Folding(self._log)):
+                if folding and folding.logged.size:
+                    with self._transaction():
+                        self._fold(folding, len(folding.keys))
         self._db.close()
         os.close(self._lock)
 
     def _find_inodes(self) -> tuple[int, ...]:
-        return tuple(path.stat().st_ino for path in (self.path, self.path.with_name(f"{self.path.name}-wal")))
+        return os.stat(self._files[0]).st_ino, os.stat(self._files[1]).st_ino  # noqa: PTH116 a third of the cost
 
     def _open(self, node: str, cluster: str) -> None:
         try:
@@ -144,9 +233,7 @@ class Journal:
                 return None
             if self._db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                 raise ValueError("the file's structure is damaged")
-            meta = dict(self._db.execute("SELECT key, value FROM meta"))
-            self._check_owner(meta, node, cluster)
-            return Recovered(Actor(meta["actor"]), tuple(self._stored())) if "actor" in meta else None
+            return self._read(node, cluster)
         except (ValueError, KeyError, TypeError) as error:
             if isinstance(error, ConfigError):
                 raise
@@ -168,6 +255,8 @@ class Journal:
                 f"{self.path} has schema {schema}, and this version knows none above {SCHEMA}: use the version that"
                 " wrote it, or another data directory"
             )
+        if schema < SCHEMA:
+            self._db.executescript(_UPGRADE)
         return False
 
     def _make(self, node: str, cluster: str) -> None:
@@ -183,25 +272,32 @@ class Journal:
                 f" of {cluster!r}: choose another data directory"
             )
 
-    def _stored(self) -> Iterator[Stored]:
-        rows: dict[Actor, list[NamedRow]] = {}
-        for actor, counter, p, n, version, checksum in self._db.execute("SELECT * FROM rows"):
-            if checksum != _checksum(actor, counter, p, n, version):
-                raise ValueError(f"the row of {counter!r} is not as it was written")
-            rows.setdefault(actor, []).append((counter, Row(p, n, version)))
+    def _read(self, node: str, cluster: str) -> Recovered | None:
+        """All that the tables hold, and on top of it the log. Raises `ValueError` where anything is wrong."""
+        meta = dict(self._db.execute("SELECT key, value FROM meta"))
+        self._check_owner(meta, node, cluster)
+        held = _Logged(meta.get("actor"))
         for actor, version, target, checksum in self._db.execute("SELECT * FROM actors"):
             if checksum != _checksum(actor, "", version, target):
                 raise ValueError(f"what is held of {actor!r} is not as it was written")
-            limits.nonempty_name(actor, "actor", limits.MAX_ACTOR_BYTES)
-            held = limits.count(version, "version"), limits.count(target, "target")
-            yield Stored(actor, *held, tuple(rows.pop(actor, ())))
-        if rows:
-            raise ValueError("rows of an actor that is not listed")
+            held.reach[_actor(actor)] = limits.count(version, "version"), limits.count(target, "target")
+            held.rows[actor] = {}
+        for actor, counter, p, n, version, checksum in self._db.execute("SELECT * FROM rows"):
+            if checksum != _checksum(actor, counter, p, n, version):
+                raise ValueError(f"the row of {counter!r} is not as it was written")
+            held.rows[actor][counter] = Row(p, n, version)
+        self._log = _Logged(last=int(meta.get("folded", 0)))
+        for number, entry, checksum in self._db.execute("SELECT * FROM log ORDER BY id"):
+            if number != self._log.last + 1 or checksum != _checksum(entry, "", number):
+                raise ValueError(f"entry {self._log.last + 1} of the log is not as it was written")
+            actor, stored = json.loads(entry)
+            commit = Commit(actor, tuple(Stored(_actor(a), v, t, _named(rows)) for a, v, t, rows in stored))
+            held.add(commit, len(entry))
+            self._log.add(commit, len(entry))
+        return held.recovered()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        if self._db.in_transaction:  # the last one failed, and could not even be rolled back
-            self._db.execute("ROLLBACK")
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -213,14 +309,35 @@ class Journal:
             raise
 
     def _write(self, commit: Commit) -> None:
-        if commit.actor != self._actor:
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('actor', ?)", (commit.actor,))
-        actors = [
-            (actor, version, target, _checksum(actor, "", version, target))
-            for actor, version, target, _ in commit.stored
-        ]
-        self._put("actors", actors)
-        self._put("rows", [row for stored in commit.stored for row in _flat(stored)])
+        if self._db.in_transaction:  # the last one failed, and could not even be rolled back
+            self._db.execute("ROLLBACK")
+        if self._folding is None and self._log.size > self._fold_bytes:
+            self._folding, self._log = _Folding(self._log), _Logged(last=self._log.last)
+        entry, number = _json((commit.actor, commit.stored)), self._log.last + 1
+        row = number, entry, _checksum(entry, "", number)
+        if self._folding is None:
+            self._db.execute("INSERT INTO log VALUES (?, ?, ?)", row)
+        else:
+            brought = sum(len(stored.rows) for stored in commit.stored)
+            with self._transaction():
+                self._db.execute("INSERT INTO log VALUES (?, ?, ?)", row)
+                done = self._fold(self._folding, max(LEAST_SLICE, 2 * brought))
+            self._folding.done = done
+            self._folding = self._folding if done < len(self._folding.keys) else None
+        self._log.add(commit, len(entry))
+
+    def _fold(self, folding: "_Folding", most: int) -> int:
+        """Put so many more rows into the tables, and with the last of them take the entries off the log; rows done."""
+        logged, keys = folding.logged, folding.keys[folding.done : folding.done + most]
+        rows = ((actor, counter, *logged.rows[actor][counter]) for actor, counter in keys)
+        self._put("rows", [(*row, _checksum(*row)) for row in rows])
+        done = folding.done + len(keys)
+        if done == len(folding.keys):
+            actors = ((actor, version, target) for actor, (version, target) in logged.reach.items())
+            self._put("actors", [(*each, _checksum(each[0], "", *each[1:])) for each in actors])
+            self._put("meta", [("actor", logged.actor), ("folded", str(logged.last))])
+            self._db.execute("DELETE FROM log WHERE id <= ?", (logged.last,))
+        return done
 
     def _put(self, table: str, values: Sequence[tuple[object, ...]]) -> None:
         """In statements of a few sizes only, so that all of them are compiled once."""
@@ -234,11 +351,15 @@ class Journal:
             at += size
 
 
-def _flat(stored: Stored) -> Iterable[tuple[object, ...]]:
-    actor = stored.actor
-    return (
-        (actor, counter, row.p, row.n, row.version, _checksum(actor, counter, *row)) for counter, row in stored.rows
-    )
+_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+
+
+def _actor(text: str) -> Actor:
+    return Actor(limits.nonempty_name(text, "actor", limits.MAX_ACTOR_BYTES))
+
+
+def _named(rows: list[tuple[str, list[int]]]) -> tuple[NamedRow, ...]:
+    return tuple((counter, Row(*row)) for counter, row in rows)
 
 
 def _checksum(actor: str, counter: str, *values: int) -> int:

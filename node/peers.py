@@ -3,21 +3,22 @@
 Pure. A peer's state is known by the fingerprint it last told; nothing is assumed of a peer that was not heard.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from random import Random
 
 
 class Peers:
     """The other members of the cluster, in sorted order: set order would differ between processes."""
 
-    synced: int
-    """How many peers were last heard to hold just our state."""
     state_since_ns: int
+    _agreed_ns: int | None
 
-    def __init__(self, names: tuple[str, ...], fingerprint: int, now_ns: int) -> None:
+    def __init__(self, names: tuple[str, ...], fingerprint: Callable[[], int], now_ns: int) -> None:
+        """`fingerprint` tells that of our own state; it is asked only when a peer's is there to compare it with."""
         self._names = sorted(names)
         self._heard: dict[str, int | None] = dict.fromkeys(self._names)
-        self.state_changed(fingerprint, now_ns)
+        self._fingerprint = fingerprint
+        self.state_changed(now_ns)
 
     def __contains__(self, name: str) -> bool:
         return name in self._heard
@@ -30,25 +31,23 @@ class Peers:
         names = [name for name in self._names if name not in leave_out] if leave_out else self._names
         return tuple(rng.sample(names, min(most, len(names))))
 
-    def state_changed(self, fingerprint: int, now_ns: int) -> None:
-        """Our state has just become another: whoever was not heard to hold it already, is not known to."""
-        self._fingerprint = fingerprint
-        self.synced = sum(heard == fingerprint for heard in self._heard.values())
+    def state_changed(self, now_ns: int) -> None:
+        """Our state has just become another: nobody is known to hold it until somebody is heard."""
         self.state_since_ns = now_ns
-        self._agreed_ns: int | None = None
-        self._note_agreement(now_ns)
+        self._agreed_ns = None if self._names else now_ns
 
     def heard(self, peer: str, fingerprint: int, now_ns: int) -> None:
         """A peer told its fingerprint. Names that are no member's are not remembered."""
-        if peer not in self._heard:
-            return
-        self.synced += (fingerprint == self._fingerprint) - (self._heard[peer] == self._fingerprint)
-        self._heard[peer] = fingerprint
-        self._note_agreement(now_ns)
-
-    def _note_agreement(self, now_ns: int) -> None:
-        if self._agreed_ns is None and self.synced == len(self._names):
+        if peer in self._heard:
+            self._heard[peer] = fingerprint
+        if self._agreed_ns is None and fingerprint == self._fingerprint() and self.synced == len(self._names):
             self._agreed_ns = now_ns
+
+    @property
+    def synced(self) -> int:
+        """How many peers were last heard to hold just our state."""
+        ours = self._fingerprint() if self._names else 0
+        return sum(heard == ours for heard in self._heard.values())
 
     @property
     def convergence_ms(self) -> float | None:

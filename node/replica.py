@@ -10,7 +10,7 @@ digest claims what a crash could still take back. While one batch is being commi
 rows are stored lazily, in the same commits.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from random import Random
 from typing import NamedTuple
@@ -79,6 +79,10 @@ class Wake:
 
 Effect = Answer | Send | Wake | Commit
 
+_RUN = 0
+"""The `msg_id` of every run: those of one client are answered in order, so they need none of their own."""
+_RUN_OK = AddOk(_RUN)
+
 
 @dataclass(slots=True)
 class _Batch:
@@ -88,8 +92,12 @@ class _Batch:
     version: int
     rows: dict[str, Row] = field(default_factory=dict)
     before: dict[str, Row] = field(default_factory=dict)
+    net: dict[str, int] = field(default_factory=dict)
+    """By counter, what all that comes to."""
+    counted: int = 0
+    """The sum of all increments and decrements."""
     waiting: list[tuple[Client, int, int]] = field(default_factory=list)
-    """Client, msg_id, copies wanted."""
+    """Client, msg_id, copies wanted; none for a run of adds, which wants no token either."""
     recounted: list[tuple[str, int]] = field(default_factory=list)
     """Those of its writes that count again what was swallowed, and must not fail with the disk."""
     recounted_for: list[tuple[Client, int, int]] = field(default_factory=list)
@@ -98,12 +106,17 @@ class _Batch:
     """Peers' rows that share the commit."""
 
     def add(self, name: str, held: Row, delta: int) -> None:
-        """One more write, on top of those before it. Raises `ValueError` if p or n would leave its bounds."""
-        new = counter.added(self.rows.get(name, held), delta, self.version + 1)
-        self.version = new.version
-        self.before.setdefault(name, held)
-        self.rows.pop(name, None)  # so that rows stand in the order of their versions
+        """One more write, on top of what our row will be then. Raises `ValueError` if p or n would leave its bounds."""
+        new = counter.added(held, delta, self.version + 1)
+        if name in self.net:
+            self.rows.pop(name, None)  # so that rows stand in the order of their versions
+            self.net[name] += delta
+        else:
+            self.before[name] = held
+            self.net[name] = delta
         self.rows[name] = new
+        self.version += 1
+        self.counted += abs(delta)
 
     def deltas(self) -> Iterable[tuple[str, int]]:
         """What was added to each counter, and what was taken away."""
@@ -201,28 +214,44 @@ class Replica:
             case _:
                 return self._then_wake(self._exchange(message, now_ns))
 
-    def add_run(self, client: Client, msg_id: int, sums: Sequence[tuple[str, int, int]]) -> None:
-        """Take many adds at once: for each of some counters, all that is added and all that is taken away.
+    def add_run(self, client: Client, adds: Iterable[tuple[str, int, int]]) -> list[int | RequestError]:
+        """Take many adds, each (counter, delta, times); one AddOk answers them, once all of them are durable.
 
-        They are one request, answered by one AddOk once all are durable. Raises `RequestError`; then none was taken.
+        For each time of each, this node's value after it, or why it was refused and changes nothing.
         """
-        new = 0
-        for name, p, n in sums:
-            held = self._own_soon(name)
-            if held.p + p > MAX_COUNT or held.n + n > MAX_COUNT:
-                raise RequestError(MALFORMED, f"this node's adds to {name!r} would pass {MAX_COUNT}")
-            new += held is NOTHING
-        self._check_room(new)
-        for name, p, n in sums:
-            for delta in (p, -n):
-                if delta:
-                    self._batch.add(name, self._durable_soon(name), delta)
-        self._batch.waiting.append((client, msg_id, 1))
+        batch, told = self._batch, list[int | RequestError]()
+        rows, before, net, version = batch.rows, batch.before, batch.net, batch.version
+        # Where nothing stands between a row and its new version, there is less to look at.
+        held = {} if self._committing or self.state.ahead(self._actor) else self.state.prefix(self._actor)
+        value = self.state.value
+        for name, delta, times in adds:
+            row = held.get(name)
+            if row is None or times > 1 or name in net or not 0 < delta <= MAX_COUNT - max(row.p, value(name)):
+                batch.version = version
+                told += self._add_times(name, delta, times)
+                version = batch.version
+                continue
+            version += 1
+            before[name] = row
+            rows[name] = Row._make((row.p + delta, row.n, version))
+            net[name] = delta
+            batch.counted += delta
+            told.append(value(name) + delta)
+        batch.version = version
+        batch.waiting.append((client, _RUN, 0))
+        return told
 
-    def value_soon(self, name: str) -> int:
-        """This node's value of a counter once all that waits here is durable."""
-        soon, now = self._own_soon(name), self.state.row(self._actor, name)
-        return self.state.value(name) + (soon.p - soon.n) - (now.p - now.n)
+    def _add_times(self, name: str, delta: int, times: int) -> Iterable[int | RequestError]:
+        try:
+            value = self._value_soon(name) + delta * times
+            if not -MAX_COUNT <= value <= MAX_COUNT:
+                raise RequestError(MALFORMED, f"the value would pass {MAX_COUNT}")
+            self._write(name, delta * times)
+        except RequestError as error:
+            if times == 1:
+                return [error]
+            return [told for _ in range(times) for told in self._add_times(name, delta, 1)]
+        return range(value - delta * (times - 1), value + delta, delta) if delta else [value] * times
 
     def refuse(self, error: RequestError, msg_id: int, client: Client) -> list[Effect]:
         """Answer a request with the error it met; nothing has changed."""
@@ -249,7 +278,7 @@ class Replica:
         self.stats.recounted += sum(abs(delta) for _, delta in batch.recounted)
         # Whoever else writes as our actor makes us another at once: else there is nothing to look for.
         swallowed = self._swallowed(batch) if batch.actor != self._actor else []
-        self.state.merge(batch.actor, self.state.version(batch.actor), tuple(batch.rows.items()))
+        self._count(batch)
         self._note_saved(batch)
         if batch.actor == self._inherited:
             self._note_written(batch, swallowed)
@@ -311,13 +340,19 @@ class Replica:
             self._check_copies(add.copies)
         if not add.delta:
             return [self._add_ok(client, add.msg_id)]
-        self._check_room(self._own_soon(add.counter) is NOTHING)
-        try:
-            self._batch.add(add.counter, self._durable_soon(add.counter), add.delta)
-        except ValueError as error:
-            raise RequestError(MALFORMED, str(error)) from None
+        self._write(add.counter, add.delta)
         self._batch.waiting.append((client, add.msg_id, add.copies))
         return []
+
+    def _write(self, name: str, delta: int) -> None:
+        """Add to our own row in the batch. Raises `RequestError`."""
+        held = self._own_soon(name)
+        if held is NOTHING:
+            self._check_room()
+        try:
+            self._batch.add(name, held, delta)
+        except ValueError as error:
+            raise RequestError(MALFORMED, str(error)) from None
 
     def _check_copies(self, copies: int) -> None:
         members = len(self.config.peers) + 1
@@ -430,16 +465,27 @@ class Replica:
     def _acknowledge(self, batch: _Batch, now_ns: int) -> list[Effect]:
         """Answer those who wait for a batch that is durable here; some want more copies."""
         waiting = [*batch.recounted_for, *batch.waiting]
-        shared = self._token() if waiting else None
+        shared = self._token() if any(copies for *_, copies in waiting) else None
         effects: list[Effect] = []
         for client, msg_id, copies in waiting:
-            if copies > 1 and batch.actor != self._actor:
+            if not copies:
+                effects.append(Answer(client, _RUN_OK))
+            elif copies > 1 and batch.actor != self._actor:
                 effects.append(self._too_few_copies(client, msg_id, copies))  # it was another who wrote it
             elif copies > 1:
                 self._copies.wait(client, msg_id, copies, batch.version, now_ns)
             else:
                 effects.append(Answer(client, AddOk(msg_id, shared)))
         return effects
+
+    def _count(self, batch: _Batch) -> None:
+        """Take into the state what is durable now."""
+        actor, state = batch.actor, self.state
+        # Somebody else wrote as this actor, which made us another, or showed a later row of it that counts no more.
+        if actor != self._actor or state.ahead(actor):
+            state.merge(actor, state.version(actor), tuple(batch.rows.items()))
+        elif batch.rows:
+            state.write(actor, batch.rows, batch.before, batch.net, batch.counted)
 
     def _to_store(self, actor: Actor, names: set[str]) -> Stored:
         rows = tuple((name, self.state.row(actor, name)) for name in sorted(names))
@@ -460,27 +506,30 @@ class Replica:
                 p, n = (sign * delta, 0) if delta > 0 else (0, -sign * delta)
                 self._written[batch.actor, name] = Row(mine.p + p, mine.n + n)
 
+    def _value_soon(self, name: str) -> int:
+        """This node's value once all that waits here is durable."""
+        value = self.state.value(name) + self._batch.net.get(name, 0)
+        return value + self._committing.net.get(name, 0) if self._committing else value
+
     def _own_soon(self, name: str) -> Row:
         """Our own row as it will be once all that waits is durable."""
-        return self._batch.rows.get(name) or self._durable_soon(name)
-
-    def _durable_soon(self, name: str) -> Row:
-        """Our own row as it will be once what is being committed is durable."""
+        if name in self._batch.rows:
+            return self._batch.rows[name]
         if self._committing and self._committing.actor == self._actor and name in self._committing.rows:
             return self._committing.rows[name]
         return self.state.row(self._actor, name)
 
-    def _check_room(self, new: int) -> None:
-        """Whether so many new rows fit once all that waits is durable; far from the bound, that is not looked at.
+    def _check_room(self) -> None:
+        """Whether a new row fits once all that waits is durable; far from the bound, that is not looked at.
 
         Raises `RequestError`.
         """
-        committing = self._committing.rows.keys() if self._committing else set()
-        most = self.state.row_count + len(self._batch.rows) + len(committing) + new
-        if not new or most <= self.config.max_rows:
+        committing = self._committing.rows if self._committing else {}
+        if self.state.row_count + len(self._batch.rows) + len(committing) < self.config.max_rows:
             return
-        waiting = sum(self.state.row(self._actor, name) is NOTHING for name in self._batch.rows.keys() | committing)
-        if self.state.row_count + waiting + new > self.config.max_rows:
+        waiting = self._batch.rows.keys() | committing.keys()
+        new = sum(self.state.row(self._actor, name) is NOTHING for name in waiting)
+        if self.state.row_count + new >= self.config.max_rows:
             raise RequestError(TEMPORARILY_UNAVAILABLE, f"this node holds max_rows ({self.config.max_rows}) rows")
 
     # Epochs.
@@ -501,9 +550,10 @@ class Replica:
 
     def _moved(self, batch: _Batch, actor: Actor) -> _Batch:
         """The same writes, on top of what is durable of an actor."""
-        moved = replace(batch, actor=actor, version=self.state.version(actor), rows={}, before={})
+        version = self.state.version(actor)
+        moved = replace(batch, actor=actor, version=version, counted=0, rows={}, before={}, net={})
         for name, delta in batch.deltas():
-            moved.add(name, self.state.row(actor, name), delta)
+            moved.add(name, moved.rows.get(name) or self.state.row(actor, name), delta)
         return moved
 
     def _older_than(self, deltas: tuple[Delta, ...]) -> list[tuple[str, int]]:
@@ -540,7 +590,7 @@ class Replica:
         """Count again what was swallowed, under the actor we are now."""
         for name, delta in swallowed:
             try:
-                self._batch.add(name, self._durable_soon(name), delta)
+                self._batch.add(name, self._own_soon(name), delta)
             except ValueError:
                 self.stats.uncounted += 1
             else:

@@ -1,46 +1,39 @@
 """The Redis door: a TCP world beside the UDP one, around the same replica.
 
-Adds are taken in runs. What one read of a socket brings of INCR, DECR, INCRBY and DECRBY is one request to the replica,
-however many commands it is, and one AddOk releases all their replies once the commit is durable. Other commands wait
-until the adds before them are, so that a connection sees its own writes; they are answered from `node.commands`.
-
-hiredis, the C parser, reads requests as if they were replies. What it would take too literally (a length of a billion)
-is refused before it sees it; and what a client may have under way or unread is bounded.
+Adds are taken in runs. What one round of the event loop brings of INCR, DECR, INCRBY and DECRBY, over all connections,
+is one request to the replica, however many commands it is, and one AddOk releases all their replies once the commit is
+durable. Other commands wait until the adds before them are, so that a connection sees its own writes; they are answered
+from `node.commands`. What a client may have under way or unread is bounded.
 """
 
 import asyncio
-import re
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any, cast
 
-import hiredis
-
 from node import __version__, commands
-from node.commands import ADDS, NOT_AN_INTEGER, OVERFLOW, Error, Reply, Session
+from node.commands import ADDS, NOT_AN_INTEGER, OVERFLOW, Error, Session
 from node.errors import MALFORMED, ConfigError, RequestError
-from node.limits import MAX_COUNT
 from node.messages import ErrorReply
 from node.messages import Reply as NodeReply
+from node.redis_wire import Parser, packed
 from node.replica import Replica
 
-MAX_REQUEST_BYTES = 2**20
-"""The most bytes of one command; who sends more is cut off."""
-
-MAX_WORDS = 100_000
-"""The most words of one command."""
+Add = tuple[str, int, int]
+"""A counter, what is added to it, and how many times in a row."""
 
 MAX_CONNECTIONS = 10_000
 
-_RUN_ID = 0
-"""The `msg_id` of a run: runs of one connection are answered in order, so they need none of their own."""
+MAX_RUNS = 16
+"""Reads' worth of adds that a connection may have on their way to the disk before it is read again."""
 
-_LENGTH = re.compile(rb"\r\n([*$])(\d{6,})(?=\r\n)")
-_LONGEST_LENGTH = 26
-"""Bytes of a length that hiredis would take, and some: what must be kept lest one is cut in two."""
+_UNITS = {2: {b"INCR": 1, b"DECR": -1}, 3: {b"INCRBY": 1, b"DECRBY": -1}}
+"""By the number of words, what an add adds, or the sign of what it names."""
+
+_NO_COMMAND = Error("ERR Protocol error: expected '$'")
+_NEXT = "\r\n:"
 
 
 class View:
@@ -87,7 +80,11 @@ class Door:
         self.connections: set[Connection] = set()
         self.unforeseen = unforeseen
         self._turn = turn
-        self._turn_is_due = False
+        self._adds: list[Add] = []
+        self._adders: list[tuple[Connection, int]] = []
+        """Whose these are: so many of each, in this order."""
+        self._runs: deque[tuple[list[tuple[Connection, int]], list[int | RequestError]]] = deque()
+        """Those on their way to the disk, and what their adds will be answered."""
         self._loop = asyncio.get_running_loop()
         self._ids = 0
         self._commands = 0
@@ -103,15 +100,39 @@ class Door:
         self._ids += 1
         return Connection(self, self._ids)
 
-    def end_turn_soon(self) -> None:
-        """What all connections that are read in this round of the loop bring shares a commit."""
-        if not self._turn_is_due:
-            self._turn_is_due = True
-            self._loop.call_soon(self._end_turn)
+    def add(self, connection: "Connection", adds: list[Add], count: int) -> None:
+        """Take adds of a connection, `count` in all, in one run with what else is read in this round of the loop."""
+        if not self._adds:
+            self._loop.call_soon(self._turn, self._take_run)
+        if self._adds and len(adds) == 1 and self._adds[-1][:2] == adds[0][:2]:  # many clients often say the same
+            name, delta, times = self._adds[-1]
+            self._adds[-1] = name, delta, times + count
+        else:
+            self._adds += adds
+        self._adders.append((connection, count))
 
-    def _end_turn(self) -> None:
-        self._turn_is_due = False
-        self._turn(lambda: None)
+    def _take_run(self) -> None:
+        adds, self._adds = self._adds, []
+        adders, self._adders = self._adders, []
+        try:
+            told = self.replica.add_run(self, adds)
+        except Exception as error:  # noqa: BLE001 counted, logged and told in status
+            for connection, _ in adders:
+                connection.fail(error)
+            return
+        self.count(len(told))
+        self._runs.append((adders, told))
+
+    def answer(self, reply: NodeReply) -> None:
+        """The oldest run is durable, or was refused."""
+        adders, told = self._runs.popleft()
+        if isinstance(reply, ErrorReply):
+            refused = RequestError(reply.code, reply.text)
+            told = [each if isinstance(each, RequestError) else refused for each in told]
+        at = 0
+        for connection, count in adders:
+            connection.added(told[at : at + count])
+            at += count
 
     def count(self, commands: int) -> None:
         """So many commands were answered."""
@@ -132,24 +153,16 @@ class Door:
         }  # fmt: skip
 
 
-@dataclass(slots=True)
-class _Run:
-    """Adds on their way to the disk: their replies, and those to refused ones that came right after."""
-
-    replies: list[bytes]
-    after: list[bytes] = field(default_factory=list)
-
-
 class Connection(asyncio.Protocol):
     """One client. Replies leave in the order of the commands."""
 
     def __init__(self, door: Door, number: int) -> None:
         self._door = door
-        self._replica = door.replica
         self._session = Session(number, "")
-        self._parser = _Parser()
-        self._runs: deque[_Run] = deque()
-        self._later: deque[list[bytes]] = deque()
+        self._parser = Parser()
+        self._runs = 0
+        """How many runs that are on their way to the disk have adds of ours."""
+        self._later: list[Any] = []
         """Commands that wait for those."""
         self._may_write = True
         self._at_end = False
@@ -171,7 +184,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _why: Exception | None) -> None:
         """As asyncio calls it. What is on its way to the disk stays, and nobody hears of it."""
         self._door.connections.discard(self)
-        self._later.clear()
+        self._later = []
 
     def pause_writing(self) -> None:
         """As asyncio calls it: the client does not read its replies, so it is not read either."""
@@ -191,32 +204,32 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """As asyncio calls it."""
-        self._guarded(lambda: self._take(self._parser.feed(data)))
-
-    def answer(self, reply: NodeReply) -> None:
-        """The oldest run of adds is durable, or was refused."""
-        run = self._runs.popleft()
-        replies = run.replies
-        if isinstance(reply, ErrorReply):
-            replies = [_packed(Error(f"ERR {reply.text}"), 2)] * len(replies)
-        if not self._transport.is_closing():
-            self._transport.write(b"".join([*replies, *run.after]))
-        if not self._runs:
-            self._go_on()
-
-    def _guarded(self, act: Callable[[], None]) -> None:
-        """Do it; whatever happens in it ends this connection, and is no other client's affair."""
         try:
-            act()
+            self._take(self._parser.feed(data))
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
-            self._door.unforeseen(error)
-            self._transport.abort()
+            self.fail(error)
+
+    def added(self, told: list[int | RequestError]) -> None:
+        """These adds are durable, or were refused."""
+        try:
+            if not self._transport.is_closing():
+                self._transport.write(_replies(told))
+            self._runs -= 1
+            if not self._runs and (self._later or self._at_end or self._session.closing):
+                self._go_on()
+        except Exception as error:  # noqa: BLE001 counted, logged and told in status
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """What nobody foresaw ends this connection, and is no other client's affair."""
+        self._door.unforeseen(error)
+        self._transport.abort()
 
     def _go_on(self) -> None:
         """Do what had to wait, as far as it need not wait again."""
-        later, self._later = [*self._later], deque()
-        self._guarded(lambda: self._take(later))
-        if self._may_write and not self._later and not self._transport.is_closing():
+        later, self._later = self._later, []
+        self._take(later)
+        if not self._transport.is_closing() and self._may_write and not self._later and self._runs < MAX_RUNS:
             self._transport.resume_reading()
         self._close_if_done()
 
@@ -225,191 +238,90 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _take(self, requests: list[Any]) -> None:
-        run: list[tuple[bytes, int]] = []
+        adds: list[Add] = []
         replies: list[bytes] = []
-        for at, words in enumerate(requests):
-            delta = _delta(words)
-            if delta is not None:
-                run.append((words[1], delta))
+        count = at = 0
+        while at < len(requests):
+            words = requests[at]
+            if add := _as_add(words):
+                times = 1
+                while at + times < len(requests) and requests[at + times] == words:
+                    times += 1  # a pipeline often says the same many times
+                adds.append((*add, times))
+                at += times
+                count += times
                 continue
-            if run:
-                self._write(replies)
-                self._add(run)
-                run, replies = [], []
+            if adds:
+                self._add(replies, adds, count)
+                adds, replies, count = [], [], 0
             if self._runs or not self._may_write:
                 self._wait(requests[at:])
                 return
             replies.append(self._reply(words))
             if self._session.closing:
                 break
-        self._write(replies)
-        if run:
-            self._add(run)
-        self._close_if_done()
+            at += 1
+        self._add(replies, adds, count)
 
-    def _wait(self, requests: list[list[bytes]]) -> None:
-        self._later.extend(requests)
+    def _wait(self, requests: list[Any]) -> None:
+        self._later += requests
         self._transport.pause_reading()
 
-    def _write(self, replies: list[bytes]) -> None:
-        if replies and not self._transport.is_closing():
+    def _add(self, replies: list[bytes], adds: list[Add], count: int) -> None:
+        """Send the replies to what came before these adds, and take them."""
+        if replies:
             self._door.count(len(replies))
             self._transport.write(b"".join(replies))
+        if adds:
+            self._door.add(self, adds, count)
+            self._runs += 1
+            if self._runs == MAX_RUNS:
+                self._transport.pause_reading()
+        elif self._session.closing:
+            self._close_if_done()
 
-    def _reply(self, words: "list[bytes] | Error") -> bytes:
-        if isinstance(words, Error):
+    def _reply(self, words: Any) -> bytes:
+        if not words:  # an empty array: Redis says nothing to it either
+            return b""
+        if not (type(words) is list and all(type(word) is bytes for word in words)):
             self._session.closing = True
-            return _packed(words, 2)
+            return packed(words if isinstance(words, Error) else _NO_COMMAND, 2)
         if words[0].upper() in ADDS:
-            return _packed(_why_no_add(words), 2)
+            return packed(_why_no_add(words), 2)
         reply = commands.dispatch(self._session, self._door.view, words)
-        return _packed(reply, self._session.protocol)
-
-    def _add(self, run: list[tuple[bytes, int]]) -> None:
-        """Take a run of adds, each of which is answered by this node's value after it."""
-        try:
-            replies = self._take_run(run)
-        except (RequestError, ValueError, OverflowError) as error:
-            if len(run) == 1:
-                self._refused(_packed(_why_not(error), 2))
-            else:
-                for each in run:
-                    self._add([each])
-            return
-        self._door.count(len(run))
-        self._runs.append(_Run(replies))
-        self._door.end_turn_soon()
-
-    def _refused(self, reply: bytes) -> None:
-        """A reply that must not overtake those of runs before it."""
-        if self._runs:
-            self._runs[-1].after.append(reply)
-        else:
-            self._transport.write(reply)
-
-    def _take_run(self, run: list[tuple[bytes, int]]) -> list[bytes]:
-        replica = self._replica
-        sums: dict[bytes, list[Any]] = {}
-        replies = []
-        for key, delta in run:
-            found = sums.get(key)
-            if found is None:
-                name = commands.counter(key)
-                found = sums[key] = [name, 0, 0, replica.value_soon(name)]
-            if delta >= 0:
-                found[1] += delta
-            else:
-                found[2] -= delta
-            found[3] = value = found[3] + delta
-            if not -MAX_COUNT <= value <= MAX_COUNT:
-                raise OverflowError
-            replies.append(b":%d\r\n" % value)
-        replica.add_run(self, _RUN_ID, [(name, p, n) for name, p, n, _ in sums.values()])
-        return replies
+        return packed(reply, self._session.protocol)
 
 
-class _Parser:
-    """Bytes to commands: each a list of words, or an Error after which nothing can be read."""
-
-    def __init__(self) -> None:
-        self._reader = hiredis.Reader(notEnoughData=_Parser)
-        self._tail = b"\r\n"
-        self._line = b""
-        self._under_way = 0
-
-    def feed(self, data: bytes) -> list[Any]:
-        """The commands that are complete now."""
-        if self._line or (not self._under_way and data[:1] != b"*"):
-            return self._feed_lines(self._line + data)
-        if huge := self._huge(data):
-            return [Error(f"ERR Protocol error: invalid {huge} length")]
-        self._reader.feed(data)
-        found: list[Any] = []
-        try:
-            while (words := self._reader.gets()) is not _Parser:
-                if type(words) is list and all(type(word) is bytes for word in words):
-                    found += [words] if words else []
-                elif words is not None:
-                    return [*found, Error("ERR Protocol error: expected '$'")]
-        except hiredis.ProtocolError as error:
-            return [*found, Error(f"ERR {error}")]
-        if not self._reader.has_data():
-            self._under_way = 0
-        else:
-            self._under_way = len(data) if found else self._under_way + len(data)
-            if self._under_way > MAX_REQUEST_BYTES:
-                return [*found, Error("ERR Protocol error: too big a request")]
-        return found
-
-    def _huge(self, data: bytes) -> str:
-        """What is announced with a length that must not even be prepared for, be it cut over two reads; else "".
-
-        It is looked for in names too: one with such a line in it is taken for what it looks like.
-        """
-        seen = self._tail + data
-        self._tail = seen[-_LONGEST_LENGTH:]
-        most = {b"*": ("multibulk", MAX_WORDS), b"$": ("bulk", MAX_REQUEST_BYTES)}
-        found = (most[kind][0] for kind, length in _LENGTH.findall(seen) if int(length) > most[kind][1])
-        return next(found, "")
-
-    def _feed_lines(self, data: bytes) -> list[Any]:
-        """Inline commands, as typed into telnet, up to one that is not."""
-        found: list[Any] = []
-        while data[:1] != b"*":
-            line, newline, rest = data.partition(b"\n")
-            if not newline:
-                self._line = data
-                return found if len(data) < 65_536 else [*found, Error("ERR Protocol error: too big inline request")]
-            found += [words] if (words := line.split()) else []
-            data = rest
-        self._line = b""
-        return found + self.feed(data)
+def _as_add(words: Any) -> tuple[str, int] | None:
+    """The counter that an add names and what it adds; None for what is no add, or is not as it should be."""
+    if type(words) is not list or not 2 <= len(words) <= 3 or not type(words[0]) is type(words[1]) is bytes:
+        return None
+    unit = _UNITS[len(words)].get(words[0]) or _UNITS[len(words)].get(words[0].upper())
+    if not unit:
+        return None
+    try:
+        return commands.counter(words[1]), unit * commands.integer(words[2]) if len(words) == 3 else unit
+    except ValueError:
+        return None
 
 
-def _delta(words: list[bytes]) -> int | None:
-    """What an add adds; None for what is none, or is not as it should be."""
-    match words:
-        case [b"INCR" | b"incr", _]:
-            return 1
-        case [name, _, amount] if name.upper() in {b"INCRBY", b"DECRBY"}:
-            try:
-                delta = commands.integer(amount)
-            except ValueError:
-                return None
-            return delta if name.upper() == b"INCRBY" else -delta
-        case [name, _] if type(words) is list and name.upper() in {b"INCR", b"DECR"}:
-            return 1 if name.upper() == b"INCR" else -1
-    return None
+def _replies(told: list[int | RequestError]) -> bytes:
+    if len(told) == 1 and type(told[0]) is int:
+        return b":%d\r\n" % told[0]
+    if set(map(type, told)) == {int}:
+        return f":{_NEXT.join(map(str, told))}\r\n".encode()
+    return b"".join(packed(_why_not(each) if isinstance(each, RequestError) else each, 2) for each in told)
 
 
-def _why_not(error: Exception) -> Error:
-    too_large = isinstance(error, OverflowError) or (isinstance(error, RequestError) and error.code == MALFORMED)
-    return OVERFLOW if too_large else Error(f"ERR {error}")
+def _why_not(error: RequestError) -> Error:
+    return OVERFLOW if error.code == MALFORMED else Error(f"ERR {error.text}")
 
 
 def _why_no_add(words: list[bytes]) -> Error:
     if len(words) != ADDS[words[0].upper()]:
         return commands.wrong_arity(words[0])
+    try:
+        commands.counter(words[1])
+    except ValueError as error:
+        return Error(f"ERR {error}")
     return NOT_AN_INTEGER
-
-
-def _packed(reply: Reply, protocol: int) -> bytes:  # noqa: PLR0911 one for each kind
-    """A reply in bytes, in protocol 2 or 3."""
-    match reply:
-        case None:
-            return b"_\r\n" if protocol == 3 else b"$-1\r\n"
-        case Error():
-            return b"-%s\r\n" % reply.replace("\r", " ").replace("\n", " ").encode()
-        case int():
-            return b":%d\r\n" % reply
-        case bytes():
-            return b"$%d\r\n%s\r\n" % (len(reply), reply)
-        case str():
-            return b"+%s\r\n" % reply.encode()
-        case dict():
-            head = b"%%%d\r\n" % len(reply) if protocol == 3 else b"*%d\r\n" % (2 * len(reply))
-            flat = (part for key, value in reply.items() for part in (key.encode(), value))
-            return head + b"".join(_packed(part, protocol) for part in flat)
-        case list():
-            return b"*%d\r\n" % len(reply) + b"".join(_packed(part, protocol) for part in reply)
-    raise TypeError(f"{reply!r} is no reply")

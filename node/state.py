@@ -23,8 +23,7 @@ reconciliation and flow control for anti-entropy protocols", LADIS 2008, section
 
 from base64 import urlsafe_b64encode
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple, NewType
 
@@ -37,7 +36,6 @@ NamedRow = tuple[str, Row]
 """A counter's name and a row of it."""
 
 _WRAP = 2**64
-_HASHES = 4096
 
 
 class Stored(NamedTuple):
@@ -57,7 +55,6 @@ def mint(name: str, epoch: int) -> Actor:
     return Actor(f"{name}.{urlsafe_b64encode(epoch.to_bytes(8)).decode().rstrip('=')}")
 
 
-@lru_cache(maxsize=_HASHES)
 def row_hash(actor: Actor, counter: str, row: Row) -> int:
     """A 64-bit hash of one row, the same in every process; lengths keep two names from running together.
 
@@ -81,44 +78,83 @@ NONE_HELD = Held()
 class _Log:
     """One actor's rows: the prefix, with an index by version, and those ahead of it.
 
-    The index is two lists side by side, in ascending order of version. A row that is rewritten leaves its old entry
-    behind, which is passed over, and swept out when such entries outnumber the rows.
+    Hashes and index are brought up to date when somebody asks for them (`settle`): a counter that is written a thousand
+    times between two gossip messages is hashed once. The index is two lists side by side, in ascending order of
+    version. A row that is rewritten leaves its old entry behind, which is passed over, and swept out when such entries
+    outnumber the rows.
     """
 
-    __slots__ = ("ahead", "ahead_hash", "hash", "names", "rows", "target", "version", "versions", "whole")
+    __slots__ = (
+        "ahead", "ahead_hash", "hash", "names", "rows", "target", "unsettled", "unsettled_ahead", "version", "versions",
+        "whole",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
-        self.versions: list[int] = []
-        self.names: list[str] = []
+        self.ahead: dict[str, Row] = {}
         self.version = 0
         self.target = 0
         self.whole = 0
+        self.unsettled: dict[str, Row] = {}
+        """By counter, the row of the prefix that hash and index still stand for, of those that may have changed."""
+        self.unsettled_ahead: dict[str, Row] = {}
+        """The same for those ahead of it; each of them is in both."""
         self.hash = 0
-        self.ahead: dict[str, Row] = {}
         self.ahead_hash = 0
+        self.versions: list[int] = []
+        self.names: list[str] = []
 
     def visible(self, counter: str) -> Row | None:
         return self.ahead.get(counter) or self.rows.get(counter)
 
-    def put(self, counter: str, row: Row) -> None:
-        """Keep a row of the prefix; cost: constant for the newest, amortised."""
-        old = self.rows.get(counter)
-        self.rows[counter] = row
-        if old and old.version == row.version:
-            return
-        if self.names and self.names[-1] == counter:
-            self.names.pop()
-            self.versions.pop()
-        at = len(self.versions)
-        if at and row.version < self.versions[-1]:  # a hole far back is mended, or someone forges
-            at = bisect_right(self.versions, row.version)
-        self.versions.insert(at, row.version)
-        self.names.insert(at, counter)
+    def settle(self, actor: Actor) -> int:
+        """Bring hashes and index up to date; by how much the hash of the rows that count changes."""
+        difference = 0
+        for counter, old in self.unsettled.items():
+            was, now = _hash_of(actor, counter, old), _hash_of(actor, counter, self.rows.get(counter, NOTHING))
+            self.hash += now - was
+            if counter in self.unsettled_ahead:
+                was_ahead = _hash_of(actor, counter, self.unsettled_ahead[counter])
+                now_ahead = _hash_of(actor, counter, self.ahead.get(counter, NOTHING))
+                self.ahead_hash += now_ahead - was_ahead
+                was, now = was_ahead or was, now_ahead or now
+            elif counter in self.ahead:
+                continue  # which counts in place of the one in the prefix
+            difference += now - was
+        self.hash %= _WRAP
+        self.ahead_hash %= _WRAP
+        self._index()
+        self.unsettled = {}
+        self.unsettled_ahead = {}
+        return difference
+
+    def _index(self) -> None:
+        """Cost: constant for rows newer than all before, amortised."""
+        changed = ((counter, old, self.rows.get(counter, NOTHING)) for counter, old in self.unsettled.items())
+        fresh = [
+            (row.version, counter)
+            for counter, old, row in changed
+            if row is not NOTHING and (old is NOTHING or row.version != old.version)
+        ]
+        for version, counter in sorted(fresh):
+            at = len(self.versions)
+            if at and version < self.versions[-1]:  # a hole far back is mended, or someone forges
+                at = bisect_right(self.versions, version)
+            self.versions.insert(at, version)
+            self.names.insert(at, counter)
         if len(self.names) > 2 * len(self.rows) + 8:
             kept = sorted(self.rows.items(), key=_by_version)
             self.names = [name for name, _ in kept]
             self.versions = [held.version for _, held in kept]
+
+    def move_ahead(self, counter: str, row: Row | None) -> None:
+        """Keep a row ahead of the prefix, or no more."""
+        self.unsettled.setdefault(counter, self.rows.get(counter, NOTHING))
+        self.unsettled_ahead.setdefault(counter, self.ahead.get(counter, NOTHING))
+        if row:
+            self.ahead[counter] = row
+        else:
+            del self.ahead[counter]
 
     def newer(self, since: int, most: int) -> Iterator[NamedRow]:
         last = since
@@ -147,7 +183,8 @@ class State:
         self.names: list[str] = []
         """Every counter that has a row, in the order in which they were first heard of; none ever goes."""
         self._digest: dict[Actor, Held] | None = None
-        self.fingerprint = 0
+        self._unsettled: set[Actor] = set()
+        self._fingerprint = 0
         self.row_count = 0
         self.counted = 0
         self.shrinking_rows = 0
@@ -167,6 +204,11 @@ class State:
         """The row that counts, or one of zeros."""
         log = self._logs.get(actor)
         return (log.visible(counter) if log else None) or NOTHING
+
+    def prefix(self, actor: Actor) -> Mapping[str, Row]:
+        """The rows up to `version`, by counter."""
+        log = self._logs.get(actor)
+        return log.rows if log else {}
 
     def rows_of(self, counter: str) -> Iterator[Row]:
         """Every actor's row of one counter; cost: the actors held."""
@@ -210,9 +252,21 @@ class State:
         log = self._logs.get(actor)
         return max(log.version, log.target, *(row.version for row in log.ahead.values())) if log else 0
 
+    @property
+    def fingerprint(self) -> int:
+        """The hash of all rows that count; cost: the rows that changed since anybody asked."""
+        self._settle()
+        return self._fingerprint
+
+    def _settle(self) -> None:
+        for actor in self._unsettled:
+            self._fingerprint = (self._fingerprint + self._logs[actor].settle(actor)) % _WRAP
+        self._unsettled.clear()
+
     def digest(self) -> dict[Actor, Held]:
         """For each actor, what is held of it; actors in ascending order. Not to be changed: it is made once a merge."""
         if self._digest is None:
+            self._settle()
             logs = sorted(self._logs.items())
             self._digest = {actor: Held(log.version, log.hash, log.ahead_hash) for actor, log in logs}
         return self._digest
@@ -223,7 +277,11 @@ class State:
         Cost: the rows returned, and old entries of rewritten rows among them, whatever is held below.
         """
         log = self._logs.get(actor)
-        return tuple(log.newer(since, most)) if log else ()
+        if log is None:
+            return ()
+        if log.unsettled:
+            self._settle()
+        return tuple(log.newer(since, most))
 
     def ahead(self, actor: Actor) -> tuple[NamedRow, ...]:
         """The rows held that no version claims, in no order."""
@@ -236,17 +294,53 @@ class State:
         `since` makes them a delta, in ascending order of version, taken from the actor's state at `target` or at its
         last row, whichever is later; None is for rows that claim nothing.
         """
-        rows = _distinct(rows)
+        rows = [named for named in rows if named[1].p or named[1].n]
         if not rows:
             return []
+        log = self._logs.get(actor)
+        if log is None:
+            log = self._logs[actor] = _Log()
         self._digest = None
-        log = self._logs.setdefault(actor, _Log())
-        news = [named for named in (self._count(actor, log, *each) for each in rows) if named]
-        if since is not None and since <= log.version:
-            self._extend(actor, log, rows, target)
-        else:
-            self._set_aside(actor, log, rows)
+        self._unsettled.add(actor)
+        if since is None or since > log.version:
+            return self._take(log, rows, log.version)
+        upto = max(log.version, rows[-1][1].version)
+        self._catch_up(log, upto)
+        news = self._take(log, rows, upto)
+        if upto > log.version:
+            log.version, log.target = upto, max(log.target, target)
+        if log.version >= log.target:
+            log.whole = log.version
         return news
+
+    def write(
+        self, actor: Actor, rows: dict[str, Row], before: dict[str, Row], net: dict[str, int], counted: int
+    ) -> None:
+        """Put newer rows of an actor, in ascending order of version, in the place of those that they were made from.
+
+        `net` is by how much each counter's total changes, `counted` the sum of all p and n that are added. It comes to
+        what `merge` would do, in a fraction of the time, where nobody else has changed any of the actor's rows and none
+        stands ahead.
+        """
+        log = self._logs.setdefault(actor, _Log())
+        totals, held = self._totals, len(log.rows)
+        log.rows.update(rows)
+        if len(log.rows) > held:
+            self.row_count += len(log.rows) - held
+            fresh = [name for name in rows if name not in totals]
+            self.names += fresh
+            totals.update(dict.fromkeys(fresh, 0))
+        unsettled = log.unsettled
+        for name, delta in net.items():
+            totals[name] += delta
+            if name not in unsettled:
+                unsettled[name] = before[name]
+        self.counted += counted
+        log.version = next(reversed(rows.values())).version
+        if log.version >= log.target:
+            log.whole = log.version
+        self._digest = None
+        self._unsettled.add(actor)
 
     def restore(self, stored: Stored) -> None:
         """Take in what a journal held of one actor; `stored.rows` are all its rows there."""
@@ -255,80 +349,56 @@ class State:
         # A row ahead hides the older one that it replaces: the version is that of the last row we can still give, and
         # what it hides we no longer hold.
         target = max(stored.target, rows[-1][1].version if rows else 0)
-        for at in range(0, upto, _HASHES // 2):  # in parts, so that no row is hashed twice
-            self.merge(stored.actor, 0, rows[at : min(at + _HASHES // 2, upto)], target)
+        self.merge(stored.actor, 0, rows[:upto], target)
         self.merge(stored.actor, None, rows[upto:])
 
-    def _count(self, actor: Actor, log: _Log, counter: str, row: Row) -> NamedRow | None:
-        """Let a row count: totals and fingerprint. It is kept by the caller, who knows what it may claim."""
-        mine = log.visible(counter) or NOTHING
-        new = merged(mine, row)
-        if row.version > mine.version and (row.p < mine.p or row.n < mine.n):
-            self.shrinking_rows += 1
-        if (new.p, new.n) == (mine.p, mine.n):
-            return None
+    def _take(self, log: _Log, rows: Sequence[NamedRow], upto: int) -> list[NamedRow]:
+        """Keep each row, in the prefix if it is not above `upto`, else ahead of it; what was news."""
+        prefix, ahead, unsettled = log.rows, log.ahead, log.unsettled
+        news = []
+        for counter, row in rows:
+            old, old_ahead = prefix.get(counter), ahead.get(counter)
+            mine = new = old_ahead or old or NOTHING
+            if row.version <= upto:
+                kept = merged(old, row) if old else row
+                if kept is not old:
+                    unsettled.setdefault(counter, old or NOTHING)
+                    prefix[counter] = new = kept
+            if old_ahead or row.version > upto:
+                new = merged(mine, row)
+                if new is not old_ahead:
+                    log.move_ahead(counter, new)
+            if new is not row:
+                self._note_shrinking(mine, row)
+            if new.p != mine.p or new.n != mine.n:
+                self._count(counter, mine, new)
+                news.append((counter, new))
+        return news
+
+    def _count(self, counter: str, mine: Row, new: Row) -> None:
+        """Let a row count in place of another."""
+        grew_p, grew_n = new.p - mine.p, new.n - mine.n
         if mine is NOTHING:
             self.row_count += 1
-        else:
-            self.fingerprint -= row_hash(actor, counter, mine)
-        self.fingerprint = (self.fingerprint + row_hash(actor, counter, new)) % _WRAP
-        grew_p, grew_n = new.p - mine.p, new.n - mine.n
-        if counter in self._totals:
-            self._totals[counter] += grew_p - grew_n
-        else:
-            self._totals[counter] = grew_p - grew_n
-            self.names.append(counter)
+            if counter not in self._totals:
+                self._totals[counter] = 0
+                self.names.append(counter)
+        self._totals[counter] += grew_p - grew_n
         self.counted += grew_p + grew_n
-        return counter, new
 
-    def _extend(self, actor: Actor, log: _Log, rows: Sequence[NamedRow], target: int) -> None:
-        """Join a delta without a gap to the prefix, and with it what was ahead and is now covered."""
-        upto = max(log.version, rows[-1][1].version)
-        covered = [named for named in log.ahead.items() if named[1].version <= upto]
-        for counter, _ in covered:
-            self._move_ahead(actor, log, counter, None)
-        joined = sorted([*covered, *rows], key=_by_version) if covered else rows
-        self._keep(actor, log, joined)
-        if upto > log.version:
-            log.version, log.target = upto, max(log.target, target)
-        if log.version >= log.target:
-            log.whole = log.version
+    def _note_shrinking(self, mine: Row, row: Row) -> None:
+        if row.version > mine.version and (row.p < mine.p or row.n < mine.n):
+            self.shrinking_rows += 1
 
-    def _set_aside(self, actor: Actor, log: _Log, rows: Sequence[NamedRow]) -> None:
-        """Keep rows that claim nothing: the old ones mend the prefix, the others wait ahead of it."""
-        self._keep(actor, log, [named for named in rows if named[1].version <= log.version])
-        for counter, row in rows:
-            if row.version > log.version:
-                self._move_ahead(actor, log, counter, merged(log.visible(counter) or NOTHING, row))
-
-    def _move_ahead(self, actor: Actor, log: _Log, counter: str, new: Row | None) -> None:
-        old = log.ahead.pop(counter, None)
-        if old:
-            log.ahead_hash = (log.ahead_hash - row_hash(actor, counter, old)) % _WRAP
-        if new:
-            log.ahead[counter] = new
-            log.ahead_hash = (log.ahead_hash + row_hash(actor, counter, new)) % _WRAP
-
-    def _keep(self, actor: Actor, log: _Log, rows: Sequence[NamedRow]) -> None:
-        for counter, row in rows:
-            old = log.rows.get(counter)
-            new = merged(old, row) if old else row
-            if new != old:
-                log.hash -= row_hash(actor, counter, old) if old else 0
-                log.hash = (log.hash + row_hash(actor, counter, new)) % _WRAP
-                log.put(counter, new)
-            if counter in log.ahead:
-                self._move_ahead(actor, log, counter, merged(log.ahead[counter], new))
+    def _catch_up(self, log: _Log, upto: int) -> None:
+        """Move into the prefix what was ahead of it and is now covered."""
+        for counter, row in [named for named in log.ahead.items() if named[1].version <= upto]:
+            log.move_ahead(counter, None)
+            log.rows[counter] = merged(log.rows.get(counter, NOTHING), row)
 
 
-def _distinct(rows: Sequence[NamedRow]) -> list[NamedRow]:
-    """Rows that count something, each counter once, the order of versions kept; nobody honest names one twice."""
-    by_counter: dict[str, Row] = {}
-    for counter, row in rows:
-        if row.p or row.n:
-            before = by_counter.pop(counter, None)
-            by_counter[counter] = merged(before, row) if before else row
-    return list(by_counter.items())
+def _hash_of(actor: Actor, counter: str, row: Row) -> int:
+    return row_hash(actor, counter, row) if row.p or row.n else 0
 
 
 def _by_version(named: NamedRow) -> int:

@@ -1,8 +1,8 @@
 """The UDP world: one process, one socket, one timer and one journal around a replica.
 
 The socket is read by a plain reader callback that drains it in bursts: one datagram per turn of the event loop, as
-asyncio's own datagram transport reads, costs several times as much at full load. What one burst brings shares a commit,
-which a thread of its own carries to the disk; the loop goes on meanwhile.
+asyncio's own datagram transport reads, costs several times as much at full load. What one burst brings shares a commit.
+While the disk is quick the loop waits for it; else a thread of its own carries commits there, and the loop goes on.
 """
 
 import asyncio
@@ -35,6 +35,11 @@ BURST = 128
 
 RECEIVE_BUFFER_BYTES = 4 * 2**20
 """Asked of the kernel, which may grant less: room for a burst while a tick is under way."""
+
+QUICK_NS = 5_000_000
+"""While not two commits in a row took longer, they are waited for: to hand one to another thread and hear of its end
+costs as much again. A disk that is slow for longer must not hold up reads and gossip.
+"""
 
 log = logging.getLogger("node.udp")
 
@@ -120,7 +125,11 @@ class UdpNode:
     def _turn(self, act: Callable[[], None]) -> None:
         """Do it, and then what it left to be committed."""
         self._guarded(act)
-        self._guarded(lambda: self._carry_out(self.replica.flush()))
+        self._guarded(self._flush)
+
+    def _flush(self) -> None:
+        while effects := self.replica.flush():
+            self._carry_out(effects)
 
     def _guarded(self, act: Callable[..., None], *arguments: object) -> None:
         """Do it; the tick and the receive loop outlive whatever happens in it."""
@@ -178,7 +187,7 @@ class UdpNode:
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Answer(resp.Connection() as to, reply):
+                case Answer(resp.Door() as to, reply):
                     to.answer(reply)
                 case Answer(to, reply):
                     self._send(wire.pack_body(requests.reply_body(reply, next(self._reply_ids))), cast(Address, to))
@@ -192,15 +201,25 @@ class UdpNode:
                     self._commit(effect)
 
     def _commit(self, commit: Commit) -> None:
-        if self._journal is None:
-            self._turn(lambda: self._carry_out(self.replica.committed(monotonic_ns())))
+        journal = self._journal
+        if journal is None:
+            self._end_commit(None)
+        elif min(journal.took_ns) < QUICK_NS:
+            self._commit_here(journal, commit)
         else:
-            self._under_way = self._loop.run_in_executor(self._disk, self._journal.commit, commit)
-            self._under_way.add_done_callback(lambda done: self._turn(lambda: self._end_commit(done)))
+            self._under_way = self._loop.run_in_executor(self._disk, journal.commit, commit)
+            self._under_way.add_done_callback(lambda done: self._turn(lambda: self._end_commit(done.exception())))
 
-    def _end_commit(self, done: asyncio.Future[None]) -> None:
+    def _commit_here(self, journal: Journal, commit: Commit) -> None:
+        try:
+            journal.commit(commit)
+        except Exception as error:  # noqa: BLE001 told to those who wait, counted and logged
+            self._end_commit(error)
+        else:
+            self._end_commit(None)
+
+    def _end_commit(self, error: BaseException | None) -> None:
         self._under_way = None
-        error = done.exception()
         if error is None:
             self._carry_out(self.replica.committed(monotonic_ns()))
             return

@@ -380,7 +380,7 @@ def test_users_may_look_into_a_journal_while_the_node_runs(tmp_path: Path) -> No
     with udp_node(data=tmp_path) as (_, address):
         ask(address, lambda client: client.add(5, "likes"))
         with closing(sqlite3.connect(f"file:{tmp_path / 'journal.db'}?mode=ro", uri=True)) as db:
-            assert db.execute("SELECT counter, p FROM rows").fetchall() == [("likes", 5)]
+            assert db.execute("SELECT * FROM counts").fetchall() == [("likes", 5)]
         ask(address, lambda client: client.add(1, "likes"))
 
 

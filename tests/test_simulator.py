@@ -276,7 +276,6 @@ def test_a_planted_fault_is_found(
     monkeypatch: pytest.MonkeyPatch, plant: Plant, scenario: Scenario, seeds: int
 ) -> None:
     plant(monkeypatch)
-    state.row_hash.cache_clear()
     found = next((seed for seed in range(seeds) if breaks(scenario, seed)), None)
     assert found is not None, f"not found within {seeds} seeds"
     print(f"{plant.__name__}: found by seed {found}")  # noqa: T201 shown by pytest -rP
