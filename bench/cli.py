@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.progress import MofNCompleteColumn, Progress, track
 from rich.table import Table
 
+from bench import against_redis as comparing
 from bench import converge as converging
 from bench import memory as weighing
 from bench import plot as plotting
@@ -26,7 +27,7 @@ from bench import sizes as sizing
 from bench import throughput as rating
 from bench import torture as torturing
 from cluster.cli import GossipMode
-from cluster.launcher import Settings
+from cluster.launcher import LaunchError, Settings
 from cluster.ledger import PromiseBroken
 from cluster.running import in_one_line as told_in_one_line
 from cluster.running import interruptible, run
@@ -41,6 +42,8 @@ HELP = """Measure gossip counters: real processes, real sockets, every acknowled
     bench converge --increments 1000     # how soon do five nodes agree?
 
     bench throughput                     # how many adds a second does one node serve?
+
+    bench throughput --redis             # and how many does Redis, on this machine?
 
     bench rest                           # what does a node cost while nobody counts?
 
@@ -240,33 +243,151 @@ def _mode(settings: Settings) -> str:
     return f"{settings.gossip} gossip{push}{loss}, interval {settings.interval_ms} ms, fanout {settings.fanout}"
 
 
+class DoorName(StrEnum):
+    """The doors of a node that take adds."""
+
+    UDP = "udp"
+    RESP = "resp"
+
+
 @app.command()
 @in_one_line
 def throughput(
     window: Annotated[int, typer.Option(min=1, max=10_000, help="Adds under way at once.")] = 64,
     clients: Annotated[int, typer.Option(min=1, max=1000, help="Sockets that share them.")] = 8,
     counters: Annotated[int, typer.Option(min=1, max=1_000_000, help="Over how many counters, in turn.")] = 1,
+    door: Annotated[DoorName | None, typer.Option(help="Only this door; without it, both.")] = None,
     durable: Annotated[
         bool, typer.Option("--durable/--ephemeral", help="With journals beside those without, or only without.")
     ] = True,
+    redis: Annotated[
+        bool,
+        typer.Option("--redis", help="Instead, drive a node and a real redis-server with redis-benchmark, in turn."),
+    ] = False,
+    nodes: Annotated[
+        int,
+        typer.Option(
+            "-n", "--nodes", min=1, max=100, help="More than 1: the sum of a durable cluster, over Redis doors."
+        ),
+    ] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Length of a run.")] = 2,
     runs: Runs = 5,
+    plot: Plot = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how many acknowledged adds a second one node serves over UDP, durably and in memory."""
-    modes = {"durable": Settings(), "in memory": Settings(ephemeral=True)}
+    """Measure how many acknowledged adds a second are served: by door, beside Redis, or by a whole cluster.
+
+    Over the Redis door (resp) each client has its share of the adds under way in one pipeline; with as many clients as
+    adds, there is no pipelining.
+    """
+    if plot:
+        plotting.check(plot)
+    if redis and nodes > 1:
+        raise typer.BadParameter("it compares one node with one Redis: leave out --nodes", param_hint="--redis")
+    if redis:
+        _against_redis(durable, seconds, runs, plot, as_json)
+    elif nodes > 1:
+        _of_a_cluster(nodes, rating.Load("resp", window, clients, counters), seconds, runs, as_json)
+    else:
+        doors = [door.value] if door else [each.value for each in DoorName]
+        loads = [rating.Load(each, window, clients, counters) for each in doors]
+        _by_door(loads, durable, seconds, runs, plot, as_json)
+
+
+def _by_door(
+    loads: list[rating.Load], durable: bool, seconds: float, runs: int, plot: Path | None, as_json: bool
+) -> None:
+    kinds = {"durable": Settings(), "in memory": Settings(ephemeral=True)}
     if not durable:
-        del modes["durable"]
-    load = rating.Load(window, clients, counters)
+        del kinds["durable"]
+    modes = {f"{load.door}, {kind}": (settings, load) for load in loads for kind, settings in kinds.items()}
     with Live(console=err, transient=True) as live:
         told = lambda rate: live.update(f"{rate.per_second:,.0f} adds/s")  # noqa: E731
-        results = run(rating.measure(list(modes.values()), load, seconds, runs, told))
+        results = run(rating.measure(list(modes.values()), seconds, runs, told))
     rates = dict(zip(modes, results, strict=True))
+    load = loads[0]
+    if plot:
+        bars = {mode: [rate.per_second for rate in its] for mode, its in rates.items()}
+        plotting.bars(plot, bars, "acknowledged adds a second")
     if as_json:
-        asked = {"window": window, "clients": clients, "counters": counters, "seconds": seconds}
+        asked = {"window": load.window, "clients": load.clients, "counters": load.counters, "seconds": seconds}
         typer.echo(json.dumps(asked | {mode: _rates_json(its) for mode, its in rates.items()}, indent=2))
         return
-    out.print(_rates(f"one node, {window} adds under way from {clients} clients, {runs} runs of {seconds:g} s", rates))
+    title = f"one node, {load.window} adds under way from {load.clients} clients over {load.counters} counters"
+    out.print(_rates(f"{title}, {runs} runs of {seconds:g} s", rates))
+
+
+def _against_redis(durable: bool, seconds: float, runs: int, plot: Path | None, as_json: bool) -> None:
+    if program := comparing.missing():
+        raise LaunchError(f"{program} is not installed: on Debian, apt-get install redis-server redis-tools")
+    told: dict[str, dict[str, list[comparing.Pair]]] = {}
+    with Live(console=err, transient=True) as live:
+        show = lambda case, pair: live.update(f"{case}: {pair.node:,.0f} against {pair.redis:,.0f}")  # noqa: E731
+        for kind in ("durable", "in memory") if durable else ("in memory",):
+            told[kind] = run(comparing.measure(kind == "durable", runs, seconds / 2, show))
+    if plot:
+        bars = {
+            f"{case}\n{side}, {kind}": [getattr(pair, side) for pair in pairs]
+            for kind, cases in told.items()
+            for case, pairs in cases.items()
+            for side in ("node", "redis")
+        }
+        plotting.bars(plot, bars, "INCR a second")
+    if as_json:
+        found = {
+            kind: {
+                case: {
+                    "ratio": round(median(pair.ratio for pair in pairs), 3),
+                    "ratios": [round(pair.ratio, 3) for pair in pairs],
+                    "node_per_second": [pair.node for pair in pairs],
+                    "redis_per_second": [pair.redis for pair in pairs],
+                }
+                for case, pairs in cases.items()
+            }
+            for kind, cases in told.items()
+        }
+        typer.echo(json.dumps({"runs": runs} | found, indent=2))
+        return
+    for kind, cases in told.items():
+        out.print(_pairs(kind, runs, cases))
+
+
+def _pairs(kind: str, runs: int, cases: dict[str, list[comparing.Pair]]) -> Table:
+    redis = "appendfsync always" if kind == "durable" else "no append-only file"
+    title = f"redis-benchmark -t incr, {kind}: a node beside redis-server ({redis}), {runs} pairs of runs"
+    shown = Table(title=title, title_justify="left", header_style="bold")
+    for each in ("", "node INCR/s", "Redis INCR/s", "ratio, median", "least", "most"):
+        shown.add_column(each, justify="right" if each else "left")
+    for case, pairs in cases.items():
+        ratios = [pair.ratio for pair in pairs]
+        rates = (median(pair.node for pair in pairs), median(pair.redis for pair in pairs))
+        spread = (median(ratios), min(ratios), max(ratios))
+        shown.add_row(case, *(f"{each:,.0f}" for each in rates), *(f"{each:.2f}" for each in spread))
+    return shown
+
+
+def _of_a_cluster(nodes: int, load: rating.Load, seconds: float, runs: int, as_json: bool) -> None:
+    rates = [
+        run(rating.measure_cluster(nodes, load, seconds))
+        for _ in track(range(runs), "full load", console=err, transient=True)
+    ]
+    lost = [rate.lost for rate in rates]
+    figures = {
+        "acknowledged adds/s, all nodes": [rate.per_second for rate in rates],
+        "ms until all agree after the last reply": [rate.agreed_ms for rate in rates],
+        "ms until an add is seen elsewhere, under load": [each for rate in rates for each in rate.seen_ms],
+    }
+    if as_json:
+        asked = {"nodes": nodes, "clients_per_node": load.clients, "window_per_node": load.window, "runs": runs}
+        typer.echo(
+            json.dumps(asked | {k: report.distribution(v) for k, v in figures.items()} | {"lost": lost}, indent=2)
+        )
+    else:
+        what = f"{nodes} durable nodes, each with {load.window} adds under way from {load.clients} Redis clients"
+        out.print(report.table(f"{what}, {runs} runs of {seconds:g} s", figures, ""))
+        out.print(f"total exact in {lost.count(0)} of {runs} runs")
+    if any(lost):
+        raise PromiseBroken(f"totals were not what was acknowledged: off by {lost}")
 
 
 def _rates_json(rates: list[rating.Rate]) -> dict[str, Any]:

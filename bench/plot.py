@@ -45,6 +45,20 @@ def spread(path: Path, reached: Mapping[str, list[list[float]]], sizes: Mapping[
     _finish(figure, [left, right], path)
 
 
+def bars(path: Path, figures: Mapping[str, Sequence[float]], label: str) -> None:
+    """For each name, the median of its figures, and a line from the least to the most."""
+    figure, (axes,) = _figure(1)
+    names = list(figures)
+    middle = [median(each) for each in figures.values()]
+    below = [at - min(each) for at, each in zip(middle, figures.values(), strict=True)]
+    above = [max(each) - at for at, each in zip(middle, figures.values(), strict=True)]
+    axes.barh(names, middle, xerr=[below, above], label="median, least to most")
+    axes.invert_yaxis()
+    axes.set(xlabel=label, xscale="log")
+    axes.tick_params(axis="y", labelsize="x-small")
+    _finish(figure, [axes], path)
+
+
 def _figure(columns: int) -> tuple[Any, list[Any]]:
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 an extra, and slow to import

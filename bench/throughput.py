@@ -1,8 +1,9 @@
-"""How many acknowledged adds a second one node serves through its UDP door, in memory and durably."""
+"""How many acknowledged adds a second one node serves, by door, and a whole cluster through its Redis doors."""
 
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from time import monotonic_ns
 
 from bench.report import percentile
@@ -10,12 +11,18 @@ from cluster import launcher
 from cluster.client import Client
 
 WARM_UP_S = 0.5
+PROBE_S = 0.05
+"""Between two probes of how soon an add at one node is seen at another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one run asks of a node: `window` adds under way, spread over so many clients and counters."""
+    """What one run asks of a node: `window` adds under way, spread over so many clients and counters.
 
+    Over the Redis door each client has `window / clients` of them in one pipeline, and waits for all its replies.
+    """
+
+    door: str = "udp"
     window: int = 64
     clients: int = 8
     counters: int = 1
@@ -36,8 +43,22 @@ class Rate:
     adds_a_commit: float
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterRate:
+    """One run against a cluster: the sum over its nodes, and what gossip made of it.
+
+    `agreed_ms` is from the last reply to the moment the last node held everything; `seen_ms` are the times from an
+    add's answer at one node, while the load was on, until others gave it to a reader; `lost` is what the total lacks.
+    """
+
+    per_second: float
+    agreed_ms: float
+    seen_ms: list[float]
+    lost: int
+
+
 async def measure(
-    modes: list[launcher.Settings], load: Load, seconds: float, runs: int, done: Callable[[Rate], None]
+    modes: list[tuple[launcher.Settings, Load]], seconds: float, runs: int, done: Callable[[Rate], None]
 ) -> list[list[Rate]]:
     """Keep one node of each mode under load for `seconds`, `runs` times, the modes taking turns; the rates of each.
 
@@ -45,27 +66,84 @@ async def measure(
     """
     results: list[list[Rate]] = [[] for _ in modes]
     for _ in range(runs):
-        for mode, its_results in zip(modes, results, strict=True):
-            async with launcher.temporary(1, mode) as cluster:
+        for (settings, load), its_results in zip(modes, results, strict=True):
+            async with launcher.temporary(1, settings) as cluster:
                 its_results.append(await _run(cluster.members["n1"], load, seconds))
             done(its_results[-1])
     return results
 
 
-async def _run(member: launcher.Member, load: Load, seconds: float) -> Rate:
-    clients = [await Client.connect(member.address, timeout_s=5) for _ in range(load.clients)]
+async def measure_cluster(nodes: int, load: Load, seconds: float) -> ClusterRate:
+    """Spread the load over all nodes of a cluster. Raises `ClientError`, `LaunchError`."""
+    async with launcher.temporary(nodes, launcher.Settings()) as cluster:
+        members = list(cluster.members.values())
+        stop = asyncio.Event()
+        probing = asyncio.create_task(_probe(members, stop))
+        began = monotonic_ns()
+        took = await asyncio.gather(*(_adds_over_redis(member, load, seconds) for member in members))
+        ended = monotonic_ns()
+        stop.set()
+        probes = await probing
+        acknowledged = sum(map(len, took))
+        statuses = await _agreed(members)
+        counted = statuses[0]["counted"]
+        agreed_ns = max(status["state_since_ns"] for status in statuses)
+        agreed_ms = max(0, agreed_ns - ended) / 1e6
+        return ClusterRate(
+            acknowledged / ((ended - began) / 1e9), agreed_ms, probes, acknowledged + len(probes) - counted
+        )
+
+
+async def _agreed(members: list[launcher.Member]) -> list[dict[str, int]]:
+    clients = [await Client.connect(member.address, timeout_s=5) for member in members]
     try:
-        await _adds(clients, load, WARM_UP_S)
-        return await _adds(clients, load, seconds)
+        while True:
+            statuses = [await client.gossip_status() for client in clients]
+            if len({status["fingerprint"] for status in statuses}) == 1:
+                return statuses
     finally:
         for client in clients:
             client.close()
 
 
-async def _adds(clients: list[Client], load: Load, seconds: float) -> Rate:
-    before = (await clients[0].gossip_status())["commits"]
-    began = monotonic_ns()
-    end = began + int(seconds * 1e9)
+async def _probe(members: list[launcher.Member], stop: asyncio.Event) -> list[float]:
+    """Add at one node, and read at the next with the token of that add, which waits until it is held there."""
+    seen_ms = []
+    clients = [await Client.connect(member.address, timeout_s=5) for member in members]
+    try:
+        for turn in range(1_000_000):
+            writer, reader = clients[turn % len(clients)], clients[(turn + 1) % len(clients)]
+            token = await writer.add(1, "probe")
+            asked = monotonic_ns()
+            await reader.read("probe", token)
+            seen_ms.append((monotonic_ns() - asked) / 1e6)
+            try:
+                await asyncio.wait_for(stop.wait(), PROBE_S)
+                break
+            except TimeoutError:
+                continue
+    finally:
+        for client in clients:
+            client.close()
+    return seen_ms
+
+
+async def _run(member: launcher.Member, load: Load, seconds: float) -> Rate:
+    adds = _adds_over_redis if load.door == "resp" else _adds_over_udp
+    await adds(member, load, WARM_UP_S)
+    async with await Client.connect(member.address, timeout_s=5) as client:
+        before = (await client.gossip_status())["commits"]
+        began = monotonic_ns()
+        took_ns = await adds(member, load, seconds)
+        elapsed_s = (monotonic_ns() - began) / 1e9
+        commits = (await client.gossip_status())["commits"] - before
+    p50, p99 = (percentile(took_ns, share) / 1e6 for share in (0.5, 0.99))
+    return Rate(len(took_ns) / elapsed_s, p50, p99, len(took_ns) / commits)
+
+
+async def _adds_over_udp(member: launcher.Member, load: Load, seconds: float) -> list[int]:
+    clients = [await Client.connect(member.address, timeout_s=5) for _ in range(load.clients)]
+    end = monotonic_ns() + int(seconds * 1e9)
     took_ns: list[int] = []
     names = load.names()
 
@@ -74,8 +152,32 @@ async def _adds(clients: list[Client], load: Load, seconds: float) -> Rate:
             await client.add(1, next(names))
             took_ns.append(monotonic_ns() - asked)
 
-    await asyncio.gather(*(worker(clients[i % len(clients)]) for i in range(load.window)))
-    elapsed_s = (monotonic_ns() - began) / 1e9
-    commits = (await clients[0].gossip_status())["commits"] - before
-    p50, p99 = (percentile(took_ns, share) / 1e6 for share in (0.5, 0.99))
-    return Rate(len(took_ns) / elapsed_s, p50, p99, len(took_ns) / commits)
+    try:
+        await asyncio.gather(*(worker(clients[i % len(clients)]) for i in range(load.window)))
+    finally:
+        for client in clients:
+            client.close()
+    return took_ns
+
+
+async def _adds_over_redis(member: launcher.Member, load: Load, seconds: float) -> list[int]:
+    end = monotonic_ns() + int(seconds * 1e9)
+    took_ns: list[int] = []
+    names = load.names()
+    depth = max(1, load.window // load.clients)
+
+    async def worker() -> None:
+        reader, writer = await asyncio.open_connection(*member.address)
+        try:
+            while (asked := monotonic_ns()) < end:
+                writer.write(b"".join(b"*2\r\n$4\r\nINCR\r\n$%d\r\n%s\r\n" % (len(name), name.encode())
+                                      for name in islice(names, depth)))  # fmt: skip
+                for _ in range(depth):
+                    if not (await reader.readuntil(b"\n")).startswith(b":"):
+                        raise launcher.LaunchError("a node refused an INCR")
+                took_ns.extend([monotonic_ns() - asked] * depth)
+        finally:
+            writer.close()
+
+    await asyncio.gather(*(worker() for _ in range(load.clients)))
+    return took_ns

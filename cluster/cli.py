@@ -39,6 +39,8 @@ A first try, in two terminals:
     cluster add 42           # in the other terminal
     cluster read --node n3   # 42, from another node
 
+    redis-cli -p 7102 incr likes   # any node speaks the Redis protocol too
+
     cluster kill n2          # watch the others carry on
     cluster restart n2       # and watch it catch up
 
@@ -104,7 +106,11 @@ def up(
     nodes: Annotated[int | None, typer.Option("-n", "--nodes", help="How many nodes: 1 to 100.  [default: 5]")] = None,
     base_port: Annotated[
         int | None,
-        typer.Option(min=0, max=65_435, help="UDP port of n1; n2 has the next. 0 takes free ones.  [default: 7101]"),
+        typer.Option(
+            min=0,
+            max=65_435,
+            help="Port of n1, for UDP and Redis clients; n2 has the next. 0 takes free ones.  [default: 7101]",
+        ),
     ] = None,
     interval_ms: Annotated[int, typer.Option(min=1, max=3_600_000, help="Between two gossip rounds.")] = 100,
     fanout: Annotated[int, typer.Option(min=0, max=1000, help="Random peers a round speaks to.")] = 2,
@@ -118,6 +124,12 @@ def up(
     ] = False,
     faults: Annotated[
         bool, typer.Option("--faults", help="Allow 'cluster partition', which is for experiments.")
+    ] = False,
+    metrics: Annotated[
+        bool,
+        typer.Option(
+            "--metrics", help="Serve /metrics, /healthz and /readyz of each node; 'status --json' tells where."
+        ),
     ] = False,
     restarting: Annotated[
         bool,
@@ -136,7 +148,7 @@ def up(
     """
     if restarting and detach:
         raise typer.BadParameter("somebody must stay to restart nodes: leave out --detach", param_hint="--restart")
-    settings = Settings(interval_ms, fanout, gossip.value, push, log_level.value, ephemeral, faults)
+    settings = Settings(interval_ms, fanout, gossip.value, push, log_level.value, ephemeral, faults, metrics)
     shown: list[Cluster] = []
     try:
         run(_up(directory, settings, shown, nodes=nodes, base_port=base_port, detach=detach, restarting=restarting))
@@ -207,6 +219,8 @@ def _tell_start(cluster: Cluster, took_s: float) -> None:
     others = f" to {ports[-1]}" if ports == list(range(ports[0], ports[0] + nodes)) else " and others"
     where = f"{first.host}:{first.port}{others if nodes > 1 else ''}"
     typer.echo(f"{nodes} node{'s' * (nodes > 1)} up in {took_s:.2f} s on {where}, logs in {cluster.directory / 'logs'}")
+    if cluster.settings.metrics:
+        typer.echo(f"metrics of n1: http://{first.host}:{first.metrics_port}/metrics")
 
 
 async def _watch(cluster: Cluster, supervisor: Supervisor | None) -> None:

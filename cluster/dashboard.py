@@ -24,7 +24,7 @@ def table(snapshot: Snapshot, width: int) -> Group:
     shown = Table(expand=False, header_style="bold", title_justify="left")
     columns = [each for each in _COLUMNS if width >= WIDE or each[0] not in _LEFT_OUT]
     for title, _ in columns:
-        shown.add_column(title, justify="left" if title in {"node", "state", "address"} else "right", no_wrap=True)
+        shown.add_column(title, justify="left" if title in {"node", "state"} else "right", no_wrap=True)
     for node in snapshot.nodes:
         shown.add_row(*(Text(cell(node), style=_style(title, node)) for title, cell in columns))
     return Group(shown, headline(snapshot))
@@ -90,7 +90,7 @@ _COLUMNS: list[tuple[str, _Cell]] = [
     ("node", lambda node: node.name),
     ("pid", lambda node: str(node.pid)),
     ("state", condition),
-    ("address", lambda node: node.address),
+    ("port", lambda node: node.address.rpartition(":")[2]),
     ("value", _told("local_value")),
     ("+", _told("increments")),
     ("−", _told("decrements")),  # noqa: RUF001 the minus sign
@@ -102,4 +102,4 @@ _COLUMNS: list[tuple[str, _Cell]] = [
     ("cpu %", lambda node: "" if node.cpu is None else f"{node.cpu:.1f}"),
     ("MB", lambda node: "" if node.memory is None else f"{node.memory / 1e6:.1f}"),
 ]
-_LEFT_OUT = {"pid", "address", "rounds", "dgrams/s in / out", "kB/s in / out"}
+_LEFT_OUT = {"pid", "rounds", "dgrams/s in / out", "kB/s in / out"}

@@ -30,6 +30,8 @@ from node.udp import Address
 
 HOST = "127.0.0.1"
 MAX_NODES = 100
+METRICS_OFFSET = 1000
+"""From a node's port to that of its metrics, where ports are given."""
 STOP_S = 3.0
 """How long a node may take to stop before it is killed."""
 LOCK_S = 30.0
@@ -48,12 +50,16 @@ class LaunchError(Exception):
 
 @dataclass
 class Member:
-    """One node: its name, its UDP address, and the pid it last ran under (0: never started)."""
+    """One node: its name, its address (UDP, and TCP for Redis clients), and the pid it last ran under (0: never).
+
+    `metrics_port` is where it serves metrics over HTTP, if it does.
+    """
 
     name: str
     host: str
     port: int
     pid: int = 0
+    metrics_port: int = 0
 
     @property
     def address(self) -> Address:
@@ -74,6 +80,8 @@ class Settings:
     """Keep counts in memory only."""
     faults: bool = False
     """Let nodes take requests to make their network worse."""
+    metrics: bool = False
+    """Serve metrics over HTTP."""
     loss: float = 0.0
     """The share of gossip that nodes drop on purpose, 0 to 1."""
 
@@ -123,14 +131,17 @@ class Cluster:
     def move(self, base_port: int) -> None:
         """Give each node another port, before it starts; 0 takes free ones. Raises `LaunchError`."""
         nodes = len(self.members)
-        ports = list(range(base_port, base_port + nodes)) if base_port else free_ports(nodes)
-        for member, port in zip(self.members.values(), ports, strict=True):
-            member.port = port
+        first = [base_port + i for i in range(nodes)]
+        ports = first + [port + METRICS_OFFSET for port in first] if base_port else free_ports(2 * nodes)
+        for member, port, page in zip(self.members.values(), ports[:nodes], ports[nodes:], strict=True):
+            member.port, member.metrics_port = port, page
         self.check_ports()
 
     def check_ports(self) -> None:
         """Raises `LaunchError` if a node's port is somebody else's."""
-        busy = [each.port for each in self.members.values() if not is_free(each.port)]
+        ports = [each.port for each in self.members.values()]
+        ports += [each.metrics_port for each in self.members.values() if self.settings.metrics]
+        busy = [port for port in ports if not is_free(port)]
         if busy:
             raise LaunchError(f"port {busy[0]} of {HOST} is busy or not allowed: choose others with --base-port")
 
@@ -150,6 +161,8 @@ class Cluster:
         try:
             found = json.loads(path.read_text())
             members = [Member(**each) for each in found["nodes"]]
+            for each in members:  # once there were no metrics
+                each.metrics_port = each.metrics_port or each.port + METRICS_OFFSET
             by_name = {each.name: each for each in members}
             settings = Settings(**found["settings"])
             # Once there was such a file only while the cluster was up.
@@ -212,7 +225,8 @@ class Cluster:
         command = [
             # -P: a folder called node where the user happens to be is not ours.
             *(sys.executable, "-P", "-m", "node", *self._identity(member)),
-            *(f"--bind={member.host}:{member.port}", *self.settings.arguments()),
+            *(f"--bind={member.host}:{member.port}", f"--resp={member.host}:{member.port}", *self.settings.arguments()),
+            *([f"--metrics={member.host}:{member.metrics_port}"] if self.settings.metrics else []),
             *(f"--peer={each.name}={each.host}:{each.port}" for each in peers),
             "--ephemeral" if self.settings.ephemeral else f"--data={self.data_path(member.name)}",
             *(f"--fault-cut={name}" for name in self.cut_off_from(member.name)),
@@ -487,10 +501,13 @@ def free_ports(wanted: int) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Whether a node could serve this port now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((HOST, port))
-        except (OSError, OverflowError):
-            return False
+    """Whether a node could serve this port now, over UDP and TCP."""
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            if kind == socket.SOCK_STREAM:  # the connections of a node that has just ended do not count
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except (OSError, OverflowError):
+                return False
     return True

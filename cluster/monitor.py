@@ -25,6 +25,7 @@ class NodeView:
     pid: int
     state: str
     address: str
+    metrics: str | None = None
     level: bool = False
     status: Status = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
@@ -35,6 +36,7 @@ class NodeView:
         """The view as `cluster status --json` prints it."""
         told = {key: value for key, value in self.status.items() if key not in {"type", "in_reply_to", "msg_id"}}
         own = {"name": self.name, "pid": self.pid, "state": self.state, "level": self.level, "address": self.address}
+        own |= {"resp": self.address, "metrics": self.metrics}
         return own | {key: value for key, value in told.items() if key not in own} | {"memory": self.memory}
 
 
@@ -91,7 +93,8 @@ class Monitor:
             client.close()
 
     async def _view(self, cluster: Cluster, member: Member) -> NodeView:
-        view = NodeView(member.name, member.pid, DEAD, "{}:{}".format(*member.address))
+        metrics = f"{member.host}:{member.metrics_port}" if cluster.settings.metrics else None
+        view = NodeView(member.name, member.pid, DEAD, "{}:{}".format(*member.address), metrics)
         process = cluster.process(member)
         if process is None:
             return view

@@ -9,6 +9,7 @@ import ipaddress
 import logging
 import os
 import signal
+import ssl
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from urllib.parse import quote
 
 import uvloop
 
-from node import __version__, maelstrom, udp
+from node import __version__, maelstrom, resp, udp
 from node.config import Config
 from node.errors import ConfigError
 from node.faults import Faults
@@ -71,6 +72,8 @@ def run(options: argparse.Namespace) -> None:
             raise ConfigError("with --stdio there is no network of ours to make worse: leave out --faults, --fault-…")
         if options.data is not None or options.ephemeral:
             raise ConfigError("with --stdio a node keeps its counts in memory: leave out --data, --ephemeral")
+        if options.resp or options.metrics:
+            raise ConfigError("with --stdio there is no other door: leave out --resp, --metrics")
         if options.name or options.bind or options.peer or options.members:
             raise ConfigError(
                 "with --stdio the node is named by its init message: leave out --name, --bind, --peer, --members"
@@ -81,13 +84,11 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError("say --name n1, or --stdio; counter-node --help shows examples")
     members = _members(options)
     bind = options.bind or members.get(options.name)
-    if options.resp and not _is_loopback(options.resp[0]):
-        raise ConfigError("--resp asks for no password, so it serves loopback addresses only, such as 127.0.0.1:6379")
     if bind is None:
         raise ConfigError(f"say --bind HOST:PORT, or list {options.name} in the --members file")
     peers = {name: where for name, where in members.items() if name != options.name}
     config = _config(options, options.name, tuple(peers))
-    uvloop.run(udp.serve(config, bind, peers, rng, _data(options), _faults(options, rng), options.resp))
+    uvloop.run(udp.serve(config, bind, peers, rng, _data(options), _faults(options, rng), _doors(options)))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -115,6 +116,19 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--members", type=Path, metavar="FILE", help="a TOML file of all members, the same on every host")
     made.add_argument(
         "--resp", type=address, metavar="HOST:PORT", help="also serve Redis clients here, over TCP (INCR, GET, …)"
+    )
+    made.add_argument(
+        "--resp-password-file",
+        type=Path,
+        metavar="FILE",
+        help="Redis clients must tell the password in this file (AUTH); needed where --resp is no loopback address",
+    )
+    made.add_argument(
+        "--resp-tls-cert", type=Path, metavar="FILE", help="serve Redis clients over TLS: the certificate"
+    )
+    made.add_argument("--resp-tls-key", type=Path, metavar="FILE", help="and its private key, both in PEM")
+    made.add_argument(
+        "--metrics", type=address, metavar="HOST:PORT", help="also serve /metrics, /healthz and /readyz here, over HTTP"
     )
     durability = made.add_mutually_exclusive_group()
     durability.add_argument("--data", metavar="DIR", help="where the node's journal is (default: counter-data/NAME)")
@@ -233,6 +247,41 @@ def _config(options: argparse.Namespace, name: str, peers: tuple[str, ...]) -> C
         gossip=options.gossip,
         push=options.push,
     )
+
+
+def _doors(options: argparse.Namespace) -> udp.Doors:
+    tls_cert, tls_key, password_file = options.resp_tls_cert, options.resp_tls_key, options.resp_password_file
+    if options.resp is None:
+        if tls_cert or tls_key or password_file:
+            raise ConfigError("--resp-… is about the door for Redis clients: say --resp HOST:PORT too")
+        return udp.Doors(None, options.metrics)
+    host, port = options.resp
+    password = _password(password_file) if password_file else None
+    if password is None and not _is_loopback(host):
+        raise ConfigError(f"--resp {host}:{port} can be reached from elsewhere: say --resp-password-file FILE too")
+    tls = _tls(tls_cert, tls_key) if tls_cert or tls_key else None
+    return udp.Doors(resp.Listen(host, port, password, tls), options.metrics)
+
+
+def _password(path: Path) -> bytes:
+    try:
+        password = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror}") from None
+    if not password:
+        raise ConfigError(f"{path} holds no password: write one into it")
+    return password
+
+
+def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    if not (certificate and key):
+        raise ConfigError("TLS needs both --resp-tls-cert and --resp-tls-key")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"can't use {certificate} with {key} for TLS: {error.strerror or error}") from None
+    return context
 
 
 def _is_loopback(host: str) -> bool:

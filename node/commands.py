@@ -7,6 +7,7 @@ a value that is set or a key that is deleted, is refused with one sentence that 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hmac import compare_digest
 from typing import Any, NamedTuple, Protocol
 
 from node import limits
@@ -42,6 +43,9 @@ class View(Protocol):
     def version(self) -> str:
         """This program's version."""
 
+    def password(self) -> bytes | None:
+        """What clients must tell; None if nothing."""
+
 
 @dataclass(slots=True)
 class Session:
@@ -52,6 +56,7 @@ class Session:
     protocol: int = 2
     name: str = ""
     library: dict[str, str] = field(default_factory=dict)
+    authenticated: bool = True
     closing: bool = False
 
 
@@ -70,9 +75,14 @@ class Command(NamedTuple):
 ADDS = {b"INCR": 2, b"DECR": 2, b"INCRBY": 3, b"DECRBY": 3}
 """The commands that add, and their arity."""
 
+WAIT_ARITY = 3
+
 NOT_AN_INTEGER = Error("ERR value is not an integer or out of range")
 OVERFLOW = Error("ERR increment or decrement would overflow")
 SYNTAX = Error("ERR syntax error")
+NO_AUTH = Error("NOAUTH Authentication required.")
+WRONG_PASSWORD = Error("WRONGPASS invalid username-password pair or user is disabled.")
+_FOR_STRANGERS = {b"AUTH", b"HELLO", b"QUIT", b"RESET"}
 
 _WHY_NOT = {
     "a counter has no value to set, since nodes that set different ones could never agree; use INCRBY and DECRBY": (
@@ -92,11 +102,24 @@ def dispatch(session: Session, view: View, words: list[bytes]) -> Reply:
     """The reply to any command but an add."""
     name = words[0].upper()
     command = COMMANDS.get(name)
+    if not session.authenticated and name not in _FOR_STRANGERS:
+        return NO_AUTH
     if command is None:
         return _unknown(words)
     if len(words) != command.arity if command.arity > 0 else len(words) < -command.arity:
         return wrong_arity(words[0])
     return command.handle(session, view, words[1:])
+
+
+def wait(words: list[bytes]) -> tuple[int, int] | Error:
+    """What a WAIT asks: for how many other members, and for how many milliseconds at the most; 0: for ever."""
+    if len(words) != WAIT_ARITY:
+        return wrong_arity(words[0])
+    try:
+        members, timeout_ms = integer(words[1]), integer(words[2])
+    except ValueError:
+        return NOT_AN_INTEGER
+    return (members, timeout_ms) if timeout_ms >= 0 else Error("ERR timeout is negative")
 
 
 def wrong_arity(name: bytes) -> Error:
@@ -272,8 +295,8 @@ def _select(_: Session, _view: View, words: list[bytes]) -> Reply:
         return NOT_AN_INTEGER
 
 
-def _reset(session: Session, _view: View, _words: list[bytes]) -> Reply:
-    session.protocol, session.name = 2, ""
+def _reset(session: Session, view: View, _words: list[bytes]) -> Reply:
+    session.protocol, session.name, session.authenticated = 2, "", view.password() is None
     return "RESET"
 
 
@@ -285,14 +308,10 @@ def _hello(session: Session, view: View, words: list[bytes]) -> Reply:
             return Error("ERR Protocol version is not an integer or out of range")
         if wanted not in (2, 3):
             return Error("NOPROTO unsupported protocol version")
-        name, rest = session.name, words[1:]
-        while rest:
-            match rest[0].upper(), len(rest):
-                case b"SETNAME", n if n >= 2:
-                    name, rest = _shown(rest[1]), rest[2:]
-                case _:
-                    return Error(f"ERR Syntax error in HELLO option '{_shown(rest[0])}'")
-        session.protocol, session.name = wanted, name
+        if error := _take_options(session, view, wanted, words[1:]):
+            return error
+    if not session.authenticated:
+        return _NO_AUTH_IN_HELLO
     return {
         "server": b"gossip-counter",
         "version": view.version().encode(),
@@ -304,11 +323,44 @@ def _hello(session: Session, view: View, words: list[bytes]) -> Reply:
     }
 
 
-def _auth(_: Session, _view: View, _words: list[bytes]) -> Reply:
-    return Error(
-        "ERR AUTH <password> called without any password configured for the default user."
-        " Are you sure your configuration is correct?"
-    )
+def _take_options(session: Session, view: View, protocol: int, rest: list[bytes]) -> Error | None:
+    """Do what HELLO says, all of it or nothing."""
+    name, authenticated = session.name, session.authenticated
+    while rest:
+        match rest[0].upper(), len(rest):
+            case b"SETNAME", n if n >= 2:
+                error, name, rest = _bad_name(rest[1]), _shown(rest[1]), rest[2:]
+            case b"AUTH", n if n >= 3:
+                error, authenticated, rest = _wrong(view, rest[1], rest[2]), True, rest[3:]
+            case _:
+                error = Error(f"ERR Syntax error in HELLO option '{_shown(rest[0])}'")
+        if error:
+            return error
+    if authenticated:
+        session.protocol, session.name, session.authenticated = protocol, name, True
+    return None
+
+
+def _auth(session: Session, view: View, words: list[bytes]) -> Reply:
+    if len(words) > 2:
+        return SYNTAX
+    if view.password() is None and len(words) == 1:
+        return Error(
+            "ERR AUTH <password> called without any password configured for the default user."
+            " Are you sure your configuration is correct?"
+        )
+    if error := _wrong(view, words[0] if len(words) == 2 else b"default", words[-1]):
+        return error
+    session.authenticated = True
+    return "OK"
+
+
+def _wrong(view: View, user: bytes, password: bytes) -> Error | None:
+    """Whether that is not the password; the time it takes tells nothing of the right one."""
+    right = view.password()
+    if user == b"default" and (right is None or compare_digest(password, right)):
+        return None
+    return WRONG_PASSWORD
 
 
 def _client(session: Session, _view: View, words: list[bytes]) -> Reply:
@@ -328,17 +380,23 @@ def _client(session: Session, _view: View, words: list[bytes]) -> Reply:
 
 
 def _set_name(session: Session, name: bytes) -> Reply:
-    if any(not 0x21 <= byte <= 0x7E for byte in name):
-        return Error("ERR Client names cannot contain spaces, newlines or special characters.")
+    if error := _bad_name(name):
+        return error
     session.name = _shown(name)
     return "OK"
+
+
+def _bad_name(name: bytes) -> Error | None:
+    if any(not 0x21 <= byte <= 0x7E for byte in name):
+        return Error("ERR Client names cannot contain spaces, newlines or special characters.")
+    return None
 
 
 # The server.
 
 
 def _command(_: Session, _view: View, words: list[bytes]) -> Reply:
-    arities = {name: command.arity for name, command in COMMANDS.items()} | ADDS
+    arities = {name: command.arity for name, command in COMMANDS.items()} | ADDS | {b"WAIT": WAIT_ARITY}
     match words[0].upper() if words else b"INFO", words[1:]:
         case b"COUNT", []:
             return len(arities)
@@ -404,12 +462,16 @@ COMMANDS = {
     b"SELECT": Command(_select, 2, "There is database 0 only", "connection"),
     b"RESET": Command(_reset, 1, "Make the connection as it was when new", "connection"),
     b"HELLO": Command(_hello, -1, "Choose the protocol, 2 or 3", "connection"),
-    b"AUTH": Command(_auth, -2, "There is no password", "connection"),
+    b"AUTH": Command(_auth, -2, "Tell the password", "connection"),
     b"CLIENT": Command(_client, -2, "Facts about this connection", "connection"),
     b"COMMAND": Command(_command, -1, "Facts about the commands", "server"),
     b"CONFIG": Command(_config, -2, "Settings, to be read only", "server"),
     b"INFO": Command(_info, -1, "Facts about the node and its gossip", "server"),
     b"TIME": Command(_time, 1, "The node's clock", "server"),
 }
+_NO_AUTH_IN_HELLO = Error(
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass>"
+    " option can be used to authenticate the client and select the RESP protocol version at the same time"
+)
 _WITH_KEY = {b"GET", b"MGET", b"EXISTS", b"TYPE", b"STRLEN"}
 _WITH_KEYS = {b"MGET", b"EXISTS"}

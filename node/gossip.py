@@ -277,6 +277,7 @@ class Gossiper:
     def _syn_ack(self, syn: Syn) -> SynAck:
         """What they lack, and what we do. Actors out of the range that they told of are for another message."""
         lacks, wants = dict[Actor, int](), dict[Actor, int]()
+        behind = 0
         ours = self._state.digest()
         for actor in sorted({*ours, *syn.digest, self._actor}):
             if actor <= syn.above or (syn.upto is not None and actor > syn.upto):
@@ -285,6 +286,7 @@ class Gossiper:
             seen = self._mending.get(actor, 0)
             if mine.version > theirs.version:
                 lacks[actor] = theirs.version
+                behind += mine.version - theirs.version
             elif mine.version < theirs.version:
                 wants[actor] = seen if mine.version < seen < theirs.version else mine.version
             elif mine.version and mine.hash != theirs.hash:
@@ -293,6 +295,7 @@ class Gossiper:
                 lacks[actor] = wants[actor] = mine.version
             if actor == self._actor:
                 self._compare_own(syn.sender, theirs.version)
+        self.peers.versions_behind[syn.sender] = behind
         return SynAck(self._config.name, self._state.fingerprint, self._deltas(lacks, syn.sender), wants)
 
     def _compare_own(self, peer: str, version: int) -> None:

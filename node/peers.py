@@ -5,6 +5,19 @@ Pure. A peer's state is known by the fingerprint it last told; nothing is assume
 
 from collections.abc import Callable, Collection
 from random import Random
+from typing import NamedTuple
+
+
+class Standing(NamedTuple):
+    """How far a peer is known to be: `level`, or behind by at least so many versions since so many milliseconds.
+
+    `behind_ms` counts from when it was last known to hold all that we did, and is None if it was never heard.
+    """
+
+    name: str
+    level: bool
+    versions: int
+    behind_ms: float | None
 
 
 class Peers:
@@ -18,6 +31,9 @@ class Peers:
         self._names = sorted(names)
         self._heard: dict[str, int | None] = dict.fromkeys(self._names)
         self._fingerprint = fingerprint
+        self._level_ns = dict.fromkeys(self._names, now_ns)
+        self.versions_behind = dict.fromkeys(self._names, 0)
+        """By how many versions a peer was behind when it last told its digest."""
         self.state_changed(now_ns)
 
     def __contains__(self, name: str) -> bool:
@@ -38,10 +54,24 @@ class Peers:
 
     def heard(self, peer: str, fingerprint: int, now_ns: int) -> None:
         """A peer told its fingerprint. Names that are no member's are not remembered."""
+        level = fingerprint == self._fingerprint()
         if peer in self._heard:
             self._heard[peer] = fingerprint
-        if self._agreed_ns is None and fingerprint == self._fingerprint() and self.synced == len(self._names):
+            if level:
+                self._level_ns[peer] = now_ns
+        if level and self._agreed_ns is None and self.synced == len(self._names):
             self._agreed_ns = now_ns
+
+    def standings(self, now_ns: int) -> list[Standing]:
+        """What is known of each peer, in the order of their names."""
+        return [self._standing(name, now_ns) for name in self._names]
+
+    def _standing(self, name: str, now_ns: int) -> Standing:
+        heard = self._heard[name]
+        if heard == self._fingerprint():
+            return Standing(name, True, 0, 0.0)
+        behind_ms = None if heard is None else (now_ns - self._level_ns[name]) / 1e6
+        return Standing(name, False, self.versions_behind[name], behind_ms)
 
     @property
     def synced(self) -> int:

@@ -38,9 +38,10 @@ from node.messages import (
     Request,
     Syn,
 )
+from node.peers import Peers, Standing
 from node.state import Actor, State, Stored, mint
 from node.stats import Stats
-from node.waiting import Client, Copies, Reads
+from node.waiting import NEVER, Client, Copies, Reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,15 @@ class Wake:
     at_ns: int
 
 
-Effect = Answer | Send | Wake | Commit
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Tell that client how many other members hold durably what it asked about (`wait_for_copies`)."""
+
+    to: Client
+    members: int
+
+
+Effect = Answer | Copied | Send | Wake | Commit
 
 _RUN = 0
 """The `msg_id` of every run: those of one client are answered in order, so they need none of their own."""
@@ -109,7 +118,7 @@ class _Batch:
         """One more write, on top of what our row will be then. Raises `ValueError` if p or n would leave its bounds."""
         new = counter.added(held, delta, self.version + 1)
         if name in self.net:
-            self.rows.pop(name, None)  # so that rows stand in the order of their versions
+            del self.rows[name]  # so that rows stand in the order of their versions
             self.net[name] += delta
         else:
             self.before[name] = held
@@ -192,6 +201,7 @@ class Replica:
         effects: list[Effect] = [*self._gossip.wake(now_ns), *self._ask_for_copies(now_ns)]
         effects += [self._too_few_copies(add.client, add.msg_id, add.copies) for add in self._copies.overdue(now_ns)]
         effects += self._answer_reads()
+        effects += [Copied(client, held) for client, held in self._copies.counted(now_ns)]
         self._owed = {peer: owed for peer, owed in self._owed.items() if owed.until_ns > now_ns}
         for each in self._reads.overdue(now_ns):
             self.stats.timeouts += 1
@@ -239,6 +249,7 @@ class Replica:
             told.append(value(name) + delta)
         batch.version = version
         batch.waiting.append((client, _RUN, 0))
+        self.stats.adds += len(told)
         return told
 
     def _add_times(self, name: str, delta: int, times: int) -> Iterable[int | RequestError]:
@@ -310,10 +321,48 @@ class Replica:
         error = RequestError(TEMPORARILY_UNAVAILABLE, f"not counted, because it can't be made durable: {reason}")
         return [effect for client, msg_id, _ in batch.waiting for effect in self.refuse(error, msg_id, client)]
 
-    def gossip_facts(self) -> dict[str, object]:
+    @property
+    def written(self) -> tuple[Actor, int]:
+        """The actor that this node writes as, and the version of its last durable write."""
+        return self._actor, self.state.version(self._actor)
+
+    def wait_for_copies(
+        self, client: Client, written: tuple[Actor, int], members: int, deadline_ns: int, now_ns: int
+    ) -> list[Effect]:
+        """Tell the client how many other members hold durably all that was `written` then, as soon as so many do.
+
+        At the deadline it is told how many are known to. Of a former epoch's writes, none are.
+        """
+        actor, version = written
+        held = self._copies.held(version) if actor == self._actor else 0
+        if held >= members:
+            return [Copied(client, held)]
+        self._copies.wait_count(client, version if actor == self._actor else NEVER, members, deadline_ns, now_ns)
+        return self._then_wake([])
+
+    def forget(self, client: Client) -> None:
+        """This client is gone, and waits for no copies any more."""
+        self._copies.forget(client)
+
+    @property
+    def rounds(self) -> int:
+        """Gossip rounds so far."""
+        return self._rounds
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether an add would be committed at once: peers have told what they hold, or were given up."""
+        return not (self._actor == self._inherited and self._gossip.unheard)
+
+    @property
+    def peers(self) -> Peers:
+        """What is known of the other members."""
+        return self._gossip.peers
+
+    def gossip_facts(self, now_ns: int) -> dict[str, object]:
         """What INFO tells of gossip."""
         peers = self._gossip.peers
-        return {
+        told = {
             "name": self.config.name,
             "cluster": self.config.cluster,
             "members": len(self.config.peers) + 1,
@@ -323,6 +372,7 @@ class Replica:
             "rounds": self._rounds,
             "rows": self.state.row_count,
         }
+        return told | {f"peer{i}": _fact(each) for i, each in enumerate(peers.standings(now_ns))}
 
     # Requests.
 
@@ -338,6 +388,7 @@ class Replica:
     def _add(self, add: Add, client: Client) -> list[Effect]:
         if add.copies > 1:
             self._check_copies(add.copies)
+        self.stats.adds += 1
         if not add.delta:
             return [self._add_ok(client, add.msg_id)]
         self._write(add.counter, add.delta)
@@ -362,6 +413,7 @@ class Replica:
             raise RequestError(NOT_SUPPORTED, "full-state gossip can't tell what peers hold: copies must be 1")
 
     def _read(self, read: Read, client: Client, now_ns: int) -> list[Effect]:
+        self.stats.reads += 1
         if read.token is not None and not token.includes(token.reach(self.state), read.token):
             if self.config.gossip == "full":
                 raise RequestError(NOT_SUPPORTED, "full-state gossip claims no versions: leave out token")
@@ -438,7 +490,8 @@ class Replica:
             return self._begin_epoch()
         if self._actor == self._inherited and told.sender not in self._gossip.agreeing:
             return []
-        return [self._add_ok(add.client, add.msg_id) for add in self._copies.confirmed(told.sender, told.version)]
+        answers = [self._add_ok(add.client, add.msg_id) for add in self._copies.confirmed(told.sender, told.version)]
+        return [*answers, *(Copied(client, held) for client, held in self._copies.counted())]
 
     def _ask_for_copies(self, now_ns: int) -> list[Effect]:
         peers, version = self._copies.to_ask(now_ns)
@@ -612,7 +665,7 @@ class Replica:
             counters=self.state.counters,
             rows=self.state.row_count,
             counted=_within_reply(self.state.counted),
-            unsaved=self._unsaved,
+            unsaved=self.unsaved,
             fingerprint=f"{self.state.fingerprint:016x}",
             state_since_ns=peers.state_since_ns,
             name=self.config.name,
@@ -621,7 +674,8 @@ class Replica:
         )
 
     @property
-    def _unsaved(self) -> int:
+    def unsaved(self) -> int:
+        """Peers' rows that are not durable yet."""
         under_way = self._committing.learned if self._committing else ()
         return sum(map(len, self._gossip.unsaved.values())) + sum(len(stored.rows) for stored in under_way)
 
@@ -632,6 +686,12 @@ class Replica:
             self._wake_ns = min(due)
             effects.append(Wake(self._wake_ns))
         return effects
+
+
+def _fact(peer: Standing) -> str:
+    state = "level" if peer.level else "unheard" if peer.behind_ms is None else "behind"
+    behind = "" if peer.behind_ms is None else f",versions_behind={peer.versions},ms_behind={peer.behind_ms:.0f}"
+    return f"name={peer.name},state={state}{behind}"
 
 
 def _within_reply(value: int) -> int:

@@ -7,11 +7,13 @@ from `node.commands`. What a client may have under way or unread is bounded.
 """
 
 import asyncio
+import resource
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from time import time_ns
-from typing import Any, cast
+from time import monotonic_ns, time_ns
+from typing import Any, NamedTuple, cast
 
 from node import __version__, commands
 from node.commands import ADDS, NOT_AN_INTEGER, OVERFLOW, Error, Session
@@ -19,12 +21,17 @@ from node.errors import MALFORMED, ConfigError, RequestError
 from node.messages import ErrorReply
 from node.messages import Reply as NodeReply
 from node.redis_wire import Parser, packed
-from node.replica import Replica
+from node.replica import Effect, Replica
+from node.state import Actor
+from node.waiting import NEVER
 
 Add = tuple[str, int, int]
 """A counter, what is added to it, and how many times in a row."""
 
 MAX_CONNECTIONS = 10_000
+
+OTHER_FILES = 100
+"""Open files that are no client's connections."""
 
 MAX_RUNS = 16
 """Reads' worth of adds that a connection may have on their way to the disk before it is read again."""
@@ -32,20 +39,34 @@ MAX_RUNS = 16
 _UNITS = {2: {b"INCR": 1, b"DECR": -1}, 3: {b"INCRBY": 1, b"DECRBY": -1}}
 """By the number of words, what an add adds, or the sign of what it names."""
 
+_NO_COPIES = Error("ERR full-state gossip can't tell what peers hold")
 _NO_COMMAND = Error("ERR Protocol error: expected '$'")
 _NEXT = "\r\n:"
+
+
+class Listen(NamedTuple):
+    """Where Redis clients are served, what they must tell, and how the connection is kept secret."""
+
+    host: str
+    port: int
+    password: bytes | None = None
+    tls: ssl.SSLContext | None = None
 
 
 class View:
     """What commands may know of a node."""
 
-    def __init__(self, replica: Replica, facts: Callable[[], dict[str, dict[str, object]]]) -> None:
+    def __init__(
+        self, replica: Replica, facts: Callable[[], dict[str, dict[str, object]]], password: bytes | None = None
+    ) -> None:
         self._replica = replica
         self._facts = facts
+        self._password = password
 
     def value(self, counter: str) -> int | None:
         """As `node.commands` wants it."""
         state = self._replica.state
+        self._replica.stats.reads += 1
         return state.value(counter) if state.has(counter) else None
 
     def names(self) -> Sequence[str]:
@@ -64,6 +85,10 @@ class View:
         """As `node.commands` wants it."""
         return __version__
 
+    def password(self) -> bytes | None:
+        """As `node.commands` wants it."""
+        return self._password
+
     def settings(self) -> dict[str, str]:
         """As `node.commands` wants it."""
         return {"maxclients": str(MAX_CONNECTIONS), "databases": "1", "appendonly": "yes", "save": ""}
@@ -73,28 +98,36 @@ class Door:
     """All connections to one node. `turn` does something and then begins the commit that it left to be begun."""
 
     def __init__(
-        self, replica: Replica, turn: Callable[[Callable[[], None]], None], unforeseen: Callable[[Exception], None]
+        self,
+        replica: Replica,
+        turn: Callable[[Callable[[], None]], None],
+        carry_out: Callable[[list[Effect]], None],
+        unforeseen: Callable[[Exception], None],
+        password: bytes | None = None,
     ) -> None:
         self.replica = replica
-        self.view = View(replica, self._info)
+        self.view = View(replica, self._info, password)
+        self.carry_out = carry_out
+        self.most_connections = _allow_files()
         self.connections: set[Connection] = set()
         self.unforeseen = unforeseen
         self._turn = turn
         self._adds: list[Add] = []
         self._adders: list[tuple[Connection, int]] = []
         """Whose these are: so many of each, in this order."""
-        self._runs: deque[tuple[list[tuple[Connection, int]], list[int | RequestError]]] = deque()
-        """Those on their way to the disk, and what their adds will be answered."""
+        self._runs: deque[tuple[list[tuple[Connection, int]], list[int | RequestError], Actor]] = deque()
+        """Those on their way to the disk, what their adds will be answered, and who wrote them."""
         self._loop = asyncio.get_running_loop()
         self._ids = 0
         self._commands = 0
 
-    async def serve(self, host: str, port: int) -> asyncio.Server:
+    async def serve(self, where: Listen) -> asyncio.Server:
         """Listen. Raises `ConfigError` that says why not."""
         try:
-            return await self._loop.create_server(self._connect, host, port, backlog=1024)
+            return await self._loop.create_server(self._connect, where.host, where.port, backlog=1024, ssl=where.tls)
         except OSError as error:
-            raise ConfigError(f"can't serve Redis clients at {host}:{port}: {error.strerror}") from None
+            why = error.strerror or error
+            raise ConfigError(f"can't serve Redis clients at {where.host}:{where.port}: {why}") from None
 
     def _connect(self) -> "Connection":
         self._ids += 1
@@ -121,17 +154,18 @@ class Door:
                 connection.fail(error)
             return
         self.count(len(told))
-        self._runs.append((adders, told))
+        self._runs.append((adders, told, self.replica.written[0]))
 
     def answer(self, reply: NodeReply) -> None:
         """The oldest run is durable, or was refused."""
-        adders, told = self._runs.popleft()
+        adders, told, actor = self._runs.popleft()
+        written = self.replica.written
         if isinstance(reply, ErrorReply):
             refused = RequestError(reply.code, reply.text)
             told = [each if isinstance(each, RequestError) else refused for each in told]
         at = 0
         for connection, count in adders:
-            connection.added(told[at : at + count])
+            connection.added(told[at : at + count], written if written[0] == actor else None)
             at += count
 
     def count(self, commands: int) -> None:
@@ -143,12 +177,12 @@ class Door:
         return {
             "Server": {"redis_version": "7.0.0", "server_name": "gossip-counter", "version": __version__,
                        "redis_mode": "standalone"},
-            "Clients": {"connected_clients": len(self.connections), "maxclients": MAX_CONNECTIONS},
+            "Clients": {"connected_clients": len(self.connections), "maxclients": self.most_connections},
             "Persistence": {"loading": 0, "aof_enabled": 1, "commits": replica.stats.commits,
                             "commit_errors": replica.stats.commit_errors},
             "Stats": {"total_connections_received": self._ids, "total_commands_processed": self._commands},
             "Replication": {"role": "master", "connected_slaves": 0},
-            "Gossip": replica.gossip_facts(),
+            "Gossip": replica.gossip_facts(monotonic_ns()),
             "Keyspace": {"db0": f"keys={replica.state.counters},expires=0,avg_ttl=0"} if replica.state.counters else {},
         }  # fmt: skip
 
@@ -158,12 +192,18 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, door: Door, number: int) -> None:
         self._door = door
-        self._session = Session(number, "")
+        self._session = Session(number, "", authenticated=door.view.password() is None)
         self._parser = Parser()
         self._runs = 0
         """How many runs that are on their way to the disk have adds of ours."""
         self._later: list[Any] = []
         """Commands that wait for those."""
+        self._written: tuple[Actor, int] | None = None
+        """What was written when the last of our adds was durable."""
+        self._scattered = False
+        """Whether our adds were written by more than one actor: then nobody can say who holds them all."""
+        self._waits = False
+        """Whether a WAIT is under way."""
         self._may_write = True
         self._at_end = False
 
@@ -175,7 +215,7 @@ class Connection(asyncio.Protocol):
         made = self._transport.get_extra_info("socket")
         if made is not None:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if len(self._door.connections) >= MAX_CONNECTIONS:
+        if len(self._door.connections) >= self._door.most_connections:
             self._transport.write(b"-ERR max number of clients reached\r\n")
             self._transport.close()
             return
@@ -184,6 +224,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _why: Exception | None) -> None:
         """As asyncio calls it. What is on its way to the disk stays, and nobody hears of it."""
         self._door.connections.discard(self)
+        self._door.replica.forget(self)
         self._later = []
 
     def pause_writing(self) -> None:
@@ -200,7 +241,7 @@ class Connection(asyncio.Protocol):
         """As asyncio calls it: what was read is still answered."""
         self._at_end = True
         self._close_if_done()
-        return True
+        return self._transport.get_extra_info("ssl_object") is None  # TLS knows no half-closed connection
 
     def data_received(self, data: bytes) -> None:
         """As asyncio calls it."""
@@ -209,16 +250,45 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
 
-    def added(self, told: list[int | RequestError]) -> None:
-        """These adds are durable, or were refused."""
+    def added(self, told: list[int | RequestError], written: tuple[Actor, int] | None) -> None:
+        """These adds are durable, or were refused; `written` stands for them, if one actor wrote them."""
         try:
+            self._scattered |= written is None or (self._written is not None and self._written[0] != written[0])
+            self._written = written
             if not self._transport.is_closing():
                 self._transport.write(_replies(told))
             self._runs -= 1
             if not self._runs and (self._later or self._at_end or self._session.closing):
                 self._go_on()
+            elif self._runs == MAX_RUNS - 1 and self._may_write and not self._later:
+                self._transport.resume_reading()
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
+
+    def copied(self, members: int) -> None:
+        """So many other members hold our writes durably; that ends a WAIT."""
+        self._waits = False
+        if not self._transport.is_closing():
+            self._transport.write(b":%d\r\n" % members)
+            self._go_on()
+
+    def _wait_for_copies(self, words: list[bytes]) -> None:
+        asked = commands.wait(words)
+        if isinstance(asked, Error):
+            self._transport.write(packed(asked, 2))
+            return
+        replica, now_ns = self._door.replica, monotonic_ns()
+        members, timeout_ms = asked
+        self._door.count(1)
+        if replica.config.gossip == "full":
+            self._transport.write(packed(_NO_COPIES, 2))
+        elif self._written is None and not self._scattered:
+            self._transport.write(b":%d\r\n" % len(replica.peers))
+        else:
+            self._waits = True
+            written = (Actor(""), 0) if self._scattered or self._written is None else self._written
+            deadline_ns = now_ns + timeout_ms * 1_000_000 if timeout_ms else NEVER
+            self._door.carry_out(replica.wait_for_copies(self, written, members, deadline_ns, now_ns))
 
     def fail(self, error: Exception) -> None:
         """What nobody foresaw ends this connection, and is no other client's affair."""
@@ -234,7 +304,7 @@ class Connection(asyncio.Protocol):
         self._close_if_done()
 
     def _close_if_done(self) -> None:
-        if (self._at_end or self._session.closing) and not self._runs and not self._later:
+        if (self._at_end or self._session.closing) and not self._runs and not self._later and not self._waits:
             self._transport.close()
 
     def _take(self, requests: list[Any]) -> None:
@@ -242,8 +312,11 @@ class Connection(asyncio.Protocol):
         replies: list[bytes] = []
         count = at = 0
         while at < len(requests):
+            if self._waits:
+                self._wait(requests[at:])
+                return
             words = requests[at]
-            if add := _as_add(words):
+            if self._session.authenticated and (add := _as_add(words)):
                 times = 1
                 while at + times < len(requests) and requests[at + times] == words:
                     times += 1  # a pipeline often says the same many times
@@ -257,6 +330,12 @@ class Connection(asyncio.Protocol):
             if self._runs or not self._may_write:
                 self._wait(requests[at:])
                 return
+            if self._session.authenticated and _is_wait(words):
+                self._add(replies, adds, count)
+                replies = []
+                self._wait_for_copies(words)
+                at += 1
+                continue
             replies.append(self._reply(words))
             if self._session.closing:
                 break
@@ -286,10 +365,24 @@ class Connection(asyncio.Protocol):
         if not (type(words) is list and all(type(word) is bytes for word in words)):
             self._session.closing = True
             return packed(words if isinstance(words, Error) else _NO_COMMAND, 2)
-        if words[0].upper() in ADDS:
+        if words[0].upper() in ADDS and self._session.authenticated:
             return packed(_why_no_add(words), 2)
         reply = commands.dispatch(self._session, self._door.view, words)
         return packed(reply, self._session.protocol)
+
+
+def _allow_files() -> int:
+    """Let this process have as many open files as MAX_CONNECTIONS need; how many connections that comes to."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + OTHER_FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return min(MAX_CONNECTIONS, soft - OTHER_FILES)
+
+
+def _is_wait(words: Any) -> bool:
+    return type(words) is list and bool(words) and type(words[0]) is bytes and words[0].upper() == b"WAIT"
 
 
 def _as_add(words: Any) -> tuple[str, int] | None:

@@ -10,15 +10,16 @@ import contextlib
 import logging
 import signal
 import socket
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from random import Random
 from time import monotonic_ns
-from typing import cast
+from typing import NamedTuple, cast
 
-from node import requests, resp, wire
+from node import metrics, requests, resp, wire
 from node.complaints import Complaints
 from node.config import Config
 from node.errors import BadDatagramError, ConfigError, RequestError
@@ -26,7 +27,7 @@ from node.faults import Faults
 from node.gossip import Send
 from node.journal import Journal, JournalError
 from node.messages import Carrier, Gossip, Replicate
-from node.replica import Answer, Commit, Effect, Replica, Wake
+from node.replica import Answer, Commit, Copied, Effect, Replica, Wake
 
 Address = tuple[str, int]
 
@@ -44,6 +45,16 @@ costs as much again. A disk that is slow for longer must not hold up reads and g
 log = logging.getLogger("node.udp")
 
 
+class Doors(NamedTuple):
+    """What a node serves beside UDP: Redis clients, and metrics over HTTP."""
+
+    redis: resp.Listen | None = None
+    metrics: Address | None = None
+
+
+NO_DOORS = Doors()
+
+
 class UdpNode:
     """One replica on one bound socket, until `stop`."""
 
@@ -55,9 +66,9 @@ class UdpNode:
         rng: Random,
         journal: Journal | None = None,
         faults: Faults | None = None,
-        redis: Address | None = None,
+        doors: Doors = NO_DOORS,
     ) -> None:
-        """`redis` is where Redis clients are served, if anywhere. Without a journal, rows are in memory only. With
+        """`doors` are those beside this one. Without a journal, rows are in memory only. With
         `faults`, anyone may make the network worse.
         """
         self.replica = Replica(config, rng, monotonic_ns(), journal.recovered if journal else None)
@@ -67,14 +78,20 @@ class UdpNode:
         self._rng = rng
         self._journal = journal
         self._faults = faults
-        self._redis = redis
         self._loop = asyncio.get_running_loop()
+        self._complaints = Complaints(log, self.replica.stats)
+        self._traffic: metrics.Traffic = defaultdict(lambda: [0, 0])
+        self._redis = None
+        if doors.redis:
+            unforeseen = self._complaints.unforeseen
+            self._redis = resp.Door(self.replica, self._turn, self._carry_out, unforeseen, doors.redis.password)
+        self._doors = doors
+        self._metrics: metrics.Metrics | None = None
         self._disk = ThreadPoolExecutor(1, "journal")
         self._under_way: asyncio.Future[None] | None = None
         self._wake_timer: asyncio.TimerHandle | None = None
         self._reply_ids = count()
         self._stopped = asyncio.Event()
-        self._complaints = Complaints(log, self.replica.stats)
         if journal and journal.set_aside:
             self._complaints.add("journals_set_aside", "the journal was damaged, and is now %s", journal.set_aside)
 
@@ -83,27 +100,34 @@ class UdpNode:
         loop = self._loop
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
+        server = await self._redis.serve(self._doors.redis) if self._redis and self._doors.redis else None
+        page = self._serve_metrics(*self._doors.metrics) if self._doors.metrics else None
         loop.add_reader(self._socket.fileno(), self._drain)
         log.info("listens on %s:%d, peers: %d", *self._socket.getsockname()[:2], len(self._addresses))
+        for each in server.sockets if server else ():
+            log.info("serves Redis clients on %s:%d", *each.getsockname()[:2])
+        if page:
+            log.info("serves metrics on %s:%d", *page.address)
         self._turn(lambda: self._carry_out(self.replica.begin(monotonic_ns())))
         interval = self._config.gossip_interval_ms / 1000
         # A random phase: nodes started together must not all speak at once.
         self._arm(loop.time() + self._rng.random() * interval, interval)
-        server = await self._serve_redis(*self._redis) if self._redis else None
         try:
             await self._stopped.wait()
         finally:
             if server:
                 server.close()
+            if page:
+                page.close()
             loop.remove_reader(self._socket.fileno())
             while self._under_way:  # those who wait for it are still answered
                 await asyncio.wait([self._under_way])
             self._disk.shutdown()
 
-    async def _serve_redis(self, host: str, port: int) -> asyncio.Server:
-        server = await resp.Door(self.replica, self._turn, self._complaints.unforeseen).serve(host, port)
-        log.info("serves Redis clients on %s:%d", *server.sockets[0].getsockname()[:2])
-        return server
+    def _serve_metrics(self, host: str, port: int) -> metrics.Door:
+        redis = self._redis
+        self._metrics = metrics.Metrics(self.replica, self._traffic, lambda: len(redis.connections) if redis else 0)
+        return metrics.Door(self._metrics, host, port)
 
     def stop(self, why: str = "asked to") -> None:
         """End `run`."""
@@ -117,6 +141,8 @@ class UdpNode:
         # Rounds that a stopped or starved process missed are not made up for.
         self._arm(max(due + interval, self._loop.time()), interval)
         self._turn(lambda: self._carry_out(self.replica.tick(monotonic_ns())))
+        if self._metrics:
+            self._guarded(self._metrics.ticked)
 
     def _wake(self) -> None:
         self._wake_timer = None
@@ -153,17 +179,21 @@ class UdpNode:
             self._guarded(self._receive, datagram, source)
 
     def _receive(self, datagram: bytes, source: Address) -> None:
-        stats = self.replica.stats
-        stats.datagrams_in += 1
-        stats.bytes_in += len(datagram)
+        kind = "unreadable"
         try:
             message = wire.unpack(datagram, self._config.cluster)
+            kind = "request" if isinstance(message, Mapping) else type(message).__name__.lower()
         except wire.OtherClusterError as error:
             self._complaints.add("foreign_gossip", "%s from %s:%d", error, *source[:2])
             return
         except BadDatagramError as error:
             self._complaints.add("bad_input", "%s from %s:%d", error, *source[:2])
             return
+        finally:
+            stats = self.replica.stats
+            stats.datagrams_in += 1
+            stats.bytes_in += len(datagram)
+            self._note("in", kind, datagram)
         if isinstance(message, Mapping):
             self._request(message, source)
         elif not (self._faults and message.sender in self._faults.cut):
@@ -191,6 +221,8 @@ class UdpNode:
                     to.answer(reply)
                 case Answer(to, reply):
                     self._send(wire.pack_body(requests.reply_body(reply, next(self._reply_ids))), cast(Address, to))
+                case Copied(to, members):
+                    cast(resp.Connection, to).copied(members)
                 case Send(to, message):
                     self._gossip(to, message)
                 case Wake(at_ns):
@@ -220,6 +252,8 @@ class UdpNode:
 
     def _end_commit(self, error: BaseException | None) -> None:
         self._under_way = None
+        if self._metrics and self._journal:
+            self._metrics.committed(self._journal.took_ns[1])
         if error is None:
             self._carry_out(self.replica.committed(monotonic_ns()))
             return
@@ -235,20 +269,27 @@ class UdpNode:
         if isinstance(message, Replicate):
             # A burst may overrun the receiver's buffer; in random order, it is not always the same rows that are lost.
             self._rng.shuffle(datagrams)
+        kind = type(message).__name__.lower()
         carries_rows = isinstance(message, Carrier) and bool(message.deltas)
         for peer in peers:
             for datagram in datagrams:
                 if self._faults and self._faults.stop(peer):
                     continue
-                self._send(datagram, self._addresses[peer])
+                self._send(datagram, self._addresses[peer], kind)
                 self.replica.stats.row_bytes_out += carries_rows * len(datagram)
 
-    def _send(self, datagram: bytes, to: Address) -> None:
+    def _note(self, direction: str, kind: str, datagram: bytes) -> None:
+        counts = self._traffic[direction, kind]
+        counts[0] += 1
+        counts[1] += len(datagram)
+
+    def _send(self, datagram: bytes, to: Address, kind: str = "reply") -> None:
         try:
             self._socket.sendto(datagram, to)
         except OSError as error:
             self._complaints.add("send_errors", "sending to %s: %s", to, error)
             return
+        self._note("out", kind, datagram)
         self.replica.stats.datagrams_out += 1
         self.replica.stats.bytes_out += len(datagram)
 
@@ -284,9 +325,9 @@ async def serve(
     rng: Random,
     data: Path | None = None,
     faults: Faults | None = None,
-    redis: Address | None = None,
+    doors: Doors = NO_DOORS,
 ) -> None:
-    """Run one node on `address` until a signal, its journal in `data`, and a door for Redis clients at `redis`.
+    """Run one node on `address` until a signal, its journal in `data`, with these other doors.
 
     Raises `ConfigError` if it can't begin.
     """
@@ -297,5 +338,5 @@ async def serve(
             if data
             else contextlib.nullcontext() as journal
         ):
-            await UdpNode(config, bound, resolved, rng, journal, faults, redis).run()
+            await UdpNode(config, bound, resolved, rng, journal, faults, doors).run()
             log.info("stopped")

@@ -14,6 +14,9 @@ from node.token import includes, reach
 Client = Hashable
 """Who asked: opaque here, an address or a name to the world."""
 
+NEVER = 2**63
+"""A version that nobody reaches, and a time that does not come."""
+
 MOST_READS = 256
 """Reads that wait at once; each is looked at whenever the state changes."""
 
@@ -28,6 +31,15 @@ class WaitingAdd(NamedTuple):
     deadline_ns: int
 
 
+class WaitingCount(NamedTuple):
+    """Somebody who asked to be told when so many other members hold everything up to a version."""
+
+    client: Client
+    version: int
+    members: int
+    deadline_ns: int
+
+
 class Copies:
     """Adds by the copies they want, and what peers said that they hold durably of the actor we write as."""
 
@@ -39,11 +51,33 @@ class Copies:
         self._ask_ns = ask_ns
         self._next_ask_ns = 0
         self._adds: dict[int, deque[WaitingAdd]] = {}
+        self._counts: list[WaitingCount] = []
         self._confirmed = dict.fromkeys(peers, 0)
+
+    def wait_count(self, client: Client, version: int, members: int, deadline_ns: int, now_ns: int) -> None:
+        """Let a client wait for `counted`."""
+        if not (self._adds or self._counts):
+            self._next_ask_ns = now_ns + self._first_ask_ns
+        self._counts.append(WaitingCount(client, version, members, deadline_ns))
+
+    def counted(self, now_ns: int = 0) -> list[tuple[Client, int]]:
+        """Those whose members are there or whose time is up, and how many other members hold what they asked about."""
+        done = [each for each in self._counts if self.held(each.version) >= each.members or each.deadline_ns <= now_ns]
+        if done:
+            self._counts = [each for each in self._counts if each not in done]
+        return [(each.client, self.held(each.version)) for each in done]
+
+    def held(self, version: int) -> int:
+        """How many other members are known to hold everything up to a version."""
+        return sum(confirmed >= version for confirmed in self._confirmed.values())
+
+    def forget(self, client: Client) -> None:
+        """A client is gone."""
+        self._counts = [each for each in self._counts if each.client is not client]
 
     def wait(self, client: Client, msg_id: int, copies: int, version: int, now_ns: int) -> None:
         """Hold back the answer to an add that has just become durable here."""
-        if not self._adds:
+        if not (self._adds or self._counts):
             self._next_ask_ns = now_ns + self._first_ask_ns
         add = WaitingAdd(client, msg_id, copies, version, now_ns + self._wait_ns)
         self._adds.setdefault(copies, deque()).append(add)
@@ -66,23 +100,27 @@ class Copies:
         """What peers confirm from now on is another actor's; the adds of the former one, which wait in vain."""
         adds = [add for waiting in self._adds.values() for add in waiting]
         self._adds.clear()
+        self._counts = [each._replace(version=NEVER) for each in self._counts]
         self._confirmed = dict.fromkeys(self._peers, 0)
         return adds
 
     def to_ask(self, now_ns: int) -> tuple[tuple[str, ...], int]:
         """The peers to ask now, and the version that they should confirm."""
-        if not self._adds or now_ns < self._next_ask_ns:
+        asked = [waiting[-1].version for waiting in self._adds.values()]
+        asked += [each.version for each in self._counts if each.version != NEVER]
+        if not asked or now_ns < self._next_ask_ns:
             return (), 0
         self._next_ask_ns = now_ns + self._ask_ns
-        wanted = max(waiting[-1].version for waiting in self._adds.values())
+        wanted = max(asked)
         return tuple(peer for peer, version in self._confirmed.items() if version < wanted), wanted
 
     @property
     def due_ns(self) -> int | None:
         """When somebody must be asked, or an add is overdue."""
-        if not self._adds:
-            return None
-        return min(self._next_ask_ns, *(waiting[0].deadline_ns for waiting in self._adds.values()))
+        due = [waiting[0].deadline_ns for waiting in self._adds.values()]
+        due += [each.deadline_ns for each in self._counts]
+        asks = self._adds or any(each.version != NEVER for each in self._counts)
+        return min([self._next_ask_ns, *due] if asks else due, default=None)
 
     def _held_by(self, copies: int) -> int:
         """The version up to which so many members hold everything durably, this one included."""

@@ -24,6 +24,7 @@ PURE = {
     "requests",
     "replica",
     "peers",
+    "redis_wire",
     "wire",
     "limits",
     "config",

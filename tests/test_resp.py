@@ -252,7 +252,7 @@ def test_what_goes_wrong_for_one_client_leaves_the_answers_of_others() -> None:
     async def live() -> None:
         replica = Replica(Config(name="n1"), Random(1), 0)
         met: list[Exception] = []
-        door = resp.Door(replica, lambda act: act(), met.append)
+        door = resp.Door(replica, lambda act: act(), lambda _: None, met.append)
         made = [(door._connect(), Transport()) for _ in range(2)]
         for connection, transport in made:
             connection.connection_made(transport)
@@ -308,7 +308,7 @@ def test_it_serves_loopback_only() -> None:
     with node_process("--name=n1", "--bind=127.0.0.1:0", "--ephemeral", "--resp=0.0.0.0:7000") as process:
         _, stderr = process.communicate(timeout=LIMIT_S)
         assert process.returncode == 2
-        assert "loopback" in stderr
+        assert "--resp-password-file" in stderr
 
 
 def test_a_busy_port_is_told_in_one_line(door: Address) -> None:

@@ -181,8 +181,7 @@ def the_second_write_of_a_batch_forgets_the_first(patch: pytest.MonkeyPatch) -> 
     add = replica._Batch.add
 
     def forgetful(self: Any, name: str, held: Row, delta: int) -> None:
-        self.rows.pop(name, None)
-        add(self, name, held, delta)
+        add(self, name, self.before.get(name, held), delta)
 
     patch.setattr(replica._Batch, "add", forgetful)
 

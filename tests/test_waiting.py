@@ -116,7 +116,7 @@ def test_a_commit_that_fails_confirms_nothing() -> None:
     second.handle(Confirm("n1", 1, N1, 1), "n1", 0)
     assert second.flush()
     assert messages(second.not_committed("no room")) == []
-    assert second._unsaved == 1
+    assert second.unsaved == 1
     second.tick(0)  # the next try
     assert second.flush()
     assert Confirmed("n2", second.state.fingerprint, N1, 1) in messages(second.committed(0))

@@ -1,0 +1,148 @@
+"""The metrics door of real processes: what Prometheus scrapes, whether a node is healthy, and the dashboard."""
+
+import json
+import re
+import signal
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from random import Random
+
+import pytest
+import redis
+from prometheus_client.parser import text_string_to_metric_families
+
+import cluster
+from cluster.launcher import free_ports
+from node import metrics
+from node.config import Config
+from node.replica import Replica
+from node.stats import Stats
+from tests.processes import LIMIT_S, Commands, ask, node_process, udp_node, until
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def page(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=LIMIT_S) as told:
+            return told.status, told.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def samples(port: int) -> Samples:
+    status, text = page(port, "/metrics")
+    assert status == 200
+    return {
+        (each.name, tuple(sorted(each.labels.items()))): each.value
+        for family in text_string_to_metric_families(text)
+        for each in family.samples
+    }
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[int]:
+    found, redis_port = free_ports(2)
+    with udp_node(f"--metrics=127.0.0.1:{found}", f"--resp=127.0.0.1:{redis_port}", data=tmp_path) as (_, address):
+        ask(address, lambda client: client.add(5))
+        ask(address, lambda client: client.read())
+        with redis.Redis(port=redis_port, socket_timeout=LIMIT_S) as counter:
+            counter.incr("likes")
+            counter.get("likes")
+            yield found
+
+
+def test_what_is_counted_is_told(port: int) -> None:
+    told = samples(port)
+    prefix = metrics.PREFIX
+    assert told[prefix + "adds_total", ()] == 2
+    assert told[prefix + "reads_total", ()] == 2
+    assert told[prefix + "commits_total", ()] == told[prefix + "commit_seconds_count", ()] == 2
+    assert told[prefix + "rows", ()] == told[prefix + "counters", ()] == 2
+    assert told[prefix + "redis_connections", ()] == 1
+    assert told[prefix + "members", ()] == told[prefix + "ready", ()] == 1
+    assert told[prefix + "datagrams_total", (("direction", "in"), ("kind", "request"))] >= 2
+    assert told[prefix + "bytes_total", (("direction", "out"), ("kind", "reply"))] > 50
+
+
+def test_every_count_of_a_node_is_told(port: int) -> None:
+    names = {name for name, _ in samples(port)}
+    by_kind = {"datagrams_in", "datagrams_out", "bytes_in", "bytes_out"}
+    assert {f"{metrics.PREFIX}{each.name}_total" for each in fields(Stats) if each.name not in by_kind} <= names
+
+
+def test_the_dashboard_names_metrics_that_exist(port: int) -> None:
+    names = {name for name, _ in samples(port)}
+    dashboard = json.loads((Path(cluster.__file__).parent / "grafana.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    shown = {name for each in expressions for name in re.findall(r"\bgossip_counter_\w+", each)}
+    assert len(shown) > 20
+    assert shown <= names
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_names_keep_to_the_conventions_of_prometheus(port: int) -> None:
+    _, text = page(port, "/metrics")
+    for family in text_string_to_metric_families(text):
+        assert family.documentation.endswith(".")
+        assert family.name.startswith(metrics.PREFIX)
+        assert not re.search(r"_(ms|ns|kb|percent)$", family.name), "base units"
+
+
+def test_healthy_ready_and_nothing_else(port: int) -> None:
+    assert page(port, "/healthz") == (200, "ok\n")
+    assert page(port, "/readyz") == (200, "ok\n")
+    status, text = page(port, "/")
+    assert (status, "/metrics" in text) == (404, True)
+
+
+def test_a_node_whose_loop_stands_still_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = metrics.Metrics(Replica(Config(name="n1"), Random(1), 0), {}, lambda: 0)
+    health = [made.is_healthy]
+    monkeypatch.setattr(metrics, "monotonic_ns", lambda: made._round_ns + int(metrics.STILL_S * 1e9))
+    health += [made.is_healthy, made.is_ready]
+    assert health == [True, False, False]
+
+
+def test_agreement_is_observed_once_each_time(tmp_path: Path) -> None:
+    made = Commands(tmp_path)
+    made.ok("up", "-n", "3", "--base-port", "0", "--metrics", "--detach")
+    try:
+        where = [node["metrics"] for node in made.status()["nodes"]]
+        port = int(where[0].rpartition(":")[2])
+        made.ok("add", "1", "--node", "n1")
+        name = metrics.PREFIX + "convergence_seconds_count"
+        until(lambda: samples(port)[name, ()] >= 1)
+        until(lambda: samples(port)[metrics.PREFIX + "peers_synced", ()] == 2)
+        observed = samples(port)[name, ()]
+        rounds = samples(port)[metrics.PREFIX + "rounds_total", ()]
+        until(lambda: samples(port)[metrics.PREFIX + "rounds_total", ()] > rounds + 5)
+        assert samples(port)[name, ()] == observed
+        assert samples(port)[metrics.PREFIX + "peer_behind_seconds", (("peer", "n2"),)] == 0
+    finally:
+        made.ok("down")
+
+
+def test_half_a_request_holds_up_nobody(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as half:
+        half.sendall(b"GET /met")
+        assert page(port, "/healthz")[0] == 200
+
+
+def test_a_busy_port_is_told_in_one_line(port: int) -> None:
+    with node_process("--name=n2", "--bind=127.0.0.1:0", "--ephemeral", f"--metrics=127.0.0.1:{port}") as process:
+        _, stderr = process.communicate(timeout=LIMIT_S)
+        assert process.returncode == 2
+        assert "can't serve metrics" in stderr.splitlines()[-1]
+
+
+def test_a_node_with_metrics_stops_cleanly(tmp_path: Path) -> None:
+    (found,) = free_ports(1)
+    with udp_node(f"--metrics=127.0.0.1:{found}", data=tmp_path) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT_S) == 0
