@@ -36,6 +36,11 @@ class Parser:
         self._line = b""
         self._under_way = 0
 
+    @property
+    def is_between(self) -> bool:
+        """Whether what was fed ended with a whole command."""
+        return not (self._under_way or self._line)
+
     def feed(self, data: bytes) -> list[Any]:
         """The commands that are complete now."""
         if self._line or not (self._under_way or data.startswith(b"*")):

@@ -36,6 +36,11 @@ OTHER_FILES = 100
 MAX_RUNS = 16
 """Reads' worth of adds that a connection may have on their way to the disk before it is read again."""
 
+KNOWN_BYTES = 128
+"""Longer requests are parsed each time."""
+
+MOST_KNOWN = 4096
+
 _UNITS = {2: {b"INCR": 1, b"DECR": -1}, 3: {b"INCRBY": 1, b"DECRBY": -1}}
 """By the number of words, what an add adds, or the sign of what it names."""
 
@@ -111,6 +116,8 @@ class Door:
         self.most_connections = _allow_files()
         self.connections: set[Connection] = set()
         self.unforeseen = unforeseen
+        self.known_adds: dict[bytes, Add] = {}
+        """Requests that need not be parsed again: clients that do not pipeline ask for the same few all the time."""
         self._turn = turn
         self._adds: list[Add] = []
         self._adders: list[tuple[Connection, int]] = []
@@ -143,6 +150,13 @@ class Door:
         else:
             self._adds += adds
         self._adders.append((connection, count))
+
+    def note_add(self, data: bytes, words: Any) -> None:
+        """Know the add again, if it is one, that these bytes ask for."""
+        if add := _as_add(words):
+            if len(self.known_adds) >= MOST_KNOWN:
+                self.known_adds.clear()
+            self.known_adds[data] = *add, 1
 
     def _take_run(self) -> None:
         adds, self._adds = self._adds, []
@@ -240,13 +254,22 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """As asyncio calls it: what was read is still answered."""
         self._at_end = True
+        if self._waits:  # nobody may be there any more to wait for: what is known now must do
+            self._wait_for_members(0, 0)
         self._close_if_done()
         return self._transport.get_extra_info("ssl_object") is None  # TLS knows no half-closed connection
 
     def data_received(self, data: bytes) -> None:
         """As asyncio calls it."""
         try:
-            self._take(self._parser.feed(data))
+            add = self._door.known_adds.get(data)
+            if add and self._parser.is_between and self._session.authenticated and not (self._later or self._waits):
+                self._add([], [add], 1)
+                return
+            requests = self._parser.feed(data)
+            if len(requests) == 1 and len(data) <= KNOWN_BYTES and self._parser.is_between:
+                self._door.note_add(data, requests[0])
+            self._take(requests)
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
 
@@ -286,9 +309,13 @@ class Connection(asyncio.Protocol):
             self._transport.write(b":%d\r\n" % len(replica.peers))
         else:
             self._waits = True
-            written = (Actor(""), 0) if self._scattered or self._written is None else self._written
-            deadline_ns = now_ns + timeout_ms * 1_000_000 if timeout_ms else NEVER
-            self._door.carry_out(replica.wait_for_copies(self, written, members, deadline_ns, now_ns))
+            self._wait_for_members(members, now_ns + timeout_ms * 1_000_000 if timeout_ms else NEVER)
+
+    def _wait_for_members(self, members: int, deadline_ns: int) -> None:
+        replica = self._door.replica
+        replica.forget(self)
+        written = (Actor(""), 0) if self._scattered or self._written is None else self._written
+        self._door.carry_out(replica.wait_for_copies(self, written, members, deadline_ns, monotonic_ns()))
 
     def fail(self, error: Exception) -> None:
         """What nobody foresaw ends this connection, and is no other client's affair."""

@@ -37,7 +37,7 @@ BURST = 128
 RECEIVE_BUFFER_BYTES = 4 * 2**20
 """Asked of the kernel, which may grant less: room for a burst while a tick is under way."""
 
-QUICK_NS = 5_000_000
+QUICK_NS = 20_000_000
 """While not two commits in a row took longer, they are waited for: to hand one to another thread and hear of its end
 costs as much again. A disk that is slow for longer must not hold up reads and gossip.
 """

@@ -85,9 +85,9 @@ def processes_in(directory: Path) -> list[int]:
 
 
 @contextmanager
-def node_process(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """A `counter-node` process, killed at the end if it still runs."""
-    command = [sys.executable, "-m", "node", *arguments]
+def node_process(*arguments: str, program: str | None = None) -> Iterator["subprocess.Popen[str]"]:
+    """A `counter-node` process, or a Python `program`, killed at the end if it still runs."""
+    command = [sys.executable, *(["-c", program] if program else ["-m", "node", *arguments])]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         try:

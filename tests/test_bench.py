@@ -151,11 +151,7 @@ def test_recover_memory_and_sizes_tell_what_they_measured() -> None:
     assert told("sizes")["SYN of five nodes that hold something each"] < 200
 
 
-def test_throughput_and_rest_tell_what_they_measured() -> None:
-    rate = told("throughput", "--seconds=0.1", "--runs=2", "--window=4")
-    for mode in ("durable", "in memory"):
-        assert rate[mode]["adds_per_second"]["median"] > 0
-        assert len(rate[mode]["adds_per_second"]["runs"]) == 2
+def test_rest_tells_what_it_measured() -> None:
     cost = told("rest", "-n2", "--seconds=1", "--runs=1")
     assert cost["memory_mb"]["max"] > 1
     assert cost["start_s"]["max"] > 0

@@ -90,6 +90,69 @@ def test_each_commit_is_synced_to_the_disk(tmp_path: Path) -> None:
         assert made._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+def test_the_log_is_folded_into_the_tables_and_loses_nothing(tmp_path: Path) -> None:
+    rng = Random(3)
+    held: Rows = {}
+    with closing(Journal(tmp_path, "n1", "c", fold_bytes=2000)) as made:
+        lengths = []
+        for version in range(1, 400):
+            names = dict.fromkeys(f"c{rng.randrange(300)}" for _ in range(rng.randrange(1, 9)))
+            made.commit(mine(version, *((name, Row(version, 0, version)) for name in names)))
+            held |= {(ME, name): (version, 0) for name in names}
+            shown = dict(made._db.execute("SELECT counter, value FROM counts"))
+            assert shown == {name: p for (_, name), (p, _) in held.items()}
+            lengths.append(made._db.execute("SELECT count(*) FROM log").fetchone()[0])
+            if version % 50 == 0:  # as after kill -9
+                with opened(shutil.copytree(tmp_path, tmp_path.parent / f"copy{version}")) as copy:
+                    assert rows(copy.recovered) == held
+    assert lengths.count(1) + lengths.count(2) > 0, "it was never folded"
+    assert max(lengths) < 100
+    with opened(tmp_path) as again:
+        assert rows(again.recovered) == held
+        assert again._db.execute("SELECT count(*) FROM log").fetchone() == (0,)
+
+
+def test_a_commit_that_fails_while_the_log_is_folded_leaves_all_as_it_was(tmp_path: Path) -> None:
+    with closing(Journal(tmp_path, "n1", "c", fold_bytes=10)) as made:
+        made.commit(mine(1, *((f"c{i}", Row(1, 0, 1)) for i in range(500))))
+        made._db.execute("CREATE TEMP TRIGGER ill BEFORE INSERT ON main.rows BEGIN SELECT RAISE(FAIL, 'ill'); END")
+        for _ in range(3):
+            with pytest.raises(JournalError, match="ill"):
+                made.commit(mine(2, ("c0", Row(2, 0, 2))))
+        made._db.execute("DROP TRIGGER ill")
+        for version in range(2, 12):
+            made.commit(mine(version, ("c0", Row(version, 0, version))))
+    with opened(tmp_path) as again:
+        assert rows(again.recovered) == {(ME, f"c{i}"): (1 if i else 11, 0) for i in range(500)}
+
+
+@pytest.mark.parametrize("gone", [1, 2, 3])
+def test_an_entry_that_is_missing_from_the_log_is_noticed(tmp_path: Path, gone: int) -> None:
+    live = tmp_path / "live"
+    with opened(live) as made:
+        for version in (1, 2, 3):
+            made.commit(mine(version, ("", Row(version, 0, version))))
+        shutil.copytree(live, tmp_path / "left")
+    change(tmp_path / "left", f"DELETE FROM log WHERE id = {gone}")
+    with opened(tmp_path / "left") as again:
+        # The last one alone could not be missed: then the journal is as it once was.
+        assert rows(again.recovered) == ({(ME, ""): (2, 0)} if gone == 3 else {})
+        assert bool(again.set_aside) == (gone != 3)
+
+
+def test_a_journal_of_the_schema_before_is_read(tmp_path: Path) -> None:
+    with opened(tmp_path) as made:
+        made.commit(mine(1, ("x", Row(1, 0, 1))))
+    for statement in (
+        "DROP VIEW counts", "DROP TABLE log", "DELETE FROM meta WHERE key = 'folded'", "PRAGMA user_version = 1"
+    ):  # fmt: skip
+        change(tmp_path, statement)
+    for version in (2, 3):
+        with opened(tmp_path) as again:
+            assert rows(again.recovered) == {(ME, "x"): (version - 1, 0)}
+            again.commit(mine(version, ("x", Row(version, 0, version))))
+
+
 def test_a_journal_under_constant_load_does_not_grow(tmp_path: Path) -> None:
     with closing(Journal(tmp_path, "n1", "c", checkpoint_pages=8, fold_bytes=10_000)) as made:
         sizes = []
