@@ -8,8 +8,9 @@ Source: Shapiro, Preguiça, Baquero, Zawirski, "A comprehensive study of Converg
 Types", INRIA RR-7506 (2011), section 3.1.3, specification 7.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple, cast
 
 from node.limits import MAX_COUNT
 
@@ -23,6 +24,9 @@ class Row(NamedTuple):
 
 
 NOTHING = Row()
+
+row_of = cast(Callable[[tuple[int, int, int]], Row], partial(tuple.__new__, Row))
+"""A Row of p, n and version, made in half the time: where every add makes one, it shows."""
 
 
 def added(row: Row, delta: int, version: int) -> Row:

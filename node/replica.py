@@ -224,30 +224,35 @@ class Replica:
             case _:
                 return self._then_wake(self._exchange(message, now_ns))
 
-    def add_run(self, client: Client, adds: Iterable[tuple[str, int, int]]) -> list[int | RequestError]:
-        """Take many adds, each (counter, delta, times); one AddOk answers them, once all of them are durable.
+    def add_run(self, client: Client, adds: Iterable[tuple[str, int]]) -> list[int | RequestError]:
+        """Take many adds, each (counter, delta); one AddOk answers them, once all of them are durable.
 
-        For each time of each, this node's value after it, or why it was refused and changes nothing.
+        For each, this node's value after it, or why it was refused and changes nothing.
         """
         batch, told = self._batch, list[int | RequestError]()
-        rows, before, net, version = batch.rows, batch.before, batch.net, batch.version
+        rows, before, net, totals = batch.rows, batch.before, batch.net, self.state.totals
         # Where nothing stands between a row and its new version, there is less to look at.
         held = {} if self._committing or self.state.ahead(self._actor) else self.state.prefix(self._actor)
-        value = self.state.value
-        for name, delta, times in adds:
-            row = held.get(name)
-            if row is None or times > 1 or name in net or not 0 < delta <= MAX_COUNT - max(row.p, value(name)):
-                batch.version = version
-                told += self._add_times(name, delta, times)
-                version = batch.version
+        last, again = None, 0
+        for add in adds:
+            if add is last:  # a pipeline often says the same many times
+                again += 1
                 continue
-            version += 1
-            before[name] = row
-            rows[name] = Row._make((row.p + delta, row.n, version))
-            net[name] = delta
+            if last and again:
+                told += self._add_times(*last, again)
+                again = 0
+            name, delta = last = add
+            row = held.get(name)
+            if row is None or name in net or delta <= 0 or max(row.p, totals[name]) > MAX_COUNT - delta:
+                told += self._add_times(name, delta, 1)
+                continue
+            batch.version += 1
+            before[name], net[name] = row, delta
+            rows[name] = counter.row_of((row.p + delta, row.n, batch.version))
             batch.counted += delta
-            told.append(value(name) + delta)
-        batch.version = version
+            told.append(totals[name] + delta)
+        if last and again:
+            told += self._add_times(*last, again)
         batch.waiting.append((client, _RUN, 0))
         self.stats.adds += len(told)
         return told

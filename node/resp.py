@@ -25,8 +25,8 @@ from node.replica import Effect, Replica
 from node.state import Actor
 from node.waiting import NEVER
 
-Add = tuple[str, int, int]
-"""A counter, what is added to it, and how many times in a row."""
+Add = tuple[str, int]
+"""A counter, and what is added to it."""
 
 MAX_CONNECTIONS = 10_000
 
@@ -36,10 +36,11 @@ OTHER_FILES = 100
 MAX_RUNS = 16
 """Reads' worth of adds that a connection may have on their way to the disk before it is read again."""
 
-KNOWN_BYTES = 128
-"""Longer requests are parsed each time."""
+MOST_KNOWN = 32_768
+"""Adds that are known again without being parsed; 15 MB if all names are as long as they may be."""
 
-MOST_KNOWN = 4096
+MOST_ROUNDS = 3
+"""Rounds of the loop that a run gathers for at the most."""
 
 _UNITS = {2: {b"INCR": 1, b"DECR": -1}, 3: {b"INCRBY": 1, b"DECRBY": -1}}
 """By the number of words, what an add adds, or the sign of what it names."""
@@ -116,8 +117,10 @@ class Door:
         self.most_connections = _allow_files()
         self.connections: set[Connection] = set()
         self.unforeseen = unforeseen
-        self.known_adds: dict[bytes, Add] = {}
-        """Requests that need not be parsed again: clients that do not pipeline ask for the same few all the time."""
+        self._grew = False
+        self._rounds = 0
+        self._known: dict[bytes, Add] = {}
+        """Adds that need not be parsed again: clients ask for the same ones all the time."""
         self._turn = turn
         self._adds: list[Add] = []
         self._adders: list[tuple[Connection, int]] = []
@@ -140,23 +143,44 @@ class Door:
         self._ids += 1
         return Connection(self, self._ids)
 
-    def add(self, connection: "Connection", adds: list[Add], count: int) -> None:
-        """Take adds of a connection, `count` in all, in one run with what else is read in this round of the loop."""
+    def add(self, connection: "Connection", adds: list[Add]) -> None:
+        """Take adds of a connection, in one run with all that is read until a round of the loop brings no more."""
         if not self._adds:
-            self._loop.call_soon(self._turn, self._take_run)
-        if self._adds and len(adds) == 1 and self._adds[-1][:2] == adds[0][:2]:  # many clients often say the same
-            name, delta, times = self._adds[-1]
-            self._adds[-1] = name, delta, times + count
-        else:
-            self._adds += adds
-        self._adders.append((connection, count))
+            self._rounds = 0
+            self._loop.call_soon(self._end_round)
+        self._adds += adds
+        self._adders.append((connection, len(adds)))
+        self._grew = True
 
-    def note_add(self, data: bytes, words: Any) -> None:
-        """Know the add again, if it is one, that these bytes ask for."""
-        if add := _as_add(words):
-            if len(self.known_adds) >= MOST_KNOWN:
-                self.known_adds.clear()
-            self.known_adds[data] = *add, 1
+    def _end_round(self) -> None:
+        """To wait for one more look at the sockets costs a microsecond, and a commit a hundred."""
+        self._rounds += 1
+        if self._grew and self._rounds < MOST_ROUNDS:
+            self._grew = False
+            self._loop.call_soon(self._end_round)
+        else:
+            self._turn(self._take_run)
+
+    def known(self, data: bytes) -> list[Add] | None:
+        """The adds that these bytes are, if they are nothing but whole adds and all of them were seen before.
+
+        What is known is one whole command each, without the asterisk before it and the end of line after it; so what is
+        made of nothing but these is just these commands, whatever bytes their names hold.
+        """
+        if not (data.startswith(b"*") and data.endswith(b"\r\n")):
+            return None
+        known = self._known
+        try:
+            return [known[command] for command in data[1:-2].split(b"\r\n*")]
+        except KeyError:
+            return None
+
+    def note_add(self, words: list[bytes], add: Add) -> None:
+        """Know this command again."""
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        said = b"".join(b"\r\n$%d\r\n%s" % (len(word), word) for word in words)
+        self._known[b"%d%s" % (len(words), said)] = add
 
     def _take_run(self) -> None:
         adds, self._adds = self._adds, []
@@ -262,14 +286,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """As asyncio calls it."""
         try:
-            add = self._door.known_adds.get(data)
-            if add and self._parser.is_between and self._session.authenticated and not (self._later or self._waits):
-                self._add([], [add], 1)
-                return
-            requests = self._parser.feed(data)
-            if len(requests) == 1 and len(data) <= KNOWN_BYTES and self._parser.is_between:
-                self._door.note_add(data, requests[0])
-            self._take(requests)
+            if self._parser.is_between and self._session.authenticated and not (self._later or self._waits):
+                adds = self._door.known(data)
+                if adds:
+                    self._add([], adds)
+                    return
+            self._take(self._parser.feed(data))
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
 
@@ -337,49 +359,46 @@ class Connection(asyncio.Protocol):
     def _take(self, requests: list[Any]) -> None:
         adds: list[Add] = []
         replies: list[bytes] = []
-        count = at = 0
-        while at < len(requests):
+        last = add = None
+        for at, words in enumerate(requests):
             if self._waits:
                 self._wait(requests[at:])
                 return
-            words = requests[at]
-            if self._session.authenticated and (add := _as_add(words)):
-                times = 1
-                while at + times < len(requests) and requests[at + times] == words:
-                    times += 1  # a pipeline often says the same many times
-                adds.append((*add, times))
-                at += times
-                count += times
+            if add is None or words != last:
+                last, add = words, self._as_add(words)
+            if add:
+                adds.append(add)
                 continue
-            if adds:
-                self._add(replies, adds, count)
-                adds, replies, count = [], [], 0
+            self._add(replies, adds)
+            adds, replies = [], []
             if self._runs or not self._may_write:
                 self._wait(requests[at:])
                 return
             if self._session.authenticated and _is_wait(words):
-                self._add(replies, adds, count)
-                replies = []
                 self._wait_for_copies(words)
-                at += 1
                 continue
             replies.append(self._reply(words))
             if self._session.closing:
                 break
-            at += 1
-        self._add(replies, adds, count)
+        self._add(replies, adds)
+
+    def _as_add(self, words: Any) -> Add | None:
+        add = _as_add(words) if self._session.authenticated else None
+        if add:
+            self._door.note_add(words, add)
+        return add
 
     def _wait(self, requests: list[Any]) -> None:
         self._later += requests
         self._transport.pause_reading()
 
-    def _add(self, replies: list[bytes], adds: list[Add], count: int) -> None:
+    def _add(self, replies: list[bytes], adds: list[Add]) -> None:
         """Send the replies to what came before these adds, and take them."""
         if replies:
             self._door.count(len(replies))
             self._transport.write(b"".join(replies))
         if adds:
-            self._door.add(self, adds, count)
+            self._door.add(self, adds)
             self._runs += 1
             if self._runs == MAX_RUNS:
                 self._transport.pause_reading()

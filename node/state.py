@@ -218,6 +218,11 @@ class State:
         """The counter's value, 0 for one nobody has written; O(1)."""
         return self._totals.get(counter, 0)
 
+    @property
+    def totals(self) -> Mapping[str, int]:
+        """The value of every counter that has a row."""
+        return self._totals
+
     def has(self, counter: str) -> bool:
         """Whether anybody ever wrote to a counter."""
         return counter in self._totals

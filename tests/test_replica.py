@@ -465,15 +465,15 @@ def test_rows_are_bounded() -> None:
 
 def test_a_run_of_adds_keeps_to_the_bound_of_rows_with_all_that_waits() -> None:
     node = replica(max_rows=10)
-    node.add_run("c", [(f"a{i}", 1, 1) for i in range(5)])
-    told = node.add_run("c", [(f"b{i}", 1, 1) for i in range(6)])
+    node.add_run("c", [(f"a{i}", 1) for i in range(5)])
+    told = node.add_run("c", [(f"b{i}", 1) for i in range(6)])
     assert told[:5] == [1] * 5
     assert "max_rows" in str(told[5])
     node.flush()
     assert refusal(node.handle(Add(1, 1, "new"), "c", 0)).code == TEMPORARILY_UNAVAILABLE
     settled(node, [])
     assert node.state.row_count == 10
-    assert node.add_run("c", [("a1", 3, 1), ("a1", -2, 2), ("a1", 0, 2)]) == [4, 2, 0, 0, 0]
+    assert node.add_run("c", [("a1", 3), (two := ("a1", -2)), two, (none := ("a1", 0)), none]) == [4, 2, 0, 0, 0]
     settled(node, [])
     assert node.state.value("a1") == 0
 

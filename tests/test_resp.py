@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from cluster.launcher import free_ports
 from node import commands, resp
 from node.config import Config
+from node.redis_wire import Parser
 from node.replica import Answer, Replica
 from node.udp import Address
 from tests.processes import LIMIT_S, node_process, udp_node, until
@@ -269,6 +270,35 @@ def test_what_goes_wrong_for_one_client_leaves_the_answers_of_others() -> None:
             (b":2\r\n", False),
         ]
         assert len(met) == 1
+
+    asyncio.run(live())
+
+
+NAMES = st.binary(max_size=12) | st.sampled_from(
+    [b"a", b"\r\n*", b"a\r\n*2\r\n$4\r\nINCR\r\n$1\r\nb", b"$1\r\n", b"\r\n"]
+)
+ADDS = st.lists(st.tuples(st.sampled_from([b"INCR", b"decr", b"INCRBY"]), NAMES), min_size=1, max_size=6)
+
+
+@given(st.lists(ADDS, min_size=1, max_size=8))
+def test_adds_that_are_known_again_are_what_the_parser_takes_them_for(reads: list[list[tuple[bytes, bytes]]]) -> None:
+    """Whatever bytes names hold, such as those of another command."""
+
+    async def live() -> None:
+        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), lambda _: None, print)
+        for read in reads * 2:
+            commands_said = [[verb, name, b"7"] if verb == b"INCRBY" else [verb, name] for verb, name in read]
+            data = b"".join(
+                b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+                for words in commands_said
+            )
+            parsed = [resp._as_add(words) for words in Parser().feed(data)]
+            known = door.known(data)
+            assert known is None or known == parsed
+            for words, add in zip(commands_said, parsed, strict=True):
+                if add:
+                    door.note_add(words, add)
+            assert None in parsed or any(b"\r\n*" in name for _, name in read) or door.known(data) == parsed
 
     asyncio.run(live())
 
