@@ -1,8 +1,8 @@
 """The Redis door: a TCP world beside the UDP one, around the same replica.
 
-Adds are taken in runs. What one round of the event loop brings of INCR, DECR, INCRBY and DECRBY, over all connections,
-is one request to the replica, however many commands it is, and one AddOk releases all their replies once the commit is
-durable. Other commands wait until the adds before them are, so that a connection sees its own writes; they are answered
+Adds are taken in runs. What a few rounds of the event loop bring of INCR, DECR, INCRBY and DECRBY, over all
+connections, is one request to the replica, however many commands it is, and one AddOk releases all their replies once
+the commit is durable. Other commands wait until the adds before them are, so that a connection sees its own writes; they are answered
 from `node.commands`. What a client may have under way or unread is bounded.
 """
 
@@ -39,7 +39,7 @@ MAX_RUNS = 16
 MOST_KNOWN = 32_768
 """Adds that are known again without being parsed; 15 MB if all names are as long as they may be."""
 
-MOST_ROUNDS = 3
+MOST_ROUNDS = 8
 """Rounds of the loop that a run gathers for at the most."""
 
 _UNITS = {2: {b"INCR": 1, b"DECR": -1}, 3: {b"INCRBY": 1, b"DECRBY": -1}}
@@ -117,6 +117,7 @@ class Door:
         self.most_connections = _allow_files()
         self.connections: set[Connection] = set()
         self.unforeseen = unforeseen
+        self._gathers = False
         self._grew = False
         self._rounds = 0
         self._known: dict[bytes, Add] = {}
@@ -144,21 +145,25 @@ class Door:
         return Connection(self, self._ids)
 
     def add(self, connection: "Connection", adds: list[Add]) -> None:
-        """Take adds of a connection, in one run with all that is read until a round of the loop brings no more."""
-        if not self._adds:
-            self._rounds = 0
-            self._loop.call_soon(self._end_round)
+        """Take adds of a connection, in one run with those of all others that say something just now."""
         self._adds += adds
         self._adders.append((connection, len(adds)))
         self._grew = True
+        if len(self._adders) >= len(self.connections):  # nobody is left to wait for
+            self._turn(self._take_run)
+        elif not self._gathers:
+            self._gathers = True
+            self._rounds = 0
+            self._loop.call_soon(self._end_round)
 
     def _end_round(self) -> None:
-        """To wait for one more look at the sockets costs a microsecond, and a commit a hundred."""
+        """To look at the sockets once more costs some microseconds, and a commit some hundred."""
         self._rounds += 1
         if self._grew and self._rounds < MOST_ROUNDS:
             self._grew = False
             self._loop.call_soon(self._end_round)
         else:
+            self._gathers = False
             self._turn(self._take_run)
 
     def known(self, data: bytes) -> list[Add] | None:
@@ -183,6 +188,8 @@ class Door:
         self._known[b"%d%s" % (len(words), said)] = add
 
     def _take_run(self) -> None:
+        if not self._adds:  # taken already
+            return
         adds, self._adds = self._adds, []
         adders, self._adders = self._adders, []
         try:
@@ -398,10 +405,10 @@ class Connection(asyncio.Protocol):
             self._door.count(len(replies))
             self._transport.write(b"".join(replies))
         if adds:
-            self._door.add(self, adds)
             self._runs += 1
             if self._runs == MAX_RUNS:
                 self._transport.pause_reading()
+            self._door.add(self, adds)
         elif self._session.closing:
             self._close_if_done()
 
