@@ -2,8 +2,8 @@
 
 Adds are taken in runs. What a few rounds of the event loop bring of INCR, DECR, INCRBY and DECRBY, over all
 connections, is one request to the replica, however many commands it is, and one AddOk releases all their replies once
-the commit is durable. Other commands wait until the adds before them are, so that a connection sees its own writes; they are answered
-from `node.commands`. What a client may have under way or unread is bounded.
+the commit is durable. Other commands wait until the adds before them are, so that a connection sees its own writes;
+they are answered from `node.commands`. What a client may have under way or unread is bounded.
 """
 
 import asyncio
