@@ -17,9 +17,9 @@ from itertools import count
 from pathlib import Path
 from random import Random
 from time import monotonic_ns
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from node import metrics, requests, resp, wire
+from node import requests, resp, wire
 from node.complaints import Complaints
 from node.config import Config
 from node.errors import BadDatagramError, ConfigError, RequestError
@@ -28,6 +28,9 @@ from node.gossip import Send
 from node.journal import Journal, JournalError
 from node.messages import Carrier, Gossip, Replicate
 from node.replica import Answer, Commit, Copied, Effect, Replica, Wake
+
+if TYPE_CHECKING:
+    from node import metrics
 
 Address = tuple[str, int]
 
@@ -124,8 +127,10 @@ class UdpNode:
                 await asyncio.wait([self._under_way])
             self._disk.shutdown()
 
-    def _serve_metrics(self, host: str, port: int) -> metrics.Door:
+    def _serve_metrics(self, host: str, port: int) -> "metrics.Door":
         redis = self._redis
+        from node import metrics  # noqa: PLC0415 three megabytes and half the start-up, for those who ask for it
+
         self._metrics = metrics.Metrics(self.replica, self._traffic, lambda: len(redis.connections) if redis else 0)
         return metrics.Door(self._metrics, host, port)
 

@@ -7,8 +7,10 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import psutil
@@ -17,6 +19,10 @@ import pytest
 from bench import torture
 from cluster.client import Client, ClientError, OutcomeUnknownError, RequestRefusedError
 from cluster.launcher import Cluster, LaunchError, Settings
+from node import udp
+from node.config import Config
+from node.journal import Journal
+from node.replica import Commit
 from tests.processes import LIMIT_S, Commands, ask, node_process, udp_node, until
 
 
@@ -387,3 +393,38 @@ def test_users_may_look_into_a_journal_while_the_node_runs(tmp_path: Path) -> No
 def test_settings_of_the_command_line_reach_the_nodes() -> None:
     assert "--faults" not in Settings().arguments()
     assert "--fault-loss=0.3" in Settings(loss=0.3).arguments()
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_slow_disk_holds_up_no_read_and_a_quick_one_is_waited_for(tmp_path: Path, quick: bool) -> None:
+    async def live() -> None:
+        journal = Journal(tmp_path, "n1", "c")
+        bound = udp.bind(("127.0.0.1", 0))
+        node = udp.UdpNode(Config(name="n1", cluster="c"), bound, {}, Random(1), journal)
+        disk, threads, commit = threading.Event(), [], journal.commit
+
+        def slow(asked: Commit) -> None:
+            threads.append(threading.current_thread())
+            assert disk.wait(LIMIT_S)
+            commit(asked)
+
+        journal.commit = slow  # type: ignore[method-assign, assignment]
+        journal.took_ns = (0, udp.QUICK_NS) if quick else (udp.QUICK_NS, udp.QUICK_NS)
+        running = asyncio.create_task(node.run())
+        async with await Client.connect(bound.getsockname(), timeout_s=LIMIT_S) as client:
+            if quick:
+                disk.set()
+            add = asyncio.create_task(client.add(1))
+            if not quick:
+                assert await client.read() == 0
+                assert not add.done()
+                disk.set()
+            await add
+            assert await client.read() == 1
+        assert [thread is threading.main_thread() for thread in threads] == [quick]
+        node.stop()
+        await running
+        journal.close()
+        bound.close()
+
+    asyncio.run(live())

@@ -12,7 +12,7 @@ from node.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, TIMEO
 from node.messages import Add, AddOk, Confirm, Confirmed, Delta, ErrorReply, Gossip, Push, Read, ReadOk, Syn
 from node.replica import Answer, Effect, Recovered, Replica, Wake
 from node.state import Actor, Held, State, Stored
-from node.waiting import MOST_READS
+from node.waiting import MOST_READS, NEVER, Copies
 from tests.test_gossip import messages, sends, two
 from tests.test_replica import add, settled
 
@@ -285,3 +285,38 @@ def test_where_too_many_have_written_answers_carry_no_token() -> None:
         assert token.issue(state) is not None
         state.merge(Actor(f"n{i}"), 0, [("", Row(1, 0, 2**40))])
     assert token.issue(state) is None
+
+
+def test_those_who_count_copies_are_told_as_soon_as_there_are_enough() -> None:
+    copies = Copies(("a", "b"), wait_ns=10, first_ask_ns=1, ask_ns=5)
+    copies.wait_count("one", 5, 1, deadline_ns=100, now_ns=0)
+    copies.wait_count("two", 5, 2, deadline_ns=100, now_ns=0)
+    assert copies.due_ns == 1
+    assert copies.to_ask(1) == (("a", "b"), 5)
+    assert copies.counted() == []
+    assert list(copies.confirmed("a", 4)) == []
+    assert copies.counted() == []
+    assert list(copies.confirmed("a", 5)) == []
+    assert copies.counted() == [("one", 1)]
+    assert copies.counted(99) == []
+    assert copies.counted(100) == [("two", 1)]
+    assert copies.due_ns is None
+
+
+def test_those_who_count_copies_of_a_former_epoch_are_told_of_none() -> None:
+    copies = Copies(("a",), wait_ns=10, first_ask_ns=1, ask_ns=5)
+    copies.wait_count("client", 5, 1, deadline_ns=100, now_ns=0)
+    copies.begin_epoch()
+    assert list(copies.confirmed("a", 9)) == []  # of the new one
+    assert copies.counted(99) == []
+    assert copies.due_ns == 100
+    assert copies.to_ask(50) == ((), 0)
+    assert copies.counted(100) == [("client", 0)]
+
+
+def test_clients_that_are_gone_wait_for_nothing() -> None:
+    copies = Copies(("a",), wait_ns=10, first_ask_ns=1, ask_ns=5)
+    client = object()
+    copies.wait_count(client, 5, 1, NEVER, now_ns=0)
+    copies.forget(client)
+    assert copies.due_ns is None
