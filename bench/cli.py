@@ -101,7 +101,7 @@ def converge(
     gossip: Gossip = GossipMode.DELTA,
     push: Push = True,
     counters: Annotated[int, typer.Option(min=1, max=1_000_000, help="Over how many counters.")] = 1,
-    loss: Annotated[float, typer.Option(min=0, max=0.99, help="Share of gossip that nodes drop on purpose.")] = 0,
+    loss: Annotated[float, typer.Option(min=0, max=1, help="Share of gossip that nodes drop on purpose.")] = 0,
     against_full: Annotated[
         bool, typer.Option("--against-full", help="After each run, the same in full-state mode, and the ratio.")
     ] = False,

@@ -6,7 +6,7 @@ a value that is set or a key that is deleted, is refused with one sentence that 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, NamedTuple, Protocol
 
@@ -55,7 +55,8 @@ class Session:
     address: str
     protocol: int = 2
     name: str = ""
-    library: dict[str, str] = field(default_factory=dict)
+    library_name: str = ""
+    library_version: str = ""
     authenticated: bool = True
     closing: bool = False
 
@@ -326,14 +327,15 @@ def _hello(session: Session, view: View, words: list[bytes]) -> Reply:
 def _take_options(session: Session, view: View, protocol: int, rest: list[bytes]) -> Error | None:
     """Do what HELLO says, all of it or nothing."""
     name, authenticated = session.name, session.authenticated
-    while rest:
-        match rest[0].upper(), len(rest):
+    at = 0
+    while at < len(rest):
+        match rest[at].upper(), len(rest) - at:
             case b"SETNAME", n if n >= 2:
-                error, name, rest = _bad_name(rest[1]), _shown(rest[1]), rest[2:]
+                error, name, at = _bad_name(rest[at + 1]), _shown(rest[at + 1]), at + 2
             case b"AUTH", n if n >= 3:
-                error, authenticated, rest = _wrong(view, rest[1], rest[2]), True, rest[3:]
+                error, authenticated, at = _wrong(view, rest[at + 1], rest[at + 2]), True, at + 3
             case _:
-                error = Error(f"ERR Syntax error in HELLO option '{_shown(rest[0])}'")
+                error = Error(f"ERR Syntax error in HELLO option '{_shown(rest[at])}'")
         if error:
             return error
     if authenticated:
@@ -372,11 +374,23 @@ def _client(session: Session, _view: View, words: list[bytes]) -> Reply:
         case b"SETNAME", 2:
             return _set_name(session, words[1])
         case b"SETINFO", 3:
-            session.library[_shown(words[1]).lower()] = _shown(words[2])
-            return "OK"
+            return _set_info(session, words[1].upper(), words[2])
         case b"INFO", 1:
-            return f"id={session.id} addr={session.address} name={session.name} resp={session.protocol}\n".encode()
+            told = f"id={session.id} addr={session.address} name={session.name} resp={session.protocol}"
+            return f"{told} lib-name={session.library_name} lib-ver={session.library_version}\n".encode()
     return Error(f"ERR unknown subcommand or wrong number of arguments for '{_shown(words[0])}'. Try CLIENT HELP.")
+
+
+def _set_info(session: Session, what: bytes, told: bytes) -> Reply:
+    if what not in {b"LIB-NAME", b"LIB-VER"}:
+        return Error(f"ERR Unrecognized option '{_shown(what)}'")
+    if _bad_name(told):
+        return Error(f"ERR {_shown(what).lower()} cannot contain spaces, newlines or special characters.")
+    if what == b"LIB-NAME":
+        session.library_name = _shown(told)
+    else:
+        session.library_version = _shown(told)
+    return "OK"
 
 
 def _set_name(session: Session, name: bytes) -> Reply:

@@ -163,6 +163,8 @@ class Gossiper:
     @property
     def due_ns(self) -> int | None:
         """When `wake` should next be called, if at all."""
+        if not (self._asked or self.unheard):
+            return self._push_ns
         due = [asked.retry_ns for asked in self._asked.values()]
         due += [self._give_up_ns] if self.unheard else []
         return min([*due, self._push_ns] if self._push_ns is not None else due, default=None)

@@ -1,9 +1,10 @@
 """The metrics door: what a node counts, as Prometheus scrapes it, and whether it is healthy and ready, over HTTP.
 
-It answers from a thread of its own, so that it can tell when the event loop stands still. It reads what the loop writes
-without a lock: each figure by itself is right, and two of them may be a moment apart.
+It answers from a thread of its own, so that it can tell when the event loop stands still. Figures are gathered by the
+loop, since to look at a node's state may settle what it has put off, which is no other thread's affair.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
@@ -27,7 +28,9 @@ STILL_S = 5.0
 """Seconds without a gossip round after which a node is not healthy any more."""
 
 REQUEST_S = 5.0
-"""How long a client of this door may take to say what it wants."""
+"""How long a client of this door may take to say what it wants, and the loop to gather it."""
+
+_STILL = "the event loop stands still"
 
 _COMMIT_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _AGREEMENT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 10)
@@ -40,7 +43,11 @@ Traffic = dict[tuple[str, str], list[int]]
 class Metrics(Collector):
     """What one node tells of itself. The world calls `ticked` and `committed`."""
 
-    def __init__(self, replica: Replica, traffic: Traffic, connections: Callable[[], int]) -> None:
+    def __init__(
+        self, replica: Replica, traffic: Traffic, connections: Callable[[], int], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """`loop` is the one that alone may touch the replica."""
+        self._loop = loop
         self._replica = replica
         self._traffic = traffic
         self._connections = connections
@@ -79,11 +86,17 @@ class Metrics(Collector):
 
     @property
     def is_ready(self) -> bool:
-        """Whether an add would be taken and committed now."""
+        """Whether the loop goes round and peers have told what they hold, or were given up; the disk is not asked."""
         return self.is_healthy and self._replica.is_ready
 
-    def collect(self) -> Iterator[Metric]:
-        """As prometheus_client wants it."""
+    def collect(self) -> Iterable[Metric]:
+        """As prometheus_client wants it, from another thread than the loop's. Raises `TimeoutError`."""
+        return asyncio.run_coroutine_threadsafe(self._gather(), self._loop).result(REQUEST_S)
+
+    async def _gather(self) -> list[Metric]:
+        return list(self._figures())
+
+    def _figures(self) -> Iterator[Metric]:
         replica = self._replica
         for field in fields(Stats):
             if field.name not in _BY_KIND:
@@ -95,7 +108,7 @@ class Metrics(Collector):
             family = CounterMetricFamily(
                 f"{PREFIX}{what}", f"UDP {what} by direction and kind of message.", labels=["direction", "kind"]
             )
-            for (direction, kind), counts in list(self._traffic.items()):
+            for (direction, kind), counts in self._traffic.items():
                 family.add_metric([direction, kind], counts[at])
             yield family
         peers, state = replica.peers, replica.state
@@ -124,7 +137,7 @@ class Metrics(Collector):
             versions.add_metric([peer.name], peer.versions)
             seconds.add_metric([peer.name], (peer.behind_ms or 0) / 1000)
         info = GaugeMetricFamily(f"{PREFIX}build_info", "What runs here.", labels=["version", "node", "epoch"])
-        info.add_metric([__version__, self._replica.config.name, self._replica.written[0]], 1)
+        info.add_metric([__version__, self._replica.config.name, self._replica.actor], 1)
         return versions, seconds, info
 
 
@@ -152,9 +165,10 @@ class Door:
             case "/metrics":
                 return cast(Iterable[bytes], self._scrape(request, start))
             case "/healthz":
-                return _told(start, self._metrics.is_healthy, "the event loop stands still")
+                return _told(start, self._metrics.is_healthy, _STILL)
             case "/readyz":
-                return _told(start, self._metrics.is_ready, "peers have not said yet what they hold")
+                why_not = "peers have not said yet what they hold" if self._metrics.is_healthy else _STILL
+                return _told(start, self._metrics.is_ready, why_not)
             case _:
                 start("404 Not Found", [("Content-Type", "text/plain")])
                 return [b"there are /metrics, /healthz and /readyz\n"]

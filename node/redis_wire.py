@@ -48,13 +48,17 @@ class Parser:
         seen = self._tail + data
         if (_LENGTH.search(seen) or seen[1:7].isdigit()) and (huge := _huge(seen)):
             return [Error(f"ERR Protocol error: invalid {huge} length")]
-        self._reader.feed(data)
         found: list[Any] = []
+        # hiredis does not tell whether it is within a command. It is not if the last byte of all completes one.
+        before_last = 0
         try:
-            found.extend(iter(self._reader.gets, Parser))
+            for part in (data[:-1], data[-1:]):
+                before_last = len(found)
+                self._reader.feed(part)
+                found.extend(iter(self._reader.gets, Parser))
         except hiredis.ProtocolError as error:
             return [*found, Error(f"ERR {error}")]
-        if not self._reader.has_data():
+        if len(found) > before_last:
             self._under_way, self._tail = 0, b""
         else:
             self._under_way = len(data) if found else self._under_way + len(data)
@@ -66,19 +70,17 @@ class Parser:
     def _feed_lines(self, data: bytes) -> list[Any]:
         """Inline commands, as typed into telnet, up to one that is not."""
         found: list[Any] = []
-        while data[:1] != b"*":
-            line, newline, rest = data.partition(b"\n")
-            if not newline:
-                self._line = data
-                return (
-                    found
-                    if len(data) < MAX_LINE_BYTES
-                    else [*found, Error("ERR Protocol error: too big inline request")]
-                )
-            found += [words] if (words := line.split()) else []
-            data = rest
+        at = 0
+        while data[at : at + 1] != b"*":
+            end = data.find(b"\n", at)
+            if end < 0:
+                self._line = data[at:]
+                too_big = len(self._line) >= MAX_LINE_BYTES
+                return [*found, Error("ERR Protocol error: too big inline request")] if too_big else found
+            found += [words] if (words := data[at:end].split()) else []
+            at = end + 1
         self._line = b""
-        return found + self.feed(data)
+        return found + self.feed(data[at:])
 
 
 def _huge(seen: bytes) -> str:

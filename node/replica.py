@@ -10,12 +10,13 @@ digest claims what a crash could still take back. While one batch is being commi
 rows are stored lazily, in the same commits.
 """
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from random import Random
 from typing import NamedTuple
 
 from node import counter, token
+from node.batch import Batch, Tally
 from node.config import Config
 from node.counter import NOTHING, Row
 from node.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, TIMEOUT, RequestError
@@ -52,16 +53,14 @@ class Recovered:
     stored: tuple[Stored, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """Send this reply to that client."""
 
     to: Client
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """Make all of this durable, or nothing, then call `committed` or `not_committed`. No other Commit comes before.
 
     `actor` is what this node writes as. Of each actor, rows that are named replace those stored before.
@@ -71,71 +70,44 @@ class Commit:
     stored: tuple[Stored, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Wake:
+class Wake(NamedTuple):
     """Call `wake` at this time. It takes the place of one that was asked for and has not come yet."""
 
     at_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
+class Copied(NamedTuple):
     """Tell that client how many other members hold durably what it asked about (`wait_for_copies`)."""
 
     to: Client
     members: int
 
 
-Effect = Answer | Copied | Send | Wake | Commit
+class RunOk(NamedTuple):
+    """Tell that client that all adds of its oldest run are durable, in writes of this actor up to this version."""
+
+    to: Client
+    actor: Actor
+    version: int
+
+
+Effect = Answer | Copied | RunOk | Send | Wake | Commit
+
+SMALL = 2**31
+"""Adds below this are looked at all together, as long as every bound is far."""
 
 _RUN = 0
 """The `msg_id` of every run: those of one client are answered in order, so they need none of their own."""
-_RUN_OK = AddOk(_RUN)
 
 
-@dataclass(slots=True)
-class _Batch:
-    """Writes on their way to the disk: the rows they come to, the rows they began from, and who waits for them."""
+class _UnderWay(NamedTuple):
+    """A batch that is being committed: as whom, what our rows will be then, and peers' rows that go with it."""
 
+    batch: Batch
     actor: Actor
+    rows: dict[str, Row]
     version: int
-    rows: dict[str, Row] = field(default_factory=dict)
-    before: dict[str, Row] = field(default_factory=dict)
-    net: dict[str, int] = field(default_factory=dict)
-    """By counter, what all that comes to."""
-    counted: int = 0
-    """The sum of all increments and decrements."""
-    waiting: list[tuple[Client, int, int]] = field(default_factory=list)
-    """Client, msg_id, copies wanted; none for a run of adds, which wants no token either."""
-    recounted: list[tuple[str, int]] = field(default_factory=list)
-    """Those of its writes that count again what was swallowed, and must not fail with the disk."""
-    recounted_for: list[tuple[Client, int, int]] = field(default_factory=list)
-    """Those whose adds these are, where they still wait."""
-    learned: tuple[Stored, ...] = ()
-    """Peers' rows that share the commit."""
-
-    def add(self, name: str, held: Row, delta: int) -> None:
-        """One more write, on top of what our row will be then. Raises `ValueError` if p or n would leave its bounds."""
-        new = counter.added(held, delta, self.version + 1)
-        if name in self.net:
-            del self.rows[name]  # so that rows stand in the order of their versions
-            self.net[name] += delta
-        else:
-            self.before[name] = held
-            self.net[name] = delta
-        self.rows[name] = new
-        self.version += 1
-        self.counted += abs(delta)
-
-    def deltas(self) -> Iterable[tuple[str, int]]:
-        """What was added to each counter, and what was taken away."""
-        for name, row in self.rows.items():
-            before = self.before[name]
-            yield from ((name, delta) for delta in (row.p - before.p, before.n - row.n) if delta)
-
-    def stored(self) -> Stored:
-        """As the journal takes it."""
-        return Stored(self.actor, self.version, self.version, tuple(self.rows.items()))
+    learned: tuple[Stored, ...]
 
 
 class _Owed(NamedTuple):
@@ -163,13 +135,13 @@ class Replica:
             self._actor = mint(config.name, rng.getrandbits(63))
         self._inherited = recovered.actor if recovered else None
         """The actor that an earlier life wrote as too: peers may hold later rows of it than we do."""
-        self._written: dict[tuple[Actor, str], Row] = {}
+        self._written = Tally()
         """What this life added under that actor."""
         self._durable_actor = self._inherited
         self._gossip = Gossiper(config, self.state, self.stats, rng, now_ns, self._actor)
         self._rounds = 0
-        self._batch = _Batch(self._actor, self.state.version(self._actor))
-        self._committing: _Batch | None = None
+        self._batch = Batch()
+        self._committing: _UnderWay | None = None
         self._save_soon = False
         self._wake_ns: int | None = None
         wait_ns = config.wait_ms * 1_000_000
@@ -224,50 +196,63 @@ class Replica:
             case _:
                 return self._then_wake(self._exchange(message, now_ns))
 
-    def add_run(self, client: Client, adds: Iterable[tuple[str, int]]) -> list[int | RequestError]:
-        """Take many adds, each (counter, delta); one AddOk answers them, once all of them are durable.
+    def add_run(self, client: Client, adds: Sequence[tuple[str, int]]) -> list[int | RequestError]:
+        """Take many adds, each (counter, delta); one RunOk answers them once all of them are durable.
 
         For each, this node's value after it, or why it was refused and changes nothing.
         """
         batch, told = self._batch, list[int | RequestError]()
-        rows, before, net, totals = batch.rows, batch.before, batch.net, self.state.totals
-        # Where nothing stands between a row and its new version, there is less to look at.
-        held = {} if self._committing or self.state.ahead(self._actor) else self.state.prefix(self._actor)
-        last, again = None, 0
+        net, value = batch.net, self._value_once_committed()
+        small = self._small(len(adds))
+        batch.at_most += small * len(adds)
+        last, again = ("", 0), 0
         for add in adds:
             if add is last:  # a pipeline often says the same many times
                 again += 1
                 continue
-            if last and again:
-                told += self._add_times(*last, again)
+            if again:
+                told += self._add_again(*last, again, small)
                 again = 0
             name, delta = last = add
-            row = held.get(name)
-            if row is None or name in net or delta <= 0 or max(row.p, totals[name]) > MAX_COUNT - delta:
-                told += self._add_times(name, delta, 1)
-                continue
-            batch.version += 1
-            before[name], net[name] = row, delta
-            rows[name] = counter.row_of((row.p + delta, row.n, batch.version))
-            batch.counted += delta
-            told.append(totals[name] + delta)
-        if last and again:
-            told += self._add_times(*last, again)
+            if 0 < delta < small:
+                net[name] = grown = net.get(name, 0) + delta
+                told.append(value(name, 0) + grown)
+            else:
+                told.append(self._add_one(name, delta))
+                if abs(delta) >= small:
+                    small = min(small, self._small(len(adds)))
+        if again:
+            told += self._add_again(*last, again, small)
         batch.waiting.append((client, _RUN, 0))
         self.stats.adds += len(told)
         return told
 
-    def _add_times(self, name: str, delta: int, times: int) -> Iterable[int | RequestError]:
+    def _add_again(self, name: str, delta: int, times: int, small: int) -> Iterable[int | RequestError]:
+        """What has been added just now, some times more."""
+        if not 0 < delta < small:
+            return [self._add_one(name, delta) for _ in range(times)]
+        before = self._value_soon(name)
+        self._batch.net[name] += delta * times
+        return range(before + delta, before + delta * times + 1, delta)
+
+    def _add_one(self, name: str, delta: int) -> int | RequestError:
+        value = self._value_soon(name) + delta
         try:
-            value = self._value_soon(name) + delta * times
             if not -MAX_COUNT <= value <= MAX_COUNT:
                 raise RequestError(MALFORMED, f"the value would pass {MAX_COUNT}")
-            self._write(name, delta * times)
+            if delta:
+                self._write(name, delta)
         except RequestError as error:
-            if times == 1:
-                return [error]
-            return [told for _ in range(times) for told in self._add_times(name, delta, 1)]
-        return range(value - delta * (times - 1), value + delta, delta) if delta else [value] * times
+            return error
+        return value
+
+    def _small(self, adds: int) -> int:
+        """Below what so many adds, be it to new counters, stay far from every bound: none of them need be looked at."""
+        rows, counted = self.state.row_count + adds, self.state.counted + adds * SMALL
+        for batch in (self._batch, self._committing.batch if self._committing else None):
+            if batch:
+                rows, counted = rows + len(batch.net), counted + batch.at_most
+        return SMALL if rows <= self.config.max_rows and counted <= MAX_COUNT else 0
 
     def refuse(self, error: RequestError, msg_id: int, client: Client) -> list[Effect]:
         """Answer a request with the error it met; nothing has changed."""
@@ -279,57 +264,78 @@ class Replica:
         wary = self._actor == self._inherited and self._gossip.unheard
         if self._committing or wary or not (self._batch.waiting or self._save_soon):
             return []
-        batch = self._committing = self._batch
-        self._batch = _Batch(batch.actor, batch.version)
+        batch, self._batch = self._batch, Batch()
         unsaved, self._gossip.unsaved = self._gossip.unsaved, {}
         self._save_soon = False
-        batch.learned = tuple(self._to_store(actor, names) for actor, names in unsaved.items())
-        return [Commit(batch.actor, (*batch.learned, batch.stored()) if batch.rows else batch.learned)]
+        stored = learned = tuple(self._to_store(*each) for each in unsaved.items()) if unsaved else ()
+        actor, version, rows = self._actor, self.state.version(self._actor), dict[str, Row]()
+        if batch.net:
+            rows = batch.rows(self._held(), version)
+            version += len(rows)
+            stored = (*learned, Stored(actor, version, version, tuple(rows.items())))
+        self._committing = _UnderWay(batch, actor, rows, version, learned)
+        return [Commit(actor, stored)]
+
+    def durable(self) -> list[Effect]:
+        """The last `Commit` is durable: the answers that need not wait for what `committed` does, which must come next.
+
+        A client that waits for nothing else can go on meanwhile.
+        """
+        done = self._committing
+        if done is None or done.actor != self._actor:  # which may call for counting again first
+            return []
+        waiting, done.batch.waiting = done.batch.waiting, []
+        answers: list[Effect] = []
+        for each in waiting:
+            if each[2]:
+                done.batch.waiting.append(each)
+            else:
+                answers.append(RunOk(each[0], done.actor, done.version))
+        return answers
 
     def committed(self, now_ns: int) -> list[Effect]:
         """The last `Commit` is durable: its adds count, their writers are answered, and peers hear of them."""
-        batch = self._end_commit()
+        done = self._end_commit()
+        batch = done.batch
         self.stats.commits += 1
-        self._durable_actor = batch.actor
+        self._durable_actor = done.actor
         self.stats.recounted += sum(abs(delta) for _, delta in batch.recounted)
         # Whoever else writes as our actor makes us another at once: else there is nothing to look for.
-        swallowed = self._swallowed(batch) if batch.actor != self._actor else []
-        self._count(batch)
-        self._note_saved(batch)
-        if batch.actor == self._inherited:
+        swallowed = self._swallowed(done) if done.actor != self._actor else []
+        self._count(done)
+        self._note_saved(done)
+        if done.actor == self._inherited:
             self._note_written(batch, swallowed)
-        if batch.rows:
-            self._gossip.wrote(batch.actor, now_ns)
+        if done.rows:
+            self._gossip.wrote(done.actor, now_ns)
         if swallowed:
             # Acknowledged only when what the maximum took is counted again, under the actor we are now.
             self._batch.recounted_for += [*batch.recounted_for, *batch.waiting]
             self._recount(swallowed)
             self._save_soon = True
             return self._then_wake(self._confirm_owed())
-        answers = self._acknowledge(batch, now_ns)
-        return self._then_wake([*answers, *self._confirm_owed(), *self._answer_reads()])
+        effects = self._acknowledge(done, now_ns)
+        if self._owed:
+            effects += self._confirm_owed()
+        return self._then_wake(effects + self._answer_reads())
 
     def not_committed(self, reason: str) -> list[Effect]:
-        """The last `Commit` failed: its adds are refused, and what it may have left in the journal is overwritten.
-
-        What gathered meanwhile stands on top of what failed, and is put on what is durable instead.
-        """
-        batch = self._end_commit()
-        for stored in batch.learned:
+        """The last `Commit` failed: its adds are refused, and what it may have left in the journal is overwritten."""
+        failed = self._end_commit()
+        batch = failed.batch
+        for stored in failed.learned:
             self._gossip.unsaved.setdefault(stored.actor, set()).update(name for name, _ in stored.rows)
-        if batch.rows:
-            self._gossip.unsaved.setdefault(batch.actor, set()).update(batch.rows)
-        if self._batch.actor == batch.actor:
-            self._batch = self._moved(self._batch, batch.actor)
+        if failed.rows:
+            self._gossip.unsaved.setdefault(failed.actor, set()).update(failed.rows)
         self._batch.recounted_for += batch.recounted_for
         self._recount(batch.recounted)
         error = RequestError(TEMPORARILY_UNAVAILABLE, f"not counted, because it can't be made durable: {reason}")
         return [effect for client, msg_id, _ in batch.waiting for effect in self.refuse(error, msg_id, client)]
 
     @property
-    def written(self) -> tuple[Actor, int]:
-        """The actor that this node writes as, and the version of its last durable write."""
-        return self._actor, self.state.version(self._actor)
+    def actor(self) -> Actor:
+        """Who this node writes as."""
+        return self._actor
 
     def wait_for_copies(
         self, client: Client, written: tuple[Actor, int], members: int, deadline_ns: int, now_ns: int
@@ -403,12 +409,17 @@ class Replica:
     def _write(self, name: str, delta: int) -> None:
         """Add to our own row in the batch. Raises `RequestError`."""
         held = self._own_soon(name)
-        if held is NOTHING:
+        if not (held.p or held.n):
             self._check_room()
         try:
-            self._batch.add(name, held, delta)
+            counter.added(held, delta, 0)
         except ValueError as error:
             raise RequestError(MALFORMED, str(error)) from None
+        self._add_to_batch(name, delta)
+
+    def _add_to_batch(self, name: str, delta: int) -> None:
+        self._batch.add(name, delta)
+        self._batch.at_most += abs(delta)
 
     def _check_copies(self, copies: int) -> None:
         members = len(self.config.peers) + 1
@@ -429,8 +440,9 @@ class Replica:
 
     def _answer_reads(self) -> list[Effect]:
         """The reads that waited for what is held now."""
-        ready = self._reads.ready() if self._reads.due_ns is not None else []
-        return [effect for each in ready for effect in self._tell(each.read, each.client)]
+        if self._reads.due_ns is None:
+            return []
+        return [effect for each in self._reads.ready() for effect in self._tell(each.read, each.client)]
 
     def _tell(self, read: Read, client: Client) -> list[Effect]:
         value = self.state.value(read.counter)
@@ -514,68 +526,78 @@ class Replica:
 
     # Commits.
 
-    def _end_commit(self) -> _Batch:
-        batch, self._committing = self._committing, None
-        if batch is None:
+    def _end_commit(self) -> _UnderWay:
+        done, self._committing = self._committing, None
+        if done is None:
             raise RuntimeError("nothing was being committed")
-        return batch
+        return done
 
-    def _acknowledge(self, batch: _Batch, now_ns: int) -> list[Effect]:
+    def _acknowledge(self, done: _UnderWay, now_ns: int) -> list[Effect]:
         """Answer those who wait for a batch that is durable here; some want more copies."""
-        waiting = [*batch.recounted_for, *batch.waiting]
-        shared = self._token() if any(copies for *_, copies in waiting) else None
         effects: list[Effect] = []
-        for client, msg_id, copies in waiting:
+        shared = None
+        for client, msg_id, copies in (*done.batch.recounted_for, *done.batch.waiting):
             if not copies:
-                effects.append(Answer(client, _RUN_OK))
-            elif copies > 1 and batch.actor != self._actor:
+                effects.append(RunOk(client, done.actor, done.version))
+            elif copies > 1 and done.actor != self._actor:
                 effects.append(self._too_few_copies(client, msg_id, copies))  # it was another who wrote it
             elif copies > 1:
-                self._copies.wait(client, msg_id, copies, batch.version, now_ns)
+                self._copies.wait(client, msg_id, copies, done.version, now_ns)
             else:
+                shared = shared or self._token()
                 effects.append(Answer(client, AddOk(msg_id, shared)))
         return effects
 
-    def _count(self, batch: _Batch) -> None:
+    def _count(self, done: _UnderWay) -> None:
         """Take into the state what is durable now."""
-        actor, state = batch.actor, self.state
+        actor, state = done.actor, self.state
         # Somebody else wrote as this actor, which made us another, or showed a later row of it that counts no more.
         if actor != self._actor or state.ahead(actor):
-            state.merge(actor, state.version(actor), tuple(batch.rows.items()))
-        elif batch.rows:
-            state.write(actor, batch.rows, batch.before, batch.net, batch.counted)
+            state.merge(actor, state.version(actor), tuple(done.rows.items()))
+        elif done.rows:
+            state.write(actor, done.rows, done.batch.net, done.batch.counted)
+
+    def _held(self) -> Callable[[str, Row], Row]:
+        """Our durable row of a counter, or another if there is none; where none stands ahead, there is less to do."""
+        actor, state = self._actor, self.state
+        return (lambda name, _: state.row(actor, name)) if state.ahead(actor) else state.prefix(actor).get
 
     def _to_store(self, actor: Actor, names: set[str]) -> Stored:
         rows = tuple((name, self.state.row(actor, name)) for name in sorted(names))
         return Stored(actor, self.state.version(actor), self.state.target(actor), rows)
 
-    def _note_saved(self, batch: _Batch) -> None:
-        for stored in batch.learned:
+    def _note_saved(self, done: _UnderWay) -> None:
+        for stored in done.learned:
             if stored.version >= stored.target:
                 self._saved[stored.actor] = stored.version
-        if batch.rows:
-            self._saved[batch.actor] = self.state.whole(batch.actor)
+        if done.rows:
+            self._saved[done.actor] = self.state.whole(done.actor)
 
-    def _note_written(self, batch: _Batch, swallowed: list[tuple[str, int]]) -> None:
+    def _note_written(self, batch: Batch, swallowed: list[tuple[str, int]]) -> None:
         """Keep count of what rides on rows of an actor that may be older; what was swallowed already does not."""
-        for sign, deltas in ((1, batch.deltas()), (-1, swallowed)):
-            for name, delta in deltas:
-                mine = self._written.get((batch.actor, name), NOTHING)
-                p, n = (sign * delta, 0) if delta > 0 else (0, -sign * delta)
-                self._written[batch.actor, name] = Row(mine.p + p, mine.n + n)
+        self._written.include(batch)
+        for name, delta in swallowed:
+            self._written.forget(name, delta)
+
+    def _value_once_committed(self) -> Callable[[str, int], int]:
+        """This node's value once what is being committed is durable; or another, of a counter that has none."""
+        value = self.state.totals.get
+        if self._committing is None:
+            return value
+        soon = self._committing.batch.net.get
+        return lambda name, default: value(name, default) + soon(name, 0)
 
     def _value_soon(self, name: str) -> int:
         """This node's value once all that waits here is durable."""
-        value = self.state.value(name) + self._batch.net.get(name, 0)
-        return value + self._committing.net.get(name, 0) if self._committing else value
+        return self._value_once_committed()(name, 0) + self._batch.net.get(name, 0)
 
     def _own_soon(self, name: str) -> Row:
-        """Our own row as it will be once all that waits is durable."""
-        if name in self._batch.rows:
-            return self._batch.rows[name]
-        if self._committing and self._committing.actor == self._actor and name in self._committing.rows:
-            return self._committing.rows[name]
-        return self.state.row(self._actor, name)
+        """Our own row as it will be once all that waits is durable; its version is none."""
+        held, committing = self.state.row(self._actor, name), self._committing
+        if committing and committing.actor == self._actor:
+            held = committing.rows.get(name, held)
+        plus, minus = self._batch.of(name)
+        return Row(held.p + plus, held.n + minus)
 
     def _check_room(self) -> None:
         """Whether a new row fits once all that waits is durable; far from the bound, that is not looked at.
@@ -583,9 +605,9 @@ class Replica:
         Raises `RequestError`.
         """
         committing = self._committing.rows if self._committing else {}
-        if self.state.row_count + len(self._batch.rows) + len(committing) < self.config.max_rows:
+        if self.state.row_count + len(self._batch.net) + len(committing) < self.config.max_rows:
             return
-        waiting = self._batch.rows.keys() | committing.keys()
+        waiting = self._batch.net.keys() | committing.keys()
         new = sum(self.state.row(self._actor, name) is NOTHING for name in waiting)
         if self.state.row_count + new >= self.config.max_rows:
             raise RequestError(TEMPORARILY_UNAVAILABLE, f"this node holds max_rows ({self.config.max_rows}) rows")
@@ -596,23 +618,14 @@ class Replica:
         """Someone wrote under our name what we never did: a former life, restored or copied. From now on, be another.
 
         Counting on under the same actor would let the maximum swallow every increment until the new total passes the
-        old one. Writes that no commit has begun for are moved; those being committed are seen to when they are durable.
+        old one. Writes that are being committed are seen to when they are durable.
         """
         self.stats.new_epochs += 1
         self._actor = mint(self.config.name, self._rng.getrandbits(63))
-        self._batch = self._moved(self._batch, self._actor)
         self._gossip.begin_epoch(self._actor)
         self._save_soon = True  # so that no later life is that former one again
         waiting = self._copies.begin_epoch()
         return [self._too_few_copies(add.client, add.msg_id, add.copies) for add in waiting]
-
-    def _moved(self, batch: _Batch, actor: Actor) -> _Batch:
-        """The same writes, on top of what is durable of an actor."""
-        version = self.state.version(actor)
-        moved = replace(batch, actor=actor, version=version, counted=0, rows={}, before={}, net={})
-        for name, delta in batch.deltas():
-            moved.add(name, moved.rows.get(name) or self.state.row(actor, name), delta)
-        return moved
 
     def _older_than(self, deltas: tuple[Delta, ...]) -> list[tuple[str, int]]:
         """What these rows of a former life would swallow of the adds that this life made under the same actor.
@@ -621,37 +634,37 @@ class Replica:
         maximum will have none of it. (A smaller one may be an echo of ours: then nothing is lost but what it had.)
         """
         taken = []
-        for actor, name, row in ((delta.actor, *named) for delta in deltas if self._written for named in delta.rows):
-            written = self._written.get((actor, name))
-            if written is None:
+        for actor, name, row in ((delta.actor, *named) for delta in deltas for named in delta.rows):
+            plus, minus = self._written.of(name) if actor == self._inherited else (0, 0)
+            if not (plus or minus):
                 continue
             mine = self.state.row(actor, name)
-            p, n = (written.p if row.p > mine.p else 0), (written.n if row.n > mine.n else 0)
-            self._written[actor, name] = Row(written.p - p, written.n - n)
-            taken += [(name, delta) for delta in (p, -n) if delta]
+            p, n = (plus if row.p > mine.p else 0), (minus if row.n > mine.n else 0)
+            for swallowed in ((name, delta) for delta in (p, -n) if delta):
+                self._written.forget(*swallowed)
+                taken.append(swallowed)
         return taken
 
-    def _swallowed(self, batch: _Batch) -> list[tuple[str, int]]:
+    def _swallowed(self, done: _UnderWay) -> list[tuple[str, int]]:
         """What the maximum will take from a batch because another wrote the same rows while it was being committed."""
         taken = []
-        for name, row in batch.rows.items():
-            before, other = batch.before[name], self.state.row(batch.actor, name)
-            for sign, ours, theirs in (
-                (1, row.p - before.p, other.p - before.p),
-                (-1, row.n - before.n, other.n - before.n),
-            ):
-                if min(ours, theirs) > 0:
-                    taken.append((name, sign * min(ours, theirs)))
+        for name, row in done.rows.items():
+            other = self.state.row(done.actor, name)
+            plus, minus = done.batch.of(name)
+            # What the others' count is above ours of before, but no more than what we added.
+            p, n = min(plus, other.p - (row.p - plus)), min(minus, other.n - (row.n - minus))
+            taken += [(name, sign * swallowed) for sign, swallowed in ((1, p), (-1, n)) if swallowed > 0]
         return taken
 
     def _recount(self, swallowed: list[tuple[str, int]]) -> None:
         """Count again what was swallowed, under the actor we are now."""
         for name, delta in swallowed:
             try:
-                self._batch.add(name, self._own_soon(name), delta)
+                counter.added(self._own_soon(name), delta, 0)
             except ValueError:
                 self.stats.uncounted += 1
             else:
+                self._add_to_batch(name, delta)
                 self._batch.recounted.append((name, delta))
 
     # Status.
@@ -686,10 +699,13 @@ class Replica:
 
     def _then_wake(self, effects: list[Effect]) -> list[Effect]:
         """These effects, and a Wake when something is due before the one that was last asked for."""
-        due = [each for each in (self._gossip.due_ns, self._copies.due_ns, self._reads.due_ns) if each is not None]
-        if due and (self._wake_ns is None or min(due) < self._wake_ns):
-            self._wake_ns = min(due)
-            effects.append(Wake(self._wake_ns))
+        wake_ns = self._wake_ns
+        for due_ns in (self._gossip.due_ns, self._copies.due_ns, self._reads.due_ns):
+            if due_ns is not None and (wake_ns is None or due_ns < wake_ns):
+                wake_ns = due_ns
+        if wake_ns is not None and wake_ns != self._wake_ns:
+            self._wake_ns = wake_ns
+            effects.append(Wake(wake_ns))
         return effects
 
 

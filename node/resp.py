@@ -1,7 +1,7 @@
 """The Redis door: a TCP world beside the UDP one, around the same replica.
 
 Adds are taken in runs. What a few rounds of the event loop bring of INCR, DECR, INCRBY and DECRBY, over all
-connections, is one request to the replica, however many commands it is, and one AddOk releases all their replies once
+connections, is one request to the replica, however many commands it is, and one RunOk releases all their replies once
 the commit is durable. Other commands wait until the adds before them are, so that a connection sees its own writes;
 they are answered from `node.commands`. What a client may have under way or unread is bounded.
 """
@@ -18,8 +18,6 @@ from typing import Any, NamedTuple, cast
 from node import __version__, commands
 from node.commands import ADDS, NOT_AN_INTEGER, OVERFLOW, Error, Session
 from node.errors import MALFORMED, ConfigError, RequestError
-from node.messages import ErrorReply
-from node.messages import Reply as NodeReply
 from node.redis_wire import Parser, packed
 from node.replica import Effect, Replica
 from node.state import Actor
@@ -27,6 +25,15 @@ from node.waiting import NEVER
 
 Add = tuple[str, int]
 """A counter, and what is added to it."""
+
+Adder = tuple["Connection", int]
+"""A connection, and how many of a run's adds are its own."""
+
+Written = tuple[Actor, int]
+"""Who wrote, and up to which version."""
+
+SCATTERED: Written = (Actor(""), 0)
+"""What more than one actor wrote: then nobody can say who holds it all."""
 
 MAX_CONNECTIONS = 10_000
 
@@ -36,7 +43,7 @@ OTHER_FILES = 100
 MAX_RUNS = 16
 """Reads' worth of adds that a connection may have on their way to the disk before it is read again."""
 
-MOST_KNOWN = 32_768
+MOST_KNOWN = 16_384
 """Adds that are known again without being parsed; 15 MB if all names are as long as they may be."""
 
 MOST_ROUNDS = 8
@@ -122,13 +129,16 @@ class Door:
         self._rounds = 0
         self._known: dict[bytes, Add] = {}
         """Adds that need not be parsed again: clients ask for the same ones all the time."""
+        self.known_alone: dict[bytes, list[Add]] = {}
+        """The same, by all the bytes of one that came without others."""
         self._turn = turn
         self._adds: list[Add] = []
-        self._adders: list[tuple[Connection, int]] = []
+        self._adders: list[Adder] = []
         """Whose these are: so many of each, in this order."""
-        self._runs: deque[tuple[list[tuple[Connection, int]], list[int | RequestError], Actor]] = deque()
+        self._runs: deque[tuple[list[Adder], list[int | RequestError], Actor]] = deque()
         """Those on their way to the disk, what their adds will be answered, and who wrote them."""
         self._loop = asyncio.get_running_loop()
+        self.soon = self._loop.call_soon
         self._ids = 0
         self._commands = 0
 
@@ -176,14 +186,18 @@ class Door:
             return None
         known = self._known
         try:
-            return [known[command] for command in data[1:-2].split(b"\r\n*")]
+            adds = [known[command] for command in data[1:-2].split(b"\r\n*")]
         except KeyError:
             return None
+        if len(adds) == 1:
+            self.known_alone[data] = adds
+        return adds
 
     def note_add(self, words: list[bytes], add: Add) -> None:
         """Know this command again."""
         if len(self._known) >= MOST_KNOWN:
             self._known.clear()
+            self.known_alone.clear()
         said = b"".join(b"\r\n$%d\r\n%s" % (len(word), word) for word in words)
         self._known[b"%d%s" % (len(words), said)] = add
 
@@ -199,18 +213,25 @@ class Door:
                 connection.fail(error)
             return
         self.count(len(told))
-        self._runs.append((adders, told, self.replica.written[0]))
+        self._runs.append((adders, told, self.replica.actor))
 
-    def answer(self, reply: NodeReply) -> None:
-        """The oldest run is durable, or was refused."""
-        adders, told, actor = self._runs.popleft()
-        written = self.replica.written
-        if isinstance(reply, ErrorReply):
-            refused = RequestError(reply.code, reply.text)
-            told = [each if isinstance(each, RequestError) else refused for each in told]
+    def saved(self, actor: Actor, version: int) -> None:
+        """The oldest run is durable, in writes of this actor up to this version."""
+        adders, told, taken_as = self._runs.popleft()
+        self._tell(adders, told, (actor, version) if actor == taken_as else SCATTERED)
+
+    def refused(self, error: RequestError) -> None:
+        """The oldest run is not durable, and never counts."""
+        adders, told, _ = self._runs.popleft()
+        self._tell(adders, [each if isinstance(each, RequestError) else error for each in told], None)
+
+    def _tell(self, adders: list[Adder], told: Sequence[int | RequestError], written: Written | None) -> None:
         at = 0
         for connection, count in adders:
-            connection.added(told[at : at + count], written if written[0] == actor else None)
+            if count == 1 and not isinstance(value := told[at], RequestError):
+                connection.added(b":%d\r\n" % value, written)
+            else:
+                connection.added(_replies(told[at : at + count]), written)
             at += count
 
     def count(self, commands: int) -> None:
@@ -243,14 +264,14 @@ class Connection(asyncio.Protocol):
         """How many runs that are on their way to the disk have adds of ours."""
         self._later: list[Any] = []
         """Commands that wait for those."""
-        self._written: tuple[Actor, int] | None = None
-        """What was written when the last of our adds was durable."""
-        self._scattered = False
-        """Whether our adds were written by more than one actor: then nobody can say who holds them all."""
+        self._written: Written | None = None
+        """What stands for all adds of ours, if there were any."""
         self._waits = False
         """Whether a WAIT is under way."""
         self._may_write = True
         self._at_end = False
+        self._is_plain = False
+        """Whether what comes now is whole commands, of a client that may add and waits for nothing but adds."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As asyncio calls it."""
@@ -293,25 +314,33 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """As asyncio calls it."""
         try:
-            if self._parser.is_between and self._session.authenticated and not (self._later or self._waits):
-                adds = self._door.known(data)
-                if adds:
-                    self._add([], adds)
-                    return
-            self._take(self._parser.feed(data))
+            door = self._door
+            if self._is_plain and (adds := door.known_alone.get(data) or door.known(data)):
+                self._add_run(adds)
+                return
+            requests = self._parser.feed(data)
+            if self._later:  # it may come even though it is not being read
+                self._later += requests
+            else:
+                self._take(requests)
+                self._note_plain()
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
 
-    def added(self, told: list[int | RequestError], written: tuple[Actor, int] | None) -> None:
-        """These adds are durable, or were refused; `written` stands for them, if one actor wrote them."""
+    def added(self, replies: bytes, written: Written | None) -> None:
+        """Adds are durable, and `written` stands for them, or were refused.
+
+        What had to wait for them has to a little more: the state that it may ask for is not up to date yet.
+        """
         try:
-            self._scattered |= written is None or (self._written is not None and self._written[0] != written[0])
-            self._written = written
+            if written:
+                alike = self._written is None or self._written[0] == written[0]
+                self._written = written if alike else SCATTERED
             if not self._transport.is_closing():
-                self._transport.write(_replies(told))
+                self._transport.write(replies)
             self._runs -= 1
             if not self._runs and (self._later or self._at_end or self._session.closing):
-                self._go_on()
+                self._door.soon(self._go_on)
             elif self._runs == MAX_RUNS - 1 and self._may_write and not self._later:
                 self._transport.resume_reading()
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
@@ -334,7 +363,7 @@ class Connection(asyncio.Protocol):
         self._door.count(1)
         if replica.config.gossip == "full":
             self._transport.write(packed(_NO_COPIES, 2))
-        elif self._written is None and not self._scattered:
+        elif self._written is None:
             self._transport.write(b":%d\r\n" % len(replica.peers))
         else:
             self._waits = True
@@ -343,7 +372,7 @@ class Connection(asyncio.Protocol):
     def _wait_for_members(self, members: int, deadline_ns: int) -> None:
         replica = self._door.replica
         replica.forget(self)
-        written = (Actor(""), 0) if self._scattered or self._written is None else self._written
+        written = self._written or SCATTERED
         self._door.carry_out(replica.wait_for_copies(self, written, members, deadline_ns, monotonic_ns()))
 
     def fail(self, error: Exception) -> None:
@@ -354,7 +383,12 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         """Do what had to wait, as far as it need not wait again."""
         later, self._later = self._later, []
-        self._take(later)
+        try:
+            self._take(later)
+        except Exception as error:  # noqa: BLE001 counted, logged and told in status
+            self.fail(error)
+            return
+        self._note_plain()
         if not self._transport.is_closing() and self._may_write and not self._later and self._runs < MAX_RUNS:
             self._transport.resume_reading()
         self._close_if_done()
@@ -405,12 +439,19 @@ class Connection(asyncio.Protocol):
             self._door.count(len(replies))
             self._transport.write(b"".join(replies))
         if adds:
-            self._runs += 1
-            if self._runs == MAX_RUNS:
-                self._transport.pause_reading()
-            self._door.add(self, adds)
+            self._add_run(adds)
         elif self._session.closing:
             self._close_if_done()
+
+    def _add_run(self, adds: list[Add]) -> None:
+        self._runs += 1
+        if self._runs == MAX_RUNS:
+            self._transport.pause_reading()
+        self._door.add(self, adds)
+
+    def _note_plain(self) -> None:
+        busy = self._later or self._waits or self._session.closing or not self._parser.is_between
+        self._is_plain = self._session.authenticated and not busy
 
     def _reply(self, words: Any) -> bytes:
         if not words:  # an empty array: Redis says nothing to it either
@@ -451,9 +492,7 @@ def _as_add(words: Any) -> tuple[str, int] | None:
         return None
 
 
-def _replies(told: list[int | RequestError]) -> bytes:
-    if len(told) == 1 and type(told[0]) is int:
-        return b":%d\r\n" % told[0]
+def _replies(told: Sequence[int | RequestError]) -> bytes:
     if set(map(type, told)) == {int}:
         return f":{_NEXT.join(map(str, told))}\r\n".encode()
     return b"".join(packed(_why_not(each) if isinstance(each, RequestError) else each, 2) for each in told)

@@ -62,10 +62,15 @@ class Copies:
 
     def counted(self, now_ns: int = 0) -> list[tuple[Client, int]]:
         """Those whose members are there or whose time is up, and how many other members hold what they asked about."""
-        done = [each for each in self._counts if self.held(each.version) >= each.members or each.deadline_ns <= now_ns]
-        if done:
-            self._counts = [each for each in self._counts if each not in done]
-        return [(each.client, self.held(each.version)) for each in done]
+        done, waiting = list[tuple[Client, int]](), list[WaitingCount]()
+        for each in self._counts:
+            held = self.held(each.version)
+            if held >= each.members or each.deadline_ns <= now_ns:
+                done.append((each.client, held))
+            else:
+                waiting.append(each)
+        self._counts = waiting
+        return done
 
     def held(self, version: int) -> int:
         """How many other members are known to hold everything up to a version."""
@@ -117,6 +122,8 @@ class Copies:
     @property
     def due_ns(self) -> int | None:
         """When somebody must be asked, or an add is overdue."""
+        if not (self._adds or self._counts):
+            return None
         due = [waiting[0].deadline_ns for waiting in self._adds.values()]
         due += [each.deadline_ns for each in self._counts]
         asks = self._adds or any(each.version != NEVER for each in self._counts)

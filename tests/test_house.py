@@ -27,6 +27,7 @@ PURE = {
     "redis_wire",
     "wire",
     "limits",
+    "batch",
     "config",
     "errors",
     "stats",

@@ -112,6 +112,41 @@ def test_the_log_is_folded_into_the_tables_and_loses_nothing(tmp_path: Path) -> 
         assert again._db.execute("SELECT count(*) FROM log").fetchone() == (0,)
 
 
+def test_a_kill_between_two_slices_of_a_fold_loses_nothing(tmp_path: Path) -> None:
+    """The first fold of all, and a later one that brings an actor that the tables do not know."""
+    held: Rows = {}
+    halves = 0
+    with closing(Journal(tmp_path / "live", "n1", "c", fold_bytes=20_000)) as made:
+        for version in range(1, 1300):
+            actor = ME if version < 650 else PEER
+            made.commit(Commit(ME, (Stored(actor, version, version, ((f"c{version}", Row(1, 0, version)),)),)))
+            held[actor, f"c{version}"] = (1, 0)
+            if made._folding and made._folding.done:
+                halves += 1
+                with opened(shutil.copytree(tmp_path / "live", tmp_path / f"{version}")) as copy:
+                    assert (copy.set_aside, rows(copy.recovered)) == (None, held)
+    assert halves > 10, "it was never folded in slices"
+
+
+def test_a_long_log_is_folded_faster_than_it_grows(tmp_path: Path) -> None:
+    """Each commit brings more rows than the least slice."""
+    with closing(Journal(tmp_path, "n1", "c", fold_bytes=50_000)) as made:
+        most = 0
+        for version in range(1, 100):
+            named = ((f"c{version}-{i}", Row(1, 0, version)) for i in range(2 * journal.LEAST_SLICE))
+            made.commit(mine(version, *named))
+            most = max(most, made._log.size + (made._folding.logged.size if made._folding else 0))
+    assert most < 3 * 50_000
+
+
+def test_a_row_of_an_actor_that_nothing_tells_of_is_damage(tmp_path: Path) -> None:
+    with opened(tmp_path) as made:
+        made.commit(mine(1, ("", Row(1, 0, 1))))
+    change(tmp_path, "DELETE FROM actors")
+    with opened(tmp_path) as again:
+        assert (again.recovered, again.set_aside is not None) == (None, True)
+
+
 def test_a_commit_that_fails_while_the_log_is_folded_leaves_all_as_it_was(tmp_path: Path) -> None:
     with closing(Journal(tmp_path, "n1", "c", fold_bytes=10)) as made:
         made.commit(mine(1, *((f"c{i}", Row(1, 0, 1)) for i in range(500))))
@@ -235,7 +270,8 @@ def test_a_row_that_is_not_as_it_was_written_is_noticed(tmp_path: Path) -> None:
         assert again.set_aside is not None
 
 
-def test_a_file_that_is_deleted_or_replaced_takes_no_more(tmp_path: Path) -> None:
+def test_a_file_that_is_deleted_or_replaced_takes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "LOOK_NS", 0)
     with opened(tmp_path) as made:
         made.commit(mine(1, ("", Row(1, 0, 1))))
         (tmp_path / "journal.db").unlink()
@@ -246,7 +282,8 @@ def test_a_file_that_is_deleted_or_replaced_takes_no_more(tmp_path: Path) -> Non
             made.commit(mine(2, ("", Row(2, 0, 2))))
 
 
-def test_a_log_that_is_deleted_takes_no_more(tmp_path: Path) -> None:
+def test_a_log_that_is_deleted_takes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "LOOK_NS", 0)
     with opened(tmp_path) as made:
         made.commit(mine(1, ("", Row(1, 0, 1))))
         (tmp_path / "journal.db-wal").unlink()

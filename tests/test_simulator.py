@@ -8,7 +8,8 @@ import pytest
 
 from cluster.ledger import Ledger, PromiseBroken
 from cluster.simulator import COPIED, CROWD, FAULTY, RESTORED, SCENARIOS, TRUNCATING, Network, Scenario, Simulation
-from node import counter, gossip, replica, state, token, wire
+from node import gossip, replica, state, token, wire
+from node.batch import Tally
 from node.counter import Row
 from node.messages import Add, AddOk, Delta, Syn, SynAck
 from node.replica import Answer, Effect, Replica
@@ -171,19 +172,22 @@ def reads_show_what_is_not_durable(patch: pytest.MonkeyPatch) -> None:
 
     def early(self: Replica, request: Add, client: Any) -> list[Effect]:
         effects = add(self, request, client)
-        self.state.merge(self._actor, None, tuple(self._batch.rows.items()))
+        rows = self._batch.rows(self._held(), self.state.version(self._actor))
+        self.state.merge(self._actor, None, tuple(rows.items()))
         return effects
 
     patch.setattr(Replica, "_add", early)
 
 
 def the_second_write_of_a_batch_forgets_the_first(patch: pytest.MonkeyPatch) -> None:
-    add = replica._Batch.add
+    add = Tally.add
 
-    def forgetful(self: Any, name: str, held: Row, delta: int) -> None:
-        add(self, name, self.before.get(name, held), delta)
+    def forgetful(self: Tally, name: str, delta: int) -> None:
+        self.net.pop(name, None)
+        self.minus.pop(name, None)
+        add(self, name, delta)
 
-    patch.setattr(replica._Batch, "add", forgetful)
+    patch.setattr(Tally, "add", forgetful)
 
 
 def answers_have_no_bound(patch: pytest.MonkeyPatch) -> None:
@@ -206,8 +210,8 @@ def an_epoch_is_begun_for_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def decrements_are_lost(patch: pytest.MonkeyPatch) -> None:
-    added = counter.added
-    patch.setattr(counter, "added", lambda row, delta, version: added(row, max(delta, 0), version))
+    add = Tally.add
+    patch.setattr(Tally, "add", lambda self, name, delta: add(self, name, max(delta, 0)))
 
 
 def what_was_swallowed_stays_so(patch: pytest.MonkeyPatch) -> None:
