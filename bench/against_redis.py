@@ -70,7 +70,9 @@ async def _benchmark(port: int, case: str, requests: int) -> float:
             await process.wait()
     found = re.search(r'"INCR","([\d.]+)"', told)
     if not found:
-        raise launcher.LaunchError(f"redis-benchmark failed: {told.strip().splitlines()[-1:] or 'it said nothing'}")
+        raise launcher.LaunchError(
+            f"redis-benchmark failed: {told.strip().rpartition(chr(10))[2] or 'it said nothing'}"
+        )
     return float(found[1])
 
 

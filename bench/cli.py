@@ -253,6 +253,7 @@ class DoorName(StrEnum):
 @app.command()
 @in_one_line
 def throughput(
+    context: typer.Context,
     window: Annotated[int, typer.Option(min=1, max=10_000, help="Adds under way at once.")] = 64,
     clients: Annotated[int, typer.Option(min=1, max=1000, help="Sockets that share them.")] = 8,
     counters: Annotated[int, typer.Option(min=1, max=1_000_000, help="Over how many counters, in turn.")] = 1,
@@ -282,16 +283,24 @@ def throughput(
     """
     if plot:
         plotting.check(plot)
-    if redis and nodes > 1:
-        raise typer.BadParameter("it compares one node with one Redis: leave out --nodes", param_hint="--redis")
     if redis:
+        _refuse(context, "--redis, which has one node and loads of its own", "nodes window clients counters door")
         _against_redis(durable, seconds, runs, plot, as_json)
     elif nodes > 1:
+        _refuse(context, "--nodes, which measures durable nodes through their Redis doors", "door durable plot")
         _of_a_cluster(nodes, rating.Load("resp", window, clients, counters), seconds, runs, as_json)
     else:
         doors = [door.value] if door else [each.value for each in DoorName]
         loads = [rating.Load(each, window, clients, counters) for each in doors]
         _by_door(loads, durable, seconds, runs, plot, as_json)
+
+
+def _refuse(context: typer.Context, beside: str, names: str) -> None:
+    """Options that say nothing there. Raises `BadParameter`."""
+    for name in names.split():
+        source = context.get_parameter_source(name)
+        if source and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"makes no sense beside {beside}", param_hint=f"--{name}")
 
 
 def _by_door(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from time import monotonic_ns
 
 from bench.report import percentile
@@ -11,6 +11,9 @@ from cluster import launcher
 from cluster.client import Client
 
 WARM_UP_S = 0.5
+AGREE_S = 60.0
+"""How long a cluster may take to agree once the load is off."""
+
 PROBE_S = 0.05
 """Between two probes of how soon an add at one node is seen at another."""
 
@@ -74,16 +77,19 @@ async def measure(
 
 
 async def measure_cluster(nodes: int, load: Load, seconds: float) -> ClusterRate:
-    """Spread the load over all nodes of a cluster. Raises `ClientError`, `LaunchError`."""
+    """Spread the load over all nodes of a cluster. Raises `ClientError`, and `LaunchError` if they do not agree."""
     async with launcher.temporary(nodes, launcher.Settings()) as cluster:
         members = list(cluster.members.values())
         stop = asyncio.Event()
         probing = asyncio.create_task(_probe(members, stop))
-        began = monotonic_ns()
-        took = await asyncio.gather(*(_adds_over_redis(member, load, seconds) for member in members))
-        ended = monotonic_ns()
-        stop.set()
-        probes = await probing
+        try:
+            began = monotonic_ns()
+            took = await asyncio.gather(*(_adds_over_redis(member, load, seconds) for member in members))
+            ended = monotonic_ns()
+            stop.set()
+            probes = await probing
+        finally:
+            probing.cancel()
         acknowledged = sum(map(len, took))
         statuses = await _agreed(members)
         counted = statuses[0]["counted"]
@@ -97,10 +103,12 @@ async def measure_cluster(nodes: int, load: Load, seconds: float) -> ClusterRate
 async def _agreed(members: list[launcher.Member]) -> list[dict[str, int]]:
     clients = [await Client.connect(member.address, timeout_s=5) for member in members]
     try:
-        while True:
+        deadline = asyncio.get_running_loop().time() + AGREE_S
+        while asyncio.get_running_loop().time() < deadline:
             statuses = [await client.gossip_status() for client in clients]
             if len({status["fingerprint"] for status in statuses}) == 1:
                 return statuses
+        raise launcher.LaunchError(f"the nodes do not agree {AGREE_S:g} s after the last reply")
     finally:
         for client in clients:
             client.close()
@@ -111,7 +119,7 @@ async def _probe(members: list[launcher.Member], stop: asyncio.Event) -> list[fl
     seen_ms = []
     clients = [await Client.connect(member.address, timeout_s=5) for member in members]
     try:
-        for turn in range(1_000_000):
+        for turn in count():
             writer, reader = clients[turn % len(clients)], clients[(turn + 1) % len(clients)]
             token = await writer.add(1, "probe")
             asked = monotonic_ns()
@@ -119,9 +127,9 @@ async def _probe(members: list[launcher.Member], stop: asyncio.Event) -> list[fl
             seen_ms.append((monotonic_ns() - asked) / 1e6)
             try:
                 await asyncio.wait_for(stop.wait(), PROBE_S)
-                break
             except TimeoutError:
                 continue
+            break
     finally:
         for client in clients:
             client.close()

@@ -32,7 +32,7 @@ from node.config import Config
 from node.counter import NOTHING, Row, merged
 from node.gossip import Send
 from node.messages import AddOk, Carrier, ErrorReply, Gossip, ReadOk, Replicate, Reply, Syn
-from node.replica import Answer, Commit, Effect, Recovered, Replica, Wake
+from node.replica import Answer, Commit, Effect, Recovered, Replica, RunOk, Wake
 from node.state import Actor, Stored
 
 MS = 1_000_000
@@ -62,6 +62,8 @@ class Scenario:
     seconds: float = 10.0
     counters: int = 3
     adds: float = 20.0
+    runs: float = 5.0
+    """Of several adds each, as Redis clients make them; they ask for no copies."""
     reads: float = 5.0
     network: Network = Network(delay_ms=5, loss=0.15, duplicates=0.1, late=0.03)
     partitions: float = 0.3
@@ -99,6 +101,7 @@ COPIED = replace(
     FAULTY,
     config=Config(name="?", datagram_bytes=512, exchange_datagrams=1, wait_ms=300),
     copies=2,
+    runs=0.0,
     counters=30,
     adds=60.0,
 )
@@ -217,6 +220,8 @@ class Simulation:
         self._forks: dict[tuple[Actor, str], _Fork] = {}
         self._journals_lost = 0
         self._alone = 0
+        self._runs: dict[int, list[int]] = {}
+        """By the number of a run of adds, the requests that it is made of."""
         self._tokens: list[tuple[str, dict[tuple[str, bool], int]]] = []
         """Tokens, and what was acknowledged by then at the node that gave each."""
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
@@ -320,6 +325,13 @@ class Simulation:
                     self._in_this_life(node, at_ns, partial(self._wake, node, at_ns))
                 case Commit():
                     self._commit(node, effect)
+                case RunOk(_, run):
+                    self._note("answer", node.name, str(run).encode())
+                    for msg_id in self._runs.pop(run):
+                        self.ledger.acknowledged(msg_id)
+                case Answer("door", ErrorReply(run, code, text)):
+                    for msg_id in self._runs.pop(run):
+                        self.ledger.failed(msg_id, code, text, disk_is_ill=node.was_ill)
                 case Answer(_, reply):
                     self._note("answer", node.name, wire.pack_body(requests.reply_body(reply, 0)))
                     self._answer(node, reply)
@@ -384,7 +396,9 @@ class Simulation:
                         fork.ours = merged(fork.ours, row)
 
         def done() -> None:
-            self._turn(node, self.replica(node.name).committed(self.now_ns))
+            replica = self.replica(node.name)
+            self._carry_out(node, replica.durable())
+            self._turn(node, replica.committed(self.now_ns))
 
         self._in_this_life(node, self.now_ns + took // 2, durable)
         self._in_this_life(node, self.now_ns + took, done)
@@ -426,6 +440,7 @@ class Simulation:
         scenario = self.scenario
         for rate, act in (
             (scenario.adds, self._add),
+            (scenario.runs, self._add_run),
             (scenario.reads, self._read),
             (scenario.partitions, self._partition),
             (scenario.slow_nodes, self._slow),
@@ -455,6 +470,18 @@ class Simulation:
         msg_id = self.ledger.ask_add(node.name, node.life, counter, delta)
         body = {"type": "add", "msg_id": msg_id, "delta": delta, "counter": counter, "copies": self.scenario.copies}
         self.request(node.name, body)
+
+    def _add_run(self) -> None:
+        node = self._anyone()
+        if node.replica is None or node.paused:
+            return
+        counters = [f"c{self.rng.randrange(self.scenario.counters)}" for _ in range(self.rng.randrange(1, 5))]
+        adds = [(counter, self.rng.choice((1, 1, 2, -1))) for counter in counters]
+        asked = [self.ledger.ask_add(node.name, node.life, *add) for add in adds]
+        self._runs[asked[0]] = asked
+        told = node.replica.add_run("door", asked[0], adds)
+        self._note("run", node.name, repr(told).encode())
+        self._turn(node, [])
 
     def _read(self) -> None:
         node, counter = self._anyone(), f"c{self.rng.randrange(self.scenario.counters)}"

@@ -5,7 +5,7 @@ be is settled when the commit begins, on top of what is durable then. So nothing
 commit fails, or when we become another actor.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from node.counter import NOTHING, Row, row_of
@@ -52,12 +52,6 @@ class Tally:
             made[name] = row_of((p + net + taken, n + taken, version))
         return made
 
-    def __iter__(self) -> Iterator[tuple[str, int]]:
-        """(counter, delta), one for what was added to each and one for what was taken away."""
-        for name in self.net:
-            plus, minus = self.of(name)
-            yield from ((name, delta) for delta in (plus, -minus) if delta)
-
     @property
     def counted(self) -> int:
         """By how much all p and n grow together."""
@@ -70,8 +64,10 @@ class Batch(Tally):
 
     at_most: int = 0
     """What `counted` is not above."""
+    new_rows: int | None = None
+    """How many rows all that waits for the disk will add, where that had to be known."""
     waiting: list[tuple[Client, int, int]] = field(default_factory=list)
-    """Client, msg_id, copies wanted; none for a run of adds, which wants no token either."""
+    """Client, msg_id, copies wanted; 0 for a run of adds, which has a number for a msg_id and wants no token."""
     recounted: list[tuple[str, int]] = field(default_factory=list)
     """Those of its adds that count again what was swallowed, and must not fail with the disk."""
     recounted_for: list[tuple[Client, int, int]] = field(default_factory=list)

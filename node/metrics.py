@@ -5,6 +5,7 @@ loop, since to look at a node's state may settle what it has put off, which is n
 """
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
@@ -29,6 +30,9 @@ STILL_S = 5.0
 
 REQUEST_S = 5.0
 """How long a client of this door may take to say what it wants, and the loop to gather it."""
+
+MOST_CLIENTS = 16
+"""Clients of this door at once; who comes on top is sent away."""
 
 _STILL = "the event loop stands still"
 
@@ -91,7 +95,12 @@ class Metrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """As prometheus_client wants it, from another thread than the loop's. Raises `TimeoutError`."""
-        return asyncio.run_coroutine_threadsafe(self._gather(), self._loop).result(REQUEST_S)
+        gathering = asyncio.run_coroutine_threadsafe(self._gather(), self._loop)
+        try:
+            return gathering.result(REQUEST_S)
+        except TimeoutError:
+            gathering.cancel()
+            raise
 
     async def _gather(self) -> list[Metric]:
         return list(self._figures())
@@ -149,7 +158,7 @@ class Door:
         self._metrics = metrics
         self._scrape = make_wsgi_app(metrics.registry)
         try:
-            self._server = make_server(host, port, self._answer, _Server, _Handler)
+            self._server = make_server(host, port, self._answer, _Server6 if ":" in host else _Server, _Handler)
         except OSError as error:
             raise ConfigError(f"can't serve metrics at {host}:{port}: {error.strerror}") from None
         self.address = self._server.server_address[:2]
@@ -163,7 +172,10 @@ class Door:
     def _answer(self, request: dict[str, Any], start: Any) -> Iterable[bytes]:
         match request["PATH_INFO"]:
             case "/metrics":
-                return cast(Iterable[bytes], self._scrape(request, start))
+                try:
+                    return cast(Iterable[bytes], self._scrape(request, start))
+                except TimeoutError:
+                    return _told(start, False, _STILL)
             case "/healthz":
                 return _told(start, self._metrics.is_healthy, _STILL)
             case "/readyz":
@@ -180,7 +192,29 @@ def _told(start: Any, good: bool, why_not: str) -> Iterable[bytes]:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each client, but no more than MOST_CLIENTS."""
+
     daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        self._room = threading.BoundedSemaphore(MOST_CLIENTS)
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Handler(WSGIRequestHandler):

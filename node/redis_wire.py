@@ -1,96 +1,186 @@
 """The Redis protocol's bytes: requests to lists of words, replies to bytes (RESP2 and RESP3).
 
-Pure. hiredis, the C parser, reads requests as if they were replies. What it would take too literally (a length of a
-billion) is refused before it sees it, and what one request may bring is bounded.
+Pure. A request is an array of bulk strings, or a line as one types it into telnet. The parser takes these and nothing
+else, wherever a read is cut, and makes no room for what is merely announced. (hiredis reads replies, of eleven types,
+and does make room: eighteen bytes of a stranger cost it gigabytes.) What one request may bring is bounded.
 
-Source: "Redis serialization protocol specification", redis.io.
+Source: "Redis serialization protocol specification", redis.io; limits and error texts after networking.c of Redis 7.
 """
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
-import hiredis
+from node.commands import Error, Reply, Verbatim
 
-from node.commands import Error, Reply
-
-MAX_REQUEST_BYTES = 2**20
-"""The most bytes of one command; who sends more is cut off."""
-
-MAX_WORDS = 100_000
-"""The most words of one command."""
+WORD_BYTES = 64
+"""What a word takes in memory beside its bytes, and some."""
 
 MAX_LINE_BYTES = 65_536
 """The most bytes of a command that is typed as a line."""
 
-_LENGTH = re.compile(rb"\n([*$])(\d{6,})(?=\r\n)")
-_LONGEST_LENGTH = 26
-"""Bytes of a length that hiredis would take, and some: what must be kept lest one is cut in two."""
+
+class Limits(NamedTuple):
+    """The most that one command may have; who sends more is cut off."""
+
+    words: int
+    word_bytes: int
+    total_bytes: int
+    what: str
+
+
+KNOWN = Limits(100_000, 2**20, 2**20, "invalid")
+STRANGER = Limits(1000, 16_384, 65_536, "unauthenticated")
+"""For a client that has still to tell the password."""
+
+_STAR, _DOLLAR = b"*$"
+_SMALL = {b"%d" % number: number for number in range(STRANGER.words)}
+"""Lengths that are within all limits, by how they are written."""
+_QUOTED = rb"""(?:"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+')(?=\s|\Z)"""
+_TYPED = re.compile(rb"""((?:[^\s"']++|%s)++)(?:\s+|\Z)""" % _QUOTED, re.DOTALL)
+_PART = re.compile(_QUOTED, re.DOTALL)
+_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+_CONTROLS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
+
+
+class _ProtocolError(Exception):
+    """Nobody can tell where the next command begins. The text is Redis's."""
 
 
 class Parser:
-    """Bytes to commands: each a list of words, unless a client sent something else, or at the end an Error."""
+    """Bytes to commands: each a list of words; or an Error, after which nothing makes sense any more."""
 
     def __init__(self) -> None:
-        self._reader = hiredis.Reader(notEnoughData=Parser)
-        self._tail = b""
-        self._line = b""
-        self._under_way = 0
+        self._rest = bytearray()
+        """What is no whole word, length or line yet."""
+        self._lacking = 0
+        """How long the rest must be before it is worth a look."""
+        self._words: list[bytes] = []
+        self._missing = 0
+        """Words of a command that has begun."""
+        self._begun = 0
+        """Bytes that came since it did, at the most."""
 
     @property
-    def is_between(self) -> bool:
-        """Whether what was fed ended with a whole command."""
-        return not (self._under_way or self._line)
+    def held(self) -> int:
+        """What half a command takes in memory, in bytes; 0 between two."""
+        return self._begun + WORD_BYTES * len(self._words)
 
-    def feed(self, data: bytes) -> list[Any]:
+    def feed(self, data: bytes, limits: Limits = KNOWN) -> list[Any]:
         """The commands that are complete now."""
-        if self._line or not (self._under_way or data.startswith(b"*")):
-            return self._feed_lines(self._line + data)
-        seen = self._tail + data
-        if (_LENGTH.search(seen) or seen[1:7].isdigit()) and (huge := _huge(seen)):
-            return [Error(f"ERR Protocol error: invalid {huge} length")]
+        fed = len(data)
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._lacking:
+                self._begun += fed
+                return []
+            data = bytes(self._rest)
         found: list[Any] = []
-        # hiredis does not tell whether it is within a command. It is not if the last byte of all completes one.
-        before_last = 0
         try:
-            for part in (data[:-1], data[-1:]):
-                before_last = len(found)
-                self._reader.feed(part)
-                found.extend(iter(self._reader.gets, Parser))
-        except hiredis.ProtocolError as error:
-            return [*found, Error(f"ERR {error}")]
-        if len(found) > before_last:
-            self._under_way, self._tail = 0, b""
-        else:
-            self._under_way = len(data) if found else self._under_way + len(data)
-            self._tail = seen[-_LONGEST_LENGTH:]
-            if self._under_way > MAX_REQUEST_BYTES:
+            at = self._parse(data, found, limits)
+        except _ProtocolError as error:
+            return [*found, Error(f"ERR Protocol error: {error}")]
+        self._rest = bytearray(data[at:])
+        if self._missing or self._rest:
+            self._begun = len(data) if found else self._begun + fed
+            if self._begun > limits.total_bytes:
                 return [*found, Error("ERR Protocol error: too big a request")]
+        else:
+            self._begun = 0
         return found
 
-    def _feed_lines(self, data: bytes) -> list[Any]:
-        """Inline commands, as typed into telnet, up to one that is not."""
-        found: list[Any] = []
-        at = 0
-        while data[at : at + 1] != b"*":
-            end = data.find(b"\n", at)
+    def _parse(self, data: bytes, found: list[Any], limits: Limits) -> int:
+        """Find commands; up to where whole words, lengths and lines were taken."""
+        at, size, missing, words = 0, len(data), self._missing, self._words
+        self._lacking = 0
+        while at < size:
+            if not missing and data[at] != _STAR:
+                end = data.find(b"\n", at)
+                if end < 0:
+                    _check_line(size - at, "inline request")
+                    break
+                found += [typed] if (typed := _typed(data[at:end])) else []
+                at = end + 1
+                continue
+            end = data.find(b"\r\n", at)
             if end < 0:
-                self._line = data[at:]
-                too_big = len(self._line) >= MAX_LINE_BYTES
-                return [*found, Error("ERR Protocol error: too big inline request")] if too_big else found
-            found += [words] if (words := data[at:end].split()) else []
-            at = end + 1
-        self._line = b""
-        return found + self.feed(data[at:])
+                _check_line(size - at, "bulk count string" if missing else "mbulk count string")
+                break
+            number = _SMALL.get(data[at + 1 : end], -1)
+            if not missing:
+                missing = number if number >= 0 else _words_announced(data[at + 1 : end], limits)
+                at = end + 2
+                continue
+            if data[at] != _DOLLAR:
+                raise _ProtocolError(f"expected '$', got '{chr(data[at])}'")
+            stop = end + 2 + (number if number >= 0 else _bytes_announced(data[at + 1 : end], limits))
+            if stop + 2 > size:
+                self._lacking = stop + 2 - at
+                break
+            words.append(data[end + 2 : stop])
+            at = stop + 2
+            missing -= 1
+            if not missing:
+                found.append(words)
+                words = []
+        self._missing, self._words = missing, words
+        return at
 
 
-def _huge(seen: bytes) -> str:
-    """What is announced with a length that must not even be prepared for, be it cut over two reads; else "".
+def _check_line(size: int, what: str) -> None:
+    if size >= MAX_LINE_BYTES:
+        raise _ProtocolError(f"too big {what}")
 
-    It is looked for in names too: one with such a line in it is taken for what it looks like.
-    """
-    most = {b"*": ("multibulk", MAX_WORDS), b"$": ("bulk", MAX_REQUEST_BYTES)}
-    found = (most[kind][0] for kind, length in _LENGTH.findall(b"\n" + seen) if int(length) > most[kind][1])
-    return next(found, "")
+
+def _words_announced(text: bytes, limits: Limits) -> int:
+    number = _number(text, "multibulk")
+    if number > limits.words:
+        raise _ProtocolError(f"{limits.what} multibulk length")
+    return max(0, number)  # a negative one is an empty command, as Redis has it
+
+
+def _bytes_announced(text: bytes, limits: Limits) -> int:
+    number = _number(text, "bulk")
+    if number < 0:
+        raise _ProtocolError("invalid bulk length")
+    if number > limits.word_bytes:
+        raise _ProtocolError(f"{limits.what} bulk length")
+    return number
+
+
+def _number(text: bytes, what: str) -> int:
+    """As Redis takes it: no spaces, no plus, no leading zeros."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if b"%d" % number != text:
+        raise _ProtocolError(f"invalid {what} length")
+    return number
+
+
+def _typed(line: bytes) -> list[bytes]:
+    """The words of a line, some of them in quotes, as sdssplitargs of Redis has it."""
+    words, line = list[bytes](), line.strip()
+    at = 0
+    while at < len(line):
+        word = _TYPED.match(line, at)
+        if not word:
+            raise _ProtocolError("unbalanced quotes in request")
+        words.append(_PART.sub(_unquoted, word[1]))
+        at = word.end()
+    return words
+
+
+def _unquoted(part: re.Match[bytes]) -> bytes:
+    inner = part[0][1:-1]
+    if part[0].startswith(b"'"):
+        return inner.replace(b"\\'", b"'")
+    return _ESCAPE.sub(_unescaped, inner)
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    digits, name = escape.groups()
+    return bytes.fromhex(digits.decode()) if digits else _CONTROLS.get(name, name)
 
 
 def packed(reply: Reply, protocol: int) -> bytes:  # noqa: PLR0911 one for each kind
@@ -102,6 +192,8 @@ def packed(reply: Reply, protocol: int) -> bytes:  # noqa: PLR0911 one for each 
             return b"-%s\r\n" % reply.replace("\r", " ").replace("\n", " ").encode()
         case int():
             return b":%d\r\n" % reply
+        case Verbatim() if protocol == 3:
+            return b"=%d\r\ntxt:%s\r\n" % (len(reply) + 4, reply)
         case bytes():
             return b"$%d\r\n%s\r\n" % (len(reply), reply)
         case str():

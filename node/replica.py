@@ -42,7 +42,7 @@ from node.messages import (
 from node.peers import Peers, Standing
 from node.state import Actor, State, Stored, mint
 from node.stats import Stats
-from node.waiting import NEVER, Client, Copies, Reads
+from node.waiting import Client, Copies, Reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,10 @@ class Copied(NamedTuple):
 
 
 class RunOk(NamedTuple):
-    """Tell that client that all adds of its oldest run are durable, in writes of this actor up to this version."""
+    """Tell that client that all adds of that run are durable, in writes of this actor up to this version."""
 
     to: Client
+    run: int
     actor: Actor
     version: int
 
@@ -95,9 +96,6 @@ Effect = Answer | Copied | RunOk | Send | Wake | Commit
 
 SMALL = 2**31
 """Adds below this are looked at all together, as long as every bound is far."""
-
-_RUN = 0
-"""The `msg_id` of every run: those of one client are answered in order, so they need none of their own."""
 
 
 class _UnderWay(NamedTuple):
@@ -196,15 +194,17 @@ class Replica:
             case _:
                 return self._then_wake(self._exchange(message, now_ns))
 
-    def add_run(self, client: Client, adds: Sequence[tuple[str, int]]) -> list[int | RequestError]:
-        """Take many adds, each (counter, delta); one RunOk answers them once all of them are durable.
+    def add_run(self, client: Client, number: int, adds: Sequence[tuple[str, int]]) -> list[int | RequestError]:
+        """Take many adds, each (counter, delta); a RunOk with that number answers them once all of them are durable.
 
-        For each, this node's value after it, or why it was refused and changes nothing.
+        For each, this node's value after it, or why it was refused and changes nothing. Should the disk fail, an
+        ErrorReply with that number refuses them all.
         """
         batch, told = self._batch, list[int | RequestError]()
         net, value = batch.net, self._value_once_committed()
         small = self._small(len(adds))
         batch.at_most += small * len(adds)
+        batch.new_rows = None if small else batch.new_rows
         last, again = ("", 0), 0
         for add in adds:
             if add is last:  # a pipeline often says the same many times
@@ -219,11 +219,11 @@ class Replica:
                 told.append(value(name, 0) + grown)
             else:
                 told.append(self._add_one(name, delta))
-                if abs(delta) >= small:
-                    small = min(small, self._small(len(adds)))
+                if abs(delta) >= small > 0:
+                    small = self._small(len(adds))
         if again:
             told += self._add_again(*last, again, small)
-        batch.waiting.append((client, _RUN, 0))
+        batch.waiting.append((client, number, 0))
         self.stats.adds += len(told)
         return told
 
@@ -243,6 +243,7 @@ class Replica:
             if delta:
                 self._write(name, delta)
         except RequestError as error:
+            self.stats.requests_refused += 1
             return error
         return value
 
@@ -267,10 +268,13 @@ class Replica:
         batch, self._batch = self._batch, Batch()
         unsaved, self._gossip.unsaved = self._gossip.unsaved, {}
         self._save_soon = False
-        stored = learned = tuple(self._to_store(*each) for each in unsaved.items()) if unsaved else ()
         actor, version, rows = self._actor, self.state.version(self._actor), dict[str, Row]()
         if batch.net:
             rows = batch.rows(self._held(), version)
+        if actor in unsaved:  # what a commit that failed may have left; what is written now takes its place
+            unsaved[actor].difference_update(rows)
+        stored = learned = tuple(self._to_store(*each) for each in unsaved.items()) if unsaved else ()
+        if rows:
             version += len(rows)
             stored = (*learned, Stored(actor, version, version, tuple(rows.items())))
         self._committing = _UnderWay(batch, actor, rows, version, learned)
@@ -290,7 +294,7 @@ class Replica:
             if each[2]:
                 done.batch.waiting.append(each)
             else:
-                answers.append(RunOk(each[0], done.actor, done.version))
+                answers.append(RunOk(each[0], each[1], done.actor, done.version))
         return answers
 
     def committed(self, now_ns: int) -> list[Effect]:
@@ -320,17 +324,25 @@ class Replica:
         return self._then_wake(effects + self._answer_reads())
 
     def not_committed(self, reason: str) -> list[Effect]:
-        """The last `Commit` failed: its adds are refused, and what it may have left in the journal is overwritten."""
+        """The last `Commit` failed: its adds are refused, and what it may have left in the journal is overwritten.
+
+        So are those that gathered meanwhile: runs among them were told values on top of what now never counts.
+        """
         failed = self._end_commit()
-        batch = failed.batch
+        refused = [failed.batch]
+        if failed.batch.net:
+            refused.append(self._batch)
+            self._batch = Batch()
         for stored in failed.learned:
             self._gossip.unsaved.setdefault(stored.actor, set()).update(name for name, _ in stored.rows)
         if failed.rows:
             self._gossip.unsaved.setdefault(failed.actor, set()).update(failed.rows)
-        self._batch.recounted_for += batch.recounted_for
-        self._recount(batch.recounted)
+        for batch in refused:
+            self._batch.recounted_for += batch.recounted_for
+            self._recount(batch.recounted)
         error = RequestError(TEMPORARILY_UNAVAILABLE, f"not counted, because it can't be made durable: {reason}")
-        return [effect for client, msg_id, _ in batch.waiting for effect in self.refuse(error, msg_id, client)]
+        waiting = [each for batch in refused for each in batch.waiting]
+        return [effect for client, msg_id, _ in waiting for effect in self.refuse(error, msg_id, client)]
 
     @property
     def actor(self) -> Actor:
@@ -342,13 +354,14 @@ class Replica:
     ) -> list[Effect]:
         """Tell the client how many other members hold durably all that was `written` then, as soon as so many do.
 
-        At the deadline it is told how many are known to. Of a former epoch's writes, none are.
+        At the deadline it is told how many are known to; of a former epoch's writes at once that none are, since nobody
+        confirms those any more.
         """
         actor, version = written
         held = self._copies.held(version) if actor == self._actor else 0
-        if held >= members:
+        if held >= members or actor != self._actor:
             return [Copied(client, held)]
-        self._copies.wait_count(client, version if actor == self._actor else NEVER, members, deadline_ns, now_ns)
+        self._copies.wait_count(client, version, members, deadline_ns, now_ns)
         return self._then_wake([])
 
     def forget(self, client: Client) -> None:
@@ -409,12 +422,14 @@ class Replica:
     def _write(self, name: str, delta: int) -> None:
         """Add to our own row in the batch. Raises `RequestError`."""
         held = self._own_soon(name)
-        if not (held.p or held.n):
+        if is_new := not (held.p or held.n):
             self._check_room()
         try:
             counter.added(held, delta, 0)
         except ValueError as error:
             raise RequestError(MALFORMED, str(error)) from None
+        if is_new and self._batch.new_rows is not None:
+            self._batch.new_rows += 1
         self._add_to_batch(name, delta)
 
     def _add_to_batch(self, name: str, delta: int) -> None:
@@ -538,7 +553,7 @@ class Replica:
         shared = None
         for client, msg_id, copies in (*done.batch.recounted_for, *done.batch.waiting):
             if not copies:
-                effects.append(RunOk(client, done.actor, done.version))
+                effects.append(RunOk(client, msg_id, done.actor, done.version))
             elif copies > 1 and done.actor != self._actor:
                 effects.append(self._too_few_copies(client, msg_id, copies))  # it was another who wrote it
             elif copies > 1:
@@ -600,16 +615,17 @@ class Replica:
         return Row(held.p + plus, held.n + minus)
 
     def _check_room(self) -> None:
-        """Whether a new row fits once all that waits is durable; far from the bound, that is not looked at.
+        """Whether a new row fits once all that waits is durable; only near the bound are these counted, and only once.
 
         Raises `RequestError`.
         """
-        committing = self._committing.rows if self._committing else {}
-        if self.state.row_count + len(self._batch.net) + len(committing) < self.config.max_rows:
+        batch, committing = self._batch, self._committing.rows if self._committing else {}
+        if self.state.row_count + len(batch.net) + len(committing) < self.config.max_rows:
             return
-        waiting = self._batch.net.keys() | committing.keys()
-        new = sum(self.state.row(self._actor, name) is NOTHING for name in waiting)
-        if self.state.row_count + new >= self.config.max_rows:
+        if batch.new_rows is None:
+            waiting = batch.net.keys() | committing.keys()
+            batch.new_rows = sum(self.state.row(self._actor, name) is NOTHING for name in waiting)
+        if self.state.row_count + batch.new_rows >= self.config.max_rows:
             raise RequestError(TEMPORARILY_UNAVAILABLE, f"this node holds max_rows ({self.config.max_rows}) rows")
 
     # Epochs.
@@ -624,8 +640,9 @@ class Replica:
         self._actor = mint(self.config.name, self._rng.getrandbits(63))
         self._gossip.begin_epoch(self._actor)
         self._save_soon = True  # so that no later life is that former one again
-        waiting = self._copies.begin_epoch()
-        return [self._too_few_copies(add.client, add.msg_id, add.copies) for add in waiting]
+        adds, counts = self._copies.begin_epoch()
+        effects: list[Effect] = [self._too_few_copies(add.client, add.msg_id, add.copies) for add in adds]
+        return effects + [Copied(client, 0) for client in counts]
 
     def _older_than(self, deltas: tuple[Delta, ...]) -> list[tuple[str, int]]:
         """What these rows of a former life would swallow of the adds that this life made under the same actor.

@@ -10,15 +10,14 @@ import asyncio
 import resource
 import socket
 import ssl
-from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic_ns, time_ns
 from typing import Any, NamedTuple, cast
 
-from node import __version__, commands
-from node.commands import ADDS, NOT_AN_INTEGER, OVERFLOW, Error, Session
+from node import __version__, commands, redis_info
+from node.commands import ADDS, NOT_AN_INTEGER, OVERFLOW, Error, Session, View
 from node.errors import MALFORMED, ConfigError, RequestError
-from node.redis_wire import Parser, packed
+from node.redis_wire import KNOWN, STRANGER, Parser, packed
 from node.replica import Effect, Replica
 from node.state import Actor
 from node.waiting import NEVER
@@ -43,17 +42,32 @@ OTHER_FILES = 100
 MAX_RUNS = 16
 """Reads' worth of adds that a connection may have on their way to the disk before it is read again."""
 
+MAX_ADDS = 500_000
+"""Adds of all connections on their way to the disk; above that, no client is read."""
+
+MAX_LATER_BYTES = 2**20
+"""What a connection may say while a WAIT is under way before it is not read any more, and its end not noticed."""
+
+MAX_HELD_BYTES = 64 * 2**20
+"""Of all connections' half commands, and of those that wait for something; who brings more is cut off."""
+
+TURN_NS = 1_000_000
+"""After so long, what a connection asked for waits until others had their turn."""
+
+HANDSHAKE_S = 10
+"""How long a TLS client may take to begin."""
+
+KEEPALIVE_S = 300
+"""After so long a silent client is asked by the kernel whether it is there at all."""
+
 MOST_KNOWN = 16_384
 """Adds that are known again without being parsed; 15 MB if all names are as long as they may be."""
 
 MOST_ROUNDS = 8
 """Rounds of the loop that a run gathers for at the most."""
 
-_UNITS = {2: {b"INCR": 1, b"DECR": -1}, 3: {b"INCRBY": 1, b"DECRBY": -1}}
-"""By the number of words, what an add adds, or the sign of what it names."""
-
 _NO_COPIES = Error("ERR full-state gossip can't tell what peers hold")
-_NO_COMMAND = Error("ERR Protocol error: expected '$'")
+_TOO_BUSY = Error("ERR clients hold too much that waits or is half said: come again later")
 _NEXT = "\r\n:"
 
 
@@ -64,47 +78,6 @@ class Listen(NamedTuple):
     port: int
     password: bytes | None = None
     tls: ssl.SSLContext | None = None
-
-
-class View:
-    """What commands may know of a node."""
-
-    def __init__(
-        self, replica: Replica, facts: Callable[[], dict[str, dict[str, object]]], password: bytes | None = None
-    ) -> None:
-        self._replica = replica
-        self._facts = facts
-        self._password = password
-
-    def value(self, counter: str) -> int | None:
-        """As `node.commands` wants it."""
-        state = self._replica.state
-        self._replica.stats.reads += 1
-        return state.value(counter) if state.has(counter) else None
-
-    def names(self) -> Sequence[str]:
-        """As `node.commands` wants it."""
-        return self._replica.state.names
-
-    def info(self) -> dict[str, dict[str, object]]:
-        """As `node.commands` wants it."""
-        return self._facts()
-
-    def time_us(self) -> int:
-        """As `node.commands` wants it."""
-        return time_ns() // 1000
-
-    def version(self) -> str:
-        """As `node.commands` wants it."""
-        return __version__
-
-    def password(self) -> bytes | None:
-        """As `node.commands` wants it."""
-        return self._password
-
-    def settings(self) -> dict[str, str]:
-        """As `node.commands` wants it."""
-        return {"maxclients": str(MAX_CONNECTIONS), "databases": "1", "appendonly": "yes", "save": ""}
 
 
 class Door:
@@ -119,9 +92,10 @@ class Door:
         password: bytes | None = None,
     ) -> None:
         self.replica = replica
-        self.view = View(replica, self._info, password)
         self.carry_out = carry_out
         self.most_connections = _allow_files()
+        settings = {"maxclients": str(self.most_connections), "databases": "1", "appendonly": "yes", "save": ""}
+        self.view = View(replica, __version__, self._info, lambda: time_ns() // 1000, settings, password)
         self.connections: set[Connection] = set()
         self.unforeseen = unforeseen
         self._gathers = False
@@ -135,8 +109,15 @@ class Door:
         self._adds: list[Add] = []
         self._adders: list[Adder] = []
         """Whose these are: so many of each, in this order."""
-        self._runs: deque[tuple[list[Adder], list[int | RequestError], Actor]] = deque()
-        """Those on their way to the disk, what their adds will be answered, and who wrote them."""
+        self._runs: dict[int, tuple[list[Adder], list[int | RequestError], Actor]] = {}
+        """By number, those on their way to the disk, what their adds will be answered, and who wrote them."""
+        self._run = 0
+        self._adds_under_way = 0
+        self.holds_up = False
+        """Whether no client is read just now."""
+        self._is_closing = False
+        self._held = 0
+        self._port = 0
         self._loop = asyncio.get_running_loop()
         self.soon = self._loop.call_soon
         self._ids = 0
@@ -144,11 +125,35 @@ class Door:
 
     async def serve(self, where: Listen) -> asyncio.Server:
         """Listen. Raises `ConfigError` that says why not."""
+        self._port = where.port
         try:
-            return await self._loop.create_server(self._connect, where.host, where.port, backlog=1024, ssl=where.tls)
+            timeout = HANDSHAKE_S if where.tls else None
+            return await self._loop.create_server(
+                self._connect, where.host, where.port, backlog=1024, ssl=where.tls, ssl_handshake_timeout=timeout
+            )
         except OSError as error:
             why = error.strerror or error
             raise ConfigError(f"can't serve Redis clients at {where.host}:{where.port}: {why}") from None
+
+    def read_no_more(self) -> None:
+        """The first step of an end: what clients said is still answered."""
+        self._is_closing = True
+        self._hold_up()
+
+    def hang_up(self) -> None:
+        """The second step: what was answered still leaves."""
+        for connection in list(self.connections):
+            connection.hang_up()
+
+    def _hold_up(self) -> None:
+        self.holds_up = True
+        for connection in self.connections:
+            connection.read_no_more()
+
+    def hold(self, more: int) -> bool:
+        """Note so many bytes more, or fewer, that connections hold; whether that is within the bound."""
+        self._held += more
+        return self._held <= MAX_HELD_BYTES
 
     def _connect(self) -> "Connection":
         self._ids += 1
@@ -159,6 +164,11 @@ class Door:
         self._adds += adds
         self._adders.append((connection, len(adds)))
         self._grew = True
+        self._adds_under_way += len(adds)
+        if self.holds_up:
+            connection.read_no_more()
+        elif self._adds_under_way > MAX_ADDS:
+            self._hold_up()
         if len(self._adders) >= len(self.connections):  # nobody is left to wait for
             self._turn(self._take_run)
         elif not self._gathers:
@@ -206,23 +216,26 @@ class Door:
             return
         adds, self._adds = self._adds, []
         adders, self._adders = self._adders, []
+        self._run += 1
         try:
-            told = self.replica.add_run(self, adds)
+            told = self.replica.add_run(self, self._run, adds)
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
+            self._adds_under_way -= len(adds)
             for connection, _ in adders:
                 connection.fail(error)
             return
         self.count(len(told))
-        self._runs.append((adders, told, self.replica.actor))
+        self._runs[self._run] = adders, told, self.replica.actor
 
-    def saved(self, actor: Actor, version: int) -> None:
-        """The oldest run is durable, in writes of this actor up to this version."""
-        adders, told, taken_as = self._runs.popleft()
+    def saved(self, run: int, actor: Actor, version: int) -> None:
+        """A run is durable, in writes of this actor up to this version."""
+        adders, told, taken_as = self._runs.pop(run)
         self._tell(adders, told, (actor, version) if actor == taken_as else SCATTERED)
 
-    def refused(self, error: RequestError) -> None:
-        """The oldest run is not durable, and never counts."""
-        adders, told, _ = self._runs.popleft()
+    def refused(self, run: int, error: RequestError) -> None:
+        """A run is not durable, and never counts."""
+        adders, told, _ = self._runs.pop(run)
+        self.replica.stats.requests_refused += len(told) - 1  # which counted the run as one
         self._tell(adders, [each if isinstance(each, RequestError) else error for each in told], None)
 
     def _tell(self, adders: list[Adder], told: Sequence[int | RequestError], written: Written | None) -> None:
@@ -233,24 +246,24 @@ class Door:
             else:
                 connection.added(_replies(told[at : at + count]), written)
             at += count
+        self._adds_under_way -= at
+        if self.holds_up and not self._is_closing and self._adds_under_way <= MAX_ADDS // 2:
+            self.holds_up = False
+            for connection in self.connections:
+                connection.read_on()
 
     def count(self, commands: int) -> None:
         """So many commands were answered."""
         self._commands += commands
 
-    def _info(self) -> dict[str, dict[str, object]]:
-        replica = self.replica
-        return {
-            "Server": {"redis_version": "7.0.0", "server_name": "gossip-counter", "version": __version__,
-                       "redis_mode": "standalone"},
-            "Clients": {"connected_clients": len(self.connections), "maxclients": self.most_connections},
-            "Persistence": {"loading": 0, "aof_enabled": 1, "commits": replica.stats.commits,
-                            "commit_errors": replica.stats.commit_errors},
+    def _info(self) -> redis_info.Sections:
+        blocked = sum(connection.waits for connection in self.connections)
+        connected: dict[str, object] = {"connected_clients": len(self.connections), "blocked_clients": blocked}
+        return redis_info.sections(self.replica, {
+            "Server": {"tcp_port": self._port},
+            "Clients": connected | {"maxclients": self.most_connections},
             "Stats": {"total_connections_received": self._ids, "total_commands_processed": self._commands},
-            "Replication": {"role": "master", "connected_slaves": 0},
-            "Gossip": replica.gossip_facts(monotonic_ns()),
-            "Keyspace": {"db0": f"keys={replica.state.counters},expires=0,avg_ttl=0"} if replica.state.counters else {},
-        }  # fmt: skip
+        })  # fmt: skip
 
 
 class Connection(asyncio.Protocol):
@@ -258,15 +271,19 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, door: Door, number: int) -> None:
         self._door = door
-        self._session = Session(number, "", authenticated=door.view.password() is None)
+        self._session = Session(number, "", authenticated=door.view.password is None)
         self._parser = Parser()
         self._runs = 0
         """How many runs that are on their way to the disk have adds of ours."""
         self._later: list[Any] = []
         """Commands that wait for those."""
+        self._later_bytes = 0
+        """How much was read since there were any."""
+        self._held = 0
+        """How much of that, and of half a command, the door knows of."""
         self._written: Written | None = None
         """What stands for all adds of ours, if there were any."""
-        self._waits = False
+        self.waits = False
         """Whether a WAIT is under way."""
         self._may_write = True
         self._at_end = False
@@ -281,6 +298,8 @@ class Connection(asyncio.Protocol):
         made = self._transport.get_extra_info("socket")
         if made is not None:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
         if len(self._door.connections) >= self._door.most_connections:
             self._transport.write(b"-ERR max number of clients reached\r\n")
             self._transport.close()
@@ -291,12 +310,14 @@ class Connection(asyncio.Protocol):
         """As asyncio calls it. What is on its way to the disk stays, and nobody hears of it."""
         self._door.connections.discard(self)
         self._door.replica.forget(self)
+        self._door.hold(-self._held)
+        self._held = 0
         self._later = []
 
     def pause_writing(self) -> None:
         """As asyncio calls it: the client does not read its replies, so it is not read either."""
         self._may_write = False
-        self._transport.pause_reading()
+        self.read_no_more()
 
     def resume_writing(self) -> None:
         """As asyncio calls it."""
@@ -306,7 +327,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """As asyncio calls it: what was read is still answered."""
         self._at_end = True
-        if self._waits:  # nobody may be there any more to wait for: what is known now must do
+        if self.waits:  # nobody may be there any more to wait for: what is known now must do
             self._wait_for_members(0, 0)
         self._close_if_done()
         return self._transport.get_extra_info("ssl_object") is None  # TLS knows no half-closed connection
@@ -318,12 +339,13 @@ class Connection(asyncio.Protocol):
             if self._is_plain and (adds := door.known_alone.get(data) or door.known(data)):
                 self._add_run(adds)
                 return
-            requests = self._parser.feed(data)
+            requests = self._parser.feed(data, KNOWN if self._session.authenticated else STRANGER)
             if self._later:  # it may come even though it is not being read
                 self._later += requests
             else:
                 self._take(requests)
-                self._note_plain()
+            self._later_bytes += len(data)
+            self._note_held()
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
 
@@ -341,17 +363,17 @@ class Connection(asyncio.Protocol):
             self._runs -= 1
             if not self._runs and (self._later or self._at_end or self._session.closing):
                 self._door.soon(self._go_on)
-            elif self._runs == MAX_RUNS - 1 and self._may_write and not self._later:
-                self._transport.resume_reading()
+            elif self._runs == MAX_RUNS - 1:
+                self.read_on()
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
 
     def copied(self, members: int) -> None:
         """So many other members hold our writes durably; that ends a WAIT."""
-        self._waits = False
+        self.waits = False
         if not self._transport.is_closing():
             self._transport.write(b":%d\r\n" % members)
-            self._go_on()
+            self._door.soon(self._go_on)
 
     def _wait_for_copies(self, words: list[bytes]) -> None:
         asked = commands.wait(words)
@@ -366,7 +388,7 @@ class Connection(asyncio.Protocol):
         elif self._written is None:
             self._transport.write(b":%d\r\n" % len(replica.peers))
         else:
-            self._waits = True
+            self.waits = True
             self._wait_for_members(members, now_ns + timeout_ms * 1_000_000 if timeout_ms else NEVER)
 
     def _wait_for_members(self, members: int, deadline_ns: int) -> None:
@@ -388,21 +410,37 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
             return
-        self._note_plain()
-        if not self._transport.is_closing() and self._may_write and not self._later and self._runs < MAX_RUNS:
-            self._transport.resume_reading()
+        self._note_held()
+        self.read_on()
         self._close_if_done()
 
+    def hang_up(self) -> None:
+        """End it, once all that was answered is sent."""
+        self._transport.close()
+
+    def read_no_more(self) -> None:
+        """Let the client wait until `read_on`."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def read_on(self) -> None:
+        """Read the client again, unless something holds it up."""
+        has_to_wait = self._later and not (self.waits and self._later_bytes <= MAX_LATER_BYTES)
+        held_up = has_to_wait or not self._may_write or self._runs >= MAX_RUNS or self._door.holds_up
+        if not held_up and not self._transport.is_closing():
+            self._transport.resume_reading()
+
     def _close_if_done(self) -> None:
-        if (self._at_end or self._session.closing) and not self._runs and not self._later and not self._waits:
+        if (self._at_end or self._session.closing) and not self._runs and not self._later and not self.waits:
             self._transport.close()
 
     def _take(self, requests: list[Any]) -> None:
         adds: list[Add] = []
         replies: list[bytes] = []
         last = add = None
+        turn_ns = monotonic_ns() + TURN_NS
         for at, words in enumerate(requests):
-            if self._waits:
+            if self.waits:
                 self._wait(requests[at:])
                 return
             if add is None or words != last:
@@ -415,7 +453,11 @@ class Connection(asyncio.Protocol):
             if self._runs or not self._may_write:
                 self._wait(requests[at:])
                 return
-            if self._session.authenticated and _is_wait(words):
+            if at and monotonic_ns() > turn_ns:
+                self._wait(requests[at:])
+                self._door.soon(self._go_on)
+                return
+            if self._session.may_add and _is_wait(words):
                 self._wait_for_copies(words)
                 continue
             replies.append(self._reply(words))
@@ -424,14 +466,15 @@ class Connection(asyncio.Protocol):
         self._add(replies, adds)
 
     def _as_add(self, words: Any) -> Add | None:
-        add = _as_add(words) if self._session.authenticated else None
+        add = _as_add(words) if self._session.may_add else None
         if add:
             self._door.note_add(words, add)
         return add
 
     def _wait(self, requests: list[Any]) -> None:
         self._later += requests
-        self._transport.pause_reading()
+        if not self.waits:  # which may take long, and the client may be gone before it ends
+            self.read_no_more()
 
     def _add(self, replies: list[bytes], adds: list[Add]) -> None:
         """Send the replies to what came before these adds, and take them."""
@@ -446,20 +489,27 @@ class Connection(asyncio.Protocol):
     def _add_run(self, adds: list[Add]) -> None:
         self._runs += 1
         if self._runs == MAX_RUNS:
-            self._transport.pause_reading()
+            self.read_no_more()
         self._door.add(self, adds)
 
-    def _note_plain(self) -> None:
-        busy = self._later or self._waits or self._session.closing or not self._parser.is_between
-        self._is_plain = self._session.authenticated and not busy
+    def _note_held(self) -> None:
+        """After commands: what of them has still to be done, and whether the next may be taken by the short way."""
+        if not self._later:
+            self._later_bytes = 0
+        elif self.waits and self._later_bytes > MAX_LATER_BYTES:
+            self.read_no_more()
+        held = self._parser.held + self._later_bytes
+        self._is_plain = self._session.may_add and not (held or self.waits or self._session.closing)
+        more, self._held = held - self._held, held
+        if more and not self._door.hold(more) and more > 0:
+            self._transport.write(packed(_TOO_BUSY, 2))
+            self._transport.close()
 
-    def _reply(self, words: Any) -> bytes:
-        if not words:  # an empty array: Redis says nothing to it either
-            return b""
-        if not (type(words) is list and all(type(word) is bytes for word in words)):
+    def _reply(self, words: list[bytes] | Error) -> bytes:
+        if isinstance(words, Error):
             self._session.closing = True
-            return packed(words if isinstance(words, Error) else _NO_COMMAND, 2)
-        if words[0].upper() in ADDS and self._session.authenticated:
+            return packed(words, 2)
+        if words[0].upper() in ADDS and self._session.may_add:
             return packed(_why_no_add(words), 2)
         reply = commands.dispatch(self._session, self._door.view, words)
         return packed(reply, self._session.protocol)
@@ -475,19 +525,19 @@ def _allow_files() -> int:
     return min(MAX_CONNECTIONS, soft - OTHER_FILES)
 
 
-def _is_wait(words: Any) -> bool:
-    return type(words) is list and bool(words) and type(words[0]) is bytes and words[0].upper() == b"WAIT"
+def _is_wait(words: list[bytes] | Error) -> bool:
+    return not isinstance(words, Error) and words[0].upper() == b"WAIT"
 
 
-def _as_add(words: Any) -> tuple[str, int] | None:
+def _as_add(words: list[bytes] | Error) -> tuple[str, int] | None:
     """The counter that an add names and what it adds; None for what is no add, or is not as it should be."""
-    if type(words) is not list or not 2 <= len(words) <= 3 or not type(words[0]) is type(words[1]) is bytes:
+    if isinstance(words, Error):
         return None
-    unit = _UNITS[len(words)].get(words[0]) or _UNITS[len(words)].get(words[0].upper())
-    if not unit:
+    add = ADDS.get(words[0].upper())
+    if add is None or add.arity != len(words):
         return None
     try:
-        return commands.counter(words[1]), unit * commands.integer(words[2]) if len(words) == 3 else unit
+        return commands.counter(words[1]), add.sign * commands.integer(words[2]) if len(words) == 3 else add.sign
     except ValueError:
         return None
 
@@ -503,7 +553,7 @@ def _why_not(error: RequestError) -> Error:
 
 
 def _why_no_add(words: list[bytes]) -> Error:
-    if len(words) != ADDS[words[0].upper()]:
+    if len(words) != ADDS[words[0].upper()].arity:
         return commands.wrong_arity(words[0])
     try:
         commands.counter(words[1])

@@ -41,9 +41,10 @@ RECEIVE_BUFFER_BYTES = 4 * 2**20
 """Asked of the kernel, which may grant less: room for a burst while a tick is under way."""
 
 QUICK_NS = 20_000_000
-"""While not two commits in a row took longer, they are waited for: to hand one to another thread and hear of its end
-costs as much again. A disk that is slow for longer must not hold up reads and gossip.
-"""
+"""Commits are waited for while none takes longer: to hand one to a thread and hear of its end costs as much again."""
+
+SLOW_NS = 1_000_000_000
+"""For so long after one took longer, they are another thread's affair, and hold up no reads and no gossip."""
 
 AWAKE_NS = 200_000
 """Clients that come again sooner than this after a commit are looked out for without going to sleep: to be woken takes
@@ -100,6 +101,7 @@ class UdpNode:
         self._wake_timer: asyncio.TimerHandle | None = None
         self._reply_ids = count()
         self._stopped = asyncio.Event()
+        self._slow_until_ns = 0
         self._idle_since_ns = 0
         """When the last commit was done."""
         self._is_awake = False
@@ -128,12 +130,16 @@ class UdpNode:
         finally:
             if server:
                 server.close()
+            if self._redis:
+                self._redis.read_no_more()
             if page:
                 page.close()
             loop.remove_reader(self._socket.fileno())
             while self._under_way:  # those who wait for it are still answered
                 await asyncio.wait([self._under_way])
             self._disk.shutdown()
+            if self._redis:
+                self._redis.hang_up()
 
     def _serve_metrics(self, host: str, port: int) -> "metrics.Door":
         redis = self._redis
@@ -229,24 +235,28 @@ class UdpNode:
         self._carry_out(self.replica.handle(request, source, monotonic_ns()))
 
     def _carry_out(self, effects: list[Effect]) -> None:
+        """All of these, whatever one of them meets. None may lead here again: the last Wake must be the latest."""
         for effect in effects:
-            match effect:
-                case RunOk(to, actor, version):
-                    cast(resp.Door, to).saved(actor, version)
-                case Answer(resp.Door() as to, ErrorReply(_, code, text)):
-                    to.refused(RequestError(code, text))
-                case Answer(to, reply):
-                    self._send(wire.pack_body(requests.reply_body(reply, next(self._reply_ids))), cast(Address, to))
-                case Copied(to, members):
-                    cast(resp.Connection, to).copied(members)
-                case Send(to, message):
-                    self._gossip(to, message)
-                case Wake(at_ns):
-                    if self._wake_timer:
-                        self._wake_timer.cancel()  # only ever replaced by an earlier one
-                    self._wake_timer = self._loop.call_later(max(0, at_ns - monotonic_ns()) / 1e9, self._wake)
-                case Commit():
-                    self._commit(effect)
+            self._guarded(self._carry_out_one, effect)
+
+    def _carry_out_one(self, effect: Effect) -> None:
+        match effect:
+            case RunOk(to, run, actor, version):
+                cast(resp.Door, to).saved(run, actor, version)
+            case Answer(resp.Door() as to, ErrorReply(run, code, text)):
+                to.refused(run, RequestError(code, text))
+            case Answer(to, reply):
+                self._send(wire.pack_body(requests.reply_body(reply, next(self._reply_ids))), cast(Address, to))
+            case Copied(to, members):
+                cast(resp.Connection, to).copied(members)
+            case Send(to, message):
+                self._gossip(to, message)
+            case Wake(at_ns):
+                if self._wake_timer:
+                    self._wake_timer.cancel()  # only ever replaced by an earlier one
+                self._wake_timer = self._loop.call_later(max(0, at_ns - monotonic_ns()) / 1e9, self._wake)
+            case Commit():
+                self._commit(effect)
 
     def _commit(self, commit: Commit) -> None:
         journal = self._journal
@@ -255,7 +265,7 @@ class UdpNode:
             self._loop.call_soon(self._stay_awake)
         if journal is None:
             self._end_commit(None)
-        elif min(journal.took_ns) < QUICK_NS:
+        elif monotonic_ns() >= self._slow_until_ns:
             self._commit_here(journal, commit)
         else:
             self._under_way = self._loop.run_in_executor(self._disk, journal.commit, commit)
@@ -271,11 +281,11 @@ class UdpNode:
 
     def _end_commit(self, error: BaseException | None) -> None:
         self._under_way = None
-        if self._metrics and self._journal:
-            self._metrics.committed(self._journal.took_ns[1])
+        if self._journal:
+            self._guarded(self._note_commit, self._journal.took_ns)
         if error is None:
             self._idle_since_ns = monotonic_ns()
-            self._guarded(self._carry_out, self.replica.durable())
+            self._guarded(lambda: self._carry_out(self.replica.durable()))
             self._carry_out(self.replica.committed(self._idle_since_ns))
             return
         if isinstance(error, JournalError):
@@ -283,6 +293,12 @@ class UdpNode:
         else:
             self._complaints.unforeseen(error)
         self._carry_out(self.replica.not_committed(str(error)))
+
+    def _note_commit(self, took_ns: int) -> None:
+        if took_ns >= QUICK_NS:
+            self._slow_until_ns = monotonic_ns() + SLOW_NS
+        if self._metrics:
+            self._metrics.committed(took_ns)
 
     def _stay_awake(self) -> None:
         """Go round until it is clear that nobody comes."""

@@ -15,7 +15,7 @@ Client = Hashable
 """Who asked: opaque here, an address or a name to the world."""
 
 NEVER = 2**63
-"""A version that nobody reaches, and a time that does not come."""
+"""A time that does not come."""
 
 MOST_READS = 256
 """Reads that wait at once; each is looked at whenever the state changes."""
@@ -101,18 +101,19 @@ class Copies:
         for copies in list(self._adds):
             yield from self._take(copies, lambda add: add.deadline_ns <= now_ns)
 
-    def begin_epoch(self) -> list[WaitingAdd]:
-        """What peers confirm from now on is another actor's; the adds of the former one, which wait in vain."""
+    def begin_epoch(self) -> tuple[list[WaitingAdd], list[Client]]:
+        """What peers confirm from now on is another actor's; the adds, and those who count, which now wait in vain."""
         adds = [add for waiting in self._adds.values() for add in waiting]
+        counts = [each.client for each in self._counts]
         self._adds.clear()
-        self._counts = [each._replace(version=NEVER) for each in self._counts]
+        self._counts = []
         self._confirmed = dict.fromkeys(self._peers, 0)
-        return adds
+        return adds, counts
 
     def to_ask(self, now_ns: int) -> tuple[tuple[str, ...], int]:
         """The peers to ask now, and the version that they should confirm."""
         asked = [waiting[-1].version for waiting in self._adds.values()]
-        asked += [each.version for each in self._counts if each.version != NEVER]
+        asked += [each.version for each in self._counts]
         if not asked or now_ns < self._next_ask_ns:
             return (), 0
         self._next_ask_ns = now_ns + self._ask_ns
@@ -125,9 +126,7 @@ class Copies:
         if not (self._adds or self._counts):
             return None
         due = [waiting[0].deadline_ns for waiting in self._adds.values()]
-        due += [each.deadline_ns for each in self._counts]
-        asks = self._adds or any(each.version != NEVER for each in self._counts)
-        return min([self._next_ask_ns, *due] if asks else due, default=None)
+        return min([self._next_ask_ns, *due, *(each.deadline_ns for each in self._counts)])
 
     def _held_by(self, copies: int) -> int:
         """The version up to which so many members hold everything durably, this one included."""

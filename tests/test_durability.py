@@ -1,6 +1,7 @@
 """Promise 1 on real processes: what was acknowledged is still there, whoever died and whatever became of a disk."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -8,7 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import threading
-from contextlib import closing
+import time
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,8 +19,8 @@ import pytest
 
 from bench import torture
 from cluster.client import Client, ClientError, OutcomeUnknownError, RequestRefusedError
-from cluster.launcher import Cluster, LaunchError, Settings
-from node import udp
+from cluster.launcher import Cluster, LaunchError, Settings, free_ports
+from node import resp, udp
 from node.config import Config
 from node.journal import Journal
 from node.replica import Commit
@@ -385,7 +386,7 @@ def test_a_data_directory_that_cannot_be_used_is_told_in_one_line(tmp_path: Path
 def test_users_may_look_into_a_journal_while_the_node_runs(tmp_path: Path) -> None:
     with udp_node(data=tmp_path) as (_, address):
         ask(address, lambda client: client.add(5, "likes"))
-        with closing(sqlite3.connect(f"file:{tmp_path / 'journal.db'}?mode=ro", uri=True)) as db:
+        with contextlib.closing(sqlite3.connect(f"file:{tmp_path / 'journal.db'}?mode=ro", uri=True)) as db:
             assert db.execute("SELECT * FROM counts").fetchall() == [("likes", 5)]
         ask(address, lambda client: client.add(1, "likes"))
 
@@ -393,6 +394,74 @@ def test_users_may_look_into_a_journal_while_the_node_runs(tmp_path: Path) -> No
 def test_settings_of_the_command_line_reach_the_nodes() -> None:
     assert "--faults" not in Settings().arguments()
     assert "--fault-loss=0.3" in Settings(loss=0.3).arguments()
+
+
+def test_a_node_that_is_told_to_stop_does_so_though_clients_go_on(tmp_path: Path) -> None:
+    """Each commit takes so long that the next one has gathered when it ends."""
+
+    async def live() -> None:
+        journal = Journal(tmp_path, "n1", "c")
+        bound = udp.bind(("127.0.0.1", 0))
+        (port,) = free_ports(1)
+        doors = udp.Doors(resp.Listen("127.0.0.1", port))
+        node = udp.UdpNode(Config(name="n1", cluster="c"), bound, {}, Random(1), journal, None, doors)
+        commit, answered = journal.commit, asyncio.Semaphore(0)
+
+        def slow(asked: Commit) -> None:
+            time.sleep(0.01)
+            commit(asked)
+
+        async def count() -> None:
+            while True:
+                try:
+                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                    break
+                except ConnectionRefusedError:
+                    await asyncio.sleep(0.01)
+            with contextlib.closing(writer):
+                while True:
+                    writer.write(b"INCR x\r\n")
+                    await reader.readline()
+                    answered.release()
+
+        journal.commit = slow  # type: ignore[method-assign, assignment]
+        node._note_commit(udp.QUICK_NS)
+        running = asyncio.create_task(node.run())
+        clients = [asyncio.create_task(count()) for _ in range(4)]
+        for _ in range(20):
+            await answered.acquire()
+        node.stop()
+        await asyncio.wait_for(running, LIMIT_S)
+        for client in clients:
+            client.cancel()
+        await asyncio.wait(clients)
+        journal.close()
+        bound.close()
+
+    asyncio.run(live())
+
+
+def test_commits_go_on_whatever_becomes_of_the_figures_about_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def live() -> None:
+        journal = Journal(tmp_path, "n1", "c")
+        bound = udp.bind(("127.0.0.1", 0))
+        node = udp.UdpNode(Config(name="n1", cluster="c"), bound, {}, Random(1), journal)
+        monkeypatch.setattr(node, "_note_commit", lambda _: 1 // 0)
+        monkeypatch.setattr(node.replica, "durable", lambda: 1 // 0)
+        running = asyncio.create_task(node.run())
+        async with await Client.connect(bound.getsockname(), timeout_s=LIMIT_S) as client:
+            for value in (1, 2):
+                await client.add(1)
+                assert await client.read() == value
+            assert (await client.gossip_status())["internal_errors"] == 4
+        node.stop()
+        await running
+        journal.close()
+        bound.close()
+
+    asyncio.run(live())
 
 
 @pytest.mark.parametrize("quick", [True, False])
@@ -409,7 +478,7 @@ def test_a_slow_disk_holds_up_no_read_and_a_quick_one_is_waited_for(tmp_path: Pa
             commit(asked)
 
         journal.commit = slow  # type: ignore[method-assign, assignment]
-        journal.took_ns = (0, udp.QUICK_NS) if quick else (udp.QUICK_NS, udp.QUICK_NS)
+        node._note_commit(udp.QUICK_NS - quick)
         running = asyncio.create_task(node.run())
         async with await Client.connect(bound.getsockname(), timeout_s=LIMIT_S) as client:
             if quick:

@@ -6,8 +6,9 @@ import pytest
 
 from node.config import Config
 from node.counter import NOTHING, Row, merged
+from node.errors import RequestError
 from node.messages import Add, AddOk, Delta, Push
-from node.replica import Answer, Effect, Recovered, Replica
+from node.replica import Answer, Effect, Recovered, Replica, RunOk
 from node.state import Actor, NamedRow, Stored
 
 ME = Actor("n1.me")
@@ -41,12 +42,14 @@ class Restored:
         self.ours = dict(self.base)
         """The former actor's rows as this life made them durable."""
         self.acknowledged: dict[tuple[str, bool], int] = {}
-        self.open: dict[int, tuple[str, int]] = {}
+        self.open: dict[int, list[tuple[str, int]]] = {}
         self.echoes: list[Delta] = []
 
     def live(self) -> None:
         for _ in range(self.rng.randrange(5, 50)):
-            self.rng.choice((self.add, self.add, self.hear, self.hear_an_echo, self.commit, self.commit, self.tick))()
+            self.rng.choice(
+                (self.add, self.add_run, self.hear, self.hear_an_echo, self.commit, self.commit, self.tick)
+            )()
         self.settle()
         for echo in self.echoes:
             self.node.handle(Push("n2", 0, (echo,)), "n2", 0)
@@ -59,13 +62,15 @@ class Restored:
             self.node.tick(0)
 
     def add(self) -> None:
-        msg_id, name, delta = (
-            len(self.open) + self.rng.getrandbits(40),
-            self.rng.choice(COUNTERS),
-            self.rng.choice(DELTAS),
-        )
-        self.open[msg_id] = name, delta
+        msg_id, name, delta = self.rng.getrandbits(40), self.rng.choice(COUNTERS), self.rng.choice(DELTAS)
+        self.open[msg_id] = [(name, delta)]
         self.note(self.node.handle(Add(msg_id, delta, name), "c", 0))
+
+    def add_run(self) -> None:
+        number = self.rng.getrandbits(40)
+        adds = [(self.rng.choice(COUNTERS), self.rng.choice(DELTAS)) for _ in range(self.rng.randrange(1, 4))]
+        self.open[number] = adds
+        assert not any(isinstance(each, RequestError) for each in self.node.add_run("door", number, adds))
 
     def hear(self) -> None:
         since = self.rng.choice((0, None))
@@ -92,6 +97,7 @@ class Restored:
             return
         if batch.actor == ME:
             self.ours |= batch.rows
+        self.note(self.node.durable())
         self.note(self.node.committed(0))
         self.echoes += [
             Delta(actor, None, rows)
@@ -101,11 +107,17 @@ class Restored:
 
     def note(self, effects: list[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Answer):
-                name, delta = self.open.pop(effect.reply.in_reply_to)
-                if isinstance(effect.reply, AddOk):
-                    key = name, delta > 0
-                    self.acknowledged[key] = self.acknowledged.get(key, 0) + abs(delta)
+            if isinstance(effect, RunOk):
+                self.note_acknowledged(effect.run)
+            elif isinstance(effect, Answer) and isinstance(effect.reply, AddOk):
+                self.note_acknowledged(effect.reply.in_reply_to)
+            elif isinstance(effect, Answer):
+                del self.open[effect.reply.in_reply_to]
+
+    def note_acknowledged(self, number: int) -> None:
+        for name, delta in self.open.pop(number):
+            key = name, delta > 0
+            self.acknowledged[key] = self.acknowledged.get(key, 0) + abs(delta)
 
     def check(self) -> None:
         assert not self.open, "never answered"

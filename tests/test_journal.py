@@ -219,6 +219,38 @@ def change(directory: Path, statement: str) -> None:
         db.commit()
 
 
+def test_what_is_another_nodes_or_damaged_is_not_even_upgraded(tmp_path: Path) -> None:
+    with opened(tmp_path) as made:
+        made.commit(mine(1, ("", Row(1, 0, 1))))
+    for statement in "DROP VIEW counts", "DROP TABLE log", "PRAGMA user_version = 1":
+        change(tmp_path, statement)
+    with pytest.raises(ConfigError, match="belongs to"):
+        Journal(tmp_path, "n2", "c")
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    change(tmp_path, "UPDATE rows SET p = 7")
+    with opened(tmp_path) as again:
+        assert again.set_aside
+        with closing(sqlite3.connect(again.set_aside)) as db:
+            assert db.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def test_many_different_rows_are_folded_though_their_entries_are_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To sort them stops all else."""
+    monkeypatch.setattr(journal, "FOLD_ROWS", 100)
+    with opened(tmp_path) as made:
+        for version in range(1, 301):
+            made.commit(mine(version, (f"c{version % 50}", Row(version, 0, version))))
+        assert made._log.row_count == 50
+        for version in range(301, 402):
+            made.commit(mine(version, (f"d{version}", Row(version, 0, version))))
+        assert made._log.row_count < 100
+    with opened(tmp_path) as again:
+        assert len(rows(again.recovered)) == 151
+
+
 def test_a_newer_schema_is_refused_not_guessed_at(tmp_path: Path) -> None:
     with opened(tmp_path):
         pass

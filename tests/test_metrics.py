@@ -153,6 +153,40 @@ def test_agreement_is_observed_once_each_time(tmp_path: Path) -> None:
         made.ok("down")
 
 
+def test_ipv6_is_served_too() -> None:
+    (found,) = free_ports(1)
+    with udp_node(f"--metrics=[::1]:{found}"), urllib.request.urlopen(f"http://[::1]:{found}/healthz") as told:
+        assert told.read() == b"ok\n"
+
+
+def test_figures_of_a_node_that_stands_still_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "REQUEST_S", 0.1)
+    loop = asyncio.new_event_loop()  # which nobody runs
+    (found,) = free_ports(1)
+    made = metrics.Metrics(Replica(Config(name="n1"), Random(1), 0), {}, lambda: 0, loop)
+    door = metrics.Door(made, "127.0.0.1", found)
+    assert page(found, "/metrics") == (503, "the event loop stands still\n")
+    door.close()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
+def test_clients_are_bounded(port: int) -> None:
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(metrics.MOST_CLIENTS)]
+    with socket.create_connection(("127.0.0.1", port)) as one_more:
+        assert one_more.recv(100) == b""
+    for each in silent:
+        each.close()
+    until(lambda: page_or_nothing(port))
+
+
+def page_or_nothing(port: int) -> bool:
+    try:
+        return page(port, "/healthz")[0] == 200
+    except (urllib.error.URLError, ConnectionError):
+        return False
+
+
 def test_half_a_request_holds_up_nobody(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as half:
         half.sendall(b"GET /met")

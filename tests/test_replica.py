@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from node.config import Config
 from node.counter import Row
-from node.errors import MALFORMED, TEMPORARILY_UNAVAILABLE
+from node.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, RequestError
 from node.gossip import Send
 from node.limits import MAX_COUNT
 from node.messages import (
@@ -28,8 +28,8 @@ from node.messages import (
     Syn,
     SynAck,
 )
-from node.replica import Answer, Commit, Effect, Recovered, Replica, Wake
-from node.state import Actor, Held, NamedRow, Stored
+from node.replica import Answer, Commit, Effect, Recovered, Replica, RunOk, Wake
+from node.state import Actor, Held, NamedRow, State, Stored
 
 MS = 1_000_000
 ME = Actor("n1.me")
@@ -299,8 +299,6 @@ def test_what_must_be_counted_again_does_not_fail_with_the_disk() -> None:
     node.handle(former_life(100), "n2", 0)
     assert node.flush()
     node.handle(Add(2, 5), "c", 0)
-    node.not_committed("no room")
-    assert node.flush()
     error = refusal(node.not_committed("no room"))
     assert (error.in_reply_to, error.code) == (2, TEMPORARILY_UNAVAILABLE)
     assert node.flush() == []  # a disk that fails at once is not asked at once again
@@ -405,16 +403,63 @@ def test_adds_of_a_commit_that_fails_are_refused_and_never_count() -> None:
     node.handle(Add(2, 5), "c", 0)
     (failed,) = node.flush()
     node.handle(Add(3, 7), "d", 0)  # gathers on top of what is about to fail
-    error = refusal(node.not_committed("no room"))
-    assert (error.in_reply_to, error.code) == (2, TEMPORARILY_UNAVAILABLE)
-    assert "no room" in error.text
+    first, gathered = (refusal([each]) for each in node.not_committed("no room"))
+    assert (first.in_reply_to, first.code) == (2, TEMPORARILY_UNAVAILABLE)
+    assert (gathered.in_reply_to, gathered.code) == (3, TEMPORARILY_UNAVAILABLE)
+    assert "no room" in first.text
+    node.handle(Add(4, 7, "x"), "d", 0)
     (commit,) = node.flush()
     assert isinstance(failed, Commit)
     assert isinstance(commit, Commit)
     # What the failed one may have left in the journal is overwritten, then comes what is new.
-    assert commit.stored == (Stored(ME, 1, 1, (("", Row(1, 0, 1)),)), Stored(ME, 2, 2, (("", Row(8, 0, 2)),)))
-    assert without_tokens(node.committed(0))[0] == Answer("d", AddOk(3))
-    assert node.state.value("") == 8
+    assert commit.stored == (Stored(ME, 1, 1, (("", Row(1, 0, 1)),)), Stored(ME, 2, 2, (("x", Row(7, 0, 2)),)))
+    assert without_tokens(node.committed(0))[0] == Answer("d", AddOk(4))
+    assert (node.state.value(""), node.state.value("x")) == (1, 7)
+
+
+def test_a_row_that_is_written_again_is_not_also_overwritten() -> None:
+    node = replica()
+    add(node, 1)
+    node.handle(Add(2, 5), "c", 0)
+    node.flush()
+    node.not_committed("no room")
+    node.handle(Add(3, 7), "c", 0)
+    (commit,) = node.flush()
+    assert isinstance(commit, Commit)
+    assert [row for stored in commit.stored for row in stored.rows] == [("", Row(8, 0, 2))]
+
+
+def test_no_number_is_told_twice_though_a_commit_failed() -> None:
+    """What a run is told stands on top of what waits for the disk before it."""
+    node = replica()
+    assert node.add_run("c", 1, [("", 5)]) == [5]
+    node.flush()
+    assert node.add_run("c", 2, [("", 1)]) == [6]
+    assert [refusal([each]).in_reply_to for each in node.not_committed("ill")] == [1, 2]
+    assert node.add_run("c", 3, [("", 1)]) == [1]
+    node.flush()
+    assert node.durable() == [RunOk("c", 3, ME, 1)]
+    node.committed(0)
+    assert node.state.value("") == 1
+
+
+def test_runs_are_answered_by_number_whatever_became_of_those_before() -> None:
+    """The first one is swallowed and counted again, and the commit that brings that fails once."""
+    stored = Stored(ME, 1, 1, (("x", Row(3, 0, 1)),))
+    node = Replica(Config(name="n1", peers=("n2",)), Random(1), 0, Recovered(ME, (stored,)))
+    node.add_run("door", 1, [("x", 5)])
+    node.flush()
+    node.handle(Push("n2", 1, (Delta(ME, 0, (("x", Row(100, 0, 50)),)),)), "n2", 0)  # what a former life wrote
+    assert node.durable() == []
+    assert not any(isinstance(each, RunOk) for each in node.committed(0))
+    node.add_run("door", 2, [("y", 7)])
+    node.flush()
+    assert refusal(node.not_committed("disk full")).in_reply_to == 2
+    node.tick(0)
+    node.flush()
+    answers = [*node.durable(), *node.committed(0)]
+    assert [each.run for each in answers if isinstance(each, RunOk)] == [1]
+    assert (node.state.value("x"), node.state.value("y")) == (105, 0)
 
 
 def test_a_counter_that_only_a_failed_commit_wrote_is_overwritten_by_nothing() -> None:
@@ -465,17 +510,31 @@ def test_rows_are_bounded() -> None:
 
 def test_a_run_of_adds_keeps_to_the_bound_of_rows_with_all_that_waits() -> None:
     node = replica(max_rows=10)
-    node.add_run("c", [(f"a{i}", 1) for i in range(5)])
-    told = node.add_run("c", [(f"b{i}", 1) for i in range(6)])
+    node.add_run("c", 1, [(f"a{i}", 1) for i in range(5)])
+    told = node.add_run("c", 2, [(f"b{i}", 1) for i in range(6)])
     assert told[:5] == [1] * 5
     assert "max_rows" in str(told[5])
     node.flush()
     assert refusal(node.handle(Add(1, 1, "new"), "c", 0)).code == TEMPORARILY_UNAVAILABLE
     settled(node, [])
     assert node.state.row_count == 10
-    assert node.add_run("c", [("a1", 3), (two := ("a1", -2)), two, (none := ("a1", 0)), none]) == [4, 2, 0, 0, 0]
+    assert node.add_run("c", 3, [("a1", 3), (two := ("a1", -2)), two, (none := ("a1", 0)), none]) == [4, 2, 0, 0, 0]
     settled(node, [])
     assert node.state.value("a1") == 0
+
+
+def test_at_the_bound_of_rows_a_run_costs_no_more_than_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In rows looked at: what waits for the disk is not gone through for each add that is refused."""
+    node, looked, row = replica(max_rows=500), list[str](), State.row
+
+    def noted(self: State, actor: Actor, counter: str) -> Row:
+        looked.append(counter)
+        return row(self, actor, counter)
+
+    monkeypatch.setattr(State, "row", noted)
+    told = node.add_run("c", 1, [(f"a{i}", 1) for i in range(1000)])
+    assert sum(isinstance(each, RequestError) for each in told) == 500
+    assert len(looked) < 5 * 1000
 
 
 def test_unknown_actors_by_the_thousand_are_bounded() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node.batch import Tally
 from node.counter import NOTHING, Row, added, value
 from node.limits import MAX_COUNT
 from node.state import Actor, Held, NamedRow, State, Stored, row_hash
@@ -45,6 +46,31 @@ def written(*counters: str) -> list[NamedRow]:
     for version, counter in enumerate(counters, 1):
         held[counter] = added(held.pop(counter, NOTHING), 1, version)
     return list(held.items())
+
+
+@given(st.integers(0, 2**32))
+def test_to_write_is_to_merge(seed: int) -> None:
+    rng, written, merged = Random(seed), State(), State()
+    for _ in range(rng.randrange(1, 20)):
+        if rng.random() < 0.3:
+            row = rng.choice("xyz"), Row(rng.randrange(1, 9), rng.randrange(3), rng.randrange(1, 9))
+            since = rng.choice((0, None))
+            for state in (written, merged):
+                state.merge(Actor("b"), since, [row])
+        else:
+            tally = Tally()
+            for _ in range(rng.randrange(1, 6)):
+                tally.add(rng.choice("xyz"), rng.choice((1, 2, -1, -3)))
+            rows = tally.rows(written.prefix(A).get, written.version(A))
+            written.write(A, rows, tally.net, tally.counted)
+            merged.merge(A, merged.version(A), tuple(rows.items()))
+        if rng.random() < 0.5:
+            assert written.digest() == merged.digest()
+        assert set(written) == set(merged)
+        assert (written.totals, written.names, written.row_count) == (merged.totals, merged.names, merged.row_count)
+        assert (written.counted, written.whole(A), written.newer(A, 2, 3)) == (
+            merged.counted, merged.whole(A), merged.newer(A, 2, 3)
+        )  # fmt: skip
 
 
 @given(merges, st.randoms())
