@@ -248,6 +248,7 @@ def a_token_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
 BUSY = replace(FAULTY, adds=400.0, commit_ms=20.0)
 BRITTLE = replace(COPIED, nodes=3, crashes=4.0, commit_ms=60.0, seconds=5.0)
 ILL = replace(RESTORED, ill_disks=5.0)
+CURIOUS = replace(FAULTY, reads=80.0, crashes=0.0, config=replace(FAULTY.config, push=False))
 QUIET_PUSH = replace(CROWD, network=Network(delay_ms=5, loss=0.5, late=0.1), crashes=3.0, journal_lost=1.0)
 
 MUTANTS: list[tuple[Plant, Scenario, int]] = [
@@ -270,7 +271,7 @@ MUTANTS: list[tuple[Plant, Scenario, int]] = [
     (what_was_swallowed_stays_so, RESTORED, 60),
     (a_failed_commit_counts_all_the_same, ILL, 5),
     (copies_are_confirmed_from_memory, BRITTLE, 200),
-    (a_token_is_not_waited_for, FAULTY, 30),
+    (a_token_is_not_waited_for, CURIOUS, 10),
 ]
 
 
