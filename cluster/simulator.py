@@ -154,7 +154,7 @@ class _Disk:
     def write(self, commit: Commit) -> None:
         self.actor = commit.actor
         for actor, version, target, rows in commit.stored:
-            self.rows.setdefault(actor, {}).update(rows)
+            self.rows.setdefault(actor, {}).update((name, Row(*counts)) for name, counts in rows)
             self.reach[actor] = version, target
 
     def recovered(self) -> Recovered | None:
@@ -390,10 +390,10 @@ class Simulation:
         def durable() -> None:
             node.disk.write(commit)
             for actor, _, _, rows in commit.stored:
-                for counter, row in rows:
+                for counter, counts in rows:
                     if actor == commit.actor and (actor, counter) in self._forks:
                         fork = self._forks[actor, counter]
-                        fork.ours = merged(fork.ours, row)
+                        fork.ours = merged(fork.ours, Row(*counts))
 
         def done() -> None:
             replica = self.replica(node.name)

@@ -5,10 +5,10 @@ be is settled when the commit begins, on top of what is durable then. So nothing
 commit fails, or when we become another actor.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from node.counter import NOTHING, Row, row_of
+from node.counter import Counts
 from node.waiting import Client
 
 
@@ -42,14 +42,13 @@ class Tally:
         minus = self.minus.get(name, 0)
         return self.net.get(name, 0) + minus, minus
 
-    def rows(self, held: Callable[[str, Row], Row], version: int) -> dict[str, Row]:
-        """What this makes of the rows `held`, as the writes that come after number `version`, in that order."""
+    def rows(self, held: Iterable[Counts], version: int) -> dict[str, Counts]:
+        """What this makes of the rows `held`, one for each name: the writes that come after number `version`."""
         minus, made = self.minus, {}
-        for name, net in self.net.items():
-            p, n, _ = held(name, NOTHING)
+        for (name, net), (p, n, _) in zip(self.net.items(), held, strict=True):
             version += 1
             taken = minus.get(name, 0) if minus else 0
-            made[name] = row_of((p + net + taken, n + taken, version))
+            made[name] = p + net + taken, n + taken, version
         return made
 
     @property

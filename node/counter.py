@@ -8,9 +8,8 @@ Source: Shapiro, Preguiça, Baquero, Zawirski, "A comprehensive study of Converg
 Types", INRIA RR-7506 (2011), section 3.1.3, specification 7.
 """
 
-from collections.abc import Callable, Iterable
-from functools import partial
-from typing import NamedTuple, cast
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from node.limits import MAX_COUNT
 
@@ -25,8 +24,8 @@ class Row(NamedTuple):
 
 NOTHING = Row()
 
-row_of = cast(Callable[[tuple[int, int, int]], Row], partial(tuple.__new__, Row))
-"""A Row of p, n and version, made in half the time: where every add makes one, it shows."""
+Counts = tuple[int, int, int]
+"""What a Row is, as a plain tuple, which takes a third of the time to make: where every add makes one, it shows."""
 
 
 def added(row: Row, delta: int, version: int) -> Row:

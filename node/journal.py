@@ -27,7 +27,7 @@ from zlib import crc32
 import orjson
 
 from node import limits
-from node.counter import Row
+from node.counter import Counts, Row
 from node.errors import ConfigError
 from node.replica import Commit, Recovered
 from node.state import Actor, NamedRow, Stored
@@ -47,6 +47,9 @@ FOLD_ROWS = 100_000
 
 LEAST_SLICE = 64
 """Rows that a commit folds at the least; it folds as many as it brings, so the log can't outgrow the folding."""
+
+TRIM = 4
+"""Entries that are folded which a commit takes off the log: a few of each, where all at once would take long."""
 
 LOOK_NS = 50_000_000
 """Between two looks whether the files are still those that have their names. Where somebody looked at its times, a
@@ -113,7 +116,7 @@ class _Logged:
     size: int = 0
     reach: dict[Actor, tuple[int, int]] = field(default_factory=dict)
     """By actor, version and target."""
-    rows: dict[Actor, dict[str, Row]] = field(default_factory=dict)
+    rows: dict[Actor, dict[str, Counts]] = field(default_factory=dict)
     row_count: int = 0
 
     def add(self, commit: Commit, size: int) -> None:
@@ -170,6 +173,10 @@ class Journal:
         self._fold_bytes = fold_bytes
         self._log = _Logged()
         self._folding: _Folding | None = None
+        self._folded = 0
+        """The last entry that is in the tables."""
+        self._oldest = 1
+        """The first one that is in the log."""
         self._lock = _lock(directory)
         try:
             self._open(node, cluster)
@@ -203,6 +210,7 @@ class Journal:
                 if folding and folding.logged.size:
                     with self._transaction():
                         self._fold(folding, len(folding.keys))
+                        self._db.execute("DELETE FROM log WHERE id <= ?", (folding.logged.last,))
         self._db.close()
         os.close(self._lock)
 
@@ -308,8 +316,11 @@ class Journal:
             held.rows.setdefault(actor, {})[counter] = Row(p, n, version)  # the log may know an actor first
         if self._schema() < SCHEMA:
             self._db.executescript(_UPGRADE)
-        self._log = _Logged(last=int(meta.get("folded", 0)))
-        for number, entry, checksum in self._db.execute("SELECT * FROM log ORDER BY id"):
+        self._folded = int(meta.get("folded", 0))
+        (oldest,) = self._db.execute("SELECT min(id) FROM log").fetchone()
+        self._oldest = oldest or self._folded + 1
+        self._log = _Logged(last=self._folded)
+        for number, entry, checksum in self._db.execute("SELECT * FROM log WHERE id > ? ORDER BY id", (self._folded,)):
             if number != self._log.last + 1 or checksum != _checksum(entry, "", number):
                 raise ValueError(f"entry {self._log.last + 1} of the log is not as it was written")
             actor, stored = orjson.loads(entry)
@@ -337,19 +348,29 @@ class Journal:
             self._folding, self._log = _Folding(self._log), _Logged(last=self._log.last)
         entry, number = _json(commit), self._log.last + 1
         row = number, entry, _checksum(entry, "", number)
-        if self._folding is None:
+        if self._folding is None and self._oldest > self._folded:
             self._db.execute("INSERT INTO log VALUES (?, ?, ?)", row)
         else:
             brought = sum(len(stored.rows) for stored in commit.stored)
             with self._transaction():
                 self._db.execute("INSERT INTO log VALUES (?, ?, ?)", row)
-                done = self._fold(self._folding, max(LEAST_SLICE, brought))
-            self._folding.done = done
-            self._folding = self._folding if done < len(self._folding.keys) else None
+                trimmed = self._trim()
+                done = self._fold(self._folding, max(LEAST_SLICE, brought)) if self._folding else 0
+            self._oldest = trimmed
+            self._note_folded(done)
         self._log.add(commit, len(entry))
 
+    def _trim(self) -> int:
+        """Take some of the oldest entries off the log, if they are in the tables; which is the oldest then.
+
+        In this order, so that the view `counts`, for which later entries go before earlier ones, is right all the time.
+        """
+        upto = min(self._folded, self._oldest + TRIM - 1)
+        self._db.execute("DELETE FROM log WHERE id BETWEEN ? AND ?", (self._oldest, upto))
+        return max(self._oldest, upto + 1)
+
     def _fold(self, folding: _Folding, most: int) -> int:
-        """Put so many more rows into the tables, and with the last of them take the entries off the log; rows done."""
+        """Put so many more rows into the tables, and with the last of them what they are of; rows done."""
         logged, keys = folding.logged, folding.keys[folding.done : folding.done + most]
         rows = ((actor, counter, *logged.rows[actor][counter]) for actor, counter in keys)
         self._put("rows", [(*row, _checksum(*row)) for row in rows])
@@ -358,8 +379,13 @@ class Journal:
             actors = ((actor, version, target) for actor, (version, target) in logged.reach.items())
             self._put("actors", [(*each, _checksum(each[0], "", *each[1:])) for each in actors])
             self._put("meta", [("actor", logged.actor), ("folded", str(logged.last))])
-            self._db.execute("DELETE FROM log WHERE id <= ?", (logged.last,))
         return done
+
+    def _note_folded(self, done: int) -> None:
+        if self._folding:
+            self._folding.done = done
+            if done == len(self._folding.keys):
+                self._folded, self._folding = self._folding.logged.last, None
 
     def _put(self, table: str, values: Sequence[tuple[object, ...]]) -> None:
         """In statements of a few sizes only, so that all of them are compiled once."""

@@ -10,7 +10,7 @@ digest claims what a crash could still take back. While one batch is being commi
 rows are stored lazily, in the same commits.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from random import Random
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from node import counter, token
 from node.batch import Batch, Tally
 from node.config import Config
-from node.counter import NOTHING, Row
+from node.counter import NOTHING, Counts, Row
 from node.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, TIMEOUT, RequestError
 from node.gossip import Gossiper, Send
 from node.limits import MAX_COUNT
@@ -103,7 +103,7 @@ class _UnderWay(NamedTuple):
 
     batch: Batch
     actor: Actor
-    rows: dict[str, Row]
+    rows: dict[str, Counts]
     version: int
     learned: tuple[Stored, ...]
 
@@ -268,9 +268,9 @@ class Replica:
         batch, self._batch = self._batch, Batch()
         unsaved, self._gossip.unsaved = self._gossip.unsaved, {}
         self._save_soon = False
-        actor, version, rows = self._actor, self.state.version(self._actor), dict[str, Row]()
+        actor, version, rows = self._actor, self.state.version(self._actor), dict[str, Counts]()
         if batch.net:
-            rows = batch.rows(self._held(), version)
+            rows = batch.rows(self._held(batch.net), version)
         if actor in unsaved:  # what a commit that failed may have left; what is written now takes its place
             unsaved[actor].difference_update(rows)
         stored = learned = tuple(self._to_store(*each) for each in unsaved.items()) if unsaved else ()
@@ -568,14 +568,15 @@ class Replica:
         actor, state = done.actor, self.state
         # Somebody else wrote as this actor, which made us another, or showed a later row of it that counts no more.
         if actor != self._actor or state.ahead(actor):
-            state.merge(actor, state.version(actor), tuple(done.rows.items()))
+            rows = [(name, Row(*counts)) for name, counts in done.rows.items()]
+            state.merge(actor, state.version(actor), rows)
         elif done.rows:
             state.write(actor, done.rows, done.batch.net, done.batch.counted)
 
-    def _held(self) -> Callable[[str, Row], Row]:
-        """Our durable row of a counter, or another if there is none; where none stands ahead, there is less to do."""
+    def _held(self, names: Collection[str]) -> list[Counts]:
+        """Our durable rows of some counters; where none stands ahead, there is less to do."""
         actor, state = self._actor, self.state
-        return (lambda name, _: state.row(actor, name)) if state.ahead(actor) else state.prefix(actor).get
+        return [state.row(actor, name) for name in names] if state.ahead(actor) else state.prefix(actor, names)
 
     def _to_store(self, actor: Actor, names: set[str]) -> Stored:
         rows = tuple((name, self.state.row(actor, name)) for name in sorted(names))
@@ -610,7 +611,7 @@ class Replica:
         """Our own row as it will be once all that waits is durable; its version is none."""
         held, committing = self.state.row(self._actor, name), self._committing
         if committing and committing.actor == self._actor:
-            held = committing.rows.get(name, held)
+            held = Row(*committing.rows.get(name, held))
         plus, minus = self._batch.of(name)
         return Row(held.p + plus, held.n + minus)
 
@@ -665,11 +666,11 @@ class Replica:
     def _swallowed(self, done: _UnderWay) -> list[tuple[str, int]]:
         """What the maximum will take from a batch because another wrote the same rows while it was being committed."""
         taken = []
-        for name, row in done.rows.items():
+        for name, (ours_p, ours_n, _) in done.rows.items():
             other = self.state.row(done.actor, name)
             plus, minus = done.batch.of(name)
             # What the others' count is above ours of before, but no more than what we added.
-            p, n = min(plus, other.p - (row.p - plus)), min(minus, other.n - (row.n - minus))
+            p, n = min(plus, other.p - (ours_p - plus)), min(minus, other.n - (ours_n - minus))
             taken += [(name, sign * swallowed) for sign, swallowed in ((1, p), (-1, n)) if swallowed > 0]
         return taken
 

@@ -23,11 +23,11 @@ reconciliation and flow control for anti-entropy protocols", LADIS 2008, section
 
 from base64 import urlsafe_b64encode
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import NamedTuple, NewType
+from typing import NamedTuple, NewType, cast
 
-from node.counter import NOTHING, Row, merged
+from node.counter import NOTHING, Counts, Row, merged
 
 Actor = NewType("Actor", str)
 """Who wrote a row. Opaque everywhere but in `mint`."""
@@ -47,7 +47,7 @@ class Stored(NamedTuple):
     actor: Actor
     version: int
     target: int
-    rows: tuple[NamedRow, ...]
+    rows: tuple[tuple[str, Counts], ...]
 
 
 def mint(name: str, epoch: int) -> Actor:
@@ -85,12 +85,14 @@ class _Log:
     """
 
     __slots__ = (
-        "ahead", "ahead_hash", "hash", "names", "rows", "target", "unsettled", "unsettled_ahead", "version", "versions",
-        "whole",
+        "_rows", "ahead", "ahead_hash", "hash", "names", "target", "unsettled", "unsettled_ahead", "version",
+        "versions", "whole", "written",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.rows: dict[str, Row] = {}
+        self._rows: dict[str, Row] = {}
+        self.written: dict[str, Counts] = {}
+        """Rows that take the place of those, as soon as anybody asks for them."""
         self.ahead: dict[str, Row] = {}
         self.version = 0
         self.target = 0
@@ -104,14 +106,43 @@ class _Log:
         self.versions: list[int] = []
         self.names: list[str] = []
 
+    @property
+    def rows(self) -> dict[str, Row]:
+        """The prefix."""
+        if self.written:
+            written, self.written = self.written, {}
+            held, unsettled = self._rows, self.unsettled
+            for counter, counts in written.items():
+                if counter not in unsettled:
+                    unsettled[counter] = held.get(counter, NOTHING)
+                held[counter] = Row(*counts)
+        return self._rows
+
+    @rows.setter
+    def rows(self, rows: dict[str, Row]) -> None:
+        self._rows = rows
+
+    def counts(self, counters: Iterable[str]) -> list[Counts]:
+        """The rows of the prefix of some counters, zeros where there is none."""
+        written, held = self.written, self._rows
+        return [written.get(counter) or held.get(counter, NOTHING) for counter in counters]
+
+    def write(self, rows: dict[str, Counts]) -> list[str]:
+        """Put newer rows into the prefix; the counters that had none."""
+        written, held = self.written, self._rows
+        is_old = rows.keys() <= written.keys()  # most often
+        new = [] if is_old else [counter for counter in rows if counter not in written and counter not in held]
+        written.update(rows)
+        return new
+
     def visible(self, counter: str) -> Row | None:
         return self.ahead.get(counter) or self.rows.get(counter)
 
     def settle(self, actor: Actor) -> int:
         """Bring hashes and index up to date; by how much the hash of the rows that count changes."""
-        difference = 0
+        difference, rows = 0, self.rows
         for counter, old in self.unsettled.items():
-            was, now = _hash_of(actor, counter, old), _hash_of(actor, counter, self.rows.get(counter, NOTHING))
+            was, now = _hash_of(actor, counter, old), _hash_of(actor, counter, rows.get(counter, NOTHING))
             self.hash += now - was
             if counter in self.unsettled_ahead:
                 was_ahead = _hash_of(actor, counter, self.unsettled_ahead[counter])
@@ -205,10 +236,10 @@ class State:
         log = self._logs.get(actor)
         return (log.visible(counter) if log else None) or NOTHING
 
-    def prefix(self, actor: Actor) -> Mapping[str, Row]:
-        """The rows up to `version`, by counter."""
+    def prefix(self, actor: Actor, counters: Collection[str]) -> list[Counts]:
+        """An actor's rows up to `version` of some counters, zeros where there is none."""
         log = self._logs.get(actor)
-        return log.rows if log else {}
+        return log.counts(counters) if log else [NOTHING] * len(counters)
 
     def rows_of(self, counter: str) -> Iterator[Row]:
         """Every actor's row of one counter; cost: the actors held."""
@@ -284,7 +315,7 @@ class State:
         log = self._logs.get(actor)
         if log is None:
             return ()
-        if log.unsettled:
+        if log.unsettled or log.written:
             self._settle()
         return tuple(log.newer(since, most))
 
@@ -318,7 +349,7 @@ class State:
             log.whole = log.version
         return news
 
-    def write(self, actor: Actor, rows: dict[str, Row], net: dict[str, int], counted: int) -> None:
+    def write(self, actor: Actor, rows: dict[str, Counts], net: dict[str, int], counted: int) -> None:
         """Put newer rows of an actor, in ascending order of version, in the place of those that they were made from.
 
         `net` is by how much each counter's total changes, `counted` the sum of all p and n that are added. It comes to
@@ -328,21 +359,16 @@ class State:
         log = self._logs.get(actor)
         if log is None:
             log = self._logs[actor] = _Log()
-        totals, held, unsettled = self._totals, log.rows, log.unsettled
-        for name in rows:
-            if name not in unsettled:
-                unsettled[name] = held.get(name, NOTHING)
-        before = len(held)
-        held.update(rows)
-        if len(held) > before:
-            self.row_count += len(held) - before
-            new = [name for name in rows if name not in totals]
-            self.names += new
-            totals.update(dict.fromkeys(new, 0))
+        totals, new = self._totals, log.write(rows)
+        if new:
+            self.row_count += len(new)
+            unheard = [name for name in new if name not in totals]
+            self.names += unheard
+            totals.update(dict.fromkeys(unheard, 0))
         for name, delta in net.items():
             totals[name] += delta
         self.counted += counted
-        log.version = next(reversed(rows.values())).version
+        log.version = next(reversed(rows.values()))[2]
         if log.version >= log.target:
             log.whole = log.version
         self._digest = None
@@ -350,7 +376,7 @@ class State:
 
     def restore(self, stored: Stored) -> None:
         """Take in what a journal held of one actor; `stored.rows` are all its rows there."""
-        rows = sorted(stored.rows, key=_by_version)
+        rows = sorted(cast(tuple[NamedRow, ...], stored.rows), key=_by_version)
         upto = bisect_right(rows, stored.version, key=_by_version)
         # A row ahead hides the older one that it replaces: the version is that of the last row we can still give, and
         # what it hides we no longer hold.

@@ -43,8 +43,10 @@ RECEIVE_BUFFER_BYTES = 4 * 2**20
 QUICK_NS = 20_000_000
 """Commits are waited for while none takes longer: to hand one to a thread and hear of its end costs as much again."""
 
-SLOW_NS = 1_000_000_000
-"""For so long after one took longer, they are another thread's affair, and hold up no reads and no gossip."""
+SLOW = 2.0
+"""While so many took longer of late, commits are another thread's affair, and hold up no reads and no gossip. Each
+that did not forgives a tenth of one that did.
+"""
 
 AWAKE_NS = 200_000
 """Clients that come again sooner than this after a commit are looked out for without going to sleep: to be woken takes
@@ -101,7 +103,8 @@ class UdpNode:
         self._wake_timer: asyncio.TimerHandle | None = None
         self._reply_ids = count()
         self._stopped = asyncio.Event()
-        self._slow_until_ns = 0
+        self._slowness = 0.0
+        """How many commits of late took long."""
         self._idle_since_ns = 0
         """When the last commit was done."""
         self._is_awake = False
@@ -265,7 +268,7 @@ class UdpNode:
             self._loop.call_soon(self._stay_awake)
         if journal is None:
             self._end_commit(None)
-        elif monotonic_ns() >= self._slow_until_ns:
+        elif self._slowness < SLOW:
             self._commit_here(journal, commit)
         else:
             self._under_way = self._loop.run_in_executor(self._disk, journal.commit, commit)
@@ -295,8 +298,7 @@ class UdpNode:
         self._carry_out(self.replica.not_committed(str(error)))
 
     def _note_commit(self, took_ns: int) -> None:
-        if took_ns >= QUICK_NS:
-            self._slow_until_ns = monotonic_ns() + SLOW_NS
+        self._slowness = min(2 * SLOW, self._slowness + 1) if took_ns >= QUICK_NS else max(0, self._slowness - 0.1)
         if self._metrics:
             self._metrics.committed(took_ns)
 

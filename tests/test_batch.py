@@ -54,11 +54,12 @@ def test_a_tally_tells_what_was_added_and_what_was_taken_away(
 def test_rows_come_on_top_of_those_held_in_the_order_of_their_versions(adds: list[tuple[str, int]]) -> None:
     held = {"a": Row(7, 3, 5)}
     plus, minus = sums(adds)
-    made = tally(adds).rows(held.get, 9)
-    assert {name: (row.p, row.n) for name, row in made.items()} == {
+    made = tally(adds)
+    rows = made.rows([held.get(name, NOTHING) for name in made.net], 9)
+    assert {name: row[:2] for name, row in rows.items()} == {
         name: (held.get(name, NOTHING).p + plus[name], held.get(name, NOTHING).n + minus[name]) for name, _ in adds
     }
-    assert [row.version for row in made.values()] == list(range(10, 10 + len(made)))
+    assert [version for _, _, version in rows.values()] == list(range(10, 10 + len(rows)))
 
 
 @example([[("a", MAX_COUNT), ("a", 1)]], [True], 99)

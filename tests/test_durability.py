@@ -425,7 +425,7 @@ def test_a_node_that_is_told_to_stop_does_so_though_clients_go_on(tmp_path: Path
                     answered.release()
 
         journal.commit = slow  # type: ignore[method-assign, assignment]
-        node._note_commit(udp.QUICK_NS)
+        node._slowness = 2 * udp.SLOW
         running = asyncio.create_task(node.run())
         clients = [asyncio.create_task(count()) for _ in range(4)]
         for _ in range(20):
@@ -478,7 +478,8 @@ def test_a_slow_disk_holds_up_no_read_and_a_quick_one_is_waited_for(tmp_path: Pa
             commit(asked)
 
         journal.commit = slow  # type: ignore[method-assign, assignment]
-        node._note_commit(udp.QUICK_NS - quick)
+        for _ in range(2):
+            node._note_commit(udp.QUICK_NS - quick)
         running = asyncio.create_task(node.run())
         async with await Client.connect(bound.getsockname(), timeout_s=LIMIT_S) as client:
             if quick:

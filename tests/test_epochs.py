@@ -96,7 +96,7 @@ class Restored:
             self.note(self.node.not_committed("ill"))
             return
         if batch.actor == ME:
-            self.ours |= batch.rows
+            self.ours |= {name: Row(*counts) for name, counts in batch.rows.items()}
         self.note(self.node.durable())
         self.note(self.node.committed(0))
         self.echoes += [

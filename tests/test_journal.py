@@ -35,7 +35,7 @@ def opened(directory: Path) -> Iterator[Journal]:
 
 def rows(recovered: Recovered | None) -> Rows:
     stored = recovered.stored if recovered else ()
-    return {(each.actor, name): (row.p, row.n) for each in stored for name, row in each.rows}
+    return {(each.actor, name): row[:2] for each in stored for name, row in each.rows}
 
 
 def test_what_is_committed_comes_back(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from cluster.ledger import Ledger, PromiseBroken
 from cluster.simulator import COPIED, CROWD, FAULTY, RESTORED, SCENARIOS, TRUNCATING, Network, Scenario, Simulation
 from node import gossip, replica, state, token, wire
 from node.batch import Tally
-from node.counter import Row
+from node.counter import Counts, Row
 from node.messages import Add, AddOk, Delta, Syn, SynAck
 from node.replica import Answer, Effect, Replica
 from node.state import Actor, NamedRow
@@ -167,13 +167,17 @@ def answer_before_the_commit(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Replica, "_answer", hasty)
 
 
+def as_rows(counts: dict[str, Counts]) -> list[NamedRow]:
+    return [(name, Row(*each)) for name, each in counts.items()]
+
+
 def reads_show_what_is_not_durable(patch: pytest.MonkeyPatch) -> None:
     add = Replica._add
 
     def early(self: Replica, request: Add, client: Any) -> list[Effect]:
         effects = add(self, request, client)
-        rows = self._batch.rows(self._held(), self.state.version(self._actor))
-        self.state.merge(self._actor, None, tuple(rows.items()))
+        rows = self._batch.rows(self._held(self._batch.net), self.state.version(self._actor))
+        self.state.merge(self._actor, None, as_rows(rows))
         return effects
 
     patch.setattr(Replica, "_add", early)
@@ -225,7 +229,7 @@ def a_failed_commit_counts_all_the_same(patch: pytest.MonkeyPatch) -> None:
         batch = self._committing
         effects = failed(self, reason)
         if batch:
-            self.state.merge(batch.actor, self.state.version(batch.actor), tuple(batch.rows.items()))
+            self.state.merge(batch.actor, self.state.version(batch.actor), as_rows(batch.rows))
         return effects
 
     patch.setattr(Replica, "not_committed", careless)

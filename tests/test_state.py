@@ -61,9 +61,9 @@ def test_to_write_is_to_merge(seed: int) -> None:
             tally = Tally()
             for _ in range(rng.randrange(1, 6)):
                 tally.add(rng.choice("xyz"), rng.choice((1, 2, -1, -3)))
-            rows = tally.rows(written.prefix(A).get, written.version(A))
+            rows = tally.rows(written.prefix(A, tally.net), written.version(A))
             written.write(A, rows, tally.net, tally.counted)
-            merged.merge(A, merged.version(A), tuple(rows.items()))
+            merged.merge(A, merged.version(A), [(name, Row(*counts)) for name, counts in rows.items()])
         if rng.random() < 0.5:
             assert written.digest() == merged.digest()
         assert set(written) == set(merged)
