@@ -112,7 +112,8 @@ class Door:
         self._runs: dict[int, tuple[list[Adder], list[int | RequestError], Actor]] = {}
         """By number, those on their way to the disk, what their adds will be answered, and who wrote them."""
         self._run = 0
-        self._adds_under_way = 0
+        self._room = MAX_ADDS
+        """How many adds more may be on their way to the disk."""
         self.holds_up = False
         """Whether no client is read just now."""
         self._is_closing = False
@@ -164,10 +165,7 @@ class Door:
         self._adds += adds
         self._adders.append((connection, len(adds)))
         self._grew = True
-        self._adds_under_way += len(adds)
-        if self.holds_up:
-            connection.read_no_more()
-        elif self._adds_under_way > MAX_ADDS:
+        if len(self._adds) > self._room:
             self._hold_up()
         if len(self._adders) >= len(self.connections):  # nobody is left to wait for
             self._turn(self._take_run)
@@ -217,10 +215,11 @@ class Door:
         adds, self._adds = self._adds, []
         adders, self._adders = self._adders, []
         self._run += 1
+        self._room -= len(adds)
         try:
             told = self.replica.add_run(self, self._run, adds)
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
-            self._adds_under_way -= len(adds)
+            self._room += len(adds)
             for connection, _ in adders:
                 connection.fail(error)
             return
@@ -246,8 +245,8 @@ class Door:
             else:
                 connection.added(_replies(told[at : at + count]), written)
             at += count
-        self._adds_under_way -= at
-        if self.holds_up and not self._is_closing and self._adds_under_way <= MAX_ADDS // 2:
+        self._room += at
+        if self.holds_up and not self._is_closing and self._room >= MAX_ADDS // 2:
             self.holds_up = False
             for connection in self.connections:
                 connection.read_on()
@@ -327,6 +326,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """As asyncio calls it: what was read is still answered."""
         self._at_end = True
+        self._is_plain = False
         if self.waits:  # nobody may be there any more to wait for: what is known now must do
             self._wait_for_members(0, 0)
         self._close_if_done()
@@ -335,10 +335,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """As asyncio calls it."""
         try:
-            door = self._door
-            if self._is_plain and (adds := door.known_alone.get(data) or door.known(data)):
-                self._add_run(adds)
-                return
+            if self._is_plain:
+                door = self._door
+                adds = door.known_alone.get(data) or door.known(data)
+                if adds:
+                    self._add_run(adds)
+                    return
             requests = self._parser.feed(data, KNOWN if self._session.authenticated else STRANGER)
             if self._later:  # it may come even though it is not being read
                 self._later += requests
@@ -358,13 +360,14 @@ class Connection(asyncio.Protocol):
             if written:
                 alike = self._written is None or self._written[0] == written[0]
                 self._written = written if alike else SCATTERED
-            if not self._transport.is_closing():
-                self._transport.write(replies)
-            self._runs -= 1
-            if not self._runs and (self._later or self._at_end or self._session.closing):
-                self._door.soon(self._go_on)
-            elif self._runs == MAX_RUNS - 1:
+            transport = self._transport
+            if not transport.is_closing():
+                transport.write(replies)
+            self._runs = runs = self._runs - 1
+            if runs == MAX_RUNS - 1:
                 self.read_on()
+            elif not (runs or self._is_plain) and (self._later or self._at_end or self._session.closing):
+                self._door.soon(self._go_on)
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
 
