@@ -6,6 +6,7 @@ loop, since to look at a node's state may settle what it has put off, which is n
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
@@ -153,14 +154,15 @@ class Metrics(Collector):
 class Door:
     """An HTTP server with /metrics, /healthz and /readyz, until `close`."""
 
-    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
-        """Raises `ConfigError` that says why it can't listen."""
+    def __init__(self, metrics: Metrics, host: str, port: int, unforeseen: Callable[[BaseException], None]) -> None:
+        """`unforeseen` is told, from another thread, what nobody foresaw. Raises `ConfigError` if it can't listen."""
         self._metrics = metrics
         self._scrape = make_wsgi_app(metrics.registry)
         try:
             self._server = make_server(host, port, self._answer, _Server6 if ":" in host else _Server, _Handler)
         except OSError as error:
             raise ConfigError(f"can't serve metrics at {host}:{port}: {error.strerror}") from None
+        self._server.unforeseen = unforeseen
         self.address = self._server.server_address[:2]
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
 
@@ -195,6 +197,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     """A thread for each client, but no more than MOST_CLIENTS."""
 
     daemon_threads = True
+    unforeseen: Callable[[BaseException], None]
 
     def __init__(self, *arguments: Any) -> None:
         self._room = threading.BoundedSemaphore(MOST_CLIENTS)
@@ -211,6 +214,11 @@ class _Server(ThreadingMixIn, WSGIServer):
             super().process_request_thread(request, client_address)
         finally:
             self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 as socketserver calls it
+        error = sys.exception()
+        if error and not isinstance(error, OSError):  # a client that is gone, or says nothing, is no mishap
+            self.unforeseen(error)
 
 
 class _Server6(_Server):

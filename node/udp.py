@@ -150,7 +150,11 @@ class UdpNode:
 
         connections = redis.connections if redis else ()
         self._metrics = metrics.Metrics(self.replica, self._traffic, lambda: len(connections), self._loop)
-        return metrics.Door(self._metrics, host, port)
+        return metrics.Door(self._metrics, host, port, self._unforeseen_elsewhere)
+
+    def _unforeseen_elsewhere(self, error: BaseException) -> None:
+        """What another thread met."""
+        self._loop.call_soon_threadsafe(self._complaints.unforeseen, error)
 
     def stop(self, why: str = "asked to") -> None:
         """End `run`."""

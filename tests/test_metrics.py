@@ -144,10 +144,10 @@ def test_agreement_is_observed_once_each_time(tmp_path: Path) -> None:
         name = metrics.PREFIX + "convergence_seconds_count"
         until(lambda: samples(port)[name, ()] == 1)  # that all of them know of nothing yet
         made.ok("add", "1", "--node", "n1")
-        observed = until(lambda: samples(port)[name, ()] == 2) + 1
+        until(lambda: samples(port)[name, ()] == 2)
         rounds = samples(port)[metrics.PREFIX + "rounds_total", ()]
         until(lambda: samples(port)[metrics.PREFIX + "rounds_total", ()] > rounds + 5)
-        assert samples(port)[name, ()] == observed
+        assert samples(port)[name, ()] == 2
         assert samples(port)[metrics.PREFIX + "peer_behind_seconds", (("peer", "n2"),)] == 0
     finally:
         made.ok("down")
@@ -164,11 +164,34 @@ def test_figures_of_a_node_that_stands_still_are_not_waited_for_for_ever(monkeyp
     loop = asyncio.new_event_loop()  # which nobody runs
     (found,) = free_ports(1)
     made = metrics.Metrics(Replica(Config(name="n1"), Random(1), 0), {}, lambda: 0, loop)
-    door = metrics.Door(made, "127.0.0.1", found)
+    door = metrics.Door(made, "127.0.0.1", found, print)
     assert page(found, "/metrics") == (503, "the event loop stands still\n")
     door.close()
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
+
+
+def test_a_client_that_says_nothing_is_no_mishap_and_what_nobody_foresaw_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(metrics, "REQUEST_S", 0.1)
+    monkeypatch.setattr(metrics._Handler, "timeout", 0.1)
+    met = list[BaseException]()
+    (found,) = free_ports(1)
+    loop = asyncio.new_event_loop()
+    made = metrics.Metrics(Replica(Config(name="n1"), Random(1), 0), {}, lambda: 0, loop)
+    door = metrics.Door(made, "127.0.0.1", found, met.append)
+    with socket.create_connection(("127.0.0.1", found)) as silent:
+        assert silent.recv(100) == b""
+    assert met == []
+    monkeypatch.setattr(metrics._Handler, "handle", lambda _: 1 // 0)
+    with socket.create_connection(("127.0.0.1", found)) as one:
+        assert one.recv(100) == b""
+    until(lambda: met)
+    assert isinstance(met[0], ZeroDivisionError)
+    door.close()
+    loop.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_clients_are_bounded(port: int) -> None:

@@ -5,7 +5,6 @@ import datetime
 import resource
 import shutil
 import socket
-import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -318,8 +317,6 @@ def test_tls_wants_a_key_that_fits(tmp_path: Path) -> None:
     cert, _ = certificate(tmp_path)
     (tmp_path / "other").mkdir()
     _, key = certificate(tmp_path / "other")
-    with pytest.raises(ssl.SSLError):
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
     arguments = (f"--resp-tls-cert={cert}", f"--resp-tls-key={key}", "--resp=127.0.0.1:0")
     with node_process("--name=n1", "--bind=127.0.0.1:0", "--ephemeral", *arguments) as process:
         _, stderr = process.communicate(timeout=LIMIT_S)
