@@ -494,10 +494,25 @@ async def temporary(nodes: int, settings: Settings) -> AsyncIterator[Cluster]:
 def free_ports(wanted: int) -> list[int]:
     """Ports on which nobody listens at the moment. Raises `LaunchError` if there are not enough."""
     candidates = Random().sample(_FREE_PORTS, len(_FREE_PORTS))
-    free = [port for port, _ in zip((port for port in candidates if is_free(port)), range(wanted), strict=False)]
+    found = (port for port in candidates if is_free(port) and _claim(port))
+    free = [port for _, port in zip(range(wanted), found, strict=False)]
     if len(free) < wanted:
         raise LaunchError(f"{wanted} free ports can't be found between {_FREE_PORTS.start} and {_FREE_PORTS.stop}")
     return free
+
+
+def _claim(port: int) -> bool:
+    """Keep others who look for free ports from this one until our process ends; by then somebody listens there."""
+    if sys.platform != "linux":
+        return True  # other systems know no names that end with whoever holds them
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0gossip-counter-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    claim.detach()
+    return True
 
 
 def is_free(port: int) -> bool:

@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.launcher import Cluster, LaunchError, Settings, changing, free_ports
+from cluster import launcher
+from cluster.launcher import Cluster, LaunchError, Settings, changing, free_ports, is_free
 from tests.processes import LIMIT_S, Commands, until
 
 
@@ -257,3 +258,15 @@ def test_help_teaches() -> None:
     assert "cluster add -5" in help_of("cluster.cli", "add")
     assert "bench converge --increments 1000" in help_of("bench.cli")
     assert "--peer n2=127.0.0.1:7102" in help_of("node")
+
+
+def test_a_free_port_is_given_to_one_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or two clusters that start at once may find the same one free, and one of them fails."""
+    (port,) = free_ports(1)
+    assert is_free(port)
+    only = f"from cluster import launcher; launcher._FREE_PORTS = range({port}, {port + 1}); launcher.free_ports(1)"
+    done = subprocess.run([sys.executable, "-c", only], capture_output=True, text=True, check=False)
+    assert "1 free ports can't be found" in done.stderr
+    monkeypatch.setattr(launcher, "_FREE_PORTS", range(port, port + 1))
+    with pytest.raises(LaunchError, match="free ports"):
+        free_ports(1)
