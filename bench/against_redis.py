@@ -83,7 +83,9 @@ async def _redis(durable: bool) -> AsyncIterator[int]:
     with tempfile.TemporaryDirectory(prefix="counter-bench-redis-") as directory:
         command = ["redis-server", "--port", str(port), "--save", "", "--dir", directory, "--bind", launcher.HOST]
         command += ["--appendonly", "yes", "--appendfsync", "always"] if durable else ["--appendonly", "no"]
-        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = subprocess.DEVNULL
+        # In a session of its own, as nodes are: the scheduler shares the processors between sessions.
+        process = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet, start_new_session=True)
         try:
             await _listens(process, port)
             yield port
