@@ -136,7 +136,9 @@ class _Log:
         return new
 
     def visible(self, counter: str) -> Row | None:
-        return self.ahead.get(counter) or self.rows.get(counter)
+        if counter in self.written and counter not in self.ahead:
+            return Row(*self.written[counter])
+        return self.ahead.get(counter) or self._rows.get(counter)
 
     def settle(self, actor: Actor) -> int:
         """Bring hashes and index up to date; by how much the hash of the rows that count changes."""
