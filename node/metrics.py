@@ -130,7 +130,7 @@ class Metrics(Collector):
             "actors": ("Actors that have a row: lives of nodes.", state.actors),
             "unsaved_rows": ("Peers' rows that are not durable yet.", replica.unsaved),
             "redis_connections": ("Redis clients that are connected.", self._connections()),
-            "ready": ("1 once peers have told what they hold, or were given up, so that adds are taken.", self.is_ready),
+            "ready": ("1 once peers have told what they hold, or were given up: adds are taken.", self.is_ready),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(PREFIX + name, text, value=value)
