@@ -207,11 +207,14 @@ class Cluster:
 
     def process(self, member: Member) -> psutil.Process | None:
         """The live process of a node; None if it ended, even if its pid lives on in another process."""
+        is_child = False
         for child in self._children:
-            child.poll()  # so that a dead child of ours does not stay a zombie
+            lives = child.poll() is None  # which also keeps a dead child of ours from staying a zombie
+            is_child |= lives and child.pid == member.pid
         try:
             found = psutil.Process(member.pid) if member.pid else None
-            return found if found and self._is_ours(found.cmdline(), member) else None
+            # A child that has only just begun does not tell its command line yet.
+            return found if found and (is_child or self._is_ours(found.cmdline(), member)) else None
         except psutil.Error:
             return None
 

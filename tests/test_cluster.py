@@ -270,3 +270,19 @@ def test_a_free_port_is_given_to_one_only(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(launcher, "_FREE_PORTS", range(port, port + 1))
     with pytest.raises(LaunchError, match="free ports"):
         free_ports(1)
+
+
+def test_a_child_that_does_not_tell_its_command_line_yet_is_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system has none for a moment after a program began."""
+    cluster = Cluster.create(tmp_path / "c", 1, 0, Settings())
+    (member,) = cluster.members.values()
+    monkeypatch.setattr(psutil.Process, "cmdline", lambda _: [])
+    cluster.start(member)
+    try:
+        assert cluster.process(member)
+        cluster.kill(member)
+        assert not cluster.process(member)
+    finally:
+        cluster.stop_all()
