@@ -213,8 +213,10 @@ class Cluster:
             is_child |= lives and child.pid == member.pid
         try:
             found = psutil.Process(member.pid) if member.pid else None
+            if found is None or _has_ended(found):
+                return None
             # A child that has only just begun does not tell its command line yet.
-            return found if found and (is_child or self._is_ours(found.cmdline(), member)) else None
+            return found if is_child or self._is_ours(found.cmdline(), member) else None
         except psutil.Error:
             return None
 
