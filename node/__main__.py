@@ -229,10 +229,14 @@ def _peer(text: str) -> tuple[str, Address]:
     name, equals, where = text.partition("=")
     if not (equals and name):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=HOST:PORT")
-    host, port = address(where)
+    return name, _reachable(where)
+
+
+def _reachable(text: str) -> Address:
+    host, port = address(text)
     if not port:
         raise argparse.ArgumentTypeError(f"{text!r}: nobody can be reached at port 0")
-    return name, (host, port)
+    return host, port
 
 
 def _config(options: argparse.Namespace, name: str, peers: tuple[str, ...]) -> Config:
@@ -316,13 +320,18 @@ def _faults(options: argparse.Namespace, rng: Random) -> Faults | None:
 
 
 def _members(options: argparse.Namespace) -> dict[str, Address]:
-    listed = _read(options.members).get("members", {})
+    written = _read(options.members)
+    listed = written.get("members", {})
     if not isinstance(listed, dict):
         raise ConfigError(f'{options.members}: [members] must be a table of NAME = "HOST:PORT"')
+    if unknown := written.keys() - {"cluster", "members"}:
+        raise ConfigError(f"{options.members}: there is no {min(unknown)!r}, only cluster and [members]")
     try:
-        members = {name: address(str(where)) for name, where in listed.items()}
+        members = {name: _reachable(str(where)) for name, where in listed.items()}
     except argparse.ArgumentTypeError as error:
         raise ConfigError(f"{options.members}: {error}") from None
+    if len(set(members.values())) < len(members):
+        raise ConfigError(f"{options.members}: two members have the same address")
     named = [name for name, _ in options.peer]
     if len({*named, *members}) < len(named) + len(members):
         raise ConfigError("two peers have the same name")

@@ -70,7 +70,10 @@ WITH told AS (
     FROM log, json_each(log.entry, '$[1]') AS stored, json_each(stored.value, '$[3]') AS named
 ),
 newest AS (SELECT actor, counter, p, n, max(id) FROM told GROUP BY actor, counter)
-SELECT counter, sum(p) - sum(n) AS value FROM newest GROUP BY counter;
+SELECT counter, CASE WHEN abs(total(p) - total(n)) < 9.2e18
+    THEN (sum((p - n) >> 32) << 32) + sum((p - n) & 4294967295)
+    ELSE total(p) - total(n) END AS value  -- beyond 64 bits, about
+FROM newest GROUP BY counter;
 """
 _TABLES = f"""
 BEGIN IMMEDIATE;

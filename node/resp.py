@@ -140,6 +140,7 @@ class Door:
         """The first step of an end: what clients said is still answered."""
         self._is_closing = True
         self._hold_up()
+        self._turn(self._take_run)
 
     def hang_up(self) -> None:
         """The second step: what was answered still leaves."""

@@ -101,6 +101,7 @@ class UdpNode:
         self._disk = ThreadPoolExecutor(1, "journal")
         self._under_way: asyncio.Future[None] | None = None
         self._wake_timer: asyncio.TimerHandle | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
         self._reply_ids = count()
         self._stopped = asyncio.Event()
         self._slowness = 0.0
@@ -133,16 +134,23 @@ class UdpNode:
         finally:
             if server:
                 server.close()
-            if self._redis:
-                self._redis.read_no_more()
+            await self._end()
             if page:
-                page.close()
-            loop.remove_reader(self._socket.fileno())
-            while self._under_way:  # those who wait for it are still answered
-                await asyncio.wait([self._under_way])
-            self._disk.shutdown()
-            if self._redis:
-                self._redis.hang_up()
+                await asyncio.to_thread(page.close)
+
+    async def _end(self) -> None:
+        """Hear nobody any more, answer those who were heard, and say nothing more."""
+        self._loop.remove_reader(self._socket.fileno())
+        if self._redis:
+            self._redis.read_no_more()
+        while self._under_way:
+            await asyncio.wait([self._under_way])
+        self._disk.shutdown()
+        for timer in (self._tick_timer, self._wake_timer):
+            if timer:
+                timer.cancel()
+        if self._redis:
+            self._redis.hang_up()
 
     def _serve_metrics(self, host: str, port: int) -> "metrics.Door":
         redis = self._redis
@@ -162,7 +170,7 @@ class UdpNode:
         self._stopped.set()
 
     def _arm(self, due: float, interval: float) -> None:
-        self._loop.call_at(due, self._tick, due, interval)
+        self._tick_timer = self._loop.call_at(due, self._tick, due, interval)
 
     def _tick(self, due: float, interval: float) -> None:
         # Rounds that a stopped or starved process missed are not made up for.

@@ -113,6 +113,16 @@ def test_the_log_is_folded_into_the_tables_and_loses_nothing(tmp_path: Path) -> 
         assert again._db.execute("SELECT count(*) FROM log").fetchone() == (0,)
 
 
+def test_the_view_shows_all_counters_though_one_is_beyond_64_bits(tmp_path: Path) -> None:
+    with opened(tmp_path) as made:
+        most = 2**63 - 1
+        for actor in (ME, PEER):
+            rows = (("a", Row(most, 0, 1)), ("b", Row(0, most, 2)), ("c", Row(most, most - 7, 3)), ("d", Row(3, 8, 4)))
+            made.commit(Commit(ME, (Stored(actor, 4, 4, rows),)))
+        shown = dict(made._db.execute("SELECT * FROM counts"))
+    assert shown == {"a": pytest.approx(2 * most), "b": pytest.approx(-2 * most), "c": 14, "d": -10}
+
+
 def test_a_kill_between_two_slices_of_a_fold_loses_nothing(tmp_path: Path) -> None:
     """The first fold of all, and a later one that brings an actor that the tables do not know."""
     held: Rows = {}

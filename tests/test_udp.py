@@ -2,6 +2,7 @@
 
 import signal
 import socket
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -179,3 +180,34 @@ def test_members_file_gives_every_node_its_address_and_peers(tmp_path: Any) -> N
         assert first.stderr
         assert f"n1 listens on 127.0.0.1:{port}, peers: 1" in first.stderr.readline()
         assert ask(("127.0.0.1", port), lambda client: client.gossip_status())["cluster"] == "likes"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('clustr = "likes"\n[members]\nn1 = "127.0.0.1:0"', "there is no 'clustr'"),
+        ('[members]\nn1 = "127.0.0.1:0"', "nobody can be reached at port 0"),
+        ('[members]\nn1 = "127.0.0.1:7001"\nn2 = "127.0.0.1:7001"', "two members have the same address"),
+        ("[members]\nn1 = 5", "is not HOST:PORT"),
+    ],
+)
+def test_a_members_file_that_makes_no_sense_is_told_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "members.toml").write_text(text)
+    with node_process("--name=n1", f"--members={tmp_path / 'members.toml'}", "--ephemeral") as process:
+        _, stderr = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 2
+    assert len(stderr.splitlines()) == 1
+    assert said in stderr
+
+
+def test_a_node_that_stops_sends_nothing_more(tmp_path: Path) -> None:
+    """Not even while its metrics door closes, which takes longer than a round."""
+    (port, peer) = free_ports(2)
+    arguments = (f"--metrics=127.0.0.1:{port}", f"--peer=n2=127.0.0.1:{peer}", "--interval-ms=1")
+    with udp_node(*arguments, data=tmp_path) as (process, _):
+        assert process.stderr
+        assert "serves metrics" in process.stderr.readline()
+        process.terminate()
+        _, stderr = process.communicate(timeout=LIMIT_S)
+    assert "WARNING" not in stderr
+    assert stderr.splitlines()[-1].endswith("stopped")
