@@ -10,6 +10,7 @@ import asyncio
 import resource
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic_ns, time_ns
 from typing import Any, NamedTuple, cast
@@ -275,7 +276,7 @@ class Connection(asyncio.Protocol):
         self._parser = Parser()
         self._runs = 0
         """How many runs that are on their way to the disk have adds of ours."""
-        self._later: list[Any] = []
+        self._later: deque[Any] = deque()
         """Commands that wait for those."""
         self._later_bytes = 0
         """How much was read since there were any."""
@@ -287,6 +288,7 @@ class Connection(asyncio.Protocol):
         """Whether a WAIT is under way."""
         self._may_write = True
         self._at_end = False
+        self._goes_on = False
         self._is_plain = False
         """Whether what comes now is whole commands, of a client that may add and waits for nothing but adds."""
 
@@ -312,7 +314,7 @@ class Connection(asyncio.Protocol):
         self._door.replica.forget(self)
         self._door.hold(-self._held)
         self._held = 0
-        self._later = []
+        self._later.clear()
 
     def pause_writing(self) -> None:
         """As asyncio calls it: the client does not read its replies, so it is not read either."""
@@ -343,10 +345,10 @@ class Connection(asyncio.Protocol):
                     self._add_run(adds)
                     return
             requests = self._parser.feed(data, KNOWN if self._session.authenticated else STRANGER)
-            if self._later:  # it may come even though it is not being read
-                self._later += requests
-            else:
-                self._take(requests)
+            has_to_wait = bool(self._later)  # it may come even though it is not being read
+            self._later.extend(requests)
+            if not has_to_wait:
+                self._take()
             self._later_bytes += len(data)
             self._note_held()
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
@@ -368,7 +370,7 @@ class Connection(asyncio.Protocol):
             if runs == MAX_RUNS - 1:
                 self.read_on()
             elif not (runs or self._is_plain) and (self._later or self._at_end or self._session.closing):
-                self._door.soon(self._go_on)
+                self._go_on_soon()
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
 
@@ -377,7 +379,7 @@ class Connection(asyncio.Protocol):
         self.waits = False
         if not self._transport.is_closing():
             self._transport.write(b":%d\r\n" % members)
-            self._door.soon(self._go_on)
+            self._go_on_soon()
 
     def _wait_for_copies(self, words: list[bytes]) -> None:
         asked = commands.wait(words)
@@ -406,11 +408,16 @@ class Connection(asyncio.Protocol):
         self._door.unforeseen(error)
         self._transport.abort()
 
+    def _go_on_soon(self) -> None:
+        if not self._goes_on:
+            self._goes_on = True
+            self._door.soon(self._go_on)
+
     def _go_on(self) -> None:
         """Do what had to wait, as far as it need not wait again."""
-        later, self._later = self._later, []
+        self._goes_on = False
         try:
-            self._take(later)
+            self._take()
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
             return
@@ -438,47 +445,42 @@ class Connection(asyncio.Protocol):
         if (self._at_end or self._session.closing) and not self._runs and not self._later and not self.waits:
             self._transport.close()
 
-    def _take(self, requests: list[Any]) -> None:
-        adds: list[Add] = []
-        replies: list[bytes] = []
+    def _take(self) -> None:
+        """Do what the client asked for, up to what has to wait."""
+        later, adds, replies = self._later, list[Add](), list[bytes]()
         last = add = None
-        turn_ns = monotonic_ns() + TURN_NS
-        for at, words in enumerate(requests):
-            if self.waits:
-                self._wait(requests[at:])
-                return
+        first, turn_ns = len(later), monotonic_ns() + TURN_NS
+        while later and not self.waits:
+            words = later[0]
             if add is None or words != last:
                 last, add = words, self._as_add(words)
             if add:
                 adds.append(add)
+                later.popleft()
                 continue
             self._add(replies, adds)
             adds, replies = [], []
             if self._runs or not self._may_write:
-                self._wait(requests[at:])
-                return
-            if at and monotonic_ns() > turn_ns:
-                self._wait(requests[at:])
-                self._door.soon(self._go_on)
-                return
+                break
+            if len(later) < first and monotonic_ns() > turn_ns:
+                self._go_on_soon()
+                break
+            later.popleft()
             if self._session.may_add and _is_wait(words):
                 self._wait_for_copies(words)
                 continue
             replies.append(self._reply(words))
             if self._session.closing:
-                break
+                later.clear()
         self._add(replies, adds)
+        if later and not self.waits:  # which may take long, and the client may be gone before it ends
+            self.read_no_more()
 
     def _as_add(self, words: Any) -> Add | None:
         add = _as_add(words) if self._session.may_add else None
         if add:
             self._door.note_add(words, add)
         return add
-
-    def _wait(self, requests: list[Any]) -> None:
-        self._later += requests
-        if not self.waits:  # which may take long, and the client may be gone before it ends
-            self.read_no_more()
 
     def _add(self, replies: list[bytes], adds: list[Add]) -> None:
         """Send the replies to what came before these adds, and take them."""
