@@ -193,6 +193,8 @@ class _Node:
     life: int = 0
     """Counts starts: what was due in a former life never happens."""
     disk: _Disk = field(default_factory=_Disk)
+    wrote_as: set[Actor] = field(default_factory=set)
+    """The actors of all its lives and epochs whose rows became durable."""
     backup: _Disk | None = None
     disk_is_ill: bool = False
     was_ill: bool = False
@@ -389,6 +391,7 @@ class Simulation:
 
         def durable() -> None:
             node.disk.write(commit)
+            node.wrote_as.add(commit.actor)
             for actor, _, _, rows in commit.stored:
                 for counter, counts in rows:
                     if actor == commit.actor and (actor, counter) in self._forks:
@@ -538,10 +541,10 @@ class Simulation:
             return
         self._journals_lost += 1
         lost, node.disk, node.backup = node.disk, _Disk(), None
-        for counter, row in lost.rows.get(lost.actor, {}).items() if lost.actor else ():
-            assert lost.actor is not None
-            if (lost.actor, counter) not in self._forks:
-                self._orphans[lost.actor, counter] = row
+        for actor in sorted(node.wrote_as):  # it may have begun a new epoch before anybody had the last rows
+            for counter, row in lost.rows.get(actor, {}).items():
+                if (actor, counter) not in self._forks:
+                    self._orphans[actor, counter] = row
         self.ledger.forget_acknowledged_at(node.name)
 
     def _back_up(self) -> None:

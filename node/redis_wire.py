@@ -58,7 +58,9 @@ class Parser:
         self._missing = 0
         """Words of a command that has begun."""
         self._begun = 0
-        """Bytes that came since it did, at the most."""
+        """Bytes of it that came, at the most."""
+        self._began_at = -1
+        """Where in what was read last it began; -1: earlier."""
 
     @property
     def held(self) -> int:
@@ -81,7 +83,7 @@ class Parser:
             return [*found, Error(f"ERR Protocol error: {error}")]
         self._rest = bytearray(data[at:])
         if self._missing or self._rest:
-            self._begun = len(data) if found else self._begun + fed
+            self._begun = len(data) - self._began_at if self._began_at >= 0 else self._begun + fed
             if self._begun > limits.total_bytes:
                 return [*found, Error("ERR Protocol error: too big a request")]
         else:
@@ -91,8 +93,9 @@ class Parser:
     def _parse(self, data: bytes, found: list[Any], limits: Limits) -> int:
         """Find commands; up to where whole words, lengths and lines were taken."""
         at, size, missing, words = 0, len(data), self._missing, self._words
-        self._lacking = 0
+        self._lacking, began = 0, -1
         while at < size:
+            began = began if missing else at
             if not missing and data[at] != _STAR:
                 end = data.find(b"\n", at)
                 if end < 0:
@@ -122,7 +125,7 @@ class Parser:
             if not missing:
                 found.append(words)
                 words = []
-        self._missing, self._words = missing, words
+        self._missing, self._words, self._began_at = missing, words, began
         return at
 
 

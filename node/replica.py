@@ -638,6 +638,7 @@ class Replica:
         old one. Writes that are being committed are seen to when they are durable.
         """
         self.stats.new_epochs += 1
+        self._batch.new_rows = None  # what was no new row of the former actor is one now
         self._actor = mint(self.config.name, self._rng.getrandbits(63))
         self._gossip.begin_epoch(self._actor)
         self._save_soon = True  # so that no later life is that former one again
@@ -682,6 +683,7 @@ class Replica:
             except ValueError:
                 self.stats.uncounted += 1
             else:
+                self._batch.new_rows = None
                 self._add_to_batch(name, delta)
                 self._batch.recounted.append((name, delta))
 

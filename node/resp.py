@@ -112,6 +112,8 @@ class Door:
         """Whose these are: so many of each, in this order."""
         self._runs: dict[int, tuple[list[Adder], list[int | RequestError], Actor]] = {}
         """By number, those on their way to the disk, what their adds will be answered, and who wrote them."""
+        self._outcomes: dict[int, Written | RequestError] = {}
+        """Of those that wait for one before them: one that is counted again takes a commit more."""
         self._run = 0
         self._room = MAX_ADDS
         """How many adds more may be on their way to the disk."""
@@ -221,23 +223,34 @@ class Door:
         try:
             told = self.replica.add_run(self, self._run, adds)
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
-            self._room += len(adds)
             for connection, _ in adders:
                 connection.fail(error)
+            self._give_back(len(adds))
             return
         self.count(len(told))
         self._runs[self._run] = adders, told, self.replica.actor
 
     def saved(self, run: int, actor: Actor, version: int) -> None:
         """A run is durable, in writes of this actor up to this version."""
-        adders, told, taken_as = self._runs.pop(run)
-        self._tell(adders, told, (actor, version) if actor == taken_as else SCATTERED)
+        self._outcomes[run] = actor, version
+        self._tell_in_order()
 
     def refused(self, run: int, error: RequestError) -> None:
         """A run is not durable, and never counts."""
-        adders, told, _ = self._runs.pop(run)
-        self.replica.stats.requests_refused += len(told) - 1  # which counted the run as one
-        self._tell(adders, [each if isinstance(each, RequestError) else error for each in told], None)
+        self._outcomes[run] = error
+        self._tell_in_order()
+
+    def _tell_in_order(self) -> None:
+        while self._runs and (run := next(iter(self._runs))) in self._outcomes:
+            outcome = self._outcomes.pop(run)
+            adders, told, taken_as = self._runs.pop(run)
+            if isinstance(outcome, RequestError):
+                refused = [each if isinstance(each, RequestError) else outcome for each in told]
+                taken = sum(type(each) is int for each in told)
+                self.replica.stats.requests_refused += taken - 1  # which counted the run as one
+                self._tell(adders, refused, None)
+            else:
+                self._tell(adders, told, outcome if outcome[0] == taken_as else SCATTERED)
 
     def _tell(self, adders: list[Adder], told: Sequence[int | RequestError], written: Written | None) -> None:
         at = 0
@@ -247,7 +260,11 @@ class Door:
             else:
                 connection.added(_replies(told[at : at + count]), written)
             at += count
-        self._room += at
+        self._give_back(at)
+
+    def _give_back(self, adds: int) -> None:
+        """So many adds are no longer on their way to the disk."""
+        self._room += adds
         if self.holds_up and not self._is_closing and self._room >= MAX_ADDS // 2:
             self.holds_up = False
             for connection in self.connections:
@@ -313,8 +330,9 @@ class Connection(asyncio.Protocol):
         self._door.connections.discard(self)
         self._door.replica.forget(self)
         self._door.hold(-self._held)
-        self._held = 0
+        self._held = self._later_bytes = 0
         self._later.clear()
+        self._parser = Parser()
 
     def pause_writing(self) -> None:
         """As asyncio calls it: the client does not read its replies, so it is not read either."""
@@ -416,14 +434,15 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         """Do what had to wait, as far as it need not wait again."""
         self._goes_on = False
+        if self not in self._door.connections:  # it was lost meanwhile
+            return
         try:
             self._take()
+            self._note_held()
+            self.read_on()
+            self._close_if_done()
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
-            return
-        self._note_held()
-        self.read_on()
-        self._close_if_done()
 
     def hang_up(self) -> None:
         """End it, once all that was answered is sent."""
@@ -505,10 +524,12 @@ class Connection(asyncio.Protocol):
         elif self.waits and self._later_bytes > MAX_LATER_BYTES:
             self.read_no_more()
         held = self._parser.held + self._later_bytes
-        self._is_plain = self._session.may_add and not (held or self.waits or self._session.closing)
+        busy = held or self.waits or self._session.closing or self._at_end
+        self._is_plain = self._session.may_add and not busy
         more, self._held = held - self._held, held
         if more and not self._door.hold(more) and more > 0:
-            self._transport.write(packed(_TOO_BUSY, 2))
+            if not (self._runs or self._later or self.waits):  # or it would be taken for the answer to one of these
+                self._transport.write(packed(_TOO_BUSY, 2))
             self._transport.close()
 
     def _reply(self, words: list[bytes] | Error) -> bytes:

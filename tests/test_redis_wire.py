@@ -100,6 +100,13 @@ def test_one_command_is_bounded() -> None:
     assert found == [[]] * 10 + [[Error("ERR Protocol error: too big a request")]]
 
 
+def test_what_came_before_a_command_is_not_counted_against_it() -> None:
+    data, parser, found = in_resp([b"ECHO", b"x" * 900_000]) * 2, Parser(), []
+    for at in range(0, len(data), 175_000):
+        found += parser.feed(data[at : at + 175_000])
+    assert found == [[b"ECHO", b"x" * 900_000]] * 2
+
+
 def test_a_stranger_has_less_room() -> None:
     assert parsed(in_resp([b"AUTH", b"x" * 16_384]), STRANGER) == [[b"AUTH", b"x" * 16_384]]
     assert parsed(b"*1001\r\n", STRANGER) == [Error("ERR Protocol error: unauthenticated multibulk length")]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from cluster.launcher import free_ports
 from node import commands, resp
 from node.config import Config
+from node.errors import TEMPORARILY_UNAVAILABLE, RequestError
 from node.messages import Confirmed
 from node.redis_wire import Parser
 from node.replica import Copied, Effect, Replica, RunOk
@@ -347,6 +348,63 @@ def test_a_connection_that_asks_for_much_lets_others_have_their_turn() -> None:
     in_turns, lengths = asyncio.run(live(0))
     assert at_once == in_turns == b"".join(b":%d\r\n$1\r\n%d\r\n" % (i, i) for i in (1, 2, 3))
     assert len(set(lengths)) > 3
+
+
+def connected(door: resp.Door) -> tuple[resp.Connection, Transport]:
+    connection, transport = door._connect(), Transport()
+    connection.connection_made(transport)
+    return connection, transport
+
+
+def test_answers_keep_their_order_though_a_later_run_is_refused_first() -> None:
+    """As it is where the first one is swallowed by a former life's row, and counted again in the commit after."""
+
+    async def live() -> None:
+        replica = Replica(Config(name="n1"), Random(1), 0)
+        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        connection, transport = connected(door)
+        connection.data_received(b"INCR a\r\n")
+        replica.flush()
+        connection.data_received(b"INCR b\r\n")
+        door.refused(2, RequestError(TEMPORARILY_UNAVAILABLE, "ill"))
+        assert transport.written == b""
+        door.saved(1, replica.actor, 1)
+        assert transport.written == b":1\r\n-ERR ill\r\n"
+
+    asyncio.run(live())
+
+
+def test_what_a_lost_client_held_is_held_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it was not yet its turn when it was lost."""
+    monkeypatch.setattr(resp, "TURN_NS", 0)
+
+    async def live() -> None:
+        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
+        connection, _ = connected(door)
+        connection.data_received(b"PING\r\n" * 9 + b"*2\r\n$4\r\nECHO\r\n$700\r\n" + b"x" * 500)
+        assert door._held > 500
+        connection.connection_lost(None)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert door._held == 0
+
+    asyncio.run(live())
+
+
+def test_clients_are_read_again_after_a_run_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resp, "MAX_ADDS", 2)
+
+    async def live() -> None:
+        replica = Replica(Config(name="n1"), Random(1), 0)
+        door = resp.Door(replica, lambda act: act(), carry_out, lambda _: None)
+        (first, firsts), (_, seconds) = connected(door), connected(door)
+        monkeypatch.setattr(replica, "add_run", lambda *_: 1 // 0)
+        first.data_received(b"INCR x\r\n" * 3)
+        assert not seconds.is_read
+        door._take_run()
+        assert (firsts.aborted, seconds.is_read) == (True, True)
+
+    asyncio.run(live())
 
 
 def test_adds_of_all_clients_that_wait_for_the_disk_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
