@@ -544,7 +544,8 @@ class Simulation:
         for actor in sorted(node.wrote_as):  # it may have begun a new epoch before anybody had the last rows
             for counter, row in lost.rows.get(actor, {}).items():
                 if (actor, counter) not in self._forks:
-                    self._orphans[actor, counter] = row
+                    known = self._orphans.get((actor, counter), NOTHING)  # what an earlier journal of it held
+                    self._orphans[actor, counter] = merged(known, row)
         self.ledger.forget_acknowledged_at(node.name)
 
     def _back_up(self) -> None:
