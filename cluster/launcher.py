@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -40,6 +41,9 @@ READY_S = 20.0
 """How long a node may take to answer: a second is plenty, but machines are shared."""
 
 _MANIFEST = "cluster.json"
+MOST_CLAIMS = 256
+"""Free ports that one process keeps others from choosing; beyond, the oldest are let go."""
+
 _FREE_PORTS = range(20_000, 32_000)
 """Below the ports that the system hands out by itself, so that no client's socket takes one in between."""
 
@@ -506,8 +510,11 @@ def free_ports(wanted: int) -> list[int]:
     return free
 
 
+_claims: deque[int] = deque()
+
+
 def _claim(port: int) -> bool:
-    """Keep others who look for free ports from this one until our process ends; by then somebody listens there."""
+    """Keep others who look for free ports from this one for a while; by then somebody listens there."""
     if sys.platform != "linux":
         return True  # other systems know no names that end with whoever holds them
     claim = socket.socket(socket.AF_UNIX)
@@ -516,7 +523,9 @@ def _claim(port: int) -> bool:
     except OSError:
         claim.close()
         return False
-    claim.detach()
+    _claims.append(claim.detach())
+    if len(_claims) > MOST_CLAIMS:
+        os.close(_claims.popleft())
     return True
 
 
