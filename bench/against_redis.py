@@ -70,9 +70,8 @@ async def _benchmark(port: int, case: str, requests: int) -> float:
             await process.wait()
     found = re.search(r'"INCR","([\d.]+)"', told)
     if not found:
-        raise launcher.LaunchError(
-            f"redis-benchmark failed: {told.strip().rpartition(chr(10))[2] or 'it said nothing'}"
-        )
+        *_, last = ["it said nothing", *told.strip().splitlines()]
+        raise launcher.LaunchError(f"redis-benchmark failed: {last}")
     return float(found[1])
 
 

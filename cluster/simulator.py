@@ -30,6 +30,7 @@ from cluster.ledger import Ledger, PromiseBroken
 from node import requests, token, wire
 from node.config import Config
 from node.counter import NOTHING, Row, merged
+from node.errors import RequestError
 from node.gossip import Send
 from node.messages import AddOk, Carrier, ErrorReply, Gossip, ReadOk, Replicate, Reply, Syn
 from node.replica import Answer, Commit, Effect, Recovered, Replica, RunOk, Wake
@@ -483,6 +484,8 @@ class Simulation:
         asked = [self.ledger.ask_add(node.name, node.life, *add) for add in adds]
         self._runs[asked[0]] = asked
         told = node.replica.add_run("door", asked[0], adds)
+        if any(isinstance(each, RequestError) for each in told):
+            raise PromiseBroken(f"{node.name} refused an add far from every bound")
         self._note("run", node.name, repr(told).encode())
         self._turn(node, [])
 

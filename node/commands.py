@@ -104,6 +104,9 @@ WAIT_ARITY = 3
 _MOST_SHOWN = 128
 """Bytes of what a client said that an error repeats."""
 
+MAX_SCANNED = 10_000
+"""Names that one SCAN looks at, whatever COUNT says."""
+
 MAX_PATTERN_BYTES = 1024
 """Twice what names can be in escapes, each, and some sets."""
 
@@ -112,9 +115,6 @@ _CLOSE, _ESCAPE = b"]\\"
 NOT_AN_INTEGER = Error("ERR value is not an integer or out of range")
 OVERFLOW = Error("ERR increment or decrement would overflow")
 SYNTAX = Error("ERR syntax error")
-MAX_SCANNED = 10_000
-"""Names that one SCAN looks at, whatever COUNT says."""
-
 ABORTED = Error("EXECABORT Transaction discarded because of previous errors.")
 REFUSED = Error("ERR not done, since it is part of a transaction that is not possible here")
 NO_HTTP = Error("ERR this is no HTTP server")
@@ -524,23 +524,21 @@ def _command(session: Session, view: View, words: list[bytes]) -> Reply:
 
 
 def _command_count(_: Session, _view: View, _words: list[bytes]) -> Reply:
-    return len(COMMANDS) + len(OUTSIDE)
+    return len(_ALL)
 
 
 def _command_list(_: Session, _view: View, _words: list[bytes]) -> Reply:
-    return [name.lower() for name in COMMANDS | OUTSIDE]
+    return [name.lower() for name in _ALL]
 
 
 def _command_docs(_: Session, _view: View, words: list[bytes]) -> Reply:
-    known = COMMANDS | OUTSIDE
-    told = [name.upper() for name in words] or list(known)
-    return {_shown(name).lower(): _docs(known[name]) for name in told if name in known}
+    told = [name.upper() for name in words] or list(_ALL)
+    return {_shown(name).lower(): _docs(_ALL[name]) for name in told if name in _ALL}
 
 
 def _command_info(_: Session, _view: View, words: list[bytes]) -> Reply:
-    known = COMMANDS | OUTSIDE
-    asked = [name.upper() for name in words] or list(known)
-    return [_described(name, known[name]) if name in known else None for name in asked]
+    asked = [name.upper() for name in words] or list(_ALL)
+    return [_described(name, _ALL[name]) if name in _ALL else None for name in asked]
 
 
 def _described(name: bytes, command: Command) -> Reply:
@@ -636,11 +634,12 @@ COMMANDS = {
     b"CLUSTER": Command(_no_cluster, -2, "There is no sharding: every node has every counter", "cluster"),
     b"TIME": Command(_time, 1, "The node's clock", "server"),
 }
-OUTSIDE = {
+_OUTSIDE = {
     name: Command(_elsewhere, add.arity, f"{'Add to' if add.sign > 0 else 'Take from'} a counter", "string")
     for name, add in ADDS.items()
 } | {b"WAIT": Command(_elsewhere, WAIT_ARITY, "Wait until other nodes hold this connection's writes durably")}
 """Commands that are not dispatched, since they wait: `node.resp` sees to them."""
+_ALL = COMMANDS | _OUTSIDE
 _NO_AUTH_IN_HELLO = Error(
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass>"
     " option can be used to authenticate the client and select the RESP protocol version at the same time"

@@ -213,7 +213,7 @@ class Journal:
                 if folding and folding.logged.size:
                     with self._transaction():
                         self._fold(folding, len(folding.keys))
-                        self._db.execute("DELETE FROM log WHERE id <= ?", (folding.logged.last,))
+            self._db.execute("DELETE FROM log")
         self._db.close()
         os.close(self._lock)
 

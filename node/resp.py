@@ -53,7 +53,7 @@ MAX_HELD_BYTES = 64 * 2**20
 """Of all connections' half commands, and of those that wait for something; who brings more is cut off."""
 
 TURN_NS = 1_000_000
-"""After so long, what a connection asked for waits until others had their turn."""
+"""After so long, what a connection asked for beside adds waits until others had their turn."""
 
 HANDSHAKE_S = 10
 """How long a TLS client may take to begin."""
@@ -140,7 +140,7 @@ class Door:
             raise ConfigError(f"can't serve Redis clients at {where.host}:{where.port}: {why}") from None
 
     def read_no_more(self) -> None:
-        """The first step of an end: what clients said is still answered."""
+        """The first step of an end: adds that clients said are still answered."""
         self._is_closing = True
         self._hold_up()
         self._turn(self._take_run)
@@ -466,7 +466,7 @@ class Connection(asyncio.Protocol):
 
     def _take(self) -> None:
         """Do what the client asked for, up to what has to wait."""
-        later, adds, replies = self._later, list[Add](), list[bytes]()
+        later, adds, reply = self._later, list[Add](), b""
         last = add = None
         first, turn_ns = len(later), monotonic_ns() + TURN_NS
         while later and not self.waits:
@@ -477,8 +477,8 @@ class Connection(asyncio.Protocol):
                 adds.append(add)
                 later.popleft()
                 continue
-            self._add(replies, adds)
-            adds, replies = [], []
+            self._add(reply, adds)
+            adds, reply = [], b""
             if self._runs or not self._may_write:
                 break
             if len(later) < first and monotonic_ns() > turn_ns:
@@ -488,10 +488,10 @@ class Connection(asyncio.Protocol):
             if self._session.may_add and _is_wait(words):
                 self._wait_for_copies(words)
                 continue
-            replies.append(self._reply(words))
+            reply = self._reply(words)
             if self._session.closing:
                 later.clear()
-        self._add(replies, adds)
+        self._add(reply, adds)
         if later and not self.waits:  # which may take long, and the client may be gone before it ends
             self.read_no_more()
 
@@ -501,11 +501,11 @@ class Connection(asyncio.Protocol):
             self._door.note_add(words, add)
         return add
 
-    def _add(self, replies: list[bytes], adds: list[Add]) -> None:
-        """Send the replies to what came before these adds, and take them."""
-        if replies:
-            self._door.count(len(replies))
-            self._transport.write(b"".join(replies))
+    def _add(self, reply: bytes, adds: list[Add]) -> None:
+        """Send the reply to what came before these adds, if there was anything, and take them."""
+        if reply:
+            self._door.count(1)
+            self._transport.write(reply)
         if adds:
             self._add_run(adds)
         elif self._session.closing:

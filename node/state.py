@@ -118,10 +118,6 @@ class _Log:
                 held[counter] = Row(*counts)
         return self._rows
 
-    @rows.setter
-    def rows(self, rows: dict[str, Row]) -> None:
-        self._rows = rows
-
     def counts(self, counters: Iterable[str]) -> list[Counts]:
         """The rows of the prefix of some counters, zeros where there is none."""
         written, held = self.written, self._rows

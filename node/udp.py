@@ -250,7 +250,10 @@ class UdpNode:
         self._carry_out(self.replica.handle(request, source, monotonic_ns()))
 
     def _carry_out(self, effects: list[Effect]) -> None:
-        """All of these, whatever one of them meets. None may lead here again: the last Wake must be the latest."""
+        """All of these, whatever one of them meets.
+
+        None may lead here again but a Commit, which comes alone: else a Wake could be followed by one of before it.
+        """
         for effect in effects:
             self._guarded(self._carry_out_one, effect)
 

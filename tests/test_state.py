@@ -184,7 +184,7 @@ def test_a_delta_costs_the_rows_taken(held: int, since: int) -> None:
     state = State()
     state.merge(A, 0, written(*(f"c{i}" for i in range(held))))
     counted = CountingRows(state._logs[A].rows)
-    state._logs[A].rows = counted
+    state._logs[A]._rows = counted
     assert len(state.newer(A, since, 10)) == 10
     assert counted.looked_at <= 11
 
