@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 from node import __version__, commands, redis_info
 from node.commands import ADDS, NOT_AN_INTEGER, OVERFLOW, Error, Session, View
 from node.errors import MALFORMED, ConfigError, RequestError
-from node.redis_wire import KNOWN, STRANGER, Parser, packed
+from node.redis_wire import KNOWN, STRANGER, WORD_BYTES, Parser, packed
 from node.replica import Effect, Replica
 from node.state import Actor
 from node.waiting import NEVER
@@ -40,8 +40,14 @@ MAX_CONNECTIONS = 10_000
 OTHER_FILES = 100
 """Open files that are no client's connections."""
 
+SHARE = 32_768
+"""Bytes of one client's commands that are dealt with before others have their turn."""
+
 MAX_RUNS = 16
-"""Reads' worth of adds that a connection may have on their way to the disk before it is read again."""
+"""Shares' worth of adds that a connection may have on their way to the disk before it has its next turn."""
+
+RUN_ADDS = 10_000
+"""So many adds are a run, whoever may come yet: it holds up everybody else for some milliseconds."""
 
 MAX_ADDS = 500_000
 """Adds of all connections on their way to the disk; above that, no client is read."""
@@ -49,8 +55,13 @@ MAX_ADDS = 500_000
 MAX_LATER_BYTES = 2**20
 """What a connection may say while a WAIT is under way before it is not read any more, and its end not noticed."""
 
-MAX_HELD_BYTES = 64 * 2**20
-"""Of all connections' half commands, and of those that wait for something; who brings more is cut off."""
+MAX_QUEUED_BYTES = 16 * 2**20
+"""Of all connections' commands that were read and will have their turn; above that, no client is read."""
+
+MAX_STUCK_BYTES = 64 * 2**20
+"""Of what only clients themselves can move on: half commands, those behind a WAIT, or behind replies that nobody reads.
+Who brings more is cut off.
+"""
 
 TURN_NS = 1_000_000
 """After so long, what a connection asked for beside adds waits until others had their turn."""
@@ -97,7 +108,8 @@ class Door:
         self.most_connections = _allow_files()
         settings = {"maxclients": str(self.most_connections), "databases": "1", "appendonly": "yes", "save": ""}
         self.view = View(replica, __version__, self._info, lambda: time_ns() // 1000, settings, password)
-        self.connections: set[Connection] = set()
+        self.connections: dict[Connection, None] = {}
+        """In the order in which they are read again after all had to wait: who was read last comes last."""
         self.unforeseen = unforeseen
         self._gathers = False
         self._grew = False
@@ -115,12 +127,14 @@ class Door:
         self._outcomes: dict[int, Written | RequestError] = {}
         """Of those that wait for one before them: one that is counted again takes a commit more."""
         self._run = 0
-        self._room = MAX_ADDS
-        """How many adds more may be on their way to the disk."""
+        self._under_way = 0
+        """Adds on their way to the disk, those of the next run among them."""
+        self._queued = 0
+        self._stuck = 0
+        """Bytes that connections hold, as the bounds for them have it."""
         self.holds_up = False
         """Whether no client is read just now."""
-        self._is_closing = False
-        self._held = 0
+        self.is_closing = False
         self._port = 0
         self._loop = asyncio.get_running_loop()
         self.soon = self._loop.call_soon
@@ -141,7 +155,7 @@ class Door:
 
     def read_no_more(self) -> None:
         """The first step of an end: adds that clients said are still answered."""
-        self._is_closing = True
+        self.is_closing = True
         self._hold_up()
         self._turn(self._take_run)
 
@@ -155,10 +169,25 @@ class Door:
         for connection in self.connections:
             connection.read_no_more()
 
-    def hold(self, more: int) -> bool:
-        """Note so many bytes more, or fewer, that connections hold; whether that is within the bound."""
-        self._held += more
-        return self._held <= MAX_HELD_BYTES
+    def _read_on(self) -> None:
+        """Read clients again, if all had to wait and there is room now for what they say."""
+        is_full = self._under_way > MAX_ADDS // 2 or self._queued > MAX_QUEUED_BYTES // 2
+        if self.holds_up and not (is_full or self.is_closing):
+            self.holds_up = False
+            for connection in self.connections:
+                connection.read_on()
+
+    def hold(self, connection: "Connection", queued: int, stuck: int) -> bool:
+        """Note so many bytes more, or fewer, that a connection holds; whether it may."""
+        self._queued += queued
+        self._stuck += stuck
+        if queued > 0 and connection in self.connections:
+            self.connections[connection] = self.connections.pop(connection)
+            if self._queued > MAX_QUEUED_BYTES:
+                self._hold_up()
+        elif queued < 0:
+            self._read_on()
+        return stuck <= 0 or self._stuck <= MAX_STUCK_BYTES
 
     def _connect(self) -> "Connection":
         self._ids += 1
@@ -169,9 +198,10 @@ class Door:
         self._adds += adds
         self._adders.append((connection, len(adds)))
         self._grew = True
-        if len(self._adds) > self._room:
+        self._under_way += len(adds)
+        if self._under_way > MAX_ADDS:
             self._hold_up()
-        if len(self._adders) >= len(self.connections):  # nobody is left to wait for
+        if len(self._adders) >= len(self.connections) or len(self._adds) >= RUN_ADDS:  # nobody is left to wait for
             self._turn(self._take_run)
         elif not self._gathers:
             self._gathers = True
@@ -219,13 +249,12 @@ class Door:
         adds, self._adds = self._adds, []
         adders, self._adders = self._adders, []
         self._run += 1
-        self._room -= len(adds)
         try:
             told = self.replica.add_run(self, self._run, adds)
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             for connection, _ in adders:
                 connection.fail(error)
-            self._give_back(len(adds))
+            self._end_adds(len(adds))
             return
         self.count(len(told))
         self._runs[self._run] = adders, told, self.replica.actor
@@ -260,15 +289,12 @@ class Door:
             else:
                 connection.added(_replies(told[at : at + count]), written)
             at += count
-        self._give_back(at)
+        self._end_adds(at)
 
-    def _give_back(self, adds: int) -> None:
+    def _end_adds(self, adds: int) -> None:
         """So many adds are no longer on their way to the disk."""
-        self._room += adds
-        if self.holds_up and not self._is_closing and self._room >= MAX_ADDS // 2:
-            self.holds_up = False
-            for connection in self.connections:
-                connection.read_on()
+        self._under_way -= adds
+        self._read_on()
 
     def count(self, commands: int) -> None:
         """So many commands were answered."""
@@ -293,12 +319,14 @@ class Connection(asyncio.Protocol):
         self._parser = Parser()
         self._runs = 0
         """How many runs that are on their way to the disk have adds of ours."""
+        self._unread = bytearray()
+        """What the client said and has still to have its turn."""
         self._later: deque[Any] = deque()
-        """Commands that wait for those."""
+        """Commands that wait for something."""
         self._later_bytes = 0
-        """How much was read since there were any."""
-        self._held = 0
-        """How much of that, and of half a command, the door knows of."""
+        """What these take, at the most."""
+        self._held = 0, 0
+        """What of all this the door knows of: that which is queued, and that which is stuck."""
         self._written: Written | None = None
         """What stands for all adds of ours, if there were any."""
         self.waits = False
@@ -323,21 +351,20 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"-ERR max number of clients reached\r\n")
             self._transport.close()
             return
-        self._door.connections.add(self)
+        self._door.connections[self] = None
 
     def connection_lost(self, _why: Exception | None) -> None:
         """As asyncio calls it. What is on its way to the disk stays, and nobody hears of it."""
-        self._door.connections.discard(self)
-        self._door.replica.forget(self)
-        self._door.hold(-self._held)
-        self._held = self._later_bytes = 0
-        self._later.clear()
-        self._parser = Parser()
+        self._door.connections.pop(self, None)
+        if self.waits:
+            self._door.replica.forget(self)
+        self._let_go()
 
     def pause_writing(self) -> None:
         """As asyncio calls it: the client does not read its replies, so it is not read either."""
         self._may_write = False
         self.read_no_more()
+        self._go_on_soon()  # not at once: this may come in the midst of a turn
 
     def resume_writing(self) -> None:
         """As asyncio calls it."""
@@ -356,19 +383,17 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """As asyncio calls it."""
         try:
-            if self._is_plain:
+            if self._is_plain and len(data) <= SHARE:
                 door = self._door
                 adds = door.known_alone.get(data) or door.known(data)
                 if adds:
                     self._add_run(adds)
                     return
-            requests = self._parser.feed(data, KNOWN if self._session.authenticated else STRANGER)
-            has_to_wait = bool(self._later)  # it may come even though it is not being read
-            self._later.extend(requests)
-            if not has_to_wait:
-                self._take()
-            self._later_bytes += len(data)
-            self._note_held()
+            self._unread += data  # it may come even though it is not being read
+            if not self._goes_on:
+                self._have_turn()
+            elif len(self._unread) > SHARE:
+                self.read_no_more()
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
 
@@ -385,10 +410,10 @@ class Connection(asyncio.Protocol):
             if not transport.is_closing():
                 transport.write(replies)
             self._runs = runs = self._runs - 1
-            if runs == MAX_RUNS - 1:
-                self.read_on()
-            elif not (runs or self._is_plain) and (self._later or self._at_end or self._session.closing):
+            if not self._is_plain and (runs == 0 or runs == MAX_RUNS - 1):
                 self._go_on_soon()
+            elif runs == MAX_RUNS - 1:
+                self.read_on()
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
 
@@ -432,17 +457,63 @@ class Connection(asyncio.Protocol):
             self._door.soon(self._go_on)
 
     def _go_on(self) -> None:
-        """Do what had to wait, as far as it need not wait again."""
         self._goes_on = False
         if self not in self._door.connections:  # it was lost meanwhile
             return
         try:
-            self._take()
-            self._note_held()
-            self.read_on()
-            self._close_if_done()
+            self._have_turn()
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
+
+    def _have_turn(self) -> None:
+        """Do a share of what the client asked for, as far as nothing has to wait for something else."""
+        if self._door.is_closing:
+            return
+        share = SHARE
+        self._take()
+        while self._unread and share > 0 and not self._has_to_wait:
+            piece = self._cut(share)
+            share -= len(piece)
+            self._take_in(piece)
+        if self._unread and not self._has_to_wait:
+            self._go_on_soon()
+        self._note_held()
+        self.read_on()
+        self._close_if_done()
+
+    @property
+    def _has_to_wait(self) -> bool:
+        """Whether the client is to have no turn before something else has come."""
+        held_up = self._runs >= MAX_RUNS or self._goes_on or not self._may_write
+        return bool(self._later) or held_up or self.waits or self._session.closing
+
+    def _cut(self, most: int) -> bytes:
+        """Take so much at the most from what was said, and so that it ends, or the next does, where a command may.
+
+        Known adds can then be told by whole commands; and who told the password in one is no stranger in the next.
+        """
+        unread = self._unread
+        if self._parser.held or not self._session.authenticated:
+            end = unread.find(b"\r\n*", 0, most)
+        elif len(unread) <= most and unread.endswith(b"\r\n"):
+            end = -1
+        else:
+            end = unread.rfind(b"\r\n*", 0, most)
+        cut = end + 2 if end >= 0 else most
+        piece = bytes(unread[:cut])
+        del unread[:cut]
+        return piece
+
+    def _take_in(self, piece: bytes) -> None:
+        door, may_add = self._door, self._session.may_add
+        adds = door.known(piece) if may_add and not self._parser.held else None
+        if adds:
+            self._add_run(adds)
+            return
+        commands_said = self._parser.feed(piece, KNOWN if self._session.authenticated else STRANGER)
+        self._later_bytes += len(piece) + WORD_BYTES * sum(map(len, commands_said))
+        self._later.extend(commands_said)
+        self._take()
 
     def hang_up(self) -> None:
         """End it, once all that was answered is sent."""
@@ -455,13 +526,15 @@ class Connection(asyncio.Protocol):
 
     def read_on(self) -> None:
         """Read the client again, unless something holds it up."""
-        has_to_wait = self._later and not (self.waits and self._later_bytes <= MAX_LATER_BYTES)
-        held_up = has_to_wait or not self._may_write or self._runs >= MAX_RUNS or self._door.holds_up
-        if not held_up and not self._transport.is_closing():
+        is_full = len(self._unread) > MAX_LATER_BYTES if self.waits else self._unread or self._later
+        if is_full or not self._may_write or self._runs >= MAX_RUNS or self._door.holds_up:
+            self.read_no_more()
+        elif not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _close_if_done(self) -> None:
-        if (self._at_end or self._session.closing) and not self._runs and not self._later and not self.waits:
+        done = not (self._runs or self._later or self._unread or self.waits)
+        if (self._at_end or self._session.closing) and done:
             self._transport.close()
 
     def _take(self) -> None:
@@ -491,9 +564,8 @@ class Connection(asyncio.Protocol):
             reply = self._reply(words)
             if self._session.closing:
                 later.clear()
+                self._unread.clear()
         self._add(reply, adds)
-        if later and not self.waits:  # which may take long, and the client may be gone before it ends
-            self.read_no_more()
 
     def _as_add(self, words: Any) -> Add | None:
         add = _as_add(words) if self._session.may_add else None
@@ -518,19 +590,34 @@ class Connection(asyncio.Protocol):
         self._door.add(self, adds)
 
     def _note_held(self) -> None:
-        """After commands: what of them has still to be done, and whether the next may be taken by the short way."""
+        """After commands: what has still to be done, and whether the next may be taken by the short way."""
         if not self._later:
             self._later_bytes = 0
-        elif self.waits and self._later_bytes > MAX_LATER_BYTES:
-            self.read_no_more()
-        held = self._parser.held + self._later_bytes
+        held = self._parser.held + self._later_bytes + len(self._unread)
         busy = held or self.waits or self._session.closing or self._at_end
         self._is_plain = self._session.may_add and not busy
-        more, self._held = held - self._held, held
-        if more and not self._door.hold(more) and more > 0:
-            if not (self._runs or self._later or self.waits):  # or it would be taken for the answer to one of these
-                self._transport.write(packed(_TOO_BUSY, 2))
+        moves_on = (self._later or self._unread) and self._may_write and not self.waits
+        before, self._held = self._held, (held, 0) if moves_on else (0, held)
+        if before != self._held and not self._door.hold(self, self._held[0] - before[0], self._held[1] - before[1]):
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        self._let_go()
+        if self._runs or self.waits or not self._may_write:  # it would be taken for another answer, or nobody reads it
+            self._transport.abort()
+        else:
+            self._transport.write(packed(_TOO_BUSY, 2))
             self._transport.close()
+
+    def _let_go(self) -> None:
+        """Hold nothing any more of what the client said."""
+        self._unread.clear()
+        self._later.clear()
+        self._later_bytes = 0
+        self._parser = Parser()
+        queued, stuck = self._held
+        self._held = 0, 0
+        self._door.hold(self, -queued, -stuck)
 
     def _reply(self, words: list[bytes] | Error) -> bytes:
         if isinstance(words, Error):

@@ -51,25 +51,21 @@ class Copies:
         self._ask_ns = ask_ns
         self._next_ask_ns = 0
         self._adds: dict[int, deque[WaitingAdd]] = {}
-        self._counts: list[WaitingCount] = []
+        self._counts: dict[Client, WaitingCount] = {}
         self._confirmed = dict.fromkeys(peers, 0)
 
     def wait_count(self, client: Client, version: int, members: int, deadline_ns: int, now_ns: int) -> None:
-        """Let a client wait for `counted`."""
+        """Let a client wait for `counted`; it waits for one thing at a time."""
         if not (self._adds or self._counts):
             self._next_ask_ns = now_ns + self._first_ask_ns
-        self._counts.append(WaitingCount(client, version, members, deadline_ns))
+        self._counts[client] = WaitingCount(client, version, members, deadline_ns)
 
     def counted(self, now_ns: int = 0) -> list[tuple[Client, int]]:
         """Those whose members are there or whose time is up, and how many other members hold what they asked about."""
-        done, waiting = list[tuple[Client, int]](), list[WaitingCount]()
-        for each in self._counts:
-            held = self.held(each.version)
-            if held >= each.members or each.deadline_ns <= now_ns:
-                done.append((each.client, held))
-            else:
-                waiting.append(each)
-        self._counts = waiting
+        known = [(each, self.held(each.version)) for each in self._counts.values()]
+        done = [(each.client, held) for each, held in known if held >= each.members or each.deadline_ns <= now_ns]
+        for client, _ in done:
+            del self._counts[client]
         return done
 
     def held(self, version: int) -> int:
@@ -78,7 +74,7 @@ class Copies:
 
     def forget(self, client: Client) -> None:
         """A client is gone."""
-        self._counts = [each for each in self._counts if each.client is not client]
+        self._counts.pop(client, None)
 
     def wait(self, client: Client, msg_id: int, copies: int, version: int, now_ns: int) -> None:
         """Hold back the answer to an add that has just become durable here."""
@@ -104,16 +100,16 @@ class Copies:
     def begin_epoch(self) -> tuple[list[WaitingAdd], list[Client]]:
         """What peers confirm from now on is another actor's; the adds, and those who count, which now wait in vain."""
         adds = [add for waiting in self._adds.values() for add in waiting]
-        counts = [each.client for each in self._counts]
+        counts = list(self._counts)
         self._adds.clear()
-        self._counts = []
+        self._counts.clear()
         self._confirmed = dict.fromkeys(self._peers, 0)
         return adds, counts
 
     def to_ask(self, now_ns: int) -> tuple[tuple[str, ...], int]:
         """The peers to ask now, and the version that they should confirm."""
         asked = [waiting[-1].version for waiting in self._adds.values()]
-        asked += [each.version for each in self._counts]
+        asked += [each.version for each in self._counts.values()]
         if not asked or now_ns < self._next_ask_ns:
             return (), 0
         self._next_ask_ns = now_ns + self._ask_ns
@@ -126,7 +122,7 @@ class Copies:
         if not (self._adds or self._counts):
             return None
         due = [waiting[0].deadline_ns for waiting in self._adds.values()]
-        return min([self._next_ask_ns, *due, *(each.deadline_ns for each in self._counts)])
+        return min([self._next_ask_ns, *due, *(each.deadline_ns for each in self._counts.values())])
 
     def _held_by(self, copies: int) -> int:
         """The version up to which so many members hold everything durably, this one included."""

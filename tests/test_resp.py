@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -374,6 +375,10 @@ def test_answers_keep_their_order_though_a_later_run_is_refused_first() -> None:
     asyncio.run(live())
 
 
+def held(door: resp.Door) -> int:
+    return door._queued + door._stuck
+
+
 def test_what_a_lost_client_held_is_held_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if it was not yet its turn when it was lost."""
     monkeypatch.setattr(resp, "TURN_NS", 0)
@@ -382,11 +387,11 @@ def test_what_a_lost_client_held_is_held_no_more(monkeypatch: pytest.MonkeyPatch
         door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
         connection, _ = connected(door)
         connection.data_received(b"PING\r\n" * 9 + b"*2\r\n$4\r\nECHO\r\n$700\r\n" + b"x" * 500)
-        assert door._held > 500
+        assert held(door) > 500
         connection.connection_lost(None)
         for _ in range(20):
             await asyncio.sleep(0)
-        assert door._held == 0
+        assert held(door) == 0
 
     asyncio.run(live())
 
@@ -431,7 +436,7 @@ def test_adds_of_all_clients_that_wait_for_the_disk_are_bounded(monkeypatch: pyt
 
 
 def test_what_all_clients_hold_is_bounded_and_who_brings_too_much_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resp, "MAX_HELD_BYTES", 1000)
+    monkeypatch.setattr(resp, "MAX_STUCK_BYTES", 1000)
 
     async def live() -> None:
         door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
@@ -448,9 +453,133 @@ def test_what_all_clients_hold_is_bounded_and_who_brings_too_much_is_cut_off(mon
         assert (thirds.aborted, thirds.written) == (False, b"$300\r\n" + b"x" * 300 + b"\r\n")
         first.data_received(b"x" * 200 + b"\r\n")
         assert firsts.written.endswith(b"x\r\n")
-        assert door._held == 0
+        assert held(door) == 0
 
     asyncio.run(live())
+
+
+def test_who_only_waits_for_the_disk_is_never_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much all of them said together: they are not read before there is room, and then the others first."""
+    monkeypatch.setattr(resp, "MAX_QUEUED_BYTES", 1000)
+    monkeypatch.setattr(resp, "MAX_STUCK_BYTES", 100)
+
+    async def live() -> None:
+        replica = Replica(Config(name="n1"), Random(1), 0)
+        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        made = [connected(door) for _ in range(4)]
+        for connection, _ in made[:3]:
+            connection.data_received(b"INCR x\r\nGET x\r\n" * 20)
+        assert [(transport.is_read, transport.aborted) for _, transport in made] == [(False, False)] * 4
+        assert list(door.connections) == [connection for connection, _ in (made[3], *made[:3])]
+        for _ in range(200):
+            while replica.flush():
+                carry_out(replica.durable())
+                replica.committed(0)
+            await asyncio.sleep(0)
+        assert [transport.written.count(b"\n") for _, transport in made] == [60, 60, 60, 0]
+        assert [(transport.is_read, transport.aborted) for _, transport in made] == [(True, False)] * 4
+        assert held(door) == 0
+
+    asyncio.run(live())
+
+
+def test_what_a_client_said_that_reads_no_replies_is_bounded_with_all_that_is_stuck() -> None:
+    async def live() -> None:
+        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
+        connection, transport = connected(door)
+        connection.data_received(b"INCR x\r\nGET x\r\n")
+        assert (door._queued > 0, door._stuck) == (True, 0)
+        connection.pause_writing()
+        await asyncio.sleep(0)
+        assert (door._queued, door._stuck > 0) == (0, True)
+        connection.resume_writing()
+        assert (door._queued > 0, door._stuck) == (True, 0)
+        assert not transport.aborted
+
+    asyncio.run(live())
+
+
+def test_a_client_that_says_much_at_once_has_its_turn_as_often_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resp, "SHARE", 1000)
+    monkeypatch.setattr(resp, "RUN_ADDS", 50)
+    say = in_resp([b"INCR", b"x"])
+
+    async def live() -> None:
+        replica = Replica(Config(name="n1"), Random(1), 0)
+        commits = 0
+
+        def turn(act: Any) -> None:
+            nonlocal commits
+            act()
+            while replica.flush():
+                commits += 1
+                carry_out(replica.durable())
+                replica.committed(0)
+
+        door = resp.Door(replica, turn, carry_out, print)
+        (greedy, greedys), (modest, modests), *_ = [connected(door) for _ in range(12)]
+        share = 1000 // len(say) + 1
+        for said in (say * 1000, say * 1000, say * 1000 + say[:9]):  # not known yet, known, and cut
+            greedy.data_received(said)
+            assert [greedys.is_read] == [False]
+            taken = [door._under_way + greedys.written.count(b":")]
+            while greedys.written.count(b":") < 1000:
+                modest.data_received(b"PING\r\n")
+                await asyncio.sleep(0)
+                taken.append(door._under_way + greedys.written.count(b":"))
+            assert max(now - before for before, now in pairwise(taken)) <= share
+            assert modests.written.count(b"+PONG") > 1000 // (share + 1)
+            assert commits >= 1000 // (50 + share)
+            await asyncio.sleep(0)
+            assert [greedys.is_read] == [True]
+            greedys.written = modests.written = b""
+            commits = 0
+        greedy.data_received(say[9:])
+        assert greedy._parser.held == 0
+
+    asyncio.run(live())
+
+
+def test_a_client_that_streams_has_some_shares_on_their_way_to_a_slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resp, "SHARE", 100)
+    say = in_resp([b"INCR", b"x"])
+
+    async def live() -> None:
+        replica = Replica(Config(name="n1"), Random(1), 0)
+        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        connection, transport = connected(door)
+        connection.data_received(say * 1000)
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert connection._runs == resp.MAX_RUNS
+        for _ in range(1000):
+            if replica.flush():
+                carry_out(replica.durable())
+                replica.committed(0)
+            await asyncio.sleep(0)
+            assert connection._runs <= resp.MAX_RUNS
+        assert transport.written.endswith(b":1000\r\n")
+        assert transport.is_read
+
+    asyncio.run(live())
+
+
+def test_who_told_the_password_is_no_stranger_in_the_command_after_it() -> None:
+    many = in_resp([b"MGET"] + [b"x"] * 2000)
+
+    async def live(password: bytes) -> tuple[bytes, bool]:
+        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print, b"secret")
+        connection, transport = connected(door)
+        connection.data_received(in_resp([b"AUTH", password]) + many + b"*1\r\n$4\r\nPING\r\n")
+        for _ in range(9):
+            await asyncio.sleep(0)
+        return transport.written, transport.aborted
+
+    assert asyncio.run(live(b"secret")) == (b"+OK\r\n*2000\r\n" + b"$-1\r\n" * 2000 + b"+PONG\r\n", False)
+    told, is_closed = asyncio.run(live(b"guess"))
+    assert told.startswith(b"-WRONGPASS")
+    assert told.endswith(b"unauthenticated multibulk length\r\n")
+    assert is_closed
 
 
 def test_an_answer_to_wait_asks_for_nothing_while_effects_are_carried_out() -> None:
