@@ -283,6 +283,9 @@ def throughput(
     """
     if plot:
         plotting.check(plot)
+    if window % clients:
+        why = f"must be a multiple of --clients, {clients}: each has its share"
+        raise typer.BadParameter(why, param_hint="--window")
     if redis:
         _refuse(context, "--redis, which has one node and loads of its own", "nodes window clients counters door")
         _against_redis(durable, seconds, runs, plot, as_json)
@@ -300,7 +303,9 @@ def _refuse(context: typer.Context, beside: str, names: str) -> None:
     for name in names.split():
         source = context.get_parameter_source(name)
         if source and source.name == "COMMANDLINE":
-            raise typer.BadParameter(f"makes no sense beside {beside}", param_hint=f"--{name}")
+            option = next(each for each in context.command.params if each.name == name)
+            hint = " / ".join(option.opts + option.secondary_opts)
+            raise typer.BadParameter(f"makes no sense beside {beside}", param_hint=hint)
 
 
 def _by_door(

@@ -119,7 +119,10 @@ def up(
     gossip: Annotated[GossipMode, typer.Option(help="Digests and changes, or the whole state every round.")] = (
         GossipMode.DELTA
     ),
-    push: Annotated[bool, typer.Option("--push/--no-push", help="Send news at once (delta gossip only).")] = True,
+    push: Annotated[
+        bool | None,
+        typer.Option("--push/--no-push", help="Send news at once (delta gossip only).  [default: push]"),
+    ] = None,
     ephemeral: Annotated[
         bool,
         typer.Option("--ephemeral", help="Keep counts in memory: a node that dies knows only what others tell it."),
@@ -150,7 +153,10 @@ def up(
     """
     if restarting and detach:
         raise typer.BadParameter("somebody must stay to restart nodes: leave out --detach", param_hint="--restart")
-    settings = Settings(interval_ms, fanout, gossip.value, push, log_level.value, ephemeral, faults, metrics)
+    if push and gossip is GossipMode.FULL:
+        raise typer.BadParameter("is for delta gossip only", param_hint="--push")
+    pushes = push is not False
+    settings = Settings(interval_ms, fanout, gossip.value, pushes, log_level.value, ephemeral, faults, metrics)
     shown: list[Cluster] = []
     try:
         run(_up(directory, settings, shown, nodes=nodes, base_port=base_port, detach=detach, restarting=restarting))
@@ -363,10 +369,14 @@ def kill(node: NodeName, directory: Directory = IN_HERE) -> None:
     typer.echo(f"{node} killed")
 
 
-async def _change(directory: Path, name: str, change: Callable[[Cluster, Member], None]) -> None:
+async def _change(
+    directory: Path,
+    name: str,
+    change: Callable[[Cluster, Member], None],
+    load: Callable[[Path], Cluster] = Cluster.load_up,
+) -> None:
     async with changing(directory):
-        # Of the changes only `wipe` makes sense while the cluster is down; the others find the node dead.
-        cluster = Cluster.load(directory)
+        cluster = load(directory)
         change(cluster, cluster.member(name))
 
 
@@ -411,7 +421,7 @@ def wipe(node: NodeName, directory: Directory = IN_HERE) -> None:
 
     What it had acknowledged and told nobody is gone: 'cluster add --copies 2' waits until others have it too.
     """
-    run(_change(directory, node, Cluster.wipe))
+    run(_change(directory, node, Cluster.wipe, Cluster.load))  # a cluster that is down may be wiped too
     typer.echo(f"{node} has nothing left: 'cluster restart {node}' starts it anew")
 
 

@@ -94,7 +94,7 @@ class Settings:
         plain = ("interval_ms", "fanout", "gossip", "log_level")
         return [
             *(f"--{field.replace('_', '-')}={getattr(self, field)}" for field in plain),
-            "--push" if self.push else "--no-push",
+            *([] if self.push else ["--no-push"]),
             *(["--faults", f"--fault-loss={self.loss}"] if self.faults or self.loss else []),
         ]
 
@@ -351,8 +351,6 @@ class Cluster:
 
         Raises `LaunchError`; if it names nodes that could not be told, the others were.
         """
-        if not groups and not self.partition and not self.settings.faults:
-            return
         if not self.settings.faults:
             raise LaunchError("this cluster was not started for experiments: 'cluster up --faults' is")
         named = [name for group in groups for name in group]

@@ -12,17 +12,18 @@ import signal
 import ssl
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from random import Random
 from types import FrameType
+from typing import NoReturn
 from urllib.parse import quote
 
 import uvloop
 
 from node import __version__, maelstrom, resp, udp
-from node.config import Config
+from node.config import BOUNDS, Config
 from node.errors import ConfigError
 from node.faults import Faults
 from node.udp import Address
@@ -88,12 +89,18 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError(f"say --bind HOST:PORT, or list {options.name} in the --members file")
     peers = {name: where for name, where in members.items() if name != options.name}
     config = _config(options, options.name, tuple(peers))
-    uvloop.run(udp.serve(config, bind, peers, rng, _data(options), _faults(options, rng), _doors(options)))
+    uvloop.run(udp.serve(config, bind, peers, rng, _data(options), _faults(options, peers, rng), _doors(options)))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """As argparse calls it. All options, which it would print first, push the error out of sight."""
+        self.exit(USAGE_ERROR, f"{self.prog}: {message} ({self.prog} --help shows all options)\n")
 
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog="counter-node",
         description="Run one node of a gossip counter: it takes increments and decrements, alone if it must, and"
         " gossips with its peers until all hold the same counts.",
@@ -150,28 +157,28 @@ def _add_settings(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument(
         "--interval-ms",
-        type=int,
+        type=_bounded("gossip_interval_ms"),
         default=defaults["gossip_interval_ms"],
         metavar="MS",
         help="between two gossip rounds (default: %(default)s)",
     )
     made.add_argument(
         "--fanout",
-        type=int,
+        type=_bounded("gossip_fanout"),
         default=defaults["gossip_fanout"],
         metavar="K",
         help="random peers a round speaks to (default: %(default)s)",
     )
     made.add_argument(
         "--datagram-bytes",
-        type=int,
+        type=_bounded("datagram_bytes"),
         default=defaults["datagram_bytes"],
         metavar="BYTES",
         help="the largest gossip datagram (default: %(default)s)",
     )
     made.add_argument(
         "--max-rows",
-        type=int,
+        type=_bounded("max_rows"),
         default=defaults["max_rows"],
         metavar="ROWS",
         help="rows held before new counters are refused (default: %(default)s)",
@@ -188,7 +195,6 @@ def _add_settings(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--push",
         action=argparse.BooleanOptionalAction,
-        default=defaults["push"],
         help="send news at once and not only in rounds; delta gossip only (default: yes)",
     )
     made.add_argument(
@@ -217,6 +223,21 @@ def _add_faults(made: argparse.ArgumentParser) -> None:
     )
 
 
+def _bounded(setting: str) -> Callable[[str], int]:
+    low, high = BOUNDS[setting]
+
+    def parsed(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {low} to {high}")
+        return number
+
+    return parsed
+
+
 def address(text: str) -> Address:
     """`HOST:PORT` or `[IPV6]:PORT` as a pair. Raises `argparse.ArgumentTypeError`."""
     host, colon, port = text.rpartition(":")
@@ -240,6 +261,8 @@ def _reachable(text: str) -> Address:
 
 
 def _config(options: argparse.Namespace, name: str, peers: tuple[str, ...]) -> Config:
+    if options.push and options.gossip == "full":
+        raise ConfigError("--push is for delta gossip only: leave it out, or leave out --gossip full")
     return Config(
         name=name,
         peers=peers,
@@ -249,7 +272,7 @@ def _config(options: argparse.Namespace, name: str, peers: tuple[str, ...]) -> C
         datagram_bytes=options.datagram_bytes,
         max_rows=options.max_rows,
         gossip=options.gossip,
-        push=options.push,
+        push=options.push is not False,
     )
 
 
@@ -282,10 +305,14 @@ def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext:
         raise ConfigError("TLS needs both --resp-tls-cert and --resp-tls-key")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, lambda: _refuse_to_ask(key))
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"can't use {certificate} with {key} for TLS: {error.strerror or error}") from None
     return context
+
+
+def _refuse_to_ask(key: Path) -> NoReturn:
+    raise ConfigError(f"{key} is encrypted, and a node asks nobody: openssl pkey -in {key} -out FILE decrypts it")
 
 
 def _is_loopback(host: str) -> bool:
@@ -311,11 +338,13 @@ def _named(directory: str) -> Path:
     return Path(directory)
 
 
-def _faults(options: argparse.Namespace, rng: Random) -> Faults | None:
+def _faults(options: argparse.Namespace, peers: Collection[str], rng: Random) -> Faults | None:
     if (options.fault_loss or options.fault_cut) and not options.faults:
         raise ConfigError("--fault-… makes the network worse on purpose: say --faults too if that is what you want")
     if not 0 <= options.fault_loss <= 1:
         raise ConfigError(f"--fault-loss must be from 0 to 1, not {options.fault_loss}")
+    if strangers := set(options.fault_cut) - set(peers):
+        raise ConfigError(f"--fault-cut {min(strangers)}: there is no such peer, only {', '.join(peers) or 'none'}")
     return Faults(rng, options.fault_loss, frozenset(options.fault_cut)) if options.faults else None
 
 

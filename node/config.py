@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from node import limits
 from node.errors import ConfigError
 
-_BOUNDS = {
+BOUNDS = {
     "gossip_interval_ms": (1, 3_600_000),
     "gossip_fanout": (0, 1000),
     "retry_ms": (1, 10_000),
@@ -19,6 +19,7 @@ _BOUNDS = {
     "max_rows": (1, 1_000_000_000),
     "max_actors": (1, 1_000_000),
 }
+"""By setting, the least and the most that it may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ class Config:
                 limits.nonempty_name(getattr(self, field), field)
             for peer in self.peers:
                 limits.nonempty_name(peer, "a peer's name")
-            for field, (low, high) in _BOUNDS.items():
+            for field, (low, high) in BOUNDS.items():
                 limits.whole(getattr(self, field), field, low, high)
         except ValueError as error:
             raise ConfigError(str(error)) from None

@@ -53,7 +53,7 @@ class MaelstromNode:
                 self._receive(line)
             except ProtocolError as error:
                 self._complaints.add("bad_input", "%s", error)
-            except BrokenPipeError:
+            except OSError:  # nobody can be answered any more
                 raise
             except Exception as error:  # noqa: BLE001 the loop outlives every line
                 self._complaints.unforeseen(error)
@@ -171,9 +171,14 @@ def envelope(line: bytes) -> tuple[str, str, Mapping[object, object]]:
 
 
 def serve(config: Config, rng: Random) -> None:
-    """Run one node on standard input and output until the input ends or the reader of our output goes away."""
+    """Run one node on standard input and output until the input ends or the reader of our output goes away.
+
+    Raises `SystemExit` with a text where one of them fails in another way.
+    """
     try:
         MaelstromNode(config, sys.stdout.buffer, rng).run(sys.stdin.fileno())
-    except BrokenPipeError:
-        # Nobody reads us any more; point stdout elsewhere so that closing it at exit does not fail again.
+    except OSError as error:
+        # Point stdout elsewhere, so that closing it at exit does not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            sys.exit(f"counter-node: standard input or output fails: {error.strerror}")

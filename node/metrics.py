@@ -204,10 +204,15 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().__init__(*arguments)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._room.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        if not self._room.acquire(blocking=False):
             self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError as error:  # no thread can be started
+            self._room.release()
+            self.shutdown_request(request)
+            self.unforeseen(error)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:

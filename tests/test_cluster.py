@@ -130,7 +130,7 @@ def test_a_signal_while_starting_leaves_no_process(cluster: Commands) -> None:
 
 def test_a_node_that_cannot_start_takes_the_others_down_with_it(cluster: Commands) -> None:
     loaded = Cluster.create(cluster.directory, 2, 0, Settings(gossip="loud"))
-    with pytest.raises(LaunchError, match="ended at once: counter-node: error: argument --gossip"):
+    with pytest.raises(LaunchError, match="ended at once: counter-node: argument --gossip"):
         asyncio.run(loaded.start_all())
     assert not loaded.alive()
     assert "is down" in cluster.refused("status")
@@ -228,6 +228,7 @@ def test_errors_are_one_clear_line(cluster: Commands, tmp_path: Path) -> None:
     assert "counter" in cluster.refused("add", "1", "--counter", "n" * 256)
     assert cluster.run("add", "much").returncode == 2
     assert cluster.run("add", "1.5").returncode == 2
+    assert "not started for experiments" in cluster.refused("heal")
     cluster.ok("kill", "n2")
     assert "dead" in cluster.refused("kill", "n2")
     assert "dead" in cluster.refused("add", "1", "--node=n2")
@@ -240,6 +241,10 @@ def test_errors_are_one_clear_line(cluster: Commands, tmp_path: Path) -> None:
     assert "damaged" in cluster.refused("status")
     assert "damaged" in cluster.refused("up")
     manifest.write_text(whole)
+    cluster.ok("down")
+    for name in ("kill", "restart", "pause", "resume"):
+        assert "is down: 'cluster up' starts it again" in cluster.refused(name, "n1")
+    cluster.ok("wipe", "n1")
 
 
 def test_a_busy_port_is_told_before_anything_starts(cluster: Commands) -> None:

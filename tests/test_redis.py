@@ -322,3 +322,16 @@ def test_tls_wants_a_key_that_fits(tmp_path: Path) -> None:
         _, stderr = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 2
     assert "for TLS" in stderr.splitlines()[-1]
+
+
+def test_tls_asks_nobody_for_the_password_of_a_key(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    read = serialization.load_pem_private_key(key.read_bytes(), None)
+    how = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x")
+    key.write_bytes(read.private_bytes(*how))
+    arguments = (f"--resp-tls-cert={cert}", f"--resp-tls-key={key}", "--resp=127.0.0.1:0")
+    with node_process("--name=n1", "--bind=127.0.0.1:0", "--ephemeral", *arguments) as process:
+        _, stderr = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 2
+    assert "openssl pkey" in stderr
+    assert len(stderr.splitlines()) == 1

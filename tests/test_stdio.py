@@ -207,6 +207,16 @@ def test_a_reader_that_goes_away_ends_it_cleanly() -> None:
         assert node.stderr.read() == ""
 
 
+def test_an_output_that_takes_nothing_ends_it_with_a_line() -> None:
+    command = [sys.executable, "-m", "node", "--stdio"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command, input=INIT + "\n", stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT_S, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "counter-node: standard input or output fails: No space left on device\n"
+
+
 class Network:
     """What Maelstrom does between nodes and clients: lines with a `dest` go there."""
 

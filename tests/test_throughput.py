@@ -61,9 +61,19 @@ def test_without_redis_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("arguments", [["--redis", "-n", "3"], ["--door", "http"], ["--plot", "x.txt"]])
-def test_what_makes_no_sense_is_refused(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--redis", "-n", "3"], "--nodes"),
+        (["--door", "http"], "--door"),
+        (["--plot", "x.txt"], "x.txt"),
+        (["-n", "3", "--ephemeral"], "--durable / --ephemeral"),
+        (["--window", "64", "--clients", "10"], "multiple of --clients"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments: list[str], said: str) -> None:
     done = bench(*arguments)
     assert done.returncode != 0
+    assert said in " ".join(done.stderr.split())
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
