@@ -7,6 +7,7 @@ commit fails, or when we become another actor.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import count
 
 from node.counter import Counts
 from node.waiting import Client
@@ -34,8 +35,8 @@ class Tally:
     def include(self, other: "Tally") -> None:
         """Add all that another one has."""
         for mine, theirs in ((self.net, other.net), (self.minus, other.minus)):
-            for name, count in theirs.items():
-                mine[name] = mine.get(name, 0) + count
+            for name, more in theirs.items():
+                mine[name] = mine.get(name, 0) + more
 
     def of(self, name: str) -> tuple[int, int]:
         """What was added to a counter, and what was taken away: none is negative."""
@@ -44,12 +45,11 @@ class Tally:
 
     def rows(self, held: Iterable[Counts], version: int) -> dict[str, Counts]:
         """What this makes of the rows `held`, one for each name: the writes that come after number `version`."""
-        minus, made = self.minus, {}
-        for (name, net), (p, n, _) in zip(self.net.items(), held, strict=True):
-            version += 1
-            taken = minus.get(name, 0) if minus else 0
-            made[name] = p + net + taken, n + taken, version
-        return made
+        made = zip(self.net.items(), held, count(version + 1))
+        if not self.minus:
+            return {name: (p + net, n, number) for (name, net), (p, n, _), number in made}
+        taken = self.minus.get
+        return {name: (p + net + taken(name, 0), n + taken(name, 0), number) for (name, net), (p, n, _), number in made}
 
     @property
     def counted(self) -> int:

@@ -228,7 +228,7 @@ class Door:
             return None
         known = self._known
         try:
-            adds = [known[command] for command in data[1:-2].split(b"\r\n*")]
+            adds = list(map(known.__getitem__, data[1:-2].split(b"\r\n*")))
         except KeyError:
             return None
         if len(adds) == 1:

@@ -25,6 +25,8 @@ from base64 import urlsafe_b64encode
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import islice
+from operator import add
 from typing import NamedTuple, NewType, cast
 
 from node.counter import NOTHING, Counts, Row, merged
@@ -121,15 +123,18 @@ class _Log:
     def counts(self, counters: Iterable[str]) -> list[Counts]:
         """The rows of the prefix of some counters, zeros where there is none."""
         written, held = self.written, self._rows
-        return [written.get(counter) or held.get(counter, NOTHING) for counter in counters]
+        newest = list(map(written.get, counters))
+        if all(newest):  # most often
+            return cast(list[Counts], newest)
+        return [mine or held.get(counter, NOTHING) for counter, mine in zip(counters, newest, strict=True)]
 
     def write(self, rows: dict[str, Counts]) -> list[str]:
         """Put newer rows into the prefix; the counters that had none."""
         written, held = self.written, self._rows
-        is_old = rows.keys() <= written.keys()  # most often
-        new = [] if is_old else [counter for counter in rows if counter not in written and counter not in held]
+        before = len(written)
         written.update(rows)
-        return new
+        added = islice(reversed(written), len(written) - before)  # a dict keeps the order in which keys were added
+        return [counter for counter in added if counter not in held][::-1]
 
     def visible(self, counter: str) -> Row | None:
         if counter in self.written and counter not in self.ahead:
@@ -363,8 +368,7 @@ class State:
             unheard = [name for name in new if name not in totals]
             self.names += unheard
             totals.update(dict.fromkeys(unheard, 0))
-        for name, delta in net.items():
-            totals[name] += delta
+        totals.update(zip(net, map(add, map(totals.__getitem__, net), net.values()), strict=True))
         self.counted += counted
         log.version = next(reversed(rows.values()))[2]
         if log.version >= log.target:
