@@ -29,7 +29,7 @@ from itertools import islice
 from operator import add
 from typing import NamedTuple, NewType, cast
 
-from node.counter import NOTHING, Counts, Row, merged
+from node.counter import NOTHING, Counts, Row, as_row, merged
 
 Actor = NewType("Actor", str)
 """Who wrote a row. Opaque everywhere but in `mint`."""
@@ -57,12 +57,12 @@ def mint(name: str, epoch: int) -> Actor:
     return Actor(f"{name}.{urlsafe_b64encode(epoch.to_bytes(8)).decode().rstrip('=')}")
 
 
-def row_hash(actor: Actor, counter: str, row: Row) -> int:
+def row_hash(actor: Actor, counter: str, row: Counts) -> int:
     """A 64-bit hash of one row, the same in every process; lengths keep two names from running together.
 
     The version is left out: an actor's `(p, n)` fixes it, and nodes that speak the seed's `replicate` tell none.
     """
-    text = f"{row.p} {row.n} {len(actor)} {actor}{counter}"
+    text = f"{row[0]} {row[1]} {len(actor)} {actor}{counter}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
 
 
@@ -92,14 +92,15 @@ class _Log:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, Counts] = {}
+        """The very tuples that were written, which a journal may hold too."""
         self.written: dict[str, Counts] = {}
         """Rows that take the place of those, as soon as anybody asks for them."""
         self.ahead: dict[str, Row] = {}
         self.version = 0
         self.target = 0
         self.whole = 0
-        self.unsettled: dict[str, Row] = {}
+        self.unsettled: dict[str, Counts] = {}
         """By counter, the row of the prefix that hash and index still stand for, of those that may have changed."""
         self.unsettled_ahead: dict[str, Row] = {}
         """The same for those ahead of it; each of them is in both."""
@@ -109,15 +110,15 @@ class _Log:
         self.names: list[str] = []
 
     @property
-    def rows(self) -> dict[str, Row]:
+    def rows(self) -> dict[str, Counts]:
         """The prefix."""
         if self.written:
             written, self.written = self.written, {}
             held, unsettled = self._rows, self.unsettled
-            for counter, counts in written.items():
+            for counter in written:
                 if counter not in unsettled:
                     unsettled[counter] = held.get(counter, NOTHING)
-                held[counter] = Row(*counts)
+            held.update(written)
         return self._rows
 
     def counts(self, counters: Iterable[str]) -> list[Counts]:
@@ -137,9 +138,8 @@ class _Log:
         return [counter for counter in added if counter not in held][::-1]
 
     def visible(self, counter: str) -> Row | None:
-        if counter in self.written and counter not in self.ahead:
-            return Row(*self.written[counter])
-        return self.ahead.get(counter) or self._rows.get(counter)
+        row = self.ahead.get(counter) or self.written.get(counter) or self._rows.get(counter)
+        return as_row(row) if row else None
 
     def settle(self, actor: Actor) -> int:
         """Bring hashes and index up to date; by how much the hash of the rows that count changes."""
@@ -166,9 +166,9 @@ class _Log:
         """Cost: constant for rows newer than all before, amortised."""
         changed = ((counter, old, self.rows.get(counter, NOTHING)) for counter, old in self.unsettled.items())
         fresh = [
-            (row.version, counter)
+            (row[2], counter)
             for counter, old, row in changed
-            if row is not NOTHING and (old is NOTHING or row.version != old.version)
+            if row is not NOTHING and (old is NOTHING or row[2] != old[2])
         ]
         for version, counter in sorted(fresh):
             at = len(self.versions)
@@ -179,7 +179,7 @@ class _Log:
         if len(self.names) > 2 * len(self.rows) + 8:
             kept = sorted(self.rows.items(), key=_by_version)
             self.names = [name for name, _ in kept]
-            self.versions = [held.version for _, held in kept]
+            self.versions = [held[2] for _, held in kept]
 
     def move_ahead(self, counter: str, row: Row | None) -> None:
         """Keep a row ahead of the prefix, or no more."""
@@ -191,9 +191,9 @@ class _Log:
             del self.ahead[counter]
 
     def newer(self, since: int, most: int) -> Iterator[NamedRow]:
-        last = since
+        last, rows = since, self.rows
         for at in range(bisect_right(self.versions, since), len(self.versions)):
-            row = self.rows[self.names[at]]
+            row = as_row(rows[self.names[at]])
             if row.version == self.versions[at]:
                 most -= 1
                 if most < 0 and row.version > last:
@@ -227,7 +227,7 @@ class State:
         for actor, log in self._logs.items():
             for counter, row in log.rows.items():
                 if counter not in log.ahead:
-                    yield actor, counter, row
+                    yield actor, counter, as_row(row)
             for counter, row in log.ahead.items():
                 yield actor, counter, row
 
@@ -391,7 +391,8 @@ class State:
         prefix, ahead, unsettled = log.rows, log.ahead, log.unsettled
         news = []
         for counter, row in rows:
-            old, old_ahead = prefix.get(counter), ahead.get(counter)
+            held, old_ahead = prefix.get(counter), ahead.get(counter)
+            old = as_row(held) if held else None
             mine = new = old_ahead or old or NOTHING
             if row.version <= upto:
                 kept = merged(old, row) if old else row
@@ -428,12 +429,12 @@ class State:
         """Move into the prefix what was ahead of it and is now covered."""
         for counter, row in [named for named in log.ahead.items() if named[1].version <= upto]:
             log.move_ahead(counter, None)
-            log.rows[counter] = merged(log.rows.get(counter, NOTHING), row)
+            log.rows[counter] = merged(as_row(log.rows.get(counter, NOTHING)), row)
 
 
-def _hash_of(actor: Actor, counter: str, row: Row) -> int:
-    return row_hash(actor, counter, row) if row.p or row.n else 0
+def _hash_of(actor: Actor, counter: str, row: Counts) -> int:
+    return row_hash(actor, counter, row) if row[0] or row[1] else 0
 
 
-def _by_version(named: NamedRow) -> int:
-    return named[1].version
+def _by_version(named: tuple[str, Counts]) -> int:
+    return named[1][2]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.batch import Tally
-from node.counter import NOTHING, Row, added, value
+from node.counter import NOTHING, Counts, Row, added, value
 from node.limits import MAX_COUNT
 from node.state import Actor, Held, NamedRow, State, Stored, row_hash
 
@@ -189,10 +189,10 @@ def test_a_delta_costs_the_rows_taken(held: int, since: int) -> None:
     assert counted.looked_at <= 11
 
 
-class CountingRows(dict[str, Row]):
+class CountingRows(dict[str, Counts]):
     looked_at = 0
 
-    def __getitem__(self, counter: str) -> Row:
+    def __getitem__(self, counter: str) -> Counts:
         self.looked_at += 1
         return super().__getitem__(counter)
 
