@@ -67,6 +67,11 @@ class Parser:
         """What half a command takes in memory, in bytes; 0 between two."""
         return self._begun + WORD_BYTES * len(self._words)
 
+    @property
+    def lacking(self) -> int:
+        """How many bytes at the least are missing of half a command; 0 between two."""
+        return max(1, self._lacking - len(self._rest)) if self._missing or self._rest else 0
+
     def feed(self, data: bytes, limits: Limits = KNOWN) -> list[Any]:
         """The commands that are complete now."""
         fed = len(data)

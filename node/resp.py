@@ -43,19 +43,22 @@ OTHER_FILES = 100
 SHARE = 32_768
 """Bytes of one client's commands that are dealt with before others have their turn."""
 
-MAX_RUNS = 16
-"""Shares' worth of adds that a connection may have on their way to the disk before it has its next turn."""
+PIECE = 4096
+"""Bytes of them that are looked at together: words take several times the room."""
+
+MAX_RUNS = 32
+"""Pieces or reads of adds that a connection may have on their way to the disk before it has its next turn."""
 
 RUN_ADDS = 10_000
 """So many adds are a run, whoever may come yet: it holds up everybody else for some milliseconds."""
 
 MAX_ADDS = 500_000
-"""Adds of all connections on their way to the disk; above that, no client is read."""
+"""Adds of all connections on their way to the disk; above that, the next ones wait with their clients."""
 
 MAX_LATER_BYTES = 2**20
 """What a connection may say while a WAIT is under way before it is not read any more, and its end not noticed."""
 
-MAX_QUEUED_BYTES = 16 * 2**20
+MAX_QUEUED_BYTES = 128 * 2**20
 """Of all connections' commands that were read and will have their turn; above that, no client is read."""
 
 MAX_STUCK_BYTES = 64 * 2**20
@@ -64,7 +67,7 @@ Who brings more is cut off.
 """
 
 TURN_NS = 1_000_000
-"""After so long, what a connection asked for beside adds waits until others had their turn."""
+"""After so long, what a connection asked for waits until others had their turn."""
 
 HANDSHAKE_S = 10
 """How long a TLS client may take to begin."""
@@ -129,11 +132,13 @@ class Door:
         self._run = 0
         self._under_way = 0
         """Adds on their way to the disk, those of the next run among them."""
+        self.is_full = False
+        """Whether there are so many that no more are taken just now."""
         self._queued = 0
         self._stuck = 0
         """Bytes that connections hold, as the bounds for them have it."""
         self.holds_up = False
-        """Whether no client is read just now."""
+        """Whether so much was read that no client is, just now."""
         self.is_closing = False
         self._port = 0
         self._loop = asyncio.get_running_loop()
@@ -171,8 +176,7 @@ class Door:
 
     def _read_on(self) -> None:
         """Read clients again, if all had to wait and there is room now for what they say."""
-        is_full = self._under_way > MAX_ADDS // 2 or self._queued > MAX_QUEUED_BYTES // 2
-        if self.holds_up and not (is_full or self.is_closing):
+        if self.holds_up and self._queued <= MAX_QUEUED_BYTES and not self.is_closing:
             self.holds_up = False
             for connection in self.connections:
                 connection.read_on()
@@ -183,7 +187,7 @@ class Door:
         self._stuck += stuck
         if queued > 0 and connection in self.connections:
             self.connections[connection] = self.connections.pop(connection)
-            if self._queued > MAX_QUEUED_BYTES:
+            if self._queued > MAX_QUEUED_BYTES and not self.holds_up:
                 self._hold_up()
         elif queued < 0:
             self._read_on()
@@ -199,8 +203,10 @@ class Door:
         self._adders.append((connection, len(adds)))
         self._grew = True
         self._under_way += len(adds)
-        if self._under_way > MAX_ADDS:
-            self._hold_up()
+        if self._under_way > MAX_ADDS and not self.is_full:
+            self.is_full = True
+            for each in self.connections:
+                each.take_no_adds()
         if len(self._adders) >= len(self.connections) or len(self._adds) >= RUN_ADDS:  # nobody is left to wait for
             self._turn(self._take_run)
         elif not self._gathers:
@@ -294,7 +300,10 @@ class Door:
     def _end_adds(self, adds: int) -> None:
         """So many adds are no longer on their way to the disk."""
         self._under_way -= adds
-        self._read_on()
+        if self.is_full and self._under_way <= MAX_ADDS // 2:
+            self.is_full = False
+            for connection in self.connections:
+                connection.go_on_soon()
 
     def count(self, commands: int) -> None:
         """So many commands were answered."""
@@ -352,6 +361,8 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         self._door.connections[self] = None
+        if self._door.holds_up:
+            self._door.soon(self.read_no_more)  # it is begun after this
 
     def connection_lost(self, _why: Exception | None) -> None:
         """As asyncio calls it. What is on its way to the disk stays, and nobody hears of it."""
@@ -364,7 +375,7 @@ class Connection(asyncio.Protocol):
         """As asyncio calls it: the client does not read its replies, so it is not read either."""
         self._may_write = False
         self.read_no_more()
-        self._go_on_soon()  # not at once: this may come in the midst of a turn
+        self.go_on_soon()  # not at once: this may come in the midst of a turn
 
     def resume_writing(self) -> None:
         """As asyncio calls it."""
@@ -390,6 +401,7 @@ class Connection(asyncio.Protocol):
                     self._add_run(adds)
                     return
             self._unread += data  # it may come even though it is not being read
+            self._is_plain = False  # nothing may overtake it
             if not self._goes_on:
                 self._have_turn()
             elif len(self._unread) > SHARE:
@@ -411,7 +423,7 @@ class Connection(asyncio.Protocol):
                 transport.write(replies)
             self._runs = runs = self._runs - 1
             if not self._is_plain and (runs == 0 or runs == MAX_RUNS - 1):
-                self._go_on_soon()
+                self.go_on_soon()
             elif runs == MAX_RUNS - 1:
                 self.read_on()
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
@@ -422,7 +434,7 @@ class Connection(asyncio.Protocol):
         self.waits = False
         if not self._transport.is_closing():
             self._transport.write(b":%d\r\n" % members)
-            self._go_on_soon()
+            self.go_on_soon()
 
     def _wait_for_copies(self, words: list[bytes]) -> None:
         asked = commands.wait(words)
@@ -451,7 +463,8 @@ class Connection(asyncio.Protocol):
         self._door.unforeseen(error)
         self._transport.abort()
 
-    def _go_on_soon(self) -> None:
+    def go_on_soon(self) -> None:
+        """Have a turn in the next round of the loop."""
         if not self._goes_on:
             self._goes_on = True
             self._door.soon(self._go_on)
@@ -469,14 +482,19 @@ class Connection(asyncio.Protocol):
         """Do a share of what the client asked for, as far as nothing has to wait for something else."""
         if self._door.is_closing:
             return
-        share = SHARE
-        self._take()
+        if self._transport.is_closing():
+            self._let_go()
+            return
+        share, until_ns = SHARE, monotonic_ns() + TURN_NS
+        self._take(until_ns)
         while self._unread and share > 0 and not self._has_to_wait:
-            piece = self._cut(share)
+            piece = self._cut(min(share, PIECE))
             share -= len(piece)
-            self._take_in(piece)
+            self._take_in(piece, until_ns)
+            if monotonic_ns() > until_ns:
+                break
         if self._unread and not self._has_to_wait:
-            self._go_on_soon()
+            self.go_on_soon()
         self._note_held()
         self.read_on()
         self._close_if_done()
@@ -492,28 +510,33 @@ class Connection(asyncio.Protocol):
 
         Known adds can then be told by whole commands; and who told the password in one is no stranger in the next.
         """
-        unread = self._unread
-        if self._parser.held or not self._session.authenticated:
-            end = unread.find(b"\r\n*", 0, most)
+        unread, lacking = self._unread, self._parser.lacking
+        if lacking or not self._session.authenticated:
+            end = unread.find(b"\n*", max(0, lacking - 1), most)
         elif len(unread) <= most and unread.endswith(b"\r\n"):
             end = -1
         else:
-            end = unread.rfind(b"\r\n*", 0, most)
-        cut = end + 2 if end >= 0 else most
+            end = unread.rfind(b"\r\n*", 0, most) + 1
+        cut = end + 1 if end > 0 else most
         piece = bytes(unread[:cut])
         del unread[:cut]
         return piece
 
-    def _take_in(self, piece: bytes) -> None:
-        door, may_add = self._door, self._session.may_add
-        adds = door.known(piece) if may_add and not self._parser.held else None
+    def _take_in(self, piece: bytes, until_ns: int) -> None:
+        door = self._door
+        may_add = self._session.may_add and not (self._parser.held or door.is_full)
+        adds = door.known(piece) if may_add else None
         if adds:
             self._add_run(adds)
             return
-        commands_said = self._parser.feed(piece, KNOWN if self._session.authenticated else STRANGER)
-        self._later_bytes += len(piece) + WORD_BYTES * sum(map(len, commands_said))
-        self._later.extend(commands_said)
-        self._take()
+        said = self._parser.feed(piece, KNOWN if self._session.authenticated else STRANGER)
+        self._later_bytes = len(piece) + WORD_BYTES * sum(map(len, said))
+        self._later.extend(said)
+        self._take(until_ns)
+
+    def take_no_adds(self) -> None:
+        """Let the next adds wait for a turn."""
+        self._is_plain = False
 
     def hang_up(self) -> None:
         """End it, once all that was answered is sent."""
@@ -537,16 +560,18 @@ class Connection(asyncio.Protocol):
         if (self._at_end or self._session.closing) and done:
             self._transport.close()
 
-    def _take(self) -> None:
-        """Do what the client asked for, up to what has to wait."""
+    def _take(self, until_ns: int) -> None:
+        """Do what the client asked for, up to what has to wait, and the first of it whatever time it is."""
         later, adds, reply = self._later, list[Add](), b""
         last = add = None
-        first, turn_ns = len(later), monotonic_ns() + TURN_NS
+        did_some = False
         while later and not self.waits:
             words = later[0]
             if add is None or words != last:
                 last, add = words, self._as_add(words)
             if add:
+                if self._door.is_full:
+                    break
                 adds.append(add)
                 later.popleft()
                 continue
@@ -554,9 +579,10 @@ class Connection(asyncio.Protocol):
             adds, reply = [], b""
             if self._runs or not self._may_write:
                 break
-            if len(later) < first and monotonic_ns() > turn_ns:
-                self._go_on_soon()
+            if did_some and monotonic_ns() > until_ns:
+                self.go_on_soon()
                 break
+            did_some = True
             later.popleft()
             if self._session.may_add and _is_wait(words):
                 self._wait_for_copies(words)
@@ -594,7 +620,7 @@ class Connection(asyncio.Protocol):
         if not self._later:
             self._later_bytes = 0
         held = self._parser.held + self._later_bytes + len(self._unread)
-        busy = held or self.waits or self._session.closing or self._at_end
+        busy = held or self.waits or self._session.closing or self._at_end or self._door.is_full
         self._is_plain = self._session.may_add and not busy
         moves_on = (self._later or self._unread) and self._may_write and not self.waits
         before, self._held = self._held, (held, 0) if moves_on else (0, held)

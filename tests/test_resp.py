@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -20,7 +20,7 @@ from node import commands, resp
 from node.config import Config
 from node.errors import TEMPORARILY_UNAVAILABLE, RequestError
 from node.messages import Confirmed
-from node.redis_wire import Parser
+from node.redis_wire import WORD_BYTES, Parser
 from node.replica import Copied, Effect, Replica, RunOk
 from node.udp import Address
 from tests.processes import LIMIT_S, node_process, udp_node, until
@@ -273,6 +273,12 @@ def carry_out(effects: list[Effect]) -> None:
             cast(resp.Connection, effect.to).copied(effect.members)
 
 
+def commit_all(replica: Replica) -> None:
+    while replica.flush():
+        carry_out(replica.durable())
+        replica.committed(0)
+
+
 def test_what_goes_wrong_for_one_client_leaves_the_answers_of_others() -> None:
     """Their adds share a commit, and what the first one asked for after it throws."""
 
@@ -328,16 +334,14 @@ def test_a_connection_that_asks_for_much_lets_others_have_their_turn() -> None:
 
         def turn(act: Any) -> None:
             act()
-            while replica.flush():
-                carry_out(replica.durable())
-                replica.committed(0)
+            commit_all(replica)
 
         door = resp.Door(replica, turn, carry_out, print)
         connection, transport = door._connect(), Transport()
         connection.connection_made(transport)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(resp, "TURN_NS", turn_ns)
-            connection.data_received(b"INCR x\r\nGET x\r\n" * 3)
+            connection.data_received(b"INCR x\r\nGET x\r\n" * 9)
             lengths = [len(transport.written)]
             for _ in range(30):
                 await asyncio.sleep(0)
@@ -347,8 +351,8 @@ def test_a_connection_that_asks_for_much_lets_others_have_their_turn() -> None:
 
     at_once, _ = asyncio.run(live(10**12))
     in_turns, lengths = asyncio.run(live(0))
-    assert at_once == in_turns == b"".join(b":%d\r\n$1\r\n%d\r\n" % (i, i) for i in (1, 2, 3))
-    assert len(set(lengths)) > 3
+    assert at_once == in_turns == b"".join(b":%d\r\n$1\r\n%d\r\n" % (i, i) for i in range(1, 10))
+    assert len(set(lengths)) > 5
 
 
 def connected(door: resp.Door) -> tuple[resp.Connection, Transport]:
@@ -396,41 +400,53 @@ def test_what_a_lost_client_held_is_held_no_more(monkeypatch: pytest.MonkeyPatch
     asyncio.run(live())
 
 
-def test_clients_are_read_again_after_a_run_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adds_are_taken_again_after_a_run_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resp, "MAX_ADDS", 2)
 
     async def live() -> None:
         replica = Replica(Config(name="n1"), Random(1), 0)
         door = resp.Door(replica, lambda act: act(), carry_out, lambda _: None)
-        (first, firsts), (_, seconds) = connected(door), connected(door)
-        monkeypatch.setattr(replica, "add_run", lambda *_: 1 // 0)
-        first.data_received(b"INCR x\r\n" * 3)
-        assert not seconds.is_read
+        (first, firsts), (second, seconds) = connected(door), connected(door)
+        with monkeypatch.context() as patch:
+            patch.setattr(replica, "add_run", lambda *_: 1 // 0)
+            first.data_received(b"INCR x\r\n" * 3)
+            second.data_received(b"INCR x\r\n")
+            assert (door.is_full, seconds.is_read) == (True, False)
+            door._take_run()
+        assert (door.is_full, firsts.aborted) == (False, True)
+        await asyncio.sleep(0)
         door._take_run()
-        assert (firsts.aborted, seconds.is_read) == (True, True)
+        assert replica.flush()
+        carry_out(replica.durable())
+        assert seconds.written == b":1\r\n"
 
     asyncio.run(live())
 
 
 def test_adds_of_all_clients_that_wait_for_the_disk_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next ones wait with their clients; who asks for something else has its answer."""
     monkeypatch.setattr(resp, "MAX_ADDS", 10)
+    say = in_resp([b"INCR", b"x"])
 
     async def live() -> None:
         replica = Replica(Config(name="n1"), Random(1), 0)
         door = resp.Door(replica, lambda act: act(), carry_out, print)
-        made = [(door._connect(), Transport()) for _ in range(3)]
-        for connection, transport in made:
-            connection.connection_made(transport)
-        for connection, transport in made[:2]:
-            assert transport.is_read
-            connection.data_received(in_resp([b"INCR", b"x"]) * 9)
-        assert [transport.is_read for _, transport in made] == [False] * 3
-        door._take_run()
-        replica.flush()
-        carry_out(replica.durable())
-        assert [transport.is_read for _, transport in made] == [True] * 3
-        door.read_no_more()
-        assert [transport.is_read for _, transport in made] == [False] * 3
+        made = [connected(door) for _ in range(4)]
+        for connection, _ in made:
+            connection.data_received(b"PING\r\n")
+        for connection, _ in made[:3]:
+            connection.data_received(say * 9)
+        made[3][0].data_received(b"PING\r\n")
+        assert [transport.is_read for _, transport in made] == [True, True, False, True]
+        assert door._under_way == 18
+        for _ in range(5):
+            door._take_run()
+            commit_all(replica)
+            await asyncio.sleep(0)
+        told = [transport.written.count(b"\n") for _, transport in made]
+        assert told == [10, 10, 10, 2]
+        assert [transport.is_read for _, transport in made] == [True] * 4
+        assert door._under_way == held(door) == 0
 
     asyncio.run(live())
 
@@ -461,6 +477,7 @@ def test_what_all_clients_hold_is_bounded_and_who_brings_too_much_is_cut_off(mon
 def test_who_only_waits_for_the_disk_is_never_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """However much all of them said together: they are not read before there is room, and then the others first."""
     monkeypatch.setattr(resp, "MAX_QUEUED_BYTES", 1000)
+    monkeypatch.setattr(resp, "PIECE", 30)
     monkeypatch.setattr(resp, "MAX_STUCK_BYTES", 100)
 
     async def live() -> None:
@@ -472,9 +489,7 @@ def test_who_only_waits_for_the_disk_is_never_cut_off(monkeypatch: pytest.Monkey
         assert [(transport.is_read, transport.aborted) for _, transport in made] == [(False, False)] * 4
         assert list(door.connections) == [connection for connection, _ in (made[3], *made[:3])]
         for _ in range(200):
-            while replica.flush():
-                carry_out(replica.durable())
-                replica.committed(0)
+            commit_all(replica)
             await asyncio.sleep(0)
         assert [transport.written.count(b"\n") for _, transport in made] == [60, 60, 60, 0]
         assert [(transport.is_read, transport.aborted) for _, transport in made] == [(True, False)] * 4
@@ -501,6 +516,7 @@ def test_what_a_client_said_that_reads_no_replies_is_bounded_with_all_that_is_st
 
 def test_a_client_that_says_much_at_once_has_its_turn_as_often_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resp, "SHARE", 1000)
+    monkeypatch.setattr(resp, "PIECE", 300)
     monkeypatch.setattr(resp, "RUN_ADDS", 50)
     say = in_resp([b"INCR", b"x"])
 
@@ -540,6 +556,113 @@ def test_a_client_that_says_much_at_once_has_its_turn_as_often_as_others(monkeyp
     asyncio.run(live())
 
 
+def test_a_turn_ends_in_time_though_each_piece_holds_one_command_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resp, "TURN_NS", 0)
+    monkeypatch.setattr(resp, "PIECE", 20)
+
+    async def live() -> None:
+        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
+        connection, transport = connected(door)
+        told = [0]
+        connection.data_received(in_resp([b"PING"]) * 100)
+        for _ in range(100):
+            told.append(transport.written.count(b"PONG"))
+            await asyncio.sleep(0)
+        assert transport.written == b"+PONG\r\n" * 100
+        assert max(now - before for before, now in pairwise(told)) == 1
+
+    asyncio.run(live())
+
+
+def test_a_word_is_not_searched_for_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    word = b"\r\n*" * 100_000
+    looks = count()
+    feed = Parser.feed
+    monkeypatch.setattr(Parser, "feed", lambda *arguments: feed(*arguments) if next(looks) >= 0 else None)
+
+    async def live() -> bytes:
+        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
+        connection, transport = connected(door)
+        connection.data_received(in_resp([b"ECHO", word]) + in_resp([b"INCR", b"x"]) * 2)
+        for _ in range(len(word) // resp.SHARE + 1):
+            await asyncio.sleep(0)
+        return transport.written
+
+    assert asyncio.run(live()) == b"$300000\r\n%s\r\n" % word
+    assert next(looks) < len(word) / resp.PIECE + 9
+
+
+def test_what_is_done_with_is_not_held_any_more() -> None:
+    """However long a client goes on, with something to wait for at the end of each turn."""
+
+    async def live() -> None:
+        replica = Replica(Config(name="n1"), Random(1), 0)
+        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        connection, transport = connected(door)
+        connection.data_received(b"INCR x\nGET x\n" * 10_000)
+        while connection._unread or connection._later:
+            assert held(door) <= len(connection._unread) + 9 * resp.PIECE * WORD_BYTES // 6
+            commit_all(replica)
+            await asyncio.sleep(0)
+        commit_all(replica)
+        await asyncio.sleep(0)
+        assert transport.written.endswith(b":10000\r\n$5\r\n10000\r\n")
+        assert held(door) == 0
+
+    asyncio.run(live())
+
+
+def test_nothing_overtakes_what_waits_for_its_turn() -> None:
+    """A lone client's add is durable at once, which asks for a turn."""
+
+    async def live() -> None:
+        replica = Replica(Config(name="n1"), Random(1), 0)
+
+        def turn(act: Any) -> None:
+            act()
+            commit_all(replica)
+
+        door = resp.Door(replica, turn, carry_out, print)
+        connection, transport = connected(door)
+        add = in_resp([b"INCR", b"x"])
+        for read in (add[:5], add[5:], in_resp([b"GET", b"x"]), add):
+            connection.data_received(read)
+        await asyncio.sleep(0)
+        assert transport.written == b":1\r\n$1\r\n1\r\n:2\r\n"
+
+    asyncio.run(live())
+
+
+def test_who_comes_while_nobody_is_read_waits_as_well() -> None:
+    async def live() -> None:
+        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
+        before, before_s = connected(door)
+        before.data_received(b"PING\r\n")
+        door._hold_up()
+        _, after_s = connected(door)
+        await asyncio.sleep(0)
+        assert [before_s.is_read, after_s.is_read] == [False, False]
+        door._read_on()
+        assert [before_s.is_read, after_s.is_read] == [True, True]
+
+    asyncio.run(live())
+
+
+def test_who_hung_up_is_told_nothing_more() -> None:
+    async def live() -> None:
+        replica = Replica(Config(name="n1"), Random(1), 0)
+        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        connection, transport = connected(door)
+        connection.data_received(b"INCR x\r\nGET x\r\nPING\r\n")
+        transport.close()
+        commit_all(replica)
+        await asyncio.sleep(0)
+        assert transport.written == b""
+        assert held(door) == 0
+
+    asyncio.run(live())
+
+
 def test_a_client_that_streams_has_some_shares_on_their_way_to_a_slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resp, "SHARE", 100)
     say = in_resp([b"INCR", b"x"])
@@ -553,9 +676,7 @@ def test_a_client_that_streams_has_some_shares_on_their_way_to_a_slow_disk(monke
             await asyncio.sleep(0)
         assert connection._runs == resp.MAX_RUNS
         for _ in range(1000):
-            if replica.flush():
-                carry_out(replica.durable())
-                replica.committed(0)
+            commit_all(replica)
             await asyncio.sleep(0)
             assert connection._runs <= resp.MAX_RUNS
         assert transport.written.endswith(b":1000\r\n")
@@ -564,19 +685,20 @@ def test_a_client_that_streams_has_some_shares_on_their_way_to_a_slow_disk(monke
     asyncio.run(live())
 
 
-def test_who_told_the_password_is_no_stranger_in_the_command_after_it() -> None:
+@pytest.mark.parametrize("auth", [b"*2\r\n$4\r\nAUTH\r\n$6\r\n%s\r\n", b"AUTH %s\r\n", b"AUTH %s\n"])
+def test_who_told_the_password_is_no_stranger_in_the_command_after_it(auth: bytes) -> None:
     many = in_resp([b"MGET"] + [b"x"] * 2000)
 
     async def live(password: bytes) -> tuple[bytes, bool]:
         door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print, b"secret")
         connection, transport = connected(door)
-        connection.data_received(in_resp([b"AUTH", password]) + many + b"*1\r\n$4\r\nPING\r\n")
+        connection.data_received(auth % password + many + b"*1\r\n$4\r\nPING\r\n")
         for _ in range(9):
             await asyncio.sleep(0)
         return transport.written, transport.aborted
 
     assert asyncio.run(live(b"secret")) == (b"+OK\r\n*2000\r\n" + b"$-1\r\n" * 2000 + b"+PONG\r\n", False)
-    told, is_closed = asyncio.run(live(b"guess"))
+    told, is_closed = asyncio.run(live(b"guess!"))
     assert told.startswith(b"-WRONGPASS")
     assert told.endswith(b"unauthenticated multibulk length\r\n")
     assert is_closed
@@ -649,9 +771,7 @@ def test_wait_vouches_for_nothing_that_more_than_one_actor_wrote() -> None:
             connection.data_received(b"INCR x\r\n")
             for _ in range(resp.MOST_ROUNDS + 1):
                 await asyncio.sleep(0)
-            while replica.flush():
-                carry_out(replica.durable())
-                replica.committed(0)
+            commit_all(replica)
 
         await add(one)
         replica._begin_epoch()
