@@ -44,7 +44,7 @@ SHARE = 32_768
 """Bytes of one client's commands that are dealt with before others have their turn."""
 
 PIECE = 4096
-"""Bytes of them that are looked at together: words take several times the room."""
+"""Bytes of them that are parsed together: words take several times the room. Known adds need none."""
 
 MAX_RUNS = 32
 """Pieces or reads of adds that a connection may have on their way to the disk before it has its next turn."""
@@ -330,6 +330,8 @@ class Connection(asyncio.Protocol):
         """How many runs that are on their way to the disk have adds of ours."""
         self._unread = bytearray()
         """What the client said and has still to have its turn."""
+        self._piece = PIECE
+        """How much of it to look at together."""
         self._later: deque[Any] = deque()
         """Commands that wait for something."""
         self._later_bytes = 0
@@ -488,7 +490,7 @@ class Connection(asyncio.Protocol):
         share, until_ns = SHARE, monotonic_ns() + TURN_NS
         self._take(until_ns)
         while self._unread and share > 0 and not self._has_to_wait:
-            piece = self._cut(min(share, PIECE))
+            piece = self._cut(min(share, self._piece))
             share -= len(piece)
             self._take_in(piece, until_ns)
             if monotonic_ns() > until_ns:
@@ -526,6 +528,7 @@ class Connection(asyncio.Protocol):
         door = self._door
         may_add = self._session.may_add and not (self._parser.held or door.is_full)
         adds = door.known(piece) if may_add else None
+        self._piece = SHARE if adds else PIECE
         if adds:
             self._add_run(adds)
             return
