@@ -1,6 +1,7 @@
 """The command `bench`: measure clusters of real processes."""
 
 import json
+import platform
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from enum import StrEnum
@@ -360,7 +361,7 @@ def _against_redis(durable: bool, seconds: float, runs: int, plot: Path | None, 
             }
             for kind, cases in told.items()
         }
-        typer.echo(json.dumps({"runs": runs} | found, indent=2))
+        typer.echo(json.dumps({"runs": runs, "python": platform.python_version()} | found, indent=2))
         return
     for kind, cases in told.items():
         out.print(_pairs(kind, runs, cases))
@@ -368,7 +369,8 @@ def _against_redis(durable: bool, seconds: float, runs: int, plot: Path | None, 
 
 def _pairs(kind: str, runs: int, cases: dict[str, list[comparing.Pair]]) -> Table:
     redis = "appendfsync always" if kind == "durable" else "no append-only file"
-    title = f"redis-benchmark -t incr, {kind}: a node beside redis-server ({redis}), {runs} pairs of runs"
+    node = f"a node (Python {platform.python_version()})"
+    title = f"redis-benchmark -t incr, {kind}: {node} beside redis-server ({redis}), {runs} pairs of runs"
     shown = Table(title=title, title_justify="left", header_style="bold")
     for each in ("", "node INCR/s", "Redis INCR/s", "ratio, median", "least", "most"):
         shown.add_column(each, justify="right" if each else "left")
