@@ -20,7 +20,7 @@ from node import commands, resp
 from node.config import Config
 from node.errors import TEMPORARILY_UNAVAILABLE, RequestError
 from node.messages import Confirmed
-from node.redis_wire import WORD_BYTES, Parser
+from node.redis_wire import WORD_BYTES, Parser, packed
 from node.replica import Copied, Effect, Replica, RunOk
 from node.udp import Address
 from tests.processes import LIMIT_S, node_process, udp_node, until
@@ -783,6 +783,76 @@ def test_wait_vouches_for_nothing_that_more_than_one_actor_wrote() -> None:
         assert (ones.written, twos.written) == (b":1\r\n:2\r\n:0\r\n", b":3\r\n:1\r\n")
 
     asyncio.run(live())
+
+
+WORDS = st.sampled_from([b"", b"x", b"\r\n*", b"a\r\n*2\r\n$4\r\nINCR\r\n$1\r\nb", b"x" * 300])
+SAID = st.one_of(
+    st.tuples(st.just(b"INCR"), st.sampled_from([b"a", b"b", b"\r\n*"])),
+    st.tuples(st.just(b"INCRBY"), st.sampled_from([b"a", b"b"]), st.sampled_from([b"0", b"-3", b"7", b"x"])),
+    st.tuples(st.just(b"GET"), st.sampled_from([b"a", b"b", b"\r\n*"])),
+    st.tuples(st.just(b"ECHO"), WORDS),
+    st.tuples(st.just(b"PING")),
+)
+STEPS = st.lists(st.integers(0, 40) | st.sampled_from([-1, -2, 400]), max_size=30)
+"""Read so much of what was said; -1: a round of the loop; -2: what is being committed is durable."""
+
+
+def answered_alone(said: list[tuple[bytes, ...]]) -> bytes:
+    """What these commands are answered, each done before the next is said."""
+    held: dict[bytes, int] = {}
+    told: list[Any] = []
+    for verb, *words in said:
+        match verb:
+            case b"GET":
+                told.append(b"%d" % held[words[0]] if words[0] in held else None)
+            case b"ECHO":
+                told.append(words[0])
+            case b"PING":
+                told.append("PONG")
+            case _ if words[1:] == [b"x"]:
+                told.append(commands.NOT_AN_INTEGER)
+            case _:
+                delta = int(words[1]) if words[1:] else 1
+                told.append(held.get(words[0], 0) + delta)
+                if delta:
+                    held[words[0]] = told[-1]
+    return b"".join(packed(each, 2) for each in told)
+
+
+@given(st.lists(SAID, max_size=40), st.sets(st.integers(0, 39)), STEPS, st.integers(1, 60), st.integers(1, 3))
+def test_whatever_is_said_however_it_comes_is_answered_as_if_said_alone(
+    said: list[tuple[bytes, ...]], typed: set[int], steps: list[int], piece: int, most_runs: int
+) -> None:
+    """Cut anywhere, over any rounds and commits, with bounds that are reached all the time."""
+
+    async def live() -> bytes:
+        replica = Replica(Config(name="n1"), Random(1), 0)
+        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        (connection, transport), _ = connected(door), connected(door)
+        left = b"".join(
+            b" ".join(words) + b"\n" if i in typed and b"".join(words).isalnum() else in_resp(list(words))
+            for i, words in enumerate(said)
+        )
+        committing = False
+        for step in [*steps, 2**20, *[-1, -2] * (9 * len(said) + len(left))]:
+            if step >= 0 and left:
+                read, left = left[:step], left[step:]
+                connection.data_received(read)
+            elif step == -1:
+                await asyncio.sleep(0)
+                committing = committing or bool(replica.flush())
+            elif step == -2 and committing:
+                carry_out(replica.durable())
+                replica.committed(0)
+                committing = False
+        assert (held(door), door._under_way, door.is_full) == (0, 0, False)
+        return transport.written
+
+    with pytest.MonkeyPatch.context() as patch:
+        small = {"SHARE": 2 * piece, "PIECE": piece, "MAX_RUNS": most_runs, "RUN_ADDS": 3, "MAX_ADDS": 4, "TURN_NS": 0}
+        for name, value in small.items():
+            patch.setattr(resp, name, value)
+        assert asyncio.run(live()) == answered_alone(said)
 
 
 NAMES = st.binary(max_size=12) | st.sampled_from(
