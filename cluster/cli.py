@@ -97,6 +97,9 @@ AtNode = Annotated[
 CounterName = Annotated[
     str, typer.Option("--counter", help="The counter's name, at most 255 bytes; without it, the default counter.")
 ]
+Push = Annotated[
+    bool | None, typer.Option("--push/--no-push", help="Send news at once (delta gossip only).  [default: push]")
+]
 IN_HERE = Path(".counter")
 
 
@@ -119,10 +122,7 @@ def up(
     gossip: Annotated[GossipMode, typer.Option(help="Digests and changes, or the whole state every round.")] = (
         GossipMode.DELTA
     ),
-    push: Annotated[
-        bool | None,
-        typer.Option("--push/--no-push", help="Send news at once (delta gossip only).  [default: push]"),
-    ] = None,
+    push: Push = None,
     ephemeral: Annotated[
         bool,
         typer.Option("--ephemeral", help="Keep counts in memory: a node that dies knows only what others tell it."),

@@ -16,15 +16,13 @@ from time import monotonic_ns, time_ns
 from typing import Any, NamedTuple, cast
 
 from node import __version__, commands, redis_info
-from node.commands import ADDS, NOT_AN_INTEGER, OVERFLOW, Error, Session, View
-from node.errors import MALFORMED, ConfigError, RequestError
+from node.adds import Add, Known, as_add, replies, why_not
+from node.commands import ADDS, Error, Session, View
+from node.errors import ConfigError, RequestError
 from node.redis_wire import KNOWN, STRANGER, WORD_BYTES, Parser, packed
 from node.replica import Effect, Replica
 from node.state import Actor
 from node.waiting import NEVER
-
-Add = tuple[str, int]
-"""A counter, and what is added to it."""
 
 Adder = tuple["Connection", int]
 """A connection, and how many of a run's adds are its own."""
@@ -75,15 +73,11 @@ HANDSHAKE_S = 10
 KEEPALIVE_S = 300
 """After so long a silent client is asked by the kernel whether it is there at all."""
 
-MOST_KNOWN = 16_384
-"""Adds that are known again without being parsed; 15 MB if all names are as long as they may be."""
-
 MOST_ROUNDS = 8
 """Rounds of the loop that a run gathers for at the most."""
 
 _NO_COPIES = Error("ERR full-state gossip can't tell what peers hold")
 _TOO_BUSY = Error("ERR clients hold too much that waits or is half said: come again later")
-_NEXT = "\r\n:"
 
 
 class Listen(NamedTuple):
@@ -117,10 +111,7 @@ class Door:
         self._gathers = False
         self._grew = False
         self._rounds = 0
-        self._known: dict[bytes, Add] = {}
-        """Adds that need not be parsed again: clients ask for the same ones all the time."""
-        self.known_alone: dict[bytes, list[Add]] = {}
-        """The same, by all the bytes of one that came without others."""
+        self.known = Known()
         self._turn = turn
         self._adds: list[Add] = []
         self._adders: list[Adder] = []
@@ -224,31 +215,6 @@ class Door:
             self._gathers = False
             self._turn(self._take_run)
 
-    def known(self, data: bytes) -> list[Add] | None:
-        """The adds that these bytes are, if they are nothing but whole adds and all of them were seen before.
-
-        What is known is one whole command each, without the asterisk before it and the end of line after it; so what is
-        made of nothing but these is just these commands, whatever bytes their names hold.
-        """
-        if not (data.startswith(b"*") and data.endswith(b"\r\n")):
-            return None
-        known = self._known
-        try:
-            adds = list(map(known.__getitem__, data[1:-2].split(b"\r\n*")))
-        except KeyError:
-            return None
-        if len(adds) == 1:
-            self.known_alone[data] = adds
-        return adds
-
-    def note_add(self, words: list[bytes], add: Add) -> None:
-        """Know this command again."""
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
-            self.known_alone.clear()
-        said = b"".join(b"\r\n$%d\r\n%s" % (len(word), word) for word in words)
-        self._known[b"%d%s" % (len(words), said)] = add
-
     def _take_run(self) -> None:
         if not self._adds:  # taken already
             return
@@ -293,7 +259,7 @@ class Door:
             if count == 1 and not isinstance(value := told[at], RequestError):
                 connection.added(b":%d\r\n" % value, written)
             else:
-                connection.added(_replies(told[at : at + count]), written)
+                connection.added(replies(told[at : at + count]), written)
             at += count
         self._end_adds(at)
 
@@ -397,8 +363,8 @@ class Connection(asyncio.Protocol):
         """As asyncio calls it."""
         try:
             if self._is_plain and len(data) <= SHARE:
-                door = self._door
-                adds = door.known_alone.get(data) or door.known(data)
+                known = self._door.known
+                adds = known.alone.get(data) or known.find(data)
                 if adds:
                     self._add_run(adds)
                     return
@@ -527,7 +493,7 @@ class Connection(asyncio.Protocol):
     def _take_in(self, piece: bytes, until_ns: int) -> None:
         door = self._door
         may_add = self._session.may_add and not (self._parser.held or door.is_full)
-        adds = door.known(piece) if may_add else None
+        adds = door.known.find(piece) if may_add else None
         self._piece = SHARE if adds else PIECE
         if adds:
             self._add_run(adds)
@@ -597,9 +563,9 @@ class Connection(asyncio.Protocol):
         self._add(reply, adds)
 
     def _as_add(self, words: Any) -> Add | None:
-        add = _as_add(words) if self._session.may_add else None
+        add = as_add(words) if self._session.may_add else None
         if add:
-            self._door.note_add(words, add)
+            self._door.known.note(words, add)
         return add
 
     def _add(self, reply: bytes, adds: list[Add]) -> None:
@@ -653,7 +619,7 @@ class Connection(asyncio.Protocol):
             self._session.closing = True
             return packed(words, 2)
         if words[0].upper() in ADDS and self._session.may_add:
-            return packed(_why_no_add(words), 2)
+            return packed(why_not(words), 2)
         reply = commands.dispatch(self._session, self._door.view, words)
         return packed(reply, self._session.protocol)
 
@@ -670,36 +636,3 @@ def _allow_files() -> int:
 
 def _is_wait(words: list[bytes] | Error) -> bool:
     return not isinstance(words, Error) and words[0].upper() == b"WAIT"
-
-
-def _as_add(words: list[bytes] | Error) -> tuple[str, int] | None:
-    """The counter that an add names and what it adds; None for what is no add, or is not as it should be."""
-    if isinstance(words, Error):
-        return None
-    add = ADDS.get(words[0].upper())
-    if add is None or add.arity != len(words):
-        return None
-    try:
-        return commands.counter(words[1]), add.sign * commands.integer(words[2]) if len(words) == 3 else add.sign
-    except ValueError:
-        return None
-
-
-def _replies(told: Sequence[int | RequestError]) -> bytes:
-    if set(map(type, told)) == {int}:
-        return f":{_NEXT.join(map(str, told))}\r\n".encode()
-    return b"".join(packed(_why_not(each) if isinstance(each, RequestError) else each, 2) for each in told)
-
-
-def _why_not(error: RequestError) -> Error:
-    return OVERFLOW if error.code == MALFORMED else Error(f"ERR {error.text}")
-
-
-def _why_no_add(words: list[bytes]) -> Error:
-    if len(words) != ADDS[words[0].upper()].arity:
-        return commands.wrong_arity(words[0])
-    try:
-        commands.counter(words[1])
-    except ValueError as error:
-        return Error(f"ERR {error}")
-    return NOT_AN_INTEGER

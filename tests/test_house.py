@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "tests": {"tests", "bench", "cluster", "node"},
 }
 PURE = {
+    "adds",
     "commands",
     "counter",
     "state",

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from cluster.launcher import free_ports
 from node import commands, resp
+from node.adds import as_add
 from node.config import Config
 from node.errors import TEMPORARILY_UNAVAILABLE, RequestError
 from node.messages import Confirmed
@@ -830,7 +831,7 @@ def test_whatever_is_said_however_it_comes_is_answered_as_if_said_alone(
         door = resp.Door(replica, lambda act: act(), carry_out, print)
         (connection, transport), _ = connected(door), connected(door)
         left = b"".join(
-            b" ".join(words) + b"\n" if i in typed and b"".join(words).isalnum() else in_resp(list(words))
+            b" ".join(words) + b"\n" if i in typed and all(map(bytes.isalnum, words)) else in_resp(list(words))
             for i, words in enumerate(said)
         )
         committing = False
@@ -870,15 +871,15 @@ def test_adds_that_are_known_again_are_what_the_parser_takes_them_for(reads: lis
         for read in reads * 2:
             commands_said = [[verb, name, b"7"] if verb == b"INCRBY" else [verb, name] for verb, name in read]
             data = b"".join(map(in_resp, commands_said))
-            parsed = [resp._as_add(words) for words in Parser().feed(data)]
-            known = door.known(data)
+            parsed = [as_add(words) for words in Parser().feed(data)]
+            known = door.known.find(data)
             assert known is None or known == parsed
             for words, add in zip(commands_said, parsed, strict=True):
                 if add:
-                    door.note_add(words, add)
+                    door.known.note(words, add)
             cut_apart = any(b"\r\n*" in b"\r\n" + name for _, name in read)
-            assert None in parsed or cut_apart or door.known(data) == parsed
-            assert door.known_alone.get(data, parsed) == parsed
+            assert None in parsed or cut_apart or door.known.find(data) == parsed
+            assert door.known.alone.get(data, parsed) == parsed
 
     asyncio.run(live())
 
