@@ -284,19 +284,25 @@ def throughput(
     """
     if plot:
         plotting.check(plot)
-    if window % clients:
-        why = f"must be a multiple of --clients, {clients}: each has its share"
-        raise typer.BadParameter(why, param_hint="--window")
     if redis:
         _refuse(context, "--redis, which has one node and loads of its own", "nodes window clients counters door")
         _against_redis(durable, seconds, runs, plot, as_json)
     elif nodes > 1:
         _refuse(context, "--nodes, which measures durable nodes through their Redis doors", "door durable plot")
+        _check_shares(window, clients)
         _of_a_cluster(nodes, rating.Load("resp", window, clients, counters), seconds, runs, as_json)
     else:
         doors = [door.value] if door else [each.value for each in DoorName]
+        if DoorName.RESP in doors:
+            _check_shares(window, clients)
         loads = [rating.Load(each, window, clients, counters) for each in doors]
         _by_door(loads, durable, seconds, runs, plot, as_json)
+
+
+def _check_shares(window: int, clients: int) -> None:
+    if window % clients:
+        why = f"must be a multiple of --clients, {clients}: over the Redis door each has its share"
+        raise typer.BadParameter(why, param_hint="--window")
 
 
 def _refuse(context: typer.Context, beside: str, names: str) -> None:

@@ -172,7 +172,7 @@ async def _adds_over_redis(member: launcher.Member, load: Load, seconds: float) 
     end = monotonic_ns() + int(seconds * 1e9)
     took_ns: list[int] = []
     names = load.names()
-    depth = max(1, load.window // load.clients)
+    depth = load.window // load.clients
 
     async def worker() -> None:
         reader, writer = await asyncio.open_connection(*member.address)

@@ -154,7 +154,7 @@ def up(
     if restarting and detach:
         raise typer.BadParameter("somebody must stay to restart nodes: leave out --detach", param_hint="--restart")
     if push and gossip is GossipMode.FULL:
-        raise typer.BadParameter("is for delta gossip only", param_hint="--push")
+        raise LaunchError("--push is for delta gossip only: leave it out, or leave out --gossip full")
     pushes = push is not False
     settings = Settings(interval_ms, fanout, gossip.value, pushes, log_level.value, ephemeral, faults, metrics)
     shown: list[Cluster] = []
@@ -422,7 +422,8 @@ def wipe(node: NodeName, directory: Directory = IN_HERE) -> None:
     What it had acknowledged and told nobody is gone: 'cluster add --copies 2' waits until others have it too.
     """
     run(_change(directory, node, Cluster.wipe, Cluster.load))  # a cluster that is down may be wiped too
-    typer.echo(f"{node} has nothing left: 'cluster restart {node}' starts it anew")
+    command = f"cluster restart {node}" if Cluster.load(directory).is_up else "cluster up"
+    typer.echo(f"{node} has nothing left: '{command}' starts it anew")
 
 
 @app.command()

@@ -7,6 +7,7 @@ their start-up time and double their memory.
 import argparse
 import ipaddress
 import logging
+import math
 import os
 import signal
 import ssl
@@ -184,7 +185,7 @@ def _add_settings(made: argparse.ArgumentParser) -> None:
         help="rows held before new counters are refused (default: %(default)s)",
     )
     made.add_argument(
-        "--seed", type=int, help="seed of the peer selection, for repeatable runs (default: from the system)"
+        "--seed", type=_whole, help="seed of the peer selection, for repeatable runs (default: from the system)"
     )
     made.add_argument(
         "--gossip",
@@ -209,7 +210,7 @@ def _add_faults(made: argparse.ArgumentParser) -> None:
     made.add_argument("--faults", action="store_true", help="allow the fault options, which are for tests only")
     made.add_argument(
         "--fault-loss",
-        type=float,
+        type=_share,
         default=0.0,
         metavar="SHARE",
         help="drop this share of gossip, 0 to 1 (needs --faults)",
@@ -227,15 +228,28 @@ def _bounded(setting: str) -> Callable[[str], int]:
     low, high = BOUNDS[setting]
 
     def parsed(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = low - 1
-        if not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {low} to {high}")
-        return number
+        if low <= (number := _whole(text)) <= high:
+            return number
+        raise argparse.ArgumentTypeError(f"{text!r} is not from {low} to {high}")
 
     return parsed
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if 0 <= share <= 1:
+        return share
+    raise argparse.ArgumentTypeError(f"{text!r} is not from 0 to 1")
 
 
 def address(text: str) -> Address:
@@ -341,8 +355,6 @@ def _named(directory: str) -> Path:
 def _faults(options: argparse.Namespace, peers: Collection[str], rng: Random) -> Faults | None:
     if (options.fault_loss or options.fault_cut) and not options.faults:
         raise ConfigError("--fault-… makes the network worse on purpose: say --faults too if that is what you want")
-    if not 0 <= options.fault_loss <= 1:
-        raise ConfigError(f"--fault-loss must be from 0 to 1, not {options.fault_loss}")
     if strangers := set(options.fault_cut) - set(peers):
         raise ConfigError(f"--fault-cut {min(strangers)}: there is no such peer, only {', '.join(peers) or 'none'}")
     return Faults(rng, options.fault_loss, frozenset(options.fault_cut)) if options.faults else None

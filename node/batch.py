@@ -7,7 +7,6 @@ commit fails, or when we become another actor.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import count
 
 from node.counter import Counts
 from node.waiting import Client
@@ -35,8 +34,8 @@ class Tally:
     def include(self, other: "Tally") -> None:
         """Add all that another one has."""
         for mine, theirs in ((self.net, other.net), (self.minus, other.minus)):
-            for name, more in theirs.items():
-                mine[name] = mine.get(name, 0) + more
+            for name, count in theirs.items():
+                mine[name] = mine.get(name, 0) + count
 
     def of(self, name: str) -> tuple[int, int]:
         """What was added to a counter, and what was taken away: none is negative."""
@@ -45,7 +44,7 @@ class Tally:
 
     def rows(self, held: Iterable[Counts], version: int) -> dict[str, Counts]:
         """What this makes of the rows `held`, one for each name: the writes that come after number `version`."""
-        made = zip(self.net.items(), held, count(version + 1))
+        made = zip(self.net.items(), held, range(version + 1, version + 1 + len(self.net)), strict=True)
         if not self.minus:
             return {name: (p + net, n, number) for (name, net), (p, n, _), number in made}
         taken = self.minus.get

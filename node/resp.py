@@ -3,7 +3,8 @@
 Adds are taken in runs. What a few rounds of the event loop bring of INCR, DECR, INCRBY and DECRBY, over all
 connections, is one request to the replica, however many commands it is, and one RunOk releases all their replies once
 the commit is durable. Other commands wait until the adds before them are, so that a connection sees its own writes;
-they are answered from `node.commands`. What a client may have under way or unread is bounded.
+they are answered from `node.commands`. What a client says waits unread for its turn; a turn takes a share of it, in
+pieces, and what of a piece has to wait stands in `_later`. All that a client may have under way or unread is bounded.
 """
 
 import asyncio
@@ -16,9 +17,9 @@ from time import monotonic_ns, time_ns
 from typing import Any, NamedTuple, cast
 
 from node import __version__, commands, redis_info
-from node.adds import Add, Known, as_add, replies, why_not
 from node.commands import ADDS, Error, Session, View
 from node.errors import ConfigError, RequestError
+from node.redis_adds import Add, Known, as_add, replies, why_not
 from node.redis_wire import KNOWN, STRANGER, WORD_BYTES, Parser, packed
 from node.replica import Effect, Replica
 from node.state import Actor
@@ -53,7 +54,7 @@ RUN_ADDS = 10_000
 MAX_ADDS = 500_000
 """Adds of all connections on their way to the disk; above that, the next ones wait with their clients."""
 
-MAX_LATER_BYTES = 2**20
+MAX_BEHIND_WAIT_BYTES = 2**20
 """What a connection may say while a WAIT is under way before it is not read any more, and its end not noticed."""
 
 MAX_QUEUED_BYTES = 128 * 2**20
@@ -106,7 +107,7 @@ class Door:
         settings = {"maxclients": str(self.most_connections), "databases": "1", "appendonly": "yes", "save": ""}
         self.view = View(replica, __version__, self._info, lambda: time_ns() // 1000, settings, password)
         self.connections: dict[Connection, None] = {}
-        """In the order in which they are read again after all had to wait: who was read last comes last."""
+        """In the order in which they are read again after all had to wait: whose queue grew last comes last."""
         self.unforeseen = unforeseen
         self._gathers = False
         self._grew = False
@@ -116,6 +117,7 @@ class Door:
         self._adds: list[Add] = []
         self._adders: list[Adder] = []
         """Whose these are: so many of each, in this order."""
+        self._adding: set[Connection] = set()
         self._runs: dict[int, tuple[list[Adder], list[int | RequestError], Actor]] = {}
         """By number, those on their way to the disk, what their adds will be answered, and who wrote them."""
         self._outcomes: dict[int, Written | RequestError] = {}
@@ -149,8 +151,8 @@ class Door:
             why = error.strerror or error
             raise ConfigError(f"can't serve Redis clients at {where.host}:{where.port}: {why}") from None
 
-    def read_no_more(self) -> None:
-        """The first step of an end: adds that clients said are still answered."""
+    def begin_end(self) -> None:
+        """The first step of an end: nobody is read any more, and adds that were taken are still answered."""
         self.is_closing = True
         self._hold_up()
         self._turn(self._take_run)
@@ -192,13 +194,15 @@ class Door:
         """Take adds of a connection, in one run with those of all others that say something just now."""
         self._adds += adds
         self._adders.append((connection, len(adds)))
+        self._adding.add(connection)
         self._grew = True
         self._under_way += len(adds)
         if self._under_way > MAX_ADDS and not self.is_full:
             self.is_full = True
             for each in self.connections:
                 each.take_no_adds()
-        if len(self._adders) >= len(self.connections) or len(self._adds) >= RUN_ADDS:  # nobody is left to wait for
+        nobody_is_left = len(self._adding) >= len(self.connections)
+        if nobody_is_left or len(self._adds) >= RUN_ADDS:
             self._turn(self._take_run)
         elif not self._gathers:
             self._gathers = True
@@ -220,6 +224,7 @@ class Door:
             return
         adds, self._adds = self._adds, []
         adders, self._adders = self._adders, []
+        self._adding.clear()
         self._run += 1
         try:
             told = self.replica.add_run(self, self._run, adds)
@@ -330,13 +335,12 @@ class Connection(asyncio.Protocol):
             return
         self._door.connections[self] = None
         if self._door.holds_up:
-            self._door.soon(self.read_no_more)  # it is begun after this
+            self._door.soon(self.read_on)  # or not: reading is begun after this
 
     def connection_lost(self, _why: Exception | None) -> None:
         """As asyncio calls it. What is on its way to the disk stays, and nobody hears of it."""
         self._door.connections.pop(self, None)
-        if self.waits:
-            self._door.replica.forget(self)
+        self._door.replica.forget(self)
         self._let_go()
 
     def pause_writing(self) -> None:
@@ -348,7 +352,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """As asyncio calls it."""
         self._may_write = True
-        self._go_on()
+        self.go_on_soon()
 
     def eof_received(self) -> bool:
         """As asyncio calls it: what was read is still answered."""
@@ -456,9 +460,9 @@ class Connection(asyncio.Protocol):
         share, until_ns = SHARE, monotonic_ns() + TURN_NS
         self._take(until_ns)
         while self._unread and share > 0 and not self._has_to_wait:
-            piece = self._cut(min(share, self._piece))
-            share -= len(piece)
-            self._take_in(piece, until_ns)
+            most = min(share, self._piece)
+            share -= most
+            self._take_in(self._cut(most), until_ns)
             if monotonic_ns() > until_ns:
                 break
         if self._unread and not self._has_to_wait:
@@ -480,14 +484,13 @@ class Connection(asyncio.Protocol):
         """
         unread, lacking = self._unread, self._parser.lacking
         if lacking or not self._session.authenticated:
-            end = unread.find(b"\n*", max(0, lacking - 1), most)
-        elif len(unread) <= most and unread.endswith(b"\r\n"):
-            end = -1
+            cut = unread.find(b"\n*", max(0, lacking - 1), most) + 1
+        elif len(unread) <= most and unread.endswith(b"\n"):
+            cut = most
         else:
-            end = unread.rfind(b"\r\n*", 0, most) + 1
-        cut = end + 1 if end > 0 else most
-        piece = bytes(unread[:cut])
-        del unread[:cut]
+            cut = unread.rfind(b"\n*", 0, most) + 1
+        piece = bytes(unread[: cut or most])
+        del unread[: cut or most]
         return piece
 
     def _take_in(self, piece: bytes, until_ns: int) -> None:
@@ -498,8 +501,9 @@ class Connection(asyncio.Protocol):
         if adds:
             self._add_run(adds)
             return
+        begun = self._parser.held
         said = self._parser.feed(piece, KNOWN if self._session.authenticated else STRANGER)
-        self._later_bytes = len(piece) + WORD_BYTES * sum(map(len, said))
+        self._later_bytes = begun + len(piece) + WORD_BYTES * sum(map(len, said))
         self._later.extend(said)
         self._take(until_ns)
 
@@ -517,9 +521,9 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def read_on(self) -> None:
-        """Read the client again, unless something holds it up."""
-        is_full = len(self._unread) > MAX_LATER_BYTES if self.waits else self._unread or self._later
-        if is_full or not self._may_write or self._runs >= MAX_RUNS or self._door.holds_up:
+        """Read the client, unless something holds it up: then let it wait."""
+        enough = len(self._unread) > MAX_BEHIND_WAIT_BYTES if self.waits else self._unread or self._later
+        if enough or not self._may_write or self._runs >= MAX_RUNS or self._door.holds_up:
             self.read_no_more()
         elif not self._transport.is_closing():
             self._transport.resume_reading()
@@ -575,8 +579,6 @@ class Connection(asyncio.Protocol):
             self._transport.write(reply)
         if adds:
             self._add_run(adds)
-        elif self._session.closing:
-            self._close_if_done()
 
     def _add_run(self, adds: list[Add]) -> None:
         self._runs += 1
@@ -598,11 +600,12 @@ class Connection(asyncio.Protocol):
 
     def _cut_off(self) -> None:
         self._let_go()
-        if self._runs or self.waits or not self._may_write:  # it would be taken for another answer, or nobody reads it
+        if not self._may_write:  # nobody reads what it was answered
             self._transport.abort()
-        else:
+            return
+        if not (self._runs or self.waits):  # or it would be taken for another answer
             self._transport.write(packed(_TOO_BUSY, 2))
-            self._transport.close()
+        self._transport.close()
 
     def _let_go(self) -> None:
         """Hold nothing any more of what the client said."""

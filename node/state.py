@@ -23,10 +23,9 @@ reconciliation and flow control for anti-entropy protocols", LADIS 2008, section
 
 from base64 import urlsafe_b64encode
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import islice
-from operator import add
 from typing import NamedTuple, NewType, cast
 
 from node.counter import NOTHING, Counts, Row, as_row, merged
@@ -121,7 +120,7 @@ class _Log:
             held.update(written)
         return self._rows
 
-    def counts(self, counters: Iterable[str]) -> list[Counts]:
+    def counts(self, counters: Collection[str]) -> list[Counts]:
         """The rows of the prefix of some counters, zeros where there is none."""
         written, held = self.written, self._rows
         newest = list(map(written.get, counters))
@@ -368,7 +367,8 @@ class State:
             unheard = [name for name in new if name not in totals]
             self.names += unheard
             totals.update(dict.fromkeys(unheard, 0))
-        totals.update(zip(net, map(add, map(totals.__getitem__, net), net.values()), strict=True))
+        for name, delta in net.items():
+            totals[name] += delta
         self.counted += counted
         log.version = next(reversed(rows.values()))[2]
         if log.version >= log.target:

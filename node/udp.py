@@ -142,7 +142,7 @@ class UdpNode:
         """Hear nobody any more, answer those who were heard, and say nothing more."""
         self._loop.remove_reader(self._socket.fileno())
         if self._redis:
-            self._redis.read_no_more()
+            self._redis.begin_end()
         while self._under_way:
             await asyncio.wait([self._under_way])
         self._disk.shutdown()

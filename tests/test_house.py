@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "tests": {"tests", "bench", "cluster", "node"},
 }
 PURE = {
-    "adds",
+    "redis_adds",
     "commands",
     "counter",
     "state",

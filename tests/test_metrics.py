@@ -203,6 +203,30 @@ def test_clients_are_bounded(port: int) -> None:
     until(lambda: page_or_nothing(port))
 
 
+def test_a_client_that_no_thread_can_be_started_for_leaves_its_room_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    met: list[BaseException] = []
+    (port,) = free_ports(1)
+    loop = asyncio.new_event_loop()
+    made = metrics.Metrics(Replica(Config(name="n1"), Random(1), 0), {}, lambda: 0, loop)
+    door = metrics.Door(made, "127.0.0.1", port, met.append)
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.daemon:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(metrics.MOST_CLIENTS):
+            with socket.create_connection(("127.0.0.1", port)) as one:
+                assert one.recv(100) == b""
+    assert page(port, "/healthz") == (200, "ok\n")
+    assert len(met) == metrics.MOST_CLIENTS
+    door.close()
+    loop.close()
+
+
 def page_or_nothing(port: int) -> bool:
     try:
         return page(port, "/healthz")[0] == 200

@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
-from itertools import count, pairwise
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -12,16 +12,16 @@ import psutil
 import pytest
 import redis
 import redis.asyncio
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cluster.launcher import free_ports
 from node import commands, resp
-from node.adds import as_add
 from node.config import Config
 from node.errors import TEMPORARILY_UNAVAILABLE, RequestError
 from node.messages import Confirmed
-from node.redis_wire import WORD_BYTES, Parser, packed
+from node.redis_adds import as_add
+from node.redis_wire import WORD_BYTES, Limits, Parser, packed
 from node.replica import Copied, Effect, Replica, RunOk
 from node.udp import Address
 from tests.processes import LIMIT_S, node_process, udp_node, until
@@ -244,6 +244,7 @@ class Transport(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.aborted = False
+        self.closed = False
         self.is_read = True
 
     def write(self, data: Any) -> None:
@@ -253,10 +254,10 @@ class Transport(asyncio.Transport):
         self.aborted = True
 
     def close(self) -> None:
-        self.aborted = True
+        self.closed = True
 
     def is_closing(self) -> bool:
-        return self.aborted
+        return self.aborted or self.closed
 
     def pause_reading(self) -> None:
         self.is_read = False
@@ -462,7 +463,7 @@ def test_what_all_clients_hold_is_bounded_and_who_brings_too_much_is_cut_off(mon
             connection.connection_made(transport)
         first.data_received(b"*2\r\n$4\r\nECHO\r\n$700\r\n" + b"x" * 500)
         second.data_received(b"*2\r\n$4\r\nECHO\r\n$700\r\n" + b"x" * 500)
-        assert (firsts.aborted, seconds.aborted) == (False, True)
+        assert (firsts.is_closing(), seconds.closed, seconds.aborted) == (False, True, False)
         assert seconds.written.startswith(b"-ERR clients hold too much")
         second.connection_lost(None)
         third.data_received(b"ECHO " + b"x" * 300)
@@ -509,6 +510,7 @@ def test_what_a_client_said_that_reads_no_replies_is_bounded_with_all_that_is_st
         await asyncio.sleep(0)
         assert (door._queued, door._stuck > 0) == (0, True)
         connection.resume_writing()
+        await asyncio.sleep(0)
         assert (door._queued > 0, door._stuck) == (True, 0)
         assert not transport.aborted
 
@@ -577,9 +579,14 @@ def test_a_turn_ends_in_time_though_each_piece_holds_one_command_only(monkeypatc
 
 def test_a_word_is_not_searched_for_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     word = b"\r\n*" * 100_000
-    looks = count()
+    looks: list[int] = []
     feed = Parser.feed
-    monkeypatch.setattr(Parser, "feed", lambda *arguments: feed(*arguments) if next(looks) >= 0 else None)
+
+    def watched(parser: Parser, data: bytes, limits: Limits) -> list[Any]:
+        looks.append(len(data))
+        return feed(parser, data, limits)
+
+    monkeypatch.setattr(Parser, "feed", watched)
 
     async def live() -> bytes:
         door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
@@ -590,7 +597,7 @@ def test_a_word_is_not_searched_for_commands(monkeypatch: pytest.MonkeyPatch) ->
         return transport.written
 
     assert asyncio.run(live()) == b"$300000\r\n%s\r\n" % word
-    assert next(looks) < len(word) / resp.PIECE + 9
+    assert len(looks) < len(word) / resp.PIECE + 9
 
 
 def test_what_is_done_with_is_not_held_any_more() -> None:
@@ -611,6 +618,77 @@ def test_what_is_done_with_is_not_held_any_more() -> None:
         assert held(door) == 0
 
     asyncio.run(live())
+
+
+def test_what_was_half_a_command_is_still_held_when_it_is_whole_and_has_to_wait() -> None:
+    async def live() -> None:
+        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
+        connection, _ = connected(door)
+        said = in_resp([b"INCR", b"x"]) + in_resp([b"ECHO", b"x" * 100_000])
+        for at in range(0, len(said), 1000):
+            connection.data_received(said[at : at + 1000])
+            await asyncio.sleep(0)
+        assert held(door) > 100_000
+
+    asyncio.run(live())
+
+
+def test_a_stream_of_known_adds_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    say = in_resp([b"INCR", b"x"])
+
+    async def live() -> None:
+        replica = Replica(Config(name="n1"), Random(1), 0)
+        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        connection, transport = connected(door)
+        connection.data_received(say)
+        monkeypatch.setattr(Parser, "feed", lambda *_: 1 // 0)
+        connection.data_received(say * 9_999)
+        for _ in range(20):
+            door._take_run()
+            commit_all(replica)
+            await asyncio.sleep(0)
+        assert transport.written.endswith(b":10000\r\n")
+
+    asyncio.run(live())
+
+
+def test_a_run_waits_for_the_adds_of_all_others_however_many_pieces_one_says() -> None:
+    say = in_resp([b"INCR", b"x"])
+
+    async def live() -> None:
+        replica = Replica(Config(name="n1"), Random(1), 0)
+        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        (greedy, _), (modest, _) = connected(door), connected(door)
+        for connection in (greedy, modest):
+            connection.data_received(say)
+        assert replica.flush()
+        carry_out(replica.durable())
+        replica.committed(0)
+        greedy.data_received(say * 6000)
+        assert not replica.flush()
+        modest.data_received(say)
+        assert replica.flush()
+
+    asyncio.run(live())
+
+
+def test_a_client_that_reads_now_and_then_has_no_more_turns_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resp, "TURN_NS", 10**12)
+    monkeypatch.setattr(resp, "SHARE", 600)
+
+    async def live() -> int:
+        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
+        connection, _ = connected(door)
+        connection.data_received(b"PING\r\n" * 40_000)
+        for _ in range(10):
+            connection.pause_writing()
+            connection.resume_writing()
+        await asyncio.sleep(0)
+        before = len(connection._unread)
+        await asyncio.sleep(0)
+        return before - len(connection._unread)
+
+    assert asyncio.run(live()) <= resp.SHARE
 
 
 def test_nothing_overtakes_what_waits_for_its_turn() -> None:
@@ -642,9 +720,11 @@ def test_who_comes_while_nobody_is_read_waits_as_well() -> None:
         door._hold_up()
         _, after_s = connected(door)
         await asyncio.sleep(0)
+        _, last_s = connected(door)
         assert [before_s.is_read, after_s.is_read] == [False, False]
         door._read_on()
-        assert [before_s.is_read, after_s.is_read] == [True, True]
+        await asyncio.sleep(0)
+        assert [before_s.is_read, after_s.is_read, last_s.is_read] == [True, True, True]
 
     asyncio.run(live())
 
@@ -690,16 +770,19 @@ def test_a_client_that_streams_has_some_shares_on_their_way_to_a_slow_disk(monke
 def test_who_told_the_password_is_no_stranger_in_the_command_after_it(auth: bytes) -> None:
     many = in_resp([b"MGET"] + [b"x"] * 2000)
 
-    async def live(password: bytes) -> tuple[bytes, bool]:
+    async def live(password: bytes, at: int) -> tuple[bytes, bool]:
         door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print, b"secret")
         connection, transport = connected(door)
-        connection.data_received(auth % password + many + b"*1\r\n$4\r\nPING\r\n")
+        said = auth % password + many + b"*1\r\n$4\r\nPING\r\n"
+        connection.data_received(said[:at])
+        connection.data_received(said[at:])
         for _ in range(9):
             await asyncio.sleep(0)
-        return transport.written, transport.aborted
+        return transport.written, transport.closed
 
-    assert asyncio.run(live(b"secret")) == (b"+OK\r\n*2000\r\n" + b"$-1\r\n" * 2000 + b"+PONG\r\n", False)
-    told, is_closed = asyncio.run(live(b"guess!"))
+    for at in range(len(auth % b"secret") + 2):
+        assert asyncio.run(live(b"secret", at)) == (b"+OK\r\n*2000\r\n" + b"$-1\r\n" * 2000 + b"+PONG\r\n", False)
+    told, is_closed = asyncio.run(live(b"guess!", 0))
     assert told.startswith(b"-WRONGPASS")
     assert told.endswith(b"unauthenticated multibulk length\r\n")
     assert is_closed
@@ -787,18 +870,27 @@ def test_wait_vouches_for_nothing_that_more_than_one_actor_wrote() -> None:
 
 
 WORDS = st.sampled_from([b"", b"x", b"\r\n*", b"a\r\n*2\r\n$4\r\nINCR\r\n$1\r\nb", b"x" * 300])
-SAID = st.one_of(
-    st.tuples(st.just(b"INCR"), st.sampled_from([b"a", b"b", b"\r\n*"])),
-    st.tuples(st.just(b"INCRBY"), st.sampled_from([b"a", b"b"]), st.sampled_from([b"0", b"-3", b"7", b"x"])),
-    st.tuples(st.just(b"GET"), st.sampled_from([b"a", b"b", b"\r\n*"])),
-    st.tuples(st.just(b"ECHO"), WORDS),
-    st.tuples(st.just(b"PING")),
+Said = list[tuple[bytes, ...]]
+SAID = st.lists(
+    st.one_of(
+        st.tuples(st.just(b"INCR"), st.sampled_from([b"a", b"b", b"\r\n*"])),
+        st.tuples(st.just(b"INCRBY"), st.sampled_from([b"a", b"b"]), st.sampled_from([b"0", b"-3", b"7", b"x"])),
+        st.tuples(st.just(b"GET"), st.sampled_from([b"a", b"b", b"\r\n*"])),
+        st.tuples(st.just(b"ECHO"), WORDS),
+        st.tuples(st.just(b"PING")),
+    ),
+    max_size=25,
 )
-STEPS = st.lists(st.integers(0, 40) | st.sampled_from([-1, -2, 400]), max_size=30)
-"""Read so much of what was said; -1: a round of the loop; -2: what is being committed is durable."""
+ROUND, DURABLE, DEAF, HEARS = -1, -2, -3, -4
+STEPS = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 40) | st.sampled_from([ROUND, DURABLE, DEAF, HEARS, 400])), max_size=40
+)
+"""Which client, and how much of what it said is read; or a round of the loop, the end of a commit, or whether the
+client reads its replies.
+"""
 
 
-def answered_alone(said: list[tuple[bytes, ...]]) -> bytes:
+def answered_alone(said: Said) -> bytes:
     """What these commands are answered, each done before the next is said."""
     held: dict[bytes, int] = {}
     told: list[Any] = []
@@ -820,40 +912,73 @@ def answered_alone(said: list[tuple[bytes, ...]]) -> bytes:
     return b"".join(packed(each, 2) for each in told)
 
 
-@given(st.lists(SAID, max_size=40), st.sets(st.integers(0, 39)), STEPS, st.integers(1, 60), st.integers(1, 3))
-def test_whatever_is_said_however_it_comes_is_answered_as_if_said_alone(
-    said: list[tuple[bytes, ...]], typed: set[int], steps: list[int], piece: int, most_runs: int
-) -> None:
-    """Cut anywhere, over any rounds and commits, with bounds that are reached all the time."""
+def of_its_own(said: Said, client: int) -> Said:
+    """The same about counters that nobody else names."""
+    return [(verb, words[0] + b"%d" % client, *words[1:]) if words and verb != b"ECHO" else (verb, *words)
+            for verb, *words in said]  # fmt: skip
 
-    async def live() -> bytes:
+
+def in_bytes(said: Said, typed: set[int]) -> bytes:
+    """As a client sends them, some as one types."""
+    return b"".join(
+        b" ".join(words) + b"\n" if i in typed and all(map(bytes.isalnum, words)) else in_resp(list(words))
+        for i, words in enumerate(said)
+    )
+
+
+@settings(max_examples=300)
+@example(([(b"INCR", b"a"), (b"ECHO", b"")], []), {1}, [], 1, 1, 1, False)
+@given(
+    st.tuples(SAID, SAID), st.sets(st.integers(0, 24)), STEPS, st.integers(1, 60), st.integers(1, 3),
+    st.sampled_from([1, 30, 300, 10**6]), st.booleans(),
+)  # fmt: skip
+def test_whatever_is_said_however_it_comes_is_answered_as_if_said_alone(
+    said: tuple[Said, Said],
+    typed: set[int],
+    steps: list[tuple[int, int]],
+    piece: int,
+    runs: int,
+    most: int,
+    quick: bool,
+) -> None:
+    """Cut anywhere, over any rounds and commits, by clients that read or not, with bounds that are always reached."""
+
+    async def live() -> None:
         replica = Replica(Config(name="n1"), Random(1), 0)
-        door = resp.Door(replica, lambda act: act(), carry_out, print)
-        (connection, transport), _ = connected(door), connected(door)
-        left = b"".join(
-            b" ".join(words) + b"\n" if i in typed and all(map(bytes.isalnum, words)) else in_resp(list(words))
-            for i, words in enumerate(said)
-        )
+
+        def turn(act: Callable[[], None]) -> None:
+            act()
+            if quick:
+                commit_all(replica)
+
+        door = resp.Door(replica, turn, carry_out, lambda error: pytest.fail(repr(error)))
+        made = [connected(door) for _ in said]
+        left = [in_bytes(of_its_own(each, client), typed) for client, each in enumerate(said)]
+        end = [(0, 50), (1, 50), (0, HEARS), (1, HEARS), (0, ROUND), (0, DURABLE)] * (60 + len(left[0]) + len(left[1]))
         committing = False
-        for step in [*steps, 2**20, *[-1, -2] * (9 * len(said) + len(left))]:
-            if step >= 0 and left:
-                read, left = left[:step], left[step:]
+        for client, step in [*steps, *end]:
+            connection, transport = made[client]
+            if step >= 0 and left[client] and transport.is_read:
+                read, left[client] = left[client][:step], left[client][step:]
                 connection.data_received(read)
-            elif step == -1:
+            elif step == ROUND:
                 await asyncio.sleep(0)
                 committing = committing or bool(replica.flush())
-            elif step == -2 and committing:
+            elif step == DURABLE and committing:
                 carry_out(replica.durable())
                 replica.committed(0)
                 committing = False
+            elif step in (DEAF, HEARS) and connection._may_write is (step == DEAF):
+                (connection.pause_writing if step == DEAF else connection.resume_writing)()
         assert (held(door), door._under_way, door.is_full) == (0, 0, False)
-        return transport.written
+        assert [transport.is_read for _, transport in made] == [True, True]
+        assert [transport.written for _, transport in made] == list(map(answered_alone, said))
 
+    small = {"SHARE": 2 * piece, "PIECE": piece, "MAX_RUNS": runs, "RUN_ADDS": 3, "MAX_ADDS": 4, "TURN_NS": 0}
     with pytest.MonkeyPatch.context() as patch:
-        small = {"SHARE": 2 * piece, "PIECE": piece, "MAX_RUNS": most_runs, "RUN_ADDS": 3, "MAX_ADDS": 4, "TURN_NS": 0}
-        for name, value in small.items():
+        for name, value in {**small, "MAX_QUEUED_BYTES": most}.items():
             patch.setattr(resp, name, value)
-        assert asyncio.run(live()) == answered_alone(said)
+        asyncio.run(live())
 
 
 NAMES = st.binary(max_size=12) | st.sampled_from(
