@@ -155,13 +155,13 @@ class _Disk:
     def write(self, commit: Commit) -> None:
         self.actor = commit.actor
         for actor, version, target, rows in commit.stored:
-            self.rows.setdefault(actor, {}).update((name, Row(*counts)) for name, counts in rows)
+            self.rows.setdefault(actor, {}).update((name, Row(*counts)) for name, counts in rows.items())
             self.reach[actor] = version, target
 
     def recovered(self) -> Recovered | None:
         if self.actor is None:
             return None
-        stored = (Stored(actor, *reach, tuple(self.rows[actor].items())) for actor, reach in self.reach.items())
+        stored = (Stored(actor, *reach, dict(self.rows[actor])) for actor, reach in self.reach.items())
         return Recovered(self.actor, tuple(stored))
 
     def row(self, actor: Actor, counter: str) -> Row:
@@ -394,7 +394,7 @@ class Simulation:
             node.disk.write(commit)
             node.wrote_as.add(commit.actor)
             for actor, _, _, rows in commit.stored:
-                for counter, counts in rows:
+                for counter, counts in rows.items():
                     if actor == commit.actor and (actor, counter) in self._forks:
                         fork = self._forks[actor, counter]
                         fork.ours = merged(fork.ours, Row(*counts))

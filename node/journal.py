@@ -30,9 +30,9 @@ from node import limits
 from node.counter import Counts, Row
 from node.errors import ConfigError
 from node.replica import Commit, Recovered
-from node.state import Actor, NamedRow, Stored
+from node.state import Actor, Stored
 
-SCHEMA = 2
+SCHEMA = 3
 APPLICATION = 0x676F7373
 """Tells our files from those of other programs that use SQLite."""
 
@@ -60,13 +60,14 @@ BUSY_S = 2.0
 """How long a commit waits for somebody else's look into the file."""
 
 _LOG = """
-CREATE TABLE log (id INTEGER PRIMARY KEY, entry TEXT NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY, entry TEXT NOT NULL, checksum INTEGER NOT NULL);
+DROP VIEW IF EXISTS counts;
 CREATE VIEW counts AS
 WITH told AS (
     SELECT actor, counter, p, n, 0 AS id FROM rows
     UNION ALL
-    SELECT json_extract(stored.value, '$[0]'), json_extract(named.value, '$[0]'), json_extract(named.value, '$[1][0]'),
-        json_extract(named.value, '$[1][1]'), log.id
+    SELECT json_extract(stored.value, '$[0]'), named.key, json_extract(named.value, '$[0]'),
+        json_extract(named.value, '$[1]'), log.id
     FROM log, json_each(log.entry, '$[1]') AS stored, json_each(stored.value, '$[3]') AS named
 ),
 newest AS (SELECT actor, counter, p, n, max(id) FROM told GROUP BY actor, counter)
@@ -94,7 +95,7 @@ BEGIN IMMEDIATE;
 PRAGMA user_version = {SCHEMA};
 COMMIT;
 """
-"""Schema 1 had no log."""
+"""Schema 1 had no log, and that of schema 2 named rows in arrays, which the view of now does not know."""
 
 _LARGEST_STATEMENT = 256
 """Rows in one statement: each statement costs a turn of Python's lock between the threads."""
@@ -136,7 +137,7 @@ class _Logged:
     def recovered(self) -> Recovered | None:
         if self.actor is None:
             return None
-        stored = (Stored(actor, *self.reach[actor], tuple(rows.items())) for actor, rows in sorted(self.rows.items()))
+        stored = (Stored(actor, *self.reach[actor], rows) for actor, rows in sorted(self.rows.items()))
         return Recovered(Actor(self.actor), tuple(stored))
 
 
@@ -209,13 +210,16 @@ class Journal:
     def close(self) -> None:
         """Fold the log into the tables, and let go of the file."""
         with contextlib.suppress(sqlite3.Error):  # the log holds it all, and the next start reads it
-            for folding in (self._folding, _Folding(self._log)):
-                if folding and folding.logged.size:
-                    with self._transaction():
-                        self._fold(folding, len(folding.keys))
-            self._db.execute("DELETE FROM log")
+            self._fold_all()
         self._db.close()
         os.close(self._lock)
+
+    def _fold_all(self) -> None:
+        for folding in (self._folding, _Folding(self._log)):
+            if folding and folding.logged.size:
+                with self._transaction():
+                    self._fold(folding, len(folding.keys))
+        self._db.execute("DELETE FROM log")
 
     def _look(self) -> None:
         # A file that was deleted still takes writes, which nobody will ever read.
@@ -317,12 +321,22 @@ class Journal:
             if checksum != _checksum(actor, counter, p, n, version):
                 raise ValueError(f"the row of {counter!r} is not as it was written")
             held.rows.setdefault(actor, {})[counter] = Row(p, n, version)  # the log may know an actor first
-        if self._schema() < SCHEMA:
-            self._db.executescript(_UPGRADE)
         self._folded = int(meta.get("folded", 0))
+        self._oldest, self._log = self._folded + 1, _Logged(last=self._folded)
+        schema = self._schema()
+        if schema > 1:
+            self._read_log(held)
+        if 1 < schema < SCHEMA:  # so that no entry is ever read as what it is not
+            self._fold_all()
+            self._folded = self._log.last
+            self._oldest, self._log = self._folded + 1, _Logged(last=self._folded)
+        if schema < SCHEMA:
+            self._db.executescript(_UPGRADE)
+        return held.recovered()
+
+    def _read_log(self, held: _Logged) -> None:
         (oldest,) = self._db.execute("SELECT min(id) FROM log").fetchone()
-        self._oldest = oldest or self._folded + 1
-        self._log = _Logged(last=self._folded)
+        self._oldest = oldest or self._oldest
         for number, entry, checksum in self._db.execute("SELECT * FROM log WHERE id > ? ORDER BY id", (self._folded,)):
             if number != self._log.last + 1 or checksum != _checksum(entry, "", number):
                 raise ValueError(f"entry {self._log.last + 1} of the log is not as it was written")
@@ -330,7 +344,6 @@ class Journal:
             commit = Commit(actor, tuple(Stored(_actor(a), v, t, _named(rows)) for a, v, t, rows in stored))
             held.add(commit, len(entry))
             self._log.add(commit, len(entry))
-        return held.recovered()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -410,8 +423,8 @@ def _actor(text: str) -> Actor:
     return Actor(limits.nonempty_name(text, "actor", limits.MAX_ACTOR_BYTES))
 
 
-def _named(rows: list[tuple[str, list[int]]]) -> tuple[NamedRow, ...]:
-    return tuple((counter, Row(*row)) for counter, row in rows)
+def _named(rows: dict[str, list[int]] | list[tuple[str, list[int]]]) -> dict[str, Counts]:
+    return {counter: Row(*row) for counter, row in dict(rows).items()}
 
 
 def _checksum(actor: str, counter: str, *values: int) -> int:

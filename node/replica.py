@@ -276,7 +276,7 @@ class Replica:
         stored = learned = tuple(self._to_store(*each) for each in unsaved.items()) if unsaved else ()
         if rows:
             version += len(rows)
-            stored = (*learned, Stored(actor, version, version, tuple(rows.items())))
+            stored = (*learned, Stored(actor, version, version, rows))
         self._committing = _UnderWay(batch, actor, rows, version, learned)
         return [Commit(actor, stored)]
 
@@ -334,7 +334,7 @@ class Replica:
             refused.append(self._batch)
             self._batch = Batch()
         for stored in failed.learned:
-            self._gossip.unsaved.setdefault(stored.actor, set()).update(name for name, _ in stored.rows)
+            self._gossip.unsaved.setdefault(stored.actor, set()).update(stored.rows)
         if failed.rows:
             self._gossip.unsaved.setdefault(failed.actor, set()).update(failed.rows)
         for batch in refused:
@@ -579,7 +579,7 @@ class Replica:
         return [state.row(actor, name) for name in names] if state.ahead(actor) else state.prefix(actor, names)
 
     def _to_store(self, actor: Actor, names: set[str]) -> Stored:
-        rows = tuple((name, self.state.row(actor, name)) for name in sorted(names))
+        rows = {name: self.state.row(actor, name) for name in sorted(names)}
         return Stored(actor, self.state.version(actor), self.state.target(actor), rows)
 
     def _note_saved(self, done: _UnderWay) -> None:

@@ -48,7 +48,8 @@ class Stored(NamedTuple):
     actor: Actor
     version: int
     target: int
-    rows: tuple[tuple[str, Counts], ...]
+    rows: Mapping[str, Counts]
+    """By counter."""
 
 
 def mint(name: str, epoch: int) -> Actor:
@@ -378,7 +379,7 @@ class State:
 
     def restore(self, stored: Stored) -> None:
         """Take in what a journal held of one actor; `stored.rows` are all its rows there."""
-        rows = sorted(cast(tuple[NamedRow, ...], stored.rows), key=_by_version)
+        rows = sorted(((counter, as_row(row)) for counter, row in stored.rows.items()), key=_by_version)
         upto = bisect_right(rows, stored.version, key=_by_version)
         # A row ahead hides the older one that it replaces: the version is that of the last row we can still give, and
         # what it hides we no longer hold.

@@ -35,7 +35,7 @@ class Restored:
         self.states = former_life(self.rng)
         self.base = self.rng.choice(self.states)
         version = max(row.version for row in self.base.values())
-        stored = Stored(ME, version, version, tuple(self.base.items()))
+        stored = Stored(ME, version, version, dict(self.base))
         self.node = Replica(Config(name="n1", peers=("n2",), push=False), Random(seed), 0, Recovered(ME, (stored,)))
         self.told = dict(self.base)
         """The most that peers told of the former life."""

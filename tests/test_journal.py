@@ -1,5 +1,6 @@
 """The journal: what is committed comes back, whatever is cut off or damaged; and nobody else's is ever used."""
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ Rows = dict[tuple[str, str], tuple[int, int]]
 
 
 def mine(version: int, *rows: NamedRow) -> Commit:
-    return Commit(ME, (Stored(ME, version, version, rows),))
+    return Commit(ME, (Stored(ME, version, version, dict(rows)),))
 
 
 @contextmanager
@@ -36,17 +37,17 @@ def opened(directory: Path) -> Iterator[Journal]:
 
 def rows(recovered: Recovered | None) -> Rows:
     stored = recovered.stored if recovered else ()
-    return {(each.actor, name): row[:2] for each in stored for name, row in each.rows}
+    return {(each.actor, name): row[:2] for each in stored for name, row in each.rows.items()}
 
 
 def test_what_is_committed_comes_back(tmp_path: Path) -> None:
     with opened(tmp_path) as made:
         assert made.recovered is None
-        learned = Stored(PEER, 3, 9, (("x", Row(1, 2, 3)), ("y\0é", Row(2**63 - 1, 0, 12))))
-        made.commit(Commit(ME, (learned, Stored(ME, 2, 2, (("", Row(5, 0, 2)),)))))
+        learned = Stored(PEER, 3, 9, {"x": Row(1, 2, 3), "y\0é": Row(2**63 - 1, 0, 12)})
+        made.commit(Commit(ME, (learned, Stored(ME, 2, 2, {"": Row(5, 0, 2)}))))
         made.commit(mine(3, ("", Row(6, 0, 3))))
     with opened(tmp_path) as again:
-        assert again.recovered == Recovered(ME, (Stored(ME, 3, 3, (("", Row(6, 0, 3)),)), learned))
+        assert again.recovered == Recovered(ME, (Stored(ME, 3, 3, {"": Row(6, 0, 3)}), learned))
         assert again.set_aside is None
 
 
@@ -117,7 +118,7 @@ def test_the_view_shows_all_counters_though_one_is_beyond_64_bits(tmp_path: Path
     with opened(tmp_path) as made:
         most = 2**63 - 1
         for actor in (ME, PEER):
-            rows = (("a", Row(most, 0, 1)), ("b", Row(0, most, 2)), ("c", Row(most, most - 7, 3)), ("d", Row(3, 8, 4)))
+            rows = {"a": Row(most, 0, 1), "b": Row(0, most, 2), "c": Row(most, most - 7, 3), "d": Row(3, 8, 4)}
             made.commit(Commit(ME, (Stored(actor, 4, 4, rows),)))
         shown = dict(made._db.execute("SELECT * FROM counts"))
     assert shown == {"a": pytest.approx(2 * most), "b": pytest.approx(-2 * most), "c": 14, "d": -10}
@@ -130,7 +131,7 @@ def test_a_kill_between_two_slices_of_a_fold_loses_nothing(tmp_path: Path) -> No
     with closing(Journal(tmp_path / "live", "n1", "c", fold_bytes=20_000)) as made:
         for version in range(1, 1300):
             actor = ME if version < 650 else PEER
-            made.commit(Commit(ME, (Stored(actor, version, version, ((f"c{version}", Row(1, 0, version)),)),)))
+            made.commit(Commit(ME, (Stored(actor, version, version, {f"c{version}": Row(1, 0, version)}),)))
             held[actor, f"c{version}"] = (1, 0)
             if made._folding and made._folding.done:
                 halves += 1
@@ -197,6 +198,35 @@ def test_a_journal_of_the_schema_before_is_read(tmp_path: Path) -> None:
         with opened(tmp_path) as again:
             assert rows(again.recovered) == {(ME, "x"): (version - 1, 0)}
             again.commit(mine(version, ("x", Row(version, 0, version))))
+
+
+def test_a_log_that_named_rows_in_arrays_is_read_and_folded(tmp_path: Path) -> None:
+    """As schema 2 had it, of a node that was killed; also where an upgrade ended between its two steps."""
+    with opened(tmp_path / "live") as made:
+        made.commit(mine(1, ("x", Row(1, 0, 1)), ('"\\y', Row(5, 2, 2))))
+        made.commit(mine(3, ("x", Row(9, 0, 3))))
+        old = shutil.copytree(tmp_path / "live", tmp_path / "old")
+    with closing(sqlite3.connect(old / "journal.db")) as db:
+        for number, entry in db.execute("SELECT id, entry FROM log").fetchall():
+            actor, stored = json.loads(entry)
+            before = json.dumps([actor, [[*reach, list(rows.items())] for *reach, rows in stored]])
+            change = "UPDATE log SET entry = ?, checksum = ? WHERE id = ?"
+            db.execute(change, (before, journal._checksum(before, "", number), number))
+        db.execute("PRAGMA user_version = 2")
+        db.commit()
+        entries = db.execute("SELECT * FROM log").fetchall()
+    for step in range(2):
+        with opened(old) as again:
+            assert again.set_aside is None
+            assert rows(again.recovered) == {(ME, "x"): (9, 0), (ME, '"\\y'): (5, 2)}
+            assert dict(again._db.execute("SELECT * FROM counts")) == {"x": 9, '"\\y': 3}
+            again._db.executemany("INSERT INTO log VALUES (?, ?, ?)", entries if step == 0 else [])
+            again._db.execute(f"PRAGMA user_version = {2 if step == 0 else journal.SCHEMA}")
+            left = shutil.copytree(old, tmp_path / f"step{step}")
+        old = left
+    with opened(old) as last:
+        last.commit(mine(4, ("x", Row(10, 0, 4))))
+        assert dict(last._db.execute("SELECT * FROM counts")) == {"x": 10, '"\\y': 3}
 
 
 def test_a_journal_under_constant_load_does_not_grow(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def without_tokens(effects: list[Effect]) -> list[Effect]:
 
 
 def mine(version: int, *rows: NamedRow) -> Commit:
-    return Commit(ME, (Stored(ME, version, version, rows),))
+    return Commit(ME, (Stored(ME, version, version, dict(rows)),))
 
 
 def status(node: Replica, counter: str = "") -> GossipStatusOk:
@@ -125,7 +125,7 @@ def test_committed_without_a_commit_is_our_own_misuse() -> None:
 
 
 def test_a_journal_gives_back_the_rows_and_the_count_goes_on() -> None:
-    rows = (("x", Row(3, 0, 1)), ("y", Row(9, 1, 4)))
+    rows = {"x": Row(3, 0, 1), "y": Row(9, 1, 4)}
     node = Replica(CONFIG, Random(1), 0, Recovered(ME, (Stored(ME, 4, 4, rows),)))
     assert node.state.value("y") == 8
     add(node, 1, "x")
@@ -353,7 +353,7 @@ def test_a_new_epoch_is_made_durable_though_nobody_waits() -> None:
 
 def test_a_node_that_ended_before_its_new_epoch_was_durable_is_not_the_former_life_again() -> None:
     """Its journal holds rows of its own actor beyond a gap, which it can only have learned."""
-    stored = Stored(ME, 1, 1, (("a", Row(1, 0, 1)), ("b", Row(9, 0, 30))))
+    stored = Stored(ME, 1, 1, {"a": Row(1, 0, 1), "b": Row(9, 0, 30)})
     node = Replica(CONFIG, Random(1), 0, Recovered(ME, (stored,)))
     add(node, 1)
     assert node.state.row(ME, "") == Row()
@@ -412,7 +412,7 @@ def test_adds_of_a_commit_that_fails_are_refused_and_never_count() -> None:
     assert isinstance(failed, Commit)
     assert isinstance(commit, Commit)
     # What the failed one may have left in the journal is overwritten, then comes what is new.
-    assert commit.stored == (Stored(ME, 1, 1, (("", Row(1, 0, 1)),)), Stored(ME, 2, 2, (("x", Row(7, 0, 2)),)))
+    assert commit.stored == (Stored(ME, 1, 1, {"": Row(1, 0, 1)}), Stored(ME, 2, 2, {"x": Row(7, 0, 2)}))
     assert without_tokens(node.committed(0))[0] == Answer("d", AddOk(4))
     assert (node.state.value(""), node.state.value("x")) == (1, 7)
 
@@ -426,7 +426,7 @@ def test_a_row_that_is_written_again_is_not_also_overwritten() -> None:
     node.handle(Add(3, 7), "c", 0)
     (commit,) = node.flush()
     assert isinstance(commit, Commit)
-    assert [row for stored in commit.stored for row in stored.rows] == [("", Row(8, 0, 2))]
+    assert [row for stored in commit.stored for row in stored.rows.items()] == [("", Row(8, 0, 2))]
 
 
 def test_no_number_is_told_twice_though_a_commit_failed() -> None:
@@ -445,7 +445,7 @@ def test_no_number_is_told_twice_though_a_commit_failed() -> None:
 
 def test_runs_are_answered_by_number_whatever_became_of_those_before() -> None:
     """The first one is swallowed and counted again, and the commit that brings that fails once."""
-    stored = Stored(ME, 1, 1, (("x", Row(3, 0, 1)),))
+    stored = Stored(ME, 1, 1, {"x": Row(3, 0, 1)})
     node = Replica(Config(name="n1", peers=("n2",)), Random(1), 0, Recovered(ME, (stored,)))
     node.add_run("door", 1, [("x", 5)])
     node.flush()
@@ -470,7 +470,7 @@ def test_a_counter_that_only_a_failed_commit_wrote_is_overwritten_by_nothing() -
     node.tick(0)
     (commit,) = node.flush()
     assert isinstance(commit, Commit)
-    assert commit.stored == (Stored(ME, 0, 0, (("x", Row()),)),)
+    assert commit.stored == (Stored(ME, 0, 0, {"x": Row()}),)
 
 
 def test_peers_rows_are_stored_in_the_next_commit_or_at_the_next_tick() -> None:
@@ -479,7 +479,7 @@ def test_peers_rows_are_stored_in_the_next_commit_or_at_the_next_tick() -> None:
     assert node.flush() == []
     assert status(node).unsaved == 1
     node.tick(0)
-    assert node.flush() == [Commit(ME, (Stored(Actor("x"), 1, 1, (("", Row(1, 0, 1)),)),))]
+    assert node.flush() == [Commit(ME, (Stored(Actor("x"), 1, 1, {"": Row(1, 0, 1)}),))]
     assert status(node).unsaved == 1
     node.committed(0)
     assert status(node).unsaved == 0

@@ -302,7 +302,7 @@ def test_what_a_journal_gives_back_counts_the_same_and_can_be_given_on(
 ) -> None:
     state = State()
     rows = tuple((name, Row(*row)) for name, row in held.items())
-    state.restore(Stored(A, version, version, rows))
+    state.restore(Stored(A, version, version, dict(rows)))
     assert sorted(state) == sorted((A, name, row) for name, row in rows)
     assert state.version(A) <= version
     given_on = state.newer(A, 0, 100)

@@ -134,7 +134,7 @@ def test_a_delta_that_was_cut_short_confirms_nothing() -> None:
 
 def test_what_a_journal_gave_back_is_confirmed_at_once() -> None:
     config = Config(name="n2", peers=("n1",))
-    node = Replica(config, Random(1), 0, Recovered(N2, (Stored(N1, 4, 4, (("", Row(5, 0, 4)),)),)))
+    node = Replica(config, Random(1), 0, Recovered(N2, (Stored(N1, 4, 4, {"": Row(5, 0, 4)}),)))
     assert messages(node.handle(Confirm("n1", 1, N1, 4), "n1", 0)) == [Confirmed("n2", node.state.fingerprint, N1, 4)]
 
 
