@@ -334,7 +334,8 @@ def _by_door(
         asked = {"window": load.window, "clients": load.clients, "counters": load.counters, "seconds": seconds}
         typer.echo(json.dumps(asked | {mode: _rates_json(its) for mode, its in rates.items()}, indent=2))
         return
-    title = f"one node, {load.window} adds under way from {load.clients} clients over {load.counters} counters"
+    over = f"{load.counters} counter{'s' * (load.counters > 1)}"
+    title = f"one node, {load.window} adds under way from {load.clients} clients over {over}"
     out.print(_rates(f"{title}, {runs} runs of {seconds:g} s", rates))
 
 
