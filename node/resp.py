@@ -298,7 +298,7 @@ class Connection(asyncio.Protocol):
         self._session = Session(number, "", authenticated=door.view.password is None)
         self._parser = Parser()
         self._runs = 0
-        """How many runs that are on their way to the disk have adds of ours."""
+        """How many reads and pieces with adds of ours are on their way to the disk."""
         self._unread = bytearray()
         """What the client said and has still to have its turn."""
         self._piece = PIECE
