@@ -222,6 +222,7 @@ class Simulation:
         self._orphans: dict[tuple[Actor, str], Row] = {}
         self._forks: dict[tuple[Actor, str], _Fork] = {}
         self._journals_lost = 0
+        self._lost_disks: list[tuple[str, _Disk]] = []
         self._alone = 0
         self._runs: dict[int, list[int]] = {}
         """By the number of a run of adds, the requests that it is made of."""
@@ -365,10 +366,11 @@ class Simulation:
         if not counter.startswith(ONLY):
             return
         wanted = max(delta, 0), max(-delta, 0)
-        holders = sum(
-            any(rows.get(counter, NOTHING)[:2] == wanted for rows in node.disk.rows.values())
-            for node in self.nodes.values()
-        )
+        # A member may have lost its disk after it gave its word, which is still on its way or waits to be read.
+        disks = [(name, node.disk) for name, node in self.nodes.items()] + self._lost_disks
+        holders = len({
+            name for name, disk in disks if any(rows.get(counter, NOTHING)[:2] == wanted for rows in disk.rows.values())
+        })  # fmt: skip
         if holders < self.scenario.copies:
             raise PromiseBroken(f"{counter} is durable at {holders} nodes, not at {self.scenario.copies}")
 
@@ -544,6 +546,7 @@ class Simulation:
             return
         self._journals_lost += 1
         lost, node.disk, node.backup = node.disk, _Disk(), None
+        self._lost_disks.append((node.name, lost))
         for actor in sorted(node.wrote_as):  # it may have begun a new epoch before anybody had the last rows
             for counter, row in lost.rows.get(actor, {}).items():
                 if (actor, counter) not in self._forks:
