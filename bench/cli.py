@@ -27,7 +27,7 @@ from bench import simulate as simulating
 from bench import sizes as sizing
 from bench import throughput as rating
 from bench import torture as torturing
-from cluster.cli import GossipMode
+from cluster.cli import GossipMode, Push, pushes
 from cluster.launcher import LaunchError, Settings
 from cluster.ledger import PromiseBroken
 from cluster.running import in_one_line as told_in_one_line
@@ -82,7 +82,6 @@ Runs = Annotated[int, typer.Option(min=1, max=10_000, help="How many runs the di
 IntervalMs = Annotated[int, typer.Option(min=1, max=3_600_000, help="Between two gossip rounds.")]
 Fanout = Annotated[int, typer.Option(min=0, max=1000, help="Random peers a round speaks to.")]
 Gossip = Annotated[GossipMode, typer.Option(help="Digests and changes, or the whole state every round.")]
-Push = Annotated[bool, typer.Option("--push/--no-push", help="Send news at once (delta gossip only).")]
 Plot = Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw a picture: .svg, .png or .pdf.")]
 
 
@@ -100,7 +99,7 @@ def converge(
     interval_ms: IntervalMs = 100,
     fanout: Fanout = 2,
     gossip: Gossip = GossipMode.DELTA,
-    push: Push = True,
+    push: Push = None,
     counters: Annotated[int, typer.Option(min=1, max=1_000_000, help="Over how many counters.")] = 1,
     loss: Annotated[float, typer.Option(min=0, max=1, help="Share of gossip that nodes drop on purpose.")] = 0,
     against_full: Annotated[
@@ -120,7 +119,7 @@ def converge(
         decrements=decrements,
         seed=seed,
         counters=counters,
-        settings=Settings(interval_ms, fanout, gossip.value, push, loss=loss),
+        settings=Settings(interval_ms, fanout, gossip.value, pushes(push, gossip), loss=loss),
         timeout_s=timeout_s,
     )
     plans = {plan.settings.gossip: plan}
@@ -642,7 +641,7 @@ def sim(
     interval_ms: IntervalMs = 100,
     fanout: Fanout = 2,
     gossip: Gossip = GossipMode.DELTA,
-    push: Push = True,
+    push: Push = None,
     runs: Runs = 100,
     seed: Annotated[int, typer.Option(help="Of everything.")] = 1,
     as_json: Json = False,
@@ -651,7 +650,8 @@ def sim(
     """Simulate how one increment spreads: the real replica and the real bytes, a virtual clock and network."""
     if plot:
         plotting.check(plot)
-    config = Config(name="?", gossip=gossip.value, push=push, gossip_interval_ms=interval_ms, gossip_fanout=fanout)
+    does_push = pushes(push, gossip)
+    config = Config(name="?", gossip=gossip.value, push=does_push, gossip_interval_ms=interval_ms, gossip_fanout=fanout)
     settings = [
         simulating.Setting(nodes=size, counters=counters, loss=lost, delay_ms=delay_ms, config=config)
         for size in _several(nodes, int, "--nodes", 1, 5000)
@@ -663,10 +663,15 @@ def sim(
         for setting, outcomes in zip(settings, results, strict=True)
     ]
     if as_json:
-        told_of: dict[str, Any] = {"gossip": gossip.value, "push": push, "interval_ms": interval_ms, "fanout": fanout}
+        told_of: dict[str, Any] = {
+            "gossip": gossip.value,
+            "push": does_push,
+            "interval_ms": interval_ms,
+            "fanout": fanout,
+        }
         typer.echo(json.dumps(told_of | {"delay_ms": delay_ms, "runs": runs, "seed": seed, "results": told}, indent=2))
     else:
-        mode = _mode(Settings(interval_ms, fanout, gossip.value, push))
+        mode = _mode(Settings(interval_ms, fanout, gossip.value, does_push))
         what = f"{counters:,} counter{'s' * (counters > 1)}, links of {delay_ms:g} ms, seed {seed}, {runs} runs each"
         out.print(_simulated(f"{mode}\n{what}", told))
     if plot:

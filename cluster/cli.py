@@ -103,6 +103,13 @@ Push = Annotated[
 IN_HERE = Path(".counter")
 
 
+def pushes(push: bool | None, gossip: GossipMode) -> bool:
+    """Whether nodes are to push, by these options. Raises `LaunchError` where they can't."""
+    if push and gossip is GossipMode.FULL:
+        raise LaunchError("--push is for delta gossip only: leave it out, or leave out --gossip full")
+    return push is not False
+
+
 @app.command()
 @in_one_line("cluster")
 def up(
@@ -153,10 +160,8 @@ def up(
     """
     if restarting and detach:
         raise typer.BadParameter("somebody must stay to restart nodes: leave out --detach", param_hint="--restart")
-    if push and gossip is GossipMode.FULL:
-        raise LaunchError("--push is for delta gossip only: leave it out, or leave out --gossip full")
-    pushes = push is not False
-    settings = Settings(interval_ms, fanout, gossip.value, pushes, log_level.value, ephemeral, faults, metrics)
+    does_push = pushes(push, gossip)
+    settings = Settings(interval_ms, fanout, gossip.value, does_push, log_level.value, ephemeral, faults, metrics)
     shown: list[Cluster] = []
     try:
         run(_up(directory, settings, shown, nodes=nodes, base_port=base_port, detach=detach, restarting=restarting))
@@ -374,10 +379,11 @@ async def _change(
     name: str,
     change: Callable[[Cluster, Member], None],
     load: Callable[[Path], Cluster] = Cluster.load_up,
-) -> None:
+) -> Cluster:
     async with changing(directory):
         cluster = load(directory)
         change(cluster, cluster.member(name))
+        return cluster
 
 
 @app.command()
@@ -421,8 +427,8 @@ def wipe(node: NodeName, directory: Directory = IN_HERE) -> None:
 
     What it had acknowledged and told nobody is gone: 'cluster add --copies 2' waits until others have it too.
     """
-    run(_change(directory, node, Cluster.wipe, Cluster.load))  # a cluster that is down may be wiped too
-    command = f"cluster restart {node}" if Cluster.load(directory).is_up else "cluster up"
+    cluster = run(_change(directory, node, Cluster.wipe, Cluster.load))  # one that is down may be wiped too
+    command = f"cluster restart {node}" if cluster.is_up else "cluster up"
     typer.echo(f"{node} has nothing left: '{command}' starts it anew")
 
 

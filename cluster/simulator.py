@@ -223,6 +223,7 @@ class Simulation:
         self._forks: dict[tuple[Actor, str], _Fork] = {}
         self._journals_lost = 0
         self._lost_disks: list[tuple[str, _Disk]] = []
+        """Whose they were, and what was on them."""
         self._alone = 0
         self._runs: dict[int, list[int]] = {}
         """By the number of a run of adds, the requests that it is made of."""

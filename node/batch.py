@@ -45,7 +45,7 @@ class Tally:
     def rows(self, held: Iterable[Counts], version: int) -> dict[str, Counts]:
         """What this makes of the rows `held`, one for each name: the writes that come after number `version`."""
         made = zip(self.net.items(), held, range(version + 1, version + 1 + len(self.net)), strict=True)
-        if not self.minus:
+        if not self.minus:  # most often, and then there is less to do
             return {name: (p + net, n, number) for (name, net), (p, n, _), number in made}
         taken = self.minus.get
         return {name: (p + net + taken(name, 0), n + taken(name, 0), number) for (name, net), (p, n, _), number in made}

@@ -321,18 +321,20 @@ class Journal:
             if checksum != _checksum(actor, counter, p, n, version):
                 raise ValueError(f"the row of {counter!r} is not as it was written")
             held.rows.setdefault(actor, {})[counter] = Row(p, n, version)  # the log may know an actor first
-        self._folded = int(meta.get("folded", 0))
-        self._oldest, self._log = self._folded + 1, _Logged(last=self._folded)
+        self._begin_log(int(meta.get("folded", 0)))
         schema = self._schema()
         if schema > 1:
             self._read_log(held)
         if 1 < schema < SCHEMA:  # so that no entry is ever read as what it is not
             self._fold_all()
-            self._folded = self._log.last
-            self._oldest, self._log = self._folded + 1, _Logged(last=self._folded)
+            self._begin_log(self._log.last)
         if schema < SCHEMA:
             self._db.executescript(_UPGRADE)
         return held.recovered()
+
+    def _begin_log(self, folded: int) -> None:
+        """From here on there are only entries after this one, none of which is known yet."""
+        self._folded, self._oldest, self._log = folded, folded + 1, _Logged(last=folded)
 
     def _read_log(self, held: _Logged) -> None:
         (oldest,) = self._db.execute("SELECT min(id) FROM log").fetchone()

@@ -62,7 +62,7 @@ MAX_QUEUED_BYTES = 128 * 2**20
 
 MAX_STUCK_BYTES = 64 * 2**20
 """Of what only clients themselves can move on: half commands, those behind a WAIT, or behind replies that nobody reads.
-Who brings more is cut off.
+Who adds to it is cut off.
 """
 
 TURN_NS = 1_000_000
@@ -79,6 +79,13 @@ MOST_ROUNDS = 8
 
 _NO_COPIES = Error("ERR full-state gossip can't tell what peers hold")
 _TOO_BUSY = Error("ERR clients hold too much that waits or is half said: come again later")
+
+
+class Held(NamedTuple):
+    """Bytes of what a client said: those that will have their turn, and those that only the client can move on."""
+
+    queued: int = 0
+    stuck: int = 0
 
 
 class Listen(NamedTuple):
@@ -129,7 +136,7 @@ class Door:
         """Whether there are so many that no more are taken just now."""
         self._queued = 0
         self._stuck = 0
-        """Bytes that connections hold, as the bounds for them have it."""
+        """What all connections hold."""
         self.holds_up = False
         """Whether so much was read that no client is, just now."""
         self.is_closing = False
@@ -174,17 +181,17 @@ class Door:
             for connection in self.connections:
                 connection.read_on()
 
-    def hold(self, connection: "Connection", queued: int, stuck: int) -> bool:
-        """Note so many bytes more, or fewer, that a connection holds; whether it may."""
-        self._queued += queued
-        self._stuck += stuck
-        if queued > 0 and connection in self.connections:
+    def hold(self, connection: "Connection", before: Held, now: Held) -> bool:
+        """Note what a connection holds in place of what it held; whether it may."""
+        self._queued += now.queued - before.queued
+        self._stuck += now.stuck - before.stuck
+        if now.queued > before.queued:
             self.connections[connection] = self.connections.pop(connection)
             if self._queued > MAX_QUEUED_BYTES and not self.holds_up:
                 self._hold_up()
-        elif queued < 0:
+        elif now.queued < before.queued:
             self._read_on()
-        return stuck <= 0 or self._stuck <= MAX_STUCK_BYTES
+        return self._stuck <= MAX_STUCK_BYTES
 
     def _connect(self) -> "Connection":
         self._ids += 1
@@ -307,8 +314,8 @@ class Connection(asyncio.Protocol):
         """Commands that wait for something."""
         self._later_bytes = 0
         """What these take, at the most."""
-        self._held = 0, 0
-        """What of all this the door knows of: that which is queued, and that which is stuck."""
+        self._held = Held()
+        """What of all this the door knows of."""
         self._written: Written | None = None
         """What stands for all adds of ours, if there were any."""
         self.waits = False
@@ -374,14 +381,14 @@ class Connection(asyncio.Protocol):
                     return
             self._unread += data  # it may come even though it is not being read
             self._is_plain = False  # nothing may overtake it
-            if not self._goes_on:
-                self._have_turn()
-            elif len(self._unread) > SHARE:
+            if self._goes_on:
                 self.read_no_more()
+            else:
+                self._have_turn()
         except Exception as error:  # noqa: BLE001 counted, logged and told in status
             self.fail(error)
 
-    def added(self, replies: bytes, written: Written | None) -> None:
+    def added(self, told: bytes, written: Written | None) -> None:
         """Adds are durable, and `written` stands for them, or were refused.
 
         What had to wait for them has to a little more: the state that it may ask for is not up to date yet.
@@ -392,7 +399,7 @@ class Connection(asyncio.Protocol):
                 self._written = written if alike else SCATTERED
             transport = self._transport
             if not transport.is_closing():
-                transport.write(replies)
+                transport.write(told)
             self._runs = runs = self._runs - 1
             if not self._is_plain and (runs == 0 or runs == MAX_RUNS - 1):
                 self.go_on_soon()
@@ -475,33 +482,30 @@ class Connection(asyncio.Protocol):
     def _has_to_wait(self) -> bool:
         """Whether the client is to have no turn before something else has come."""
         held_up = self._runs >= MAX_RUNS or self._goes_on or not self._may_write
-        return bool(self._later) or held_up or self.waits or self._session.closing
+        return bool(self._later) or held_up or self.waits
 
     def _cut(self, most: int) -> bytes:
         """Take so much at the most from what was said, and so that it ends, or the next does, where a command may.
 
         Known adds can then be told by whole commands; and who told the password in one is no stranger in the next.
         """
-        unread, lacking = self._unread, self._parser.lacking
+        unread, lacking, cut = self._unread, self._parser.lacking, most
         if lacking or not self._session.authenticated:
-            cut = unread.find(b"\n*", max(0, lacking - 1), most) + 1
-        elif len(unread) <= most and unread.endswith(b"\n"):
-            cut = most
-        else:
-            cut = unread.rfind(b"\n*", 0, most) + 1
-        piece = bytes(unread[: cut or most])
-        del unread[: cut or most]
+            cut = unread.find(b"\n*", max(0, lacking - 1), most) + 1 or most
+        elif len(unread) > most or not unread.endswith(b"\n"):
+            cut = unread.rfind(b"\n*", 0, most) + 1 or most
+        piece = bytes(unread[:cut])
+        del unread[:cut]
         return piece
 
     def _take_in(self, piece: bytes, until_ns: int) -> None:
-        door = self._door
-        may_add = self._session.may_add and not (self._parser.held or door.is_full)
-        adds = door.known.find(piece) if may_add else None
+        begun = self._parser.held
+        may_add = self._session.may_add and not (begun or self._door.is_full)
+        adds = self._door.known.find(piece) if may_add else None
         self._piece = SHARE if adds else PIECE
         if adds:
             self._add_run(adds)
             return
-        begun = self._parser.held
         said = self._parser.feed(piece, KNOWN if self._session.authenticated else STRANGER)
         self._later_bytes = begun + len(piece) + WORD_BYTES * sum(map(len, said))
         self._later.extend(said)
@@ -594,9 +598,12 @@ class Connection(asyncio.Protocol):
         busy = held or self.waits or self._session.closing or self._at_end or self._door.is_full
         self._is_plain = self._session.may_add and not busy
         moves_on = (self._later or self._unread) and self._may_write and not self.waits
-        before, self._held = self._held, (held, 0) if moves_on else (0, held)
-        if before != self._held and not self._door.hold(self, self._held[0] - before[0], self._held[1] - before[1]):
+        if not self._hold(Held(queued=held) if moves_on else Held(stuck=held)):
             self._cut_off()
+
+    def _hold(self, now: Held) -> bool:
+        before, self._held = self._held, now
+        return before == now or self._door.hold(self, before, now)
 
     def _cut_off(self) -> None:
         self._let_go()
@@ -613,9 +620,7 @@ class Connection(asyncio.Protocol):
         self._later.clear()
         self._later_bytes = 0
         self._parser = Parser()
-        queued, stuck = self._held
-        self._held = 0, 0
-        self._door.hold(self, -queued, -stuck)
+        self._hold(Held())
 
     def _reply(self, words: list[bytes] | Error) -> bytes:
         if isinstance(words, Error):

@@ -189,6 +189,13 @@ def test_percentile_is_the_least_figure_that_covers_its_share(figures: list[floa
     assert sum(each <= found for each in figures) >= share * len(figures) - 1e-9
 
 
+@pytest.mark.parametrize("command", ["converge", "sim"])
+def test_push_is_refused_where_there_is_none(command: str) -> None:
+    done = bench(command, "--gossip=full", "--push")
+    assert done.returncode == 1
+    assert done.stderr == "bench: --push is for delta gossip only: leave it out, or leave out --gossip full\n"
+
+
 def test_loss_that_is_asked_for_is_lost() -> None:
     """Pushes alone would agree in a moment, and nothing else comes within the hour."""
     done = bench("converge", "--loss=1", "--increments=5", "--timeout-s=1", "--interval-ms=3600000")

@@ -211,6 +211,7 @@ def test_errors_are_one_clear_line(cluster: Commands, tmp_path: Path) -> None:
         assert "no cluster is up" in cluster.refused(name, "n1")
     for beyond in ("-n0", "-n101"):
         assert cluster.run("up", beyond).returncode == 2
+    assert "--push is for delta gossip only" in cluster.refused("up", "--gossip=full", "--push")
     (tmp_path / "file").touch()
     assert "can't use" in cluster.refused("up", "--dir", str(tmp_path / "file"))
 

@@ -20,7 +20,7 @@ from node import commands, resp
 from node.config import Config
 from node.errors import TEMPORARILY_UNAVAILABLE, RequestError
 from node.messages import Confirmed
-from node.redis_adds import as_add
+from node.redis_adds import Known, as_add
 from node.redis_wire import WORD_BYTES, Limits, Parser, packed
 from node.replica import Copied, Effect, Replica, RunOk
 from node.udp import Address
@@ -275,6 +275,30 @@ def carry_out(effects: list[Effect]) -> None:
             cast(resp.Connection, effect.to).copied(effect.members)
 
 
+def unforeseen(error: Exception) -> None:
+    pytest.fail(repr(error))
+
+
+def opened(
+    quick: bool = False, password: bytes | None = None, peers: tuple[str, ...] = ()
+) -> tuple[Replica, resp.Door]:
+    """A node and its door; if `quick`, what a turn brings is durable at its end."""
+    replica = Replica(Config(name="n1", peers=peers), Random(1), 0)
+
+    def turn(act: Callable[[], None]) -> None:
+        act()
+        if quick:
+            commit_all(replica)
+
+    return replica, resp.Door(replica, turn, carry_out, unforeseen, password)
+
+
+def connected(door: resp.Door) -> tuple[resp.Connection, Transport]:
+    connection, transport = door._connect(), Transport()
+    connection.connection_made(transport)
+    return connection, transport
+
+
 def commit_all(replica: Replica) -> None:
     while replica.flush():
         carry_out(replica.durable())
@@ -288,9 +312,7 @@ def test_what_goes_wrong_for_one_client_leaves_the_answers_of_others() -> None:
         replica = Replica(Config(name="n1"), Random(1), 0)
         met: list[Exception] = []
         door = resp.Door(replica, lambda act: act(), lambda _: None, met.append)
-        made = [(door._connect(), Transport()) for _ in range(2)]
-        for connection, transport in made:
-            connection.connection_made(transport)
+        made = [connected(door) for _ in range(2)]
         made[0][0].data_received(b"*2\r\n$4\r\nINCR\r\n$1\r\nx\r\n*1\r\n$6\r\nDBSIZE\r\n")
         made[1][0].data_received(b"*2\r\n$4\r\nINCR\r\n$1\r\nx\r\n")
         door.view = None  # type: ignore[assignment]  # so that DBSIZE throws
@@ -311,10 +333,8 @@ def test_what_comes_between_an_answer_and_the_commands_after_it_waits_its_turn()
     """TLS hands on what it has read, though it is not being read any more."""
 
     async def live() -> None:
-        replica = Replica(Config(name="n1"), Random(1), 0)
-        door = resp.Door(replica, lambda act: act(), lambda _: None, print)
-        connection, transport = door._connect(), Transport()
-        connection.connection_made(transport)
+        replica, door = opened()
+        connection, transport = connected(door)
         connection.data_received(b"INCR x\r\nGET x\r\n")
         replica.flush()
         for _ in range(2):
@@ -332,15 +352,8 @@ def test_a_connection_that_asks_for_much_lets_others_have_their_turn() -> None:
     """With one client alone, its adds are durable at once, so that nothing else would hold it up."""
 
     async def live(turn_ns: int) -> tuple[bytes, list[int]]:
-        replica = Replica(Config(name="n1"), Random(1), 0)
-
-        def turn(act: Any) -> None:
-            act()
-            commit_all(replica)
-
-        door = resp.Door(replica, turn, carry_out, print)
-        connection, transport = door._connect(), Transport()
-        connection.connection_made(transport)
+        _, door = opened(quick=True)
+        connection, transport = connected(door)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(resp, "TURN_NS", turn_ns)
             connection.data_received(b"INCR x\r\nGET x\r\n" * 9)
@@ -357,18 +370,11 @@ def test_a_connection_that_asks_for_much_lets_others_have_their_turn() -> None:
     assert len(set(lengths)) > 5
 
 
-def connected(door: resp.Door) -> tuple[resp.Connection, Transport]:
-    connection, transport = door._connect(), Transport()
-    connection.connection_made(transport)
-    return connection, transport
-
-
 def test_answers_keep_their_order_though_a_later_run_is_refused_first() -> None:
     """As it is where the first one is swallowed by a former life's row, and counted again in the commit after."""
 
     async def live() -> None:
-        replica = Replica(Config(name="n1"), Random(1), 0)
-        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        replica, door = opened()
         connection, transport = connected(door)
         connection.data_received(b"INCR a\r\n")
         replica.flush()
@@ -390,7 +396,7 @@ def test_what_a_lost_client_held_is_held_no_more(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(resp, "TURN_NS", 0)
 
     async def live() -> None:
-        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
+        _, door = opened()
         connection, _ = connected(door)
         connection.data_received(b"PING\r\n" * 9 + b"*2\r\n$4\r\nECHO\r\n$700\r\n" + b"x" * 500)
         assert held(door) > 500
@@ -431,8 +437,7 @@ def test_adds_of_all_clients_that_wait_for_the_disk_are_bounded(monkeypatch: pyt
     say = in_resp([b"INCR", b"x"])
 
     async def live() -> None:
-        replica = Replica(Config(name="n1"), Random(1), 0)
-        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        replica, door = opened()
         made = [connected(door) for _ in range(4)]
         for connection, _ in made:
             connection.data_received(b"PING\r\n")
@@ -457,10 +462,8 @@ def test_what_all_clients_hold_is_bounded_and_who_brings_too_much_is_cut_off(mon
     monkeypatch.setattr(resp, "MAX_STUCK_BYTES", 1000)
 
     async def live() -> None:
-        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
-        (first, firsts), (second, seconds), (third, thirds) = made = [(door._connect(), Transport()) for _ in range(3)]
-        for connection, transport in made:
-            connection.connection_made(transport)
+        _, door = opened()
+        (first, firsts), (second, seconds), (third, thirds) = [connected(door) for _ in range(3)]
         first.data_received(b"*2\r\n$4\r\nECHO\r\n$700\r\n" + b"x" * 500)
         second.data_received(b"*2\r\n$4\r\nECHO\r\n$700\r\n" + b"x" * 500)
         assert (firsts.is_closing(), seconds.closed, seconds.aborted) == (False, True, False)
@@ -483,8 +486,7 @@ def test_who_only_waits_for_the_disk_is_never_cut_off(monkeypatch: pytest.Monkey
     monkeypatch.setattr(resp, "MAX_STUCK_BYTES", 100)
 
     async def live() -> None:
-        replica = Replica(Config(name="n1"), Random(1), 0)
-        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        replica, door = opened()
         made = [connected(door) for _ in range(4)]
         for connection, _ in made[:3]:
             connection.data_received(b"INCR x\r\nGET x\r\n" * 20)
@@ -502,7 +504,7 @@ def test_who_only_waits_for_the_disk_is_never_cut_off(monkeypatch: pytest.Monkey
 
 def test_what_a_client_said_that_reads_no_replies_is_bounded_with_all_that_is_stuck() -> None:
     async def live() -> None:
-        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
+        _, door = opened()
         connection, transport = connected(door)
         connection.data_received(b"INCR x\r\nGET x\r\n")
         assert (door._queued > 0, door._stuck) == (True, 0)
@@ -524,23 +526,13 @@ def test_a_client_that_says_much_at_once_has_its_turn_as_often_as_others(monkeyp
     say = in_resp([b"INCR", b"x"])
 
     async def live() -> None:
-        replica = Replica(Config(name="n1"), Random(1), 0)
-        commits = 0
-
-        def turn(act: Any) -> None:
-            nonlocal commits
-            act()
-            while replica.flush():
-                commits += 1
-                carry_out(replica.durable())
-                replica.committed(0)
-
-        door = resp.Door(replica, turn, carry_out, print)
+        replica, door = opened(quick=True)
         (greedy, greedys), (modest, modests), *_ = [connected(door) for _ in range(12)]
         share = 1000 // len(say) + 1
         for said in (say * 1000, say * 1000, say * 1000 + say[:9]):  # not known yet, known, and cut
             greedy.data_received(said)
             assert [greedys.is_read] == [False]
+            commits = replica.stats.commits
             taken = [door._under_way + greedys.written.count(b":")]
             while greedys.written.count(b":") < 1000:
                 modest.data_received(b"PING\r\n")
@@ -548,11 +540,10 @@ def test_a_client_that_says_much_at_once_has_its_turn_as_often_as_others(monkeyp
                 taken.append(door._under_way + greedys.written.count(b":"))
             assert max(now - before for before, now in pairwise(taken)) <= share
             assert modests.written.count(b"+PONG") > 1000 // (share + 1)
-            assert commits >= 1000 // (50 + share)
+            assert replica.stats.commits - commits >= 1000 // (50 + share)
             await asyncio.sleep(0)
             assert [greedys.is_read] == [True]
             greedys.written = modests.written = b""
-            commits = 0
         greedy.data_received(say[9:])
         assert greedy._parser.held == 0
 
@@ -564,7 +555,7 @@ def test_a_turn_ends_in_time_though_each_piece_holds_one_command_only(monkeypatc
     monkeypatch.setattr(resp, "PIECE", 20)
 
     async def live() -> None:
-        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
+        _, door = opened()
         connection, transport = connected(door)
         told = [0]
         connection.data_received(in_resp([b"PING"]) * 100)
@@ -589,7 +580,7 @@ def test_a_word_is_not_searched_for_commands(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Parser, "feed", watched)
 
     async def live() -> bytes:
-        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
+        _, door = opened()
         connection, transport = connected(door)
         connection.data_received(in_resp([b"ECHO", word]) + in_resp([b"INCR", b"x"]) * 2)
         for _ in range(len(word) // resp.SHARE + 1):
@@ -604,8 +595,7 @@ def test_what_is_done_with_is_not_held_any_more() -> None:
     """However long a client goes on, with something to wait for at the end of each turn."""
 
     async def live() -> None:
-        replica = Replica(Config(name="n1"), Random(1), 0)
-        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        replica, door = opened()
         connection, transport = connected(door)
         connection.data_received(b"INCR x\nGET x\n" * 10_000)
         while connection._unread or connection._later:
@@ -622,7 +612,7 @@ def test_what_is_done_with_is_not_held_any_more() -> None:
 
 def test_what_was_half_a_command_is_still_held_when_it_is_whole_and_has_to_wait() -> None:
     async def live() -> None:
-        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
+        _, door = opened()
         connection, _ = connected(door)
         said = in_resp([b"INCR", b"x"]) + in_resp([b"ECHO", b"x" * 100_000])
         for at in range(0, len(said), 1000):
@@ -637,8 +627,7 @@ def test_a_stream_of_known_adds_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -
     say = in_resp([b"INCR", b"x"])
 
     async def live() -> None:
-        replica = Replica(Config(name="n1"), Random(1), 0)
-        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        replica, door = opened()
         connection, transport = connected(door)
         connection.data_received(say)
         monkeypatch.setattr(Parser, "feed", lambda *_: 1 // 0)
@@ -656,8 +645,7 @@ def test_a_run_waits_for_the_adds_of_all_others_however_many_pieces_one_says() -
     say = in_resp([b"INCR", b"x"])
 
     async def live() -> None:
-        replica = Replica(Config(name="n1"), Random(1), 0)
-        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        replica, door = opened()
         (greedy, _), (modest, _) = connected(door), connected(door)
         for connection in (greedy, modest):
             connection.data_received(say)
@@ -677,7 +665,7 @@ def test_a_client_that_reads_now_and_then_has_no_more_turns_than_others(monkeypa
     monkeypatch.setattr(resp, "SHARE", 600)
 
     async def live() -> int:
-        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
+        _, door = opened()
         connection, _ = connected(door)
         connection.data_received(b"PING\r\n" * 40_000)
         for _ in range(10):
@@ -695,18 +683,14 @@ def test_nothing_overtakes_what_waits_for_its_turn() -> None:
     """A lone client's add is durable at once, which asks for a turn."""
 
     async def live() -> None:
-        replica = Replica(Config(name="n1"), Random(1), 0)
-
-        def turn(act: Any) -> None:
-            act()
-            commit_all(replica)
-
-        door = resp.Door(replica, turn, carry_out, print)
+        _, door = opened(quick=True)
         connection, transport = connected(door)
         add = in_resp([b"INCR", b"x"])
         for read in (add[:5], add[5:], in_resp([b"GET", b"x"]), add):
             connection.data_received(read)
+        assert [transport.is_read] == [False]
         await asyncio.sleep(0)
+        assert [transport.is_read] == [True]
         assert transport.written == b":1\r\n$1\r\n1\r\n:2\r\n"
 
     asyncio.run(live())
@@ -714,7 +698,7 @@ def test_nothing_overtakes_what_waits_for_its_turn() -> None:
 
 def test_who_comes_while_nobody_is_read_waits_as_well() -> None:
     async def live() -> None:
-        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print)
+        _, door = opened()
         before, before_s = connected(door)
         before.data_received(b"PING\r\n")
         door._hold_up()
@@ -731,8 +715,7 @@ def test_who_comes_while_nobody_is_read_waits_as_well() -> None:
 
 def test_who_hung_up_is_told_nothing_more() -> None:
     async def live() -> None:
-        replica = Replica(Config(name="n1"), Random(1), 0)
-        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        replica, door = opened()
         connection, transport = connected(door)
         connection.data_received(b"INCR x\r\nGET x\r\nPING\r\n")
         transport.close()
@@ -749,8 +732,7 @@ def test_a_client_that_streams_has_some_shares_on_their_way_to_a_slow_disk(monke
     say = in_resp([b"INCR", b"x"])
 
     async def live() -> None:
-        replica = Replica(Config(name="n1"), Random(1), 0)
-        door = resp.Door(replica, lambda act: act(), carry_out, print)
+        replica, door = opened()
         connection, transport = connected(door)
         connection.data_received(say * 1000)
         for _ in range(1000):
@@ -771,7 +753,7 @@ def test_who_told_the_password_is_no_stranger_in_the_command_after_it(auth: byte
     many = in_resp([b"MGET"] + [b"x"] * 2000)
 
     async def live(password: bytes, at: int) -> tuple[bytes, bool]:
-        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), carry_out, print, b"secret")
+        _, door = opened(password=b"secret")
         connection, transport = connected(door)
         said = auth % password + many + b"*1\r\n$4\r\nPING\r\n"
         connection.data_received(said[:at])
@@ -795,8 +777,7 @@ def test_an_answer_to_wait_asks_for_nothing_while_effects_are_carried_out() -> N
         replica = Replica(Config(name="n1", peers=("n2",)), Random(1), 0)
         carried: list[Effect] = []
         door = resp.Door(replica, lambda act: act(), carried.extend, print)
-        connection, transport = door._connect(), Transport()
-        connection.connection_made(transport)
+        connection, transport = connected(door)
         connection._written = replica.actor, 1
         connection.data_received(b"WAIT 1 50\r\nWAIT 1 60\r\n")
         assert transport.is_read  # or nobody would notice if it went away
@@ -845,11 +826,8 @@ def test_commands_are_described_as_tools_expect(door: Address) -> None:
 
 def test_wait_vouches_for_nothing_that_more_than_one_actor_wrote() -> None:
     async def live() -> None:
-        replica = Replica(Config(name="n1", peers=("n2",)), Random(1), 0)
-        door = resp.Door(replica, lambda act: act(), carry_out, print)
-        (one, ones), (two, twos) = made = [(door._connect(), Transport()) for _ in range(2)]
-        for connection, transport in made:
-            connection.connection_made(transport)
+        replica, door = opened(peers=("n2",))
+        (one, ones), (two, twos) = made = [connected(door) for _ in range(2)]
 
         async def add(connection: resp.Connection) -> None:
             connection.data_received(b"INCR x\r\n")
@@ -892,12 +870,12 @@ client reads its replies.
 
 def answered_alone(said: Said) -> bytes:
     """What these commands are answered, each done before the next is said."""
-    held: dict[bytes, int] = {}
+    values: dict[bytes, int] = {}
     told: list[Any] = []
     for verb, *words in said:
         match verb:
             case b"GET":
-                told.append(b"%d" % held[words[0]] if words[0] in held else None)
+                told.append(b"%d" % values[words[0]] if words[0] in values else None)
             case b"ECHO":
                 told.append(words[0])
             case b"PING":
@@ -906,9 +884,9 @@ def answered_alone(said: Said) -> bytes:
                 told.append(commands.NOT_AN_INTEGER)
             case _:
                 delta = int(words[1]) if words[1:] else 1
-                told.append(held.get(words[0], 0) + delta)
+                told.append(values.get(words[0], 0) + delta)
                 if delta:
-                    held[words[0]] = told[-1]
+                    values[words[0]] = told[-1]
     return b"".join(packed(each, 2) for each in told)
 
 
@@ -944,14 +922,7 @@ def test_whatever_is_said_however_it_comes_is_answered_as_if_said_alone(
     """Cut anywhere, over any rounds and commits, by clients that read or not, with bounds that are always reached."""
 
     async def live() -> None:
-        replica = Replica(Config(name="n1"), Random(1), 0)
-
-        def turn(act: Callable[[], None]) -> None:
-            act()
-            if quick:
-                commit_all(replica)
-
-        door = resp.Door(replica, turn, carry_out, lambda error: pytest.fail(repr(error)))
+        replica, door = opened(quick)
         made = [connected(door) for _ in said]
         left = [in_bytes(of_its_own(each, client), typed) for client, each in enumerate(said)]
         end = [(0, 50), (1, 50), (0, HEARS), (1, HEARS), (0, ROUND), (0, DURABLE)] * (60 + len(left[0]) + len(left[1]))
@@ -991,22 +962,19 @@ ADDS = st.lists(st.tuples(st.sampled_from([b"INCR", b"decr", b"INCRBY"]), NAMES)
 def test_adds_that_are_known_again_are_what_the_parser_takes_them_for(reads: list[list[tuple[bytes, bytes]]]) -> None:
     """Whatever bytes names hold, such as those of another command."""
 
-    async def live() -> None:
-        door = resp.Door(Replica(Config(name="n1"), Random(1), 0), lambda act: act(), lambda _: None, print)
-        for read in reads * 2:
-            commands_said = [[verb, name, b"7"] if verb == b"INCRBY" else [verb, name] for verb, name in read]
-            data = b"".join(map(in_resp, commands_said))
-            parsed = [as_add(words) for words in Parser().feed(data)]
-            known = door.known.find(data)
-            assert known is None or known == parsed
-            for words, add in zip(commands_said, parsed, strict=True):
-                if add:
-                    door.known.note(words, add)
-            cut_apart = any(b"\r\n*" in b"\r\n" + name for _, name in read)
-            assert None in parsed or cut_apart or door.known.find(data) == parsed
-            assert door.known.alone.get(data, parsed) == parsed
-
-    asyncio.run(live())
+    adds = Known()
+    for read in reads * 2:
+        commands_said = [[verb, name, b"7"] if verb == b"INCRBY" else [verb, name] for verb, name in read]
+        data = b"".join(map(in_resp, commands_said))
+        parsed = [as_add(words) for words in Parser().feed(data)]
+        known = adds.find(data)
+        assert known is None or known == parsed
+        for words, add in zip(commands_said, parsed, strict=True):
+            if add:
+                adds.note(words, add)
+        cut_apart = any(b"\r\n*" in b"\r\n" + name for _, name in read)
+        assert None in parsed or cut_apart or adds.find(data) == parsed
+        assert adds.alone.get(data, parsed) == parsed
 
 
 def test_half_a_command_and_then_silence_or_the_end(door: Address) -> None:
