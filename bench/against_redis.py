@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from cluster import launcher
+from gossip_counter.cluster import launcher
 
 CASES = {
     "-c 50 -P 64": 1_500_000,

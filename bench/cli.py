@@ -16,25 +16,25 @@ from rich.live import Live
 from rich.progress import MofNCompleteColumn, Progress, track
 from rich.table import Table
 
-from bench import against_redis as comparing
-from bench import converge as converging
-from bench import memory as weighing
-from bench import plot as plotting
-from bench import recover as recovering
-from bench import report
-from bench import rest as resting
-from bench import simulate as simulating
-from bench import sizes as sizing
-from bench import throughput as rating
-from bench import torture as torturing
-from cluster.cli import GossipMode, Push, pushes
-from cluster.launcher import LaunchError, Settings
-from cluster.ledger import PromiseBroken
-from cluster.running import in_one_line as told_in_one_line
-from cluster.running import interruptible, run
-from cluster.simulator import SCENARIOS
-from node import __version__
-from node.config import Config
+from gossip_counter import __version__
+from gossip_counter.bench import against_redis as comparing
+from gossip_counter.bench import converge as converging
+from gossip_counter.bench import memory as weighing
+from gossip_counter.bench import plot as plotting
+from gossip_counter.bench import recover as recovering
+from gossip_counter.bench import report
+from gossip_counter.bench import rest as resting
+from gossip_counter.bench import simulate as simulating
+from gossip_counter.bench import sizes as sizing
+from gossip_counter.bench import throughput as rating
+from gossip_counter.bench import torture as torturing
+from gossip_counter.cluster.cli import GossipMode, Push, pushes
+from gossip_counter.cluster.launcher import LaunchError, Settings
+from gossip_counter.cluster.ledger import PromiseBroken
+from gossip_counter.cluster.running import in_one_line as told_in_one_line
+from gossip_counter.cluster.running import interruptible, run
+from gossip_counter.cluster.simulator import SCENARIOS
+from gossip_counter.node.core.config import Config
 
 T = TypeVar("T")
 

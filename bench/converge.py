@@ -14,10 +14,10 @@ from random import Random
 from time import monotonic_ns
 from typing import Any
 
-from bench.report import distribution
-from cluster import launcher
-from cluster.client import Client, Status
-from node.messages import DEFAULT_COUNTER
+from gossip_counter.bench.report import distribution
+from gossip_counter.cluster import launcher
+from gossip_counter.cluster.client import Client, Status
+from gossip_counter.node.core.messages import DEFAULT_COUNTER
 
 POLL_S = 0.02
 WINDOW = 16

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from cluster.client import Client
+from gossip_counter.cluster.client import Client
 
 WINDOW = 64
 """Requests under way at once, of all clients together."""

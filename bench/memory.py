@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import psutil
 
-from bench.load import add_to_all
-from cluster import launcher
-from cluster.client import Client
+from gossip_counter.bench.load import add_to_all
+from gossip_counter.cluster import launcher
+from gossip_counter.cluster.client import Client
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from time import monotonic_ns
 
-from bench.load import add_to_all
-from cluster import launcher
-from cluster.client import Client, Status
+from gossip_counter.bench.load import add_to_all
+from gossip_counter.cluster import launcher
+from gossip_counter.cluster.client import Client, Status
 
 POLL_S = 0.005
 LIMIT_S = 60.0

@@ -6,7 +6,7 @@ from time import monotonic
 
 import psutil
 
-from cluster import launcher
+from gossip_counter.cluster import launcher
 
 SETTLE_S = 1.0
 

@@ -14,14 +14,14 @@ from statistics import mean
 from time import process_time
 from typing import Any, TypeVar
 
-from bench.ideal import time_until_all_know
-from bench.report import distribution
-from cluster.ledger import PromiseBroken
-from cluster.simulator import MS, SCENARIOS, SECOND, Network, Scenario, Simulation, Traffic
-from node.config import Config
-from node.counter import Row
-from node.messages import Ack, Delta
-from node.state import Actor
+from gossip_counter.bench.ideal import time_until_all_know
+from gossip_counter.bench.report import distribution
+from gossip_counter.cluster.ledger import PromiseBroken
+from gossip_counter.cluster.simulator import MS, SCENARIOS, SECOND, Network, Scenario, Simulation, Traffic
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.messages import Ack, Delta
+from gossip_counter.node.core.state import Actor
 
 T = TypeVar("T")
 

@@ -2,10 +2,10 @@
 
 from random import Random
 
-from node import wire
-from node.counter import Row
-from node.messages import Delta, Gossip, Push, Syn, SynAck
-from node.state import Held, mint
+from gossip_counter.node.codec import datagrams as wire
+from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.messages import Delta, Gossip, Push, Syn, SynAck
+from gossip_counter.node.core.state import Held, mint
 
 CLUSTER = "f00dcafe"
 """As long as the ids that `cluster up` gives."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import count, islice
 from time import monotonic_ns
 
-from bench.report import percentile
-from cluster import launcher
-from cluster.client import Client
+from gossip_counter.bench.report import percentile
+from gossip_counter.cluster import launcher
+from gossip_counter.cluster.client import Client
 
 WARM_UP_S = 0.5
 AGREE_S = 60.0

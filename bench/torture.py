@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, field
 from random import Random
 from typing import Any
 
-from cluster import launcher
-from cluster.client import Client, ClientError, NotSentError, RequestRefusedError, Status
-from cluster.launcher import Cluster, LaunchError, Settings
-from cluster.ledger import Ledger, PromiseBroken
+from gossip_counter.cluster import launcher
+from gossip_counter.cluster.client import Client, ClientError, NotSentError, RequestRefusedError, Status
+from gossip_counter.cluster.launcher import Cluster, LaunchError, Settings
+from gossip_counter.cluster.ledger import Ledger, PromiseBroken
 
 DELTAS = (1, 1, 1, 2, 5, -1, -3)
 READ_SHARE = 0.2

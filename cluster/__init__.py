@@ -1,1 +1,1 @@
-"""Many nodes: the launcher of processes, the client of their UDP door, the live table and the command line."""
+"""Many nodes: starting and watching processes, the client of their UDP endpoint, the simulator, the command line."""

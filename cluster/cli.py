@@ -13,15 +13,15 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from cluster import dashboard
-from cluster.client import Client
-from cluster.launcher import MAX_NODES, Cluster, LaunchError, Member, Settings, changing
-from cluster.monitor import Monitor, Snapshot
-from cluster.running import InterruptedBySignal, in_one_line, run
-from cluster.supervisor import Supervisor
-from node import __version__
-from node.limits import MAX_COUNT
-from node.messages import DEFAULT_COUNTER
+from gossip_counter import __version__
+from gossip_counter.cluster import dashboard
+from gossip_counter.cluster.client import Client
+from gossip_counter.cluster.launcher import MAX_NODES, Cluster, LaunchError, Member, Settings, changing
+from gossip_counter.cluster.monitor import Monitor, Snapshot
+from gossip_counter.cluster.running import InterruptedBySignal, in_one_line, run
+from gossip_counter.cluster.supervisor import Supervisor
+from gossip_counter.node.core.limits import MAX_COUNT
+from gossip_counter.node.core.messages import DEFAULT_COUNTER
 
 T = TypeVar("T")
 

@@ -15,10 +15,11 @@ from random import Random
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from node import udp, wire
-from node.errors import TIMEOUT, BadDatagramError
-from node.messages import DEFAULT_COUNTER
-from node.udp import Address
+from gossip_counter.node.codec import datagrams as wire
+from gossip_counter.node.core.errors import TIMEOUT, BadDatagramError
+from gossip_counter.node.core.messages import DEFAULT_COUNTER
+from gossip_counter.node.runtime import node as udp
+from gossip_counter.node.runtime.node import Address
 
 Status = dict[str, Any]
 """The fields of `gossip_status_ok`."""

@@ -8,7 +8,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from cluster.monitor import DEAD, PAUSED, SILENT, UP, NodeView, Snapshot
+from gossip_counter.cluster.monitor import DEAD, PAUSED, SILENT, UP, NodeView, Snapshot
 
 BEHIND = "behind"
 STYLES = {"level": "green", BEHIND: "yellow", SILENT: "bold yellow", PAUSED: "cyan", DEAD: "bold red"}

@@ -26,8 +26,8 @@ from typing import Self
 
 import psutil
 
-from cluster.client import Client, ClientError, Status
-from node.udp import Address
+from gossip_counter.cluster.client import Client, ClientError, Status
+from gossip_counter.node.runtime.node import Address
 
 HOST = "127.0.0.1"
 MAX_NODES = 100
@@ -233,7 +233,7 @@ class Cluster:
         peers = [each for each in self.members.values() if each is not member]
         command = [
             # -P: a folder called node where the user happens to be is not ours.
-            *(sys.executable, "-P", "-m", "node", *self._identity(member)),
+            *(sys.executable, "-P", "-m", "gossip_counter.node", *self._identity(member)),
             *(f"--bind={member.host}:{member.port}", f"--resp={member.host}:{member.port}", *self.settings.arguments()),
             *([f"--metrics={member.host}:{member.metrics_port}"] if self.settings.metrics else []),
             *(f"--peer={each.name}={each.host}:{each.port}" for each in peers),

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from node.errors import TEMPORARILY_UNAVAILABLE, TIMEOUT
+from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, TIMEOUT
 
 
 class PromiseBroken(Exception):  # noqa: N818 a verdict

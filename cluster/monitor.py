@@ -6,8 +6,8 @@ from typing import Any
 
 import psutil
 
-from cluster.client import Client, ClientError, Status
-from cluster.launcher import Cluster, Member
+from gossip_counter.cluster.client import Client, ClientError, Status
+from gossip_counter.cluster.launcher import Cluster, Member
 
 UP, SILENT, PAUSED, DEAD = "up", "silent", "paused", "dead"
 RATES = ("datagrams_in", "datagrams_out", "bytes_in", "bytes_out")

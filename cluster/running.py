@@ -11,9 +11,9 @@ from typing import Any, ParamSpec, TypeVar
 import psutil
 import typer
 
-from cluster.client import ClientError
-from cluster.launcher import LaunchError
-from node.errors import ConfigError
+from gossip_counter.cluster.client import ClientError
+from gossip_counter.cluster.launcher import LaunchError
+from gossip_counter.node.core.errors import ConfigError
 
 P = ParamSpec("P")
 T = TypeVar("T")

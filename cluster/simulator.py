@@ -26,15 +26,17 @@ from hashlib import blake2b
 from random import Random
 from typing import Any
 
-from cluster.ledger import Ledger, PromiseBroken
-from node import requests, token, wire
-from node.config import Config
-from node.counter import NOTHING, Row, merged
-from node.errors import RequestError
-from node.gossip import Send
-from node.messages import AddOk, Carrier, ErrorReply, Gossip, ReadOk, Replicate, Reply, Syn
-from node.replica import Answer, Commit, Effect, Recovered, Replica, RunOk, Wake
-from node.state import Actor, Stored
+from gossip_counter.cluster.ledger import Ledger, PromiseBroken
+from gossip_counter.node.codec import datagrams as wire
+from gossip_counter.node.codec import requests
+from gossip_counter.node.core import tokens as token
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import NOTHING, Row, merged
+from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.gossip import Send
+from gossip_counter.node.core.messages import AddOk, Carrier, ErrorReply, Gossip, ReadOk, Replicate, Reply, Syn
+from gossip_counter.node.core.replica import Answer, Commit, Effect, Recovered, Replica, RunOk, Wake
+from gossip_counter.node.core.state import Actor, Stored
 
 MS = 1_000_000
 SECOND = 1000 * MS

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cluster.launcher import Cluster, LaunchError, changing
-from cluster.monitor import DEAD, Snapshot
+from gossip_counter.cluster.launcher import Cluster, LaunchError, changing
+from gossip_counter.cluster.monitor import DEAD, Snapshot
 
 LEAST_S = 0.5
 MOST_S = 30.0

@@ -1,3 +1,1 @@
-"""One replica process: a pure state machine (`node.replica`) and the worlds that carry its messages."""
-
-__version__ = "0.1.0"
+"""One member of a cluster, as one process: a pure core, and the adapters that connect it to the outside."""

@@ -23,11 +23,14 @@ from urllib.parse import quote
 
 import uvloop
 
-from node import __version__, maelstrom, resp, udp
-from node.config import BOUNDS, Config
-from node.errors import ConfigError
-from node.faults import Faults
-from node.udp import Address
+from gossip_counter import __version__
+from gossip_counter.node.core.config import BOUNDS, Config
+from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.endpoints.faults import Faults
+from gossip_counter.node.endpoints.redis import server as resp
+from gossip_counter.node.runtime import node as udp
+from gossip_counter.node.runtime import stdio as maelstrom
+from gossip_counter.node.runtime.node import Address
 
 USAGE_ERROR = 2
 

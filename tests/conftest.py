@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.launcher import Cluster, LaunchError
+from gossip_counter.cluster.launcher import Cluster, LaunchError
 from tests.processes import Commands, processes_in, until
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import psutil
 
-from cluster.client import Client
-from cluster.launcher import free_ports
-from node.udp import Address
+from gossip_counter.cluster.client import Client
+from gossip_counter.cluster.launcher import free_ports
+from gossip_counter.node.runtime.node import Address
 
 LIMIT_S = 20.0
 
@@ -37,7 +37,7 @@ class Commands:
         self.environment = os.environ | {"COUNTER_DIR": str(directory)}
 
     def popen(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "cluster.cli", *arguments]
+        command = [sys.executable, "-m", "gossip_counter.cluster", *arguments]
         return subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment, **options
         )
@@ -87,7 +87,7 @@ def processes_in(directory: Path) -> list[int]:
 @contextmanager
 def node_process(*arguments: str, program: str | None = None) -> Iterator["subprocess.Popen[str]"]:
     """A `counter-node` process, or a Python `program`, killed at the end if it still runs."""
-    command = [sys.executable, *(["-c", program] if program else ["-m", "node", *arguments])]
+    command = [sys.executable, *(["-c", program] if program else ["-m", "gossip_counter.node", *arguments])]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         try:

@@ -6,12 +6,12 @@ from random import Random
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from node.batch import Tally
-from node.config import Config
-from node.counter import NOTHING, Row
-from node.errors import RequestError
-from node.limits import MAX_COUNT
-from node.replica import SMALL, Replica
+from gossip_counter.node.core.batch import Tally
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import NOTHING, Row
+from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.limits import MAX_COUNT
+from gossip_counter.node.core.replica import SMALL, Replica
 
 NAMES = st.sampled_from("abc")
 DELTAS = st.integers(-5, 5).filter(bool)

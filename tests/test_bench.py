@@ -15,16 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from bench import simulate
-from bench.cli import app as bench_app
-from bench.ideal import time_until_all_know
-from bench.report import percentile
+from gossip_counter.bench import simulate
+from gossip_counter.bench.cli import app as bench_app
+from gossip_counter.bench.ideal import time_until_all_know
+from gossip_counter.bench.report import percentile
 from tests.processes import LIMIT_S, until
 
 
 def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
     done = subprocess.run(
-        [sys.executable, "-m", "bench.cli", *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "gossip_counter.bench", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert "Traceback" not in done.stderr
     return done
@@ -123,7 +127,7 @@ def test_judge_keeps_count() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_judge_can_be_interrupted_and_leaves_no_worker(number: int) -> None:
-    command = [sys.executable, "-m", "bench.cli", "judge", "--seeds=100000"]
+    command = [sys.executable, "-m", "gossip_counter.bench", "judge", "--seeds=100000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         # The workers, and the process that multiprocessing keeps to tidy up after all.
         workers = until(lambda: each if len(each := psutil.Process(running.pid).children()) >= 2 else [])
@@ -158,7 +162,7 @@ def test_rest_tells_what_it_measured() -> None:
 
 
 def test_an_interrupted_benchmark_leaves_nothing_behind(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench.cli", "converge", "--fanout=0", "--no-push", "--timeout-s=60"]
+    command = [sys.executable, "-m", "gossip_counter.bench", "converge", "--fanout=0", "--no-push", "--timeout-s=60"]
     environment = {"TMPDIR": str(tmp_path), "PATH": ""}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster import launcher
-from cluster.launcher import Cluster, LaunchError, Settings, changing, free_ports, is_free
+from gossip_counter.cluster import launcher
+from gossip_counter.cluster.launcher import Cluster, LaunchError, Settings, changing, free_ports, is_free
 from tests.processes import LIMIT_S, Commands, until
 
 
@@ -137,7 +137,7 @@ def test_a_node_that_cannot_start_takes_the_others_down_with_it(cluster: Command
 
 
 def test_an_output_that_cannot_be_written_leaves_no_process(cluster: Commands) -> None:
-    command = [sys.executable, "-m", "cluster.cli", "up", "-n2", "--base-port=0"]
+    command = [sys.executable, "-m", "gossip_counter.cluster", "up", "-n2", "--base-port=0"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             command, stdout=full, stderr=subprocess.PIPE, text=True, env=cluster.environment, timeout=60, check=False
@@ -187,7 +187,7 @@ def test_down_never_ends_a_process_that_has_a_nodes_old_pid(cluster: Commands) -
 def test_the_live_table_on_a_terminal(cluster: Commands) -> None:
     ours, theirs = pty.openpty()
     environment = cluster.environment | {"COLUMNS": "150", "TERM": "xterm"}
-    command = [sys.executable, "-m", "cluster.cli", "up", "-n2", "--base-port=0"]
+    command = [sys.executable, "-m", "gossip_counter.cluster", "up", "-n2", "--base-port=0"]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as launcher:
         os.close(theirs)
         shown = b""
@@ -260,17 +260,20 @@ def help_of(*command: str) -> str:
 
 
 def test_help_teaches() -> None:
-    assert "cluster up -n 5" in help_of("cluster.cli")
-    assert "cluster add -5" in help_of("cluster.cli", "add")
-    assert "bench converge --increments 1000" in help_of("bench.cli")
-    assert "--peer n2=127.0.0.1:7102" in help_of("node")
+    assert "cluster up -n 5" in help_of("gossip_counter.cluster")
+    assert "cluster add -5" in help_of("gossip_counter.cluster", "add")
+    assert "bench converge --increments 1000" in help_of("gossip_counter.bench")
+    assert "--peer n2=127.0.0.1:7102" in help_of("gossip_counter.node")
 
 
 def test_a_free_port_is_given_to_one_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or two clusters that start at once may find the same one free, and one of them fails."""
     (port,) = free_ports(1)
     assert is_free(port)
-    only = f"from cluster import launcher; launcher._FREE_PORTS = range({port}, {port + 1}); launcher.free_ports(1)"
+    only = (
+        "from gossip_counter.cluster import launcher;"
+        f" launcher._FREE_PORTS = range({port}, {port + 1}); launcher.free_ports(1)"
+    )
     done = subprocess.run([sys.executable, "-c", only], capture_output=True, text=True, check=False)
     assert "1 free ports can't be found" in done.stderr
     monkeypatch.setattr(launcher, "_FREE_PORTS", range(port, port + 1))

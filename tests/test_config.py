@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from node.config import Config
-from node.errors import ConfigError
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.errors import ConfigError
 
 
 @pytest.mark.parametrize(

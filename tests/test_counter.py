@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.counter import NOTHING, Row, added, merged, value
-from node.limits import MAX_COUNT
+from gossip_counter.node.core.counts import NOTHING, Row, added, merged, value
+from gossip_counter.node.core.limits import MAX_COUNT
 
 counts = st.integers(0, MAX_COUNT)
 rows = st.builds(Row, counts, counts, counts)

@@ -17,13 +17,14 @@ from typing import Any
 import psutil
 import pytest
 
-from bench import torture
-from cluster.client import Client, ClientError, OutcomeUnknownError, RequestRefusedError
-from cluster.launcher import Cluster, LaunchError, Settings, free_ports
-from node import resp, udp
-from node.config import Config
-from node.journal import Journal
-from node.replica import Commit
+from gossip_counter.bench import torture
+from gossip_counter.cluster.client import Client, ClientError, OutcomeUnknownError, RequestRefusedError
+from gossip_counter.cluster.launcher import Cluster, LaunchError, Settings, free_ports
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.replica import Commit
+from gossip_counter.node.endpoints.redis import server as resp
+from gossip_counter.node.runtime import node as udp
+from gossip_counter.node.storage.journal import Journal
 from tests.processes import LIMIT_S, Commands, ask, node_process, udp_node, until
 
 

@@ -4,12 +4,12 @@ from random import Random
 
 import pytest
 
-from node.config import Config
-from node.counter import NOTHING, Row, merged
-from node.errors import RequestError
-from node.messages import Add, AddOk, Delta, Push
-from node.replica import Answer, Effect, Recovered, Replica, RunOk
-from node.state import Actor, NamedRow, Stored
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import NOTHING, Row, merged
+from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.messages import Add, AddOk, Delta, Push
+from gossip_counter.node.core.replica import Answer, Effect, Recovered, Replica, RunOk
+from gossip_counter.node.core.state import Actor, NamedRow, Stored
 
 ME = Actor("n1.me")
 COUNTERS = ("x", "y", "z")

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from node import wire
-from node.config import Config
-from node.counter import Row
-from node.errors import BadDatagramError
-from node.gossip import DIGEST_ACTORS, PASS_ON_DELTAS, PUSH_FANOUT, RETRIES, SMALL_CLUSTER, Send
-from node.limits import MAX_COUNT
-from node.messages import Ack, Add, Carrier, Delta, Gossip, Push, Syn, SynAck
-from node.replica import Effect, Recovered, Replica, Wake
-from node.state import Actor, Held, NamedRow
+from gossip_counter.node.codec import datagrams as wire
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.errors import BadDatagramError
+from gossip_counter.node.core.gossip import DIGEST_ACTORS, PASS_ON_DELTAS, PUSH_FANOUT, RETRIES, SMALL_CLUSTER, Send
+from gossip_counter.node.core.limits import MAX_COUNT
+from gossip_counter.node.core.messages import Ack, Add, Carrier, Delta, Gossip, Push, Syn, SynAck
+from gossip_counter.node.core.replica import Effect, Recovered, Replica, Wake
+from gossip_counter.node.core.state import Actor, Held, NamedRow
 from tests.test_replica import add
 
 X = Actor("x")

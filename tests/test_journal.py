@@ -14,12 +14,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from node import journal
-from node.counter import Row
-from node.errors import ConfigError
-from node.journal import Journal, JournalError
-from node.replica import Commit, Recovered
-from node.state import Actor, NamedRow, Stored
+from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.core.replica import Commit, Recovered
+from gossip_counter.node.core.state import Actor, NamedRow, Stored
+from gossip_counter.node.storage import journal
+from gossip_counter.node.storage.journal import Journal, JournalError
 
 ME, PEER = Actor("n1.me"), Actor("n2.x")
 Rows = dict[tuple[str, str], tuple[int, int]]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from node.commands import Error, Verbatim
-from node.redis_wire import KNOWN, STRANGER, Limits, Parser, packed
+from gossip_counter.node.endpoints.redis.commands import Error, Verbatim
+from gossip_counter.node.endpoints.redis.wire import KNOWN, STRANGER, Limits, Parser, packed
 
 WORD = st.binary(max_size=20) | st.sampled_from([b"INCR", b"x", b"", b"*2", b"\r\n", b"$1\r\nx\r\n", b"\n*1000000\r\n"])
 COMMANDS = st.lists(st.lists(WORD, min_size=1, max_size=4), min_size=1, max_size=4)

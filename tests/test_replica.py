@@ -8,12 +8,12 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from node.config import Config
-from node.counter import Row
-from node.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, RequestError
-from node.gossip import Send
-from node.limits import MAX_COUNT
-from node.messages import (
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.gossip import Send
+from gossip_counter.node.core.limits import MAX_COUNT
+from gossip_counter.node.core.messages import (
     Ack,
     Add,
     AddOk,
@@ -28,8 +28,8 @@ from node.messages import (
     Syn,
     SynAck,
 )
-from node.replica import Answer, Commit, Effect, Recovered, Replica, RunOk, Wake
-from node.state import Actor, Held, NamedRow, State, Stored
+from gossip_counter.node.core.replica import Answer, Commit, Effect, Recovered, Replica, RunOk, Wake
+from gossip_counter.node.core.state import Actor, Held, NamedRow, State, Stored
 
 MS = 1_000_000
 ME = Actor("n1.me")

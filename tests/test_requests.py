@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node import requests
-from node.counter import Row
-from node.errors import MALFORMED, NOT_SUPPORTED, RequestError
-from node.limits import MAX_COUNT
-from node.messages import Add, AddOk, Delta, ErrorReply, GossipStatus, Read, ReadOk, Replicate
-from node.state import Actor
+from gossip_counter.node.codec import requests
+from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, RequestError
+from gossip_counter.node.core.limits import MAX_COUNT
+from gossip_counter.node.core.messages import Add, AddOk, Delta, ErrorReply, GossipStatus, Read, ReadOk, Replicate
+from gossip_counter.node.core.state import Actor
 
 
 def refusal(body: dict[Any, Any]) -> RequestError:

@@ -15,15 +15,16 @@ import redis.asyncio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cluster.launcher import free_ports
-from node import commands, resp
-from node.config import Config
-from node.errors import TEMPORARILY_UNAVAILABLE, RequestError
-from node.messages import Confirmed
-from node.redis_adds import Known, as_add
-from node.redis_wire import WORD_BYTES, Limits, Parser, packed
-from node.replica import Copied, Effect, Replica, RunOk
-from node.udp import Address
+from gossip_counter.cluster.launcher import free_ports
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.messages import Confirmed
+from gossip_counter.node.core.replica import Copied, Effect, Replica, RunOk
+from gossip_counter.node.endpoints.redis import commands
+from gossip_counter.node.endpoints.redis import server as resp
+from gossip_counter.node.endpoints.redis.adds import Known, as_add
+from gossip_counter.node.endpoints.redis.wire import WORD_BYTES, Limits, Parser, packed
+from gossip_counter.node.runtime.node import Address
 from tests.processes import LIMIT_S, node_process, udp_node, until
 from tests.test_redis_wire import in_resp
 

@@ -6,14 +6,26 @@ from typing import Any
 
 import pytest
 
-from cluster.ledger import Ledger, PromiseBroken
-from cluster.simulator import COPIED, CROWD, FAULTY, RESTORED, SCENARIOS, TRUNCATING, Network, Scenario, Simulation
-from node import gossip, replica, state, token, wire
-from node.batch import Tally
-from node.counter import Counts, Row
-from node.messages import Add, AddOk, Delta, Syn, SynAck
-from node.replica import Answer, Effect, Replica
-from node.state import Actor, NamedRow
+from gossip_counter.cluster.ledger import Ledger, PromiseBroken
+from gossip_counter.cluster.simulator import (
+    COPIED,
+    CROWD,
+    FAULTY,
+    RESTORED,
+    SCENARIOS,
+    TRUNCATING,
+    Network,
+    Scenario,
+    Simulation,
+)
+from gossip_counter.node.codec import datagrams as wire
+from gossip_counter.node.core import gossip, replica, state
+from gossip_counter.node.core import tokens as token
+from gossip_counter.node.core.batch import Tally
+from gossip_counter.node.core.counts import Counts, Row
+from gossip_counter.node.core.messages import Add, AddOk, Delta, Syn, SynAck
+from gossip_counter.node.core.replica import Answer, Effect, Replica
+from gossip_counter.node.core.state import Actor, NamedRow
 
 SEEDS = {"faulty": 100, "truncating": 60, "crowd": 20, "copied": 20, "restored": 100}
 """Of each scenario, in slices that run side by side; `make sim` runs as many as you like."""

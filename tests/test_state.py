@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.batch import Tally
-from node.counter import NOTHING, Counts, Row, added, value
-from node.limits import MAX_COUNT
-from node.state import Actor, Held, NamedRow, State, Stored, row_hash
+from gossip_counter.node.core.batch import Tally
+from gossip_counter.node.core.counts import NOTHING, Counts, Row, added, value
+from gossip_counter.node.core.limits import MAX_COUNT
+from gossip_counter.node.core.state import Actor, Held, NamedRow, State, Stored, row_hash
 
 A = Actor("a")
 Merge = tuple[Actor, int | None, list[NamedRow]]

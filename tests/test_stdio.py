@@ -29,7 +29,7 @@ INIT_OK = '{"src": "n1", "dest": "c0", "body": {"type": "init_ok", "in_reply_to"
 def answers(lines: Iterable[str]) -> list[str]:
     """Everything but gossip that a node prints for these lines until its clean end."""
     done = subprocess.run(
-        [sys.executable, "-m", "node", "--stdio"],
+        [sys.executable, "-m", "gossip_counter.node", "--stdio"],
         input="\n".join(lines) + "\n",
         capture_output=True,
         text=True,
@@ -92,7 +92,11 @@ def test_a_line_nobody_can_be_answered_about_is_survived_and_changes_nothing(bad
 def test_bytes_that_are_no_line_of_text_are_survived(bad: bytes) -> None:
     given = INIT.encode() + b"\n" + bad + READ.encode()  # and the last line needs no newline
     done = subprocess.run(
-        [sys.executable, "-m", "node", "--stdio"], input=given, capture_output=True, timeout=30, check=True
+        [sys.executable, "-m", "gossip_counter.node", "--stdio"],
+        input=given,
+        capture_output=True,
+        timeout=30,
+        check=True,
     )
     assert b'"read_ok"' in done.stdout
 
@@ -171,7 +175,7 @@ def test_recorded_lines_can_be_fed_from_a_file(tmp_path: Path) -> None:
     recorded.write_text(INIT + "\n" + READ)
     with recorded.open() as lines:
         done = subprocess.run(
-            [sys.executable, "-m", "node", "--stdio"],
+            [sys.executable, "-m", "gossip_counter.node", "--stdio"],
             stdin=lines,
             capture_output=True,
             text=True,
@@ -208,7 +212,7 @@ def test_a_reader_that_goes_away_ends_it_cleanly() -> None:
 
 
 def test_an_output_that_takes_nothing_ends_it_with_a_line() -> None:
-    command = [sys.executable, "-m", "node", "--stdio"]
+    command = [sys.executable, "-m", "gossip_counter.node", "--stdio"]
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             command, input=INIT + "\n", stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT_S, check=False

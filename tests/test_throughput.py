@@ -8,11 +8,21 @@ from typing import Any
 
 import pytest
 
-from bench import against_redis
+from gossip_counter.bench import against_redis
 
 
 def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "bench.cli", "throughput", "--runs", "1", "--seconds", "0.2", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "gossip_counter.bench",
+        "throughput",
+        "--runs",
+        "1",
+        "--seconds",
+        "0.2",
+        *arguments,
+    ]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import msgpack
 import pytest
 
-from cluster.client import RequestRefusedError
-from cluster.launcher import free_ports
-from node import wire
-from node.counter import Row
-from node.messages import Delta, Push
-from node.state import Actor
-from node.udp import Address
+from gossip_counter.cluster.client import RequestRefusedError
+from gossip_counter.cluster.launcher import free_ports
+from gossip_counter.node.codec import datagrams as wire
+from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.messages import Delta, Push
+from gossip_counter.node.core.state import Actor
+from gossip_counter.node.runtime.node import Address
 from tests.processes import LIMIT_S, ask, node_process, udp_node
 
 

@@ -5,14 +5,26 @@ from typing import Any
 
 import pytest
 
-from node import token
-from node.config import Config
-from node.counter import Row
-from node.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, TIMEOUT
-from node.messages import Add, AddOk, Confirm, Confirmed, Delta, ErrorReply, Gossip, Push, Read, ReadOk, Syn
-from node.replica import Answer, Effect, Recovered, Replica, Wake
-from node.state import Actor, Held, State, Stored
-from node.waiting import MOST_READS, NEVER, Copies
+from gossip_counter.node.core import tokens as token
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, TIMEOUT
+from gossip_counter.node.core.messages import (
+    Add,
+    AddOk,
+    Confirm,
+    Confirmed,
+    Delta,
+    ErrorReply,
+    Gossip,
+    Push,
+    Read,
+    ReadOk,
+    Syn,
+)
+from gossip_counter.node.core.replica import Answer, Effect, Recovered, Replica, Wake
+from gossip_counter.node.core.state import Actor, Held, State, Stored
+from gossip_counter.node.core.waiting import MOST_READS, NEVER, Copies
 from tests.test_gossip import messages, sends, two
 from tests.test_replica import add, settled
 

@@ -7,12 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node import wire
-from node.counter import Row
-from node.errors import BadDatagramError
-from node.limits import MAX_ACTOR_BYTES, MAX_COUNT, MAX_NAME_BYTES
-from node.messages import Ack, Carrier, Confirm, Confirmed, Delta, Gossip, Push, Replicate, Syn, SynAck
-from node.state import Actor, Held, NamedRow, State
+from gossip_counter.node.codec import datagrams as wire
+from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.errors import BadDatagramError
+from gossip_counter.node.core.limits import MAX_ACTOR_BYTES, MAX_COUNT, MAX_NAME_BYTES
+from gossip_counter.node.core.messages import (
+    Ack,
+    Carrier,
+    Confirm,
+    Confirmed,
+    Delta,
+    Gossip,
+    Push,
+    Replicate,
+    Syn,
+    SynAck,
+)
+from gossip_counter.node.core.state import Actor, Held, NamedRow, State
 
 BUDGET = 1200
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)

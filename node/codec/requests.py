@@ -1,0 +1,179 @@
+"""Bodies <-> requests and replies: one meaning for a map, whether msgpack or JSON brought it.
+
+Pure. A field that is missing, of the wrong type or out of range is refused with error 12 and a text that names the
+field and its limit; an unknown type with error 10. Fields that no request has are let pass, as Maelstrom's own are.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from gossip_counter.node.core import limits
+from gossip_counter.node.core import tokens as token
+from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, RequestError
+from gossip_counter.node.core.messages import (
+    DEFAULT_COUNTER,
+    Add,
+    AddOk,
+    Delta,
+    ErrorReply,
+    GossipStatus,
+    GossipStatusOk,
+    Init,
+    InitOk,
+    Read,
+    ReadOk,
+    Replicate,
+    Reply,
+    Request,
+)
+from gossip_counter.node.core.state import Actor
+
+Body = Mapping[object, object]
+
+_REPLY_TYPES: dict[type[Reply], str] = {
+    InitOk: "init_ok",
+    AddOk: "add_ok",
+    ReadOk: "read_ok",
+    GossipStatusOk: "gossip_status_ok",
+    ErrorReply: "error",
+}
+
+
+def parse(body: Body) -> Request:
+    """The request a body holds. Raises `RequestError`, which carries the `msg_id` if that much was readable."""
+    msg_id = answerable(body)
+    try:
+        match body.get("type"):
+            case "add":
+                delta = limits.whole(_field(body, "delta"), "delta", -limits.MAX_COUNT, limits.MAX_COUNT)
+                copies = limits.whole(body.get("copies", 1), "copies", 1, limits.MAX_COPIES)
+                return Add(msg_id, delta, _counter(body), copies)
+            case "read":
+                given = body.get("token")
+                return Read(msg_id, _counter(body), None if given is None else token.parse(given))
+            case "gossip_status":
+                return GossipStatus(msg_id, _counter(body))
+            case unknown:
+                raise _unsupported(unknown, msg_id)
+    except ValueError as error:
+        raise RequestError(MALFORMED, str(error), msg_id) from None
+
+
+def parse_init(body: Body) -> Init:
+    """The `init` a body holds. Raises `RequestError`."""
+    msg_id = answerable(body)
+    try:
+        node_id = limits.nonempty_name(_field(body, "node_id"), "node_id")
+        listed = _field(body, "node_ids")
+        if not isinstance(listed, list | tuple):
+            raise ValueError(f"node_ids must be an array of names, not {limits.kind(listed)}")
+        node_ids = tuple(limits.nonempty_name(each, "each of node_ids") for each in listed)
+    except ValueError as error:
+        raise RequestError(MALFORMED, str(error), msg_id) from None
+    return Init(msg_id, node_id, node_ids)
+
+
+def parse_replicate(body: Body, sender: str) -> Replicate:
+    """The full state a `replicate` body holds: the default counter, and named ones in the optional `counters`.
+
+    Node ids that we have never heard of are actors like any other. Raises `RequestError`; then nothing is merged.
+    """
+    try:
+        vectors = {DEFAULT_COUNTER: _vectors(body, "")}
+        named = body.get("counters", {})
+        if not isinstance(named, Mapping):
+            raise ValueError(f"counters must be a map, not {limits.kind(named)}")
+        for counter, each in named.items():
+            if not isinstance(each, Mapping):
+                raise ValueError(f"each of counters must be a map, not {limits.kind(each)}")
+            vectors[limits.name(counter, "each name in counters")] = _vectors(each, "counters: ")
+    except ValueError as error:
+        raise RequestError(MALFORMED, str(error), message_id(body)) from None
+    deltas = tuple(
+        Delta(Actor(node), None, ((counter, Row(p.get(node, 0), n.get(node, 0))),))
+        for counter, (p, n) in vectors.items()
+        for node in p | n
+    )
+    return Replicate(sender, None, deltas)
+
+
+def replicate_body(message: Replicate) -> dict[str, Any]:
+    """The body of a `replicate`; named counters stand where a node of the seed's task does not look."""
+    vectors: dict[str, dict[str, Any]] = {DEFAULT_COUNTER: _no_vectors()}
+    for delta in message.deltas:
+        for counter, row in delta.rows:
+            p_and_n = vectors.setdefault(counter, _no_vectors())
+            p_and_n["p_counters"][delta.actor] = row.p
+            p_and_n["n_counters"][delta.actor] = row.n
+    body = {"type": "replicate", **vectors.pop(DEFAULT_COUNTER)}
+    return body | {"counters": vectors} if vectors else body
+
+
+def reply_body(reply: Reply, msg_id: int) -> dict[str, Any]:
+    """The body of a reply, its fields in the protocol's order: type, in_reply_to, the reply's own, msg_id."""
+    body: dict[str, Any] = {"type": _REPLY_TYPES[type(reply)]}
+    if type(reply) is AddOk:  # the hot path
+        body["in_reply_to"] = reply.in_reply_to
+        body["token"] = reply.token
+    else:
+        body.update((each.name, getattr(reply, each.name)) for each in fields(reply))
+        body.update(body.pop("stats", {}))
+    if body.get("token", "") is None:
+        del body["token"]
+    body["msg_id"] = msg_id
+    return body
+
+
+def message_id(body: Body) -> int | None:
+    """The body's `msg_id`, or None where nobody waits for an answer: it has no usable one, or is itself a reply.
+
+    Two nodes that answered each other's replies would never stop.
+    """
+    if "in_reply_to" in body:
+        return None
+    msg_id = body.get("msg_id")
+    return msg_id if type(msg_id) is int and 0 <= msg_id <= limits.MAX_COUNT else None
+
+
+def answerable(body: Body) -> int:
+    """The `msg_id` of a request. Raises `RequestError` where nobody waits for an answer."""
+    msg_id = message_id(body)
+    if msg_id is None:
+        raise RequestError(MALFORMED, f"a request needs a msg_id from 0 to {limits.MAX_COUNT} and no in_reply_to")
+    return msg_id
+
+
+def _unsupported(kind: object, msg_id: int) -> RequestError:
+    if type(kind) is not str:
+        return RequestError(MALFORMED, f"type must be a string, not {limits.kind(kind)}", msg_id)
+    return RequestError(NOT_SUPPORTED, f"type {kind[:40]!r} is not supported here", msg_id)
+
+
+def _field(body: Body, name: str) -> object:
+    if name not in body:
+        raise ValueError(f"{name} is missing")
+    return body[name]
+
+
+def _counter(body: Body) -> str:
+    return limits.name(body.get("counter", DEFAULT_COUNTER), "counter")
+
+
+def _vectors(body: Body, where: str) -> tuple[dict[str, int], dict[str, int]]:
+    return _vector(body, "p_counters", where), _vector(body, "n_counters", where)
+
+
+def _vector(body: Body, name: str, where: str) -> dict[str, int]:
+    vector = _field(body, name)
+    if not isinstance(vector, Mapping):
+        raise ValueError(f"{where}{name} must be a map, not {limits.kind(vector)}")
+    return {
+        limits.nonempty_name(node, f"{where}each node in {name}"): limits.count(total, f"{where}each total in {name}")
+        for node, total in vector.items()
+    }
+
+
+def _no_vectors() -> dict[str, Any]:
+    return {"p_counters": {}, "n_counters": {}}

@@ -1,0 +1,210 @@
+"""Every message a replica takes or gives, as data.
+
+Pure. Requests and replies are those of the protocol's table, over every door; gossip is what nodes say to each other.
+A reply is numbered by the door it leaves through, so it has no `msg_id` here.
+"""
+
+from dataclasses import dataclass, field
+
+from gossip_counter.node.core.state import Actor, Held, NamedRow
+from gossip_counter.node.core.tokens import Token
+
+DEFAULT_COUNTER = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """Name this node and its members; only the stdin/stdout door takes it."""
+
+    msg_id: int
+    node_id: str
+    node_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Add `delta` (negative: decrement) to a counter; answered when so many members hold it durably."""
+
+    msg_id: int
+    delta: int
+    counter: str = DEFAULT_COUNTER
+    copies: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Ask for this node's value of a counter, once it holds all that `token` stands for."""
+
+    msg_id: int
+    counter: str = DEFAULT_COUNTER
+    token: Token | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GossipStatus:
+    """Ask how far gossip has come; `counter` is the one that `local_value` tells."""
+
+    msg_id: int
+    counter: str = DEFAULT_COUNTER
+
+
+Request = Add | Read | GossipStatus
+
+
+@dataclass(frozen=True, slots=True)
+class InitOk:
+    """Answers Init."""
+
+    in_reply_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddOk:
+    """Answers Add: it is counted. `token` stands for all that this node held then, None where versions mean nothing."""
+
+    in_reply_to: int
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOk:
+    """Answers Read."""
+
+    in_reply_to: int
+    value: int
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GossipStatusOk:
+    """Answers GossipStatus.
+
+    `convergence_ms` is null until every other member is known to hold our state. `state_since_ns` is when the state
+    last changed, on this machine's monotonic clock. `fingerprint` is the state's hash: equal states, equal hashes.
+    `counted` is the sum of every row's increments and decrements, `unsaved` how many rows of peers'
+    are not durable yet.
+    `stats` are the counts of `node.stats`, told beside the other fields.
+    """
+
+    in_reply_to: int
+    local_value: int
+    gossip_rounds: int
+    peers_synced: int
+    convergence_ms: float | None
+    increments: int
+    decrements: int
+    counters: int
+    rows: int
+    counted: int
+    unsaved: int
+    fingerprint: str
+    state_since_ns: int
+    name: str
+    cluster: str
+    stats: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReply:
+    """Answers a request that was refused; nothing has changed, unless the code is that of a timeout."""
+
+    in_reply_to: int
+    code: int
+    text: str
+
+
+Reply = InitOk | AddOk | ReadOk | GossipStatusOk | ErrorReply
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Rows of one actor, ascending in version: all those above `since` up to the last one's version.
+
+    `target` is the version of the state that they were taken from, where that is later. `since` None: these rows claim
+    nothing, and stand in any order.
+    """
+
+    actor: Actor
+    since: int | None
+    rows: tuple[NamedRow, ...]
+    target: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Replicate:
+    """Full-state gossip: the rows of a whole state, or some of them, claiming nothing.
+
+    `fingerprint` is that of the sender's whole state, or None where the rows are all that is known of it.
+    """
+
+    sender: str
+    fingerprint: int | None
+    deltas: tuple[Delta, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Syn:
+    """Opens an exchange: what the sender holds of the actors above `above` up to `upto` ("" and None: no bound).
+
+    A digest too large for one datagram is told in such ranges, each answered by itself.
+    """
+
+    sender: str
+    fingerprint: int
+    digest: dict[Actor, Held]
+    above: str = ""
+    upto: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SynAck:
+    """Answers Syn: rows that its sender lacks, and what we lack of theirs, as the version to go on from."""
+
+    sender: str
+    fingerprint: int
+    deltas: tuple[Delta, ...]
+    wants: dict[Actor, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Answers SynAck: the rows that were wanted."""
+
+    sender: str
+    fingerprint: int
+    deltas: tuple[Delta, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """News, unasked."""
+
+    sender: str
+    fingerprint: int
+    deltas: tuple[Delta, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Asks to be told when the receiver holds every write of an actor up to `version` durably."""
+
+    sender: str
+    fingerprint: int
+    actor: Actor
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """Answers Confirm: every write of the actor up to `version` is held durably."""
+
+    sender: str
+    fingerprint: int
+    actor: Actor
+    version: int
+
+
+Carrier = Replicate | SynAck | Ack | Push
+"""What carries rows."""
+
+Gossip = Carrier | Syn | Confirm | Confirmed

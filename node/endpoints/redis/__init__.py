@@ -1,0 +1,1 @@
+"""The Redis protocol: its bytes, its commands, and the clients that are connected."""

@@ -1,0 +1,1 @@
+"""What runs a node: the event loop, the commits, timers, signals and the log of what goes wrong."""

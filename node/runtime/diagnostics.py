@@ -1,0 +1,36 @@
+"""What goes wrong is counted each time and logged once in a while: junk must not flood the log as well."""
+
+import logging
+from time import monotonic
+
+from gossip_counter.node.core.stats import Stats
+
+QUIET_S = 5.0
+"""Seconds between two log lines of one kind."""
+
+
+class Complaints:
+    """Counts into `stats`, logs to `log`."""
+
+    def __init__(self, log: logging.Logger, stats: Stats) -> None:
+        self._log = log
+        self._stats = stats
+        self._due: dict[str, float] = {}
+
+    def add(self, kind: str, text: str, *args: object) -> None:
+        """One more of `kind`, a field of Stats; `text` and `args` as for `logging`."""
+        if self._is_due(kind):
+            self._log.warning(f"{kind} (%d so far): {text}", getattr(self._stats, kind), *args)
+
+    def unforeseen(self, error: BaseException) -> None:
+        """An exception that should not have happened: our own mistake, so its traceback is logged."""
+        if self._is_due("internal_errors"):
+            self._log.error("internal_errors (%d so far)", self._stats.internal_errors, exc_info=error)
+
+    def _is_due(self, kind: str) -> bool:
+        setattr(self._stats, kind, getattr(self._stats, kind) + 1)
+        now = monotonic()
+        if now < self._due.get(kind, 0.0):
+            return False
+        self._due[kind] = now + QUIET_S
+        return True
