@@ -26,11 +26,11 @@ from typing import Any, cast
 import msgpack
 
 from gossip_counter.node.codec.requests import Body
-from gossip_counter.node.core import limits
-from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core import counts, limits
+from gossip_counter.node.core.counts import Actor, NamedRow
 from gossip_counter.node.core.errors import BadDatagramError
 from gossip_counter.node.core.messages import Ack, Confirm, Confirmed, Delta, Gossip, Push, Replicate, Syn, SynAck
-from gossip_counter.node.core.state import Actor, Held, NamedRow
+from gossip_counter.node.core.state import DigestEntry
 
 VERSION = 1
 MAX_DATAGRAM_BYTES = 65_507
@@ -125,7 +125,7 @@ def _packed_deltas(deltas: Iterable[Delta], room: int) -> Iterator[bytes]:
     size = 0
     for delta in deltas:
         uncut = list(_uncut(delta))
-        section = _Section(delta.actor, delta.since, delta.target)
+        section = _Section(delta.actor, delta.since, delta.source_version)
         if any(section.size_of(rows) > room - section.size for rows in uncut if len(rows) > 1):
             # Rows of one version that no datagram has room for: nobody honest writes so many. They claim nothing.
             uncut, section = [[named] for named in delta.rows], _Section(delta.actor, None, 0)
@@ -182,7 +182,7 @@ class _Section:
 
     def _pack(self, rows: list[NamedRow]) -> list[bytes]:
         base = self._since or 0
-        return [_flat(counter, row.p, row.n, row.version - base) for counter, row in rows]
+        return [_flat(counter, *counts.encode(row, base)) for counter, row in rows]
 
 
 def unpack(datagram: bytes, cluster: str) -> Body | Gossip:
@@ -242,9 +242,9 @@ def _rows_of(value: object, fields: int, what: str) -> Iterator[tuple[Any, ...]]
     return zip(*[iter(value)] * fields, strict=True)
 
 
-def _digest(value: object) -> dict[Actor, Held]:
+def _digest(value: object) -> dict[Actor, DigestEntry]:
     return {
-        _actor(actor): Held(limits.count(version, "version"), _hash(hashed), _hash(ahead))
+        _actor(actor): DigestEntry(limits.count(version, "version"), _hash(hashed), _hash(ahead))
         for actor, version, hashed, ahead in _rows_of(value, 4, "digest entries")
     }
 
@@ -274,10 +274,9 @@ def _delta(actor: object, since: object, beyond: object, flat: object) -> Delta:
     from_version = None if since is None else limits.count(since, "since")
     base = last = from_version or 0
     rows = []
-    for counter, p, n, above in _rows_of(flat, 4, "rows"):
-        limits.count(above, "version")
-        row = Row(limits.count(p, "p"), limits.count(n, "n"), limits.count(base + above, "version"))
-        if not row.version or (from_version is not None and (not above or row.version < last)):
+    for counter, *values in _rows_of(flat, 1 + len(counts.FIELDS), "rows"):
+        row = counts.decode(values, base)
+        if not row.version or (from_version is not None and not base < row.version >= last):
             raise ValueError("rows of a delta must come in ascending order of version, all above since and 0")
         last = row.version
         rows.append((limits.name(counter, "counter"), row))

@@ -10,12 +10,11 @@ from typing import Any
 
 from gossip_counter.node.core import limits
 from gossip_counter.node.core import tokens as token
-from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, RequestError
 from gossip_counter.node.core.messages import (
     DEFAULT_COUNTER,
     Add,
-    AddOk,
     Delta,
     ErrorReply,
     GossipStatus,
@@ -27,14 +26,14 @@ from gossip_counter.node.core.messages import (
     Replicate,
     Reply,
     Request,
+    Written,
 )
-from gossip_counter.node.core.state import Actor
 
 Body = Mapping[object, object]
 
 _REPLY_TYPES: dict[type[Reply], str] = {
     InitOk: "init_ok",
-    AddOk: "add_ok",
+    Written: "add_ok",
     ReadOk: "read_ok",
     GossipStatusOk: "gossip_status_ok",
     ErrorReply: "error",
@@ -114,7 +113,7 @@ def replicate_body(message: Replicate) -> dict[str, Any]:
 def reply_body(reply: Reply, msg_id: int) -> dict[str, Any]:
     """The body of a reply, its fields in the protocol's order: type, in_reply_to, the reply's own, msg_id."""
     body: dict[str, Any] = {"type": _REPLY_TYPES[type(reply)]}
-    if type(reply) is AddOk:  # the hot path
+    if type(reply) is Written:  # the hot path
         body["in_reply_to"] = reply.in_reply_to
         body["token"] = reply.token
     else:

@@ -27,10 +27,11 @@ from zlib import crc32
 import orjson
 
 from gossip_counter.node.core import limits
-from gossip_counter.node.core.counts import Counts, Row
+from gossip_counter.node.core.counts import Actor, PlainRow, Row
+from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.errors import ConfigError
-from gossip_counter.node.core.replica import Commit, Recovered
-from gossip_counter.node.core.state import Actor, Stored
+from gossip_counter.node.core.identity import Recovered
+from gossip_counter.node.core.state import Stored
 
 SCHEMA = 3
 APPLICATION = 0x676F7373
@@ -120,7 +121,7 @@ class _Logged:
     size: int = 0
     reach: dict[Actor, tuple[int, int]] = field(default_factory=dict)
     """By actor, version and target."""
-    rows: dict[Actor, dict[str, Counts]] = field(default_factory=dict)
+    rows: dict[Actor, dict[str, PlainRow]] = field(default_factory=dict)
     row_count: int = 0
 
     def add(self, commit: Commit, size: int) -> None:
@@ -425,7 +426,7 @@ def _actor(text: str) -> Actor:
     return Actor(limits.nonempty_name(text, "actor", limits.MAX_ACTOR_BYTES))
 
 
-def _named(rows: dict[str, list[int]] | list[tuple[str, list[int]]]) -> dict[str, Counts]:
+def _named(rows: dict[str, list[int]] | list[tuple[str, list[int]]]) -> dict[str, PlainRow]:
     return {counter: Row(*row) for counter, row in dict(rows).items()}
 
 
