@@ -59,11 +59,11 @@ class Admission:
             raise RequestError(TEMPORARILY_UNAVAILABLE, f"this node holds max_rows ({self._config.max_rows}) rows")
 
     def check_copies(self, copies: int) -> None:
-        """Whether an add can wait for so many copies. Raises `RequestError`."""
+        """Whether an add can wait for so many copies, more than one. Raises `RequestError`."""
         members = len(self._config.peers) + 1
         if copies > members:
             raise RequestError(MALFORMED, f"copies must be from 1 to {members}, the members of this cluster")
-        if copies > 1 and not self._claims_versions:
+        if not self._claims_versions:
             raise RequestError(NOT_SUPPORTED, "full-state gossip can't tell what peers hold: copies must be 1")
 
     # Peers.

@@ -192,7 +192,7 @@ class Commits:
             if pending.is_reapplied:
                 behind.add(pending.client)
             else:
-                self._stats.requests_refused += sum(type(value) is int for value in pending.values)
+                self._stats.requests_refused += sum(type(each) is int for each in pending.values) or not pending.values
                 pending.error = error
             if pending.client in behind:
                 self.batch.waiting.append(pending)

@@ -33,6 +33,8 @@ class DirtyRows:
 
     def take(self) -> tuple[Stored, ...]:
         """All of them as they are now; they are dirty no more."""
+        if not self._rows:
+            return ()
         rows, self._rows = self._rows, {}
         return tuple(self._stored(actor, counters) for actor, counters in rows.items())
 

@@ -28,7 +28,7 @@ from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.gossip.full_state import FullStateGossip
 from gossip_counter.node.core.identity import Identity, Recovered, Write
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Gossip, Request
+from gossip_counter.node.core.messages import REQUESTS, Gossip, Request
 from gossip_counter.node.core.peer_messages import PeerMessages
 from gossip_counter.node.core.reads import Reads
 from gossip_counter.node.core.state import State
@@ -84,7 +84,7 @@ class Replica:
 
     def step(self, message: Request | Gossip, client: Client, now_ns: int) -> None:
         """Take one message. A request is answered, be it with an error, an add once it is durable; gossip is not."""
-        if isinstance(message, Request):
+        if isinstance(message, REQUESTS):
             self._client_requests.answer(message, client, now_ns)
         else:
             self._peer_messages.receive(message, now_ns)
