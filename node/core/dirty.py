@@ -19,6 +19,9 @@ class DirtyRows:
     def __contains__(self, actor: Actor) -> bool:
         return actor in self._rows
 
+    def __bool__(self) -> bool:
+        return bool(self._rows)  # an actor without rows counts: how far its rows reach is to be stored
+
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
 
