@@ -1,12 +1,18 @@
 """Redis clients by bytes: a scheduler around a replica in memory, whose rounds and commits happen when the test says.
 
-No socket, no event loop, no thread: `Bench` is the runtime, `Client` the connection.
+No socket, no event loop, no thread: `Bench` is the runtime, `Client` the connection. Only `served` has all of these.
 """
 
+import asyncio
+import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from queue import Queue
 from random import Random
+from time import monotonic_ns
 from typing import Any
 
 from gossip_counter.node.core.config import Config
@@ -17,6 +23,7 @@ from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS, Bounds
 from gossip_counter.node.endpoints.redis.context import Add, Node, RedisClient
 from gossip_counter.node.endpoints.redis.ports import Runtime
 from gossip_counter.node.endpoints.redis.scheduler import Scheduler
+from gossip_counter.node.endpoints.redis.server import Address, Listen, RedisServer
 from gossip_counter.node.endpoints.redis.session import State
 
 
@@ -202,3 +209,38 @@ class FakeCore:
 
     def forget(self, client: Any) -> None:
         """As the replica has it."""
+
+
+@contextmanager
+def served(password: bytes | None = None, tls: ssl.SSLContext | None = None) -> Iterator[Address]:
+    """A Redis server on loopback around a replica in memory, in a thread of its own."""
+    ready: Queue[tuple[Address, Callable[[], None]]] = Queue()
+
+    async def serve() -> None:
+        replica = Replica(Config(name="n1"), Random(1), 0)
+        errors: list[BaseException] = []
+        server = RedisServer(replica, lambda: _advance(replica), errors.append, Listen("127.0.0.1", 0, password, tls))
+        await server.start()
+        stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+        ready.put((server.addresses[0], lambda: loop.call_soon_threadsafe(stopped.set)))
+        await stopped.wait()
+        server.begin_close()
+        server.close()
+        assert errors == []
+
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(asyncio.run, serve())
+        address, stop = ready.get()
+        try:
+            yield address
+        finally:
+            stop()
+            running.result()
+
+
+def _advance(replica: Replica) -> None:
+    while ready := replica.ready(monotonic_ns()):
+        for answer in ready.replies:
+            _deliver(answer)
+        if ready.commit:
+            replica.persisted()
