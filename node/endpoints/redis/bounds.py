@@ -1,4 +1,4 @@
-"""Every bound on what Redis clients may have buffered or in flight, and how long one of them may keep others waiting."""
+"""Every bound on what Redis clients may have buffered or in flight, and on how long one keeps others waiting."""
 
 from typing import NamedTuple
 

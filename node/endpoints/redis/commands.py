@@ -8,6 +8,8 @@ and give it a line in `COMMANDS`. `context` says what a handler gets and may ret
 table is all that sessions, COMMAND INFO and the tests look at.
 """
 
+from typing import Any
+
 from gossip_counter.node.endpoints.redis import commands_connection as connection
 from gossip_counter.node.endpoints.redis import commands_keys as keys
 from gossip_counter.node.endpoints.redis import commands_server as server
@@ -16,12 +18,10 @@ from gossip_counter.node.endpoints.redis.context import (
     ADDS,
     ALL_KEYS,
     ONE_KEY,
-    Add,
+    ClientInfo,
     Command,
     Handler,
     Node,
-    RedisClient,
-    Wait,
 )
 from gossip_counter.node.endpoints.redis.replies import Error, Reply
 
@@ -49,7 +49,7 @@ _WHY_NOT = {
 """By reason, commands of Redis that are refused."""
 
 
-def dispatch(client: RedisClient, node: Node, words: list[bytes]) -> Reply | Add | Wait:
+def dispatch(client: ClientInfo, node: Node, words: list[bytes]) -> Any:
     """What a command's handler returns, or the error that keeps it from being called."""
     name = words[0].upper()
     if not client.authenticated and name not in _WITHOUT_PASSWORD:
@@ -78,7 +78,7 @@ def _unknown(words: list[bytes]) -> Error:
 def _by_subcommand(command: str, subcommands: dict[bytes, Command]) -> Handler:
     """The handler of a command that is several; the arity of each counts both names."""
 
-    def handle(client: RedisClient, node: Node, words: list[bytes]) -> Reply:
+    def handle(client: ClientInfo, node: Node, words: list[bytes]) -> Reply:
         name, *arguments = words
         if name.upper() == b"HELP":
             lines = [f"{each.decode()}: {found.summary}" for each, found in subcommands.items()]
@@ -96,19 +96,19 @@ def _by_subcommand(command: str, subcommands: dict[bytes, Command]) -> Handler:
 # COMMAND, which lists the table itself.
 
 
-def _command(client: RedisClient, node: Node, words: list[bytes]) -> Reply:
+def _command(client: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     return _COMMAND(client, node, words) if words else _command_info(client, node, words)
 
 
-def _command_count(_: RedisClient, _node: Node, _words: list[bytes]) -> Reply:
+def _command_count(_: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
     return len(COMMANDS)
 
 
-def _command_list(_: RedisClient, _node: Node, _words: list[bytes]) -> Reply:
+def _command_list(_: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
     return [name.lower() for name in COMMANDS]
 
 
-def _command_docs(_: RedisClient, _node: Node, words: list[bytes]) -> Reply:
+def _command_docs(_: ClientInfo, _node: Node, words: list[bytes]) -> Reply:
     asked = [name.upper() for name in words] or list(COMMANDS)
     return {shown(name).lower(): _docs(COMMANDS[name]) for name in asked if name in COMMANDS}
 
@@ -117,7 +117,7 @@ def _docs(command: Command) -> Reply:
     return {"summary": command.summary.encode(), "group": command.group.encode()}
 
 
-def _command_info(_: RedisClient, _node: Node, words: list[bytes]) -> Reply:
+def _command_info(_: ClientInfo, _node: Node, words: list[bytes]) -> Reply:
     asked = [name.upper() for name in words] or list(COMMANDS)
     return [_described(name, COMMANDS[name]) if name in COMMANDS else None for name in asked]
 

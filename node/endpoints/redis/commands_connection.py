@@ -6,7 +6,7 @@ Pure. The table of all commands is in `commands`.
 from hmac import compare_digest
 
 from gossip_counter.node.endpoints.redis.arguments import integer, shown, wrong_arity
-from gossip_counter.node.endpoints.redis.context import Node, RedisClient
+from gossip_counter.node.endpoints.redis.context import ClientInfo, Node
 from gossip_counter.node.endpoints.redis.replies import NOT_AN_INTEGER, SYNTAX, Error, Reply, Verbatim
 
 WRONG_PASSWORD = Error("WRONGPASS invalid username-password pair or user is disabled.")
@@ -16,25 +16,25 @@ _NO_AUTH_IN_HELLO = Error(
 )
 
 
-def ping(_: RedisClient, _node: Node, words: list[bytes]) -> Reply:
+def ping(_: ClientInfo, _node: Node, words: list[bytes]) -> Reply:
     """PING [text]."""
     if len(words) > 1:
         return wrong_arity(b"ping")
     return words[0] if words else "PONG"
 
 
-def echo(_: RedisClient, _node: Node, words: list[bytes]) -> Reply:
+def echo(_: ClientInfo, _node: Node, words: list[bytes]) -> Reply:
     """ECHO text."""
     return words[0]
 
 
-def quit_(client: RedisClient, _node: Node, _words: list[bytes]) -> Reply:
+def quit_(client: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
     """QUIT."""
     client.quits = True
     return "OK"
 
 
-def select(_: RedisClient, _node: Node, words: list[bytes]) -> Reply:
+def select(_: ClientInfo, _node: Node, words: list[bytes]) -> Reply:
     """SELECT 0."""
     try:
         return "OK" if integer(words[0]) == 0 else Error("ERR DB index is out of range")
@@ -42,14 +42,14 @@ def select(_: RedisClient, _node: Node, words: list[bytes]) -> Reply:
         return NOT_AN_INTEGER
 
 
-def reset(client: RedisClient, node: Node, _words: list[bytes]) -> Reply:
+def reset(client: ClientInfo, node: Node, _words: list[bytes]) -> Reply:
     """RESET: the connection is as it was when new."""
     client.protocol, client.name, client.authenticated = 2, "", node.password is None
     client.in_transaction = False
     return "RESET"
 
 
-def hello(client: RedisClient, node: Node, words: list[bytes]) -> Reply:
+def hello(client: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """HELLO [protocol [AUTH user password] [SETNAME name]]."""
     if words:
         try:
@@ -73,7 +73,7 @@ def hello(client: RedisClient, node: Node, words: list[bytes]) -> Reply:
     }
 
 
-def _apply_options(client: RedisClient, node: Node, protocol: int, options: list[bytes]) -> Error | None:
+def _apply_options(client: ClientInfo, node: Node, protocol: int, options: list[bytes]) -> Error | None:
     """Apply all options of HELLO, or none and return why."""
     name, authenticated = client.name, client.authenticated
     at = 0
@@ -92,7 +92,7 @@ def _apply_options(client: RedisClient, node: Node, protocol: int, options: list
     return None
 
 
-def auth(client: RedisClient, node: Node, words: list[bytes]) -> Reply:
+def auth(client: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """AUTH [user] password."""
     if len(words) > 2:
         return SYNTAX
@@ -115,17 +115,17 @@ def _wrong(node: Node, user: bytes, password: bytes) -> Error | None:
     return WRONG_PASSWORD
 
 
-def client_id(client: RedisClient, _node: Node, _words: list[bytes]) -> Reply:
+def client_id(client: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
     """CLIENT ID."""
     return client.id
 
 
-def client_getname(client: RedisClient, _node: Node, _words: list[bytes]) -> Reply:
+def client_getname(client: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
     """CLIENT GETNAME."""
     return client.name.encode() or None
 
 
-def client_setname(client: RedisClient, _node: Node, words: list[bytes]) -> Reply:
+def client_setname(client: ClientInfo, _node: Node, words: list[bytes]) -> Reply:
     """CLIENT SETNAME name."""
     if error := _bad_name(words[0]):
         return error
@@ -133,7 +133,7 @@ def client_setname(client: RedisClient, _node: Node, words: list[bytes]) -> Repl
     return "OK"
 
 
-def client_setinfo(client: RedisClient, _node: Node, words: list[bytes]) -> Reply:
+def client_setinfo(client: ClientInfo, _node: Node, words: list[bytes]) -> Reply:
     """CLIENT SETINFO LIB-NAME|LIB-VER text."""
     attribute, text = words[0].upper(), words[1]
     if attribute not in {b"LIB-NAME", b"LIB-VER"}:
@@ -147,13 +147,13 @@ def client_setinfo(client: RedisClient, _node: Node, words: list[bytes]) -> Repl
     return "OK"
 
 
-def client_info(client: RedisClient, _node: Node, _words: list[bytes]) -> Reply:
+def client_info(client: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
     """CLIENT INFO."""
     facts = f"id={client.id} addr={client.address} name={client.name} resp={client.protocol}"
     return Verbatim(f"{facts} lib-name={client.library_name} lib-ver={client.library_version}\n".encode())
 
 
-def ok(_: RedisClient, _node: Node, _words: list[bytes]) -> Reply:
+def ok(_: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
     """CLIENT NO-EVICT and CLIENT NO-TOUCH: there is nothing to switch."""
     return "OK"
 

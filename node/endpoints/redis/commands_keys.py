@@ -4,7 +4,7 @@ Pure. The table of all commands is in `commands`.
 """
 
 from gossip_counter.node.endpoints.redis.arguments import counter, integer
-from gossip_counter.node.endpoints.redis.context import Add, Handler, Node, RedisClient, Wait
+from gossip_counter.node.endpoints.redis.context import Add, ClientInfo, Handler, Node, Wait
 from gossip_counter.node.endpoints.redis.glob import matching
 from gossip_counter.node.endpoints.redis.replies import NOT_AN_INTEGER, SYNTAX, Error, Reply
 
@@ -17,7 +17,7 @@ _NO_COPIES = Error("ERR WAIT needs delta gossip: full-state gossip does not tell
 def _adds_one(sign: int) -> Handler:
     """INCR key and DECR key."""
 
-    def handle(_: RedisClient, _node: Node, words: list[bytes]) -> Add | Error:
+    def handle(_: ClientInfo, _node: Node, words: list[bytes]) -> Add | Error:
         try:
             return counter(words[0]), sign
         except ValueError as error:
@@ -29,7 +29,7 @@ def _adds_one(sign: int) -> Handler:
 def _adds_delta(sign: int) -> Handler:
     """INCRBY key delta and DECRBY key delta."""
 
-    def handle(_: RedisClient, _node: Node, words: list[bytes]) -> Add | Error:
+    def handle(_: ClientInfo, _node: Node, words: list[bytes]) -> Add | Error:
         try:
             name = counter(words[0])
         except ValueError as error:
@@ -46,7 +46,7 @@ incr, decr = _adds_one(1), _adds_one(-1)
 incrby, decrby = _adds_delta(1), _adds_delta(-1)
 
 
-def wait(client: RedisClient, node: Node, words: list[bytes]) -> Reply | Wait:
+def wait(client: ClientInfo, node: Node, words: list[bytes]) -> Reply | Wait:
     """WAIT members milliseconds: until so many other nodes hold this client's adds durably."""
     try:
         members = integer(words[0])
@@ -70,44 +70,44 @@ def _value(node: Node, key: bytes) -> int | None:
         return None  # no counter has such a name
 
 
-def get(_: RedisClient, node: Node, words: list[bytes]) -> Reply:
+def get(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """GET key."""
     value = _value(node, words[0])
     return None if value is None else b"%d" % value
 
 
-def mget(client: RedisClient, node: Node, words: list[bytes]) -> Reply:
+def mget(client: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """MGET key ..."""
     return [get(client, node, [key]) for key in words]
 
 
-def exists(_: RedisClient, node: Node, words: list[bytes]) -> Reply:
+def exists(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """EXISTS key ..., and TOUCH."""
     return sum(_value(node, key) is not None for key in words)
 
 
-def type_(_: RedisClient, node: Node, words: list[bytes]) -> Reply:
+def type_(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """TYPE key."""
     return "none" if _value(node, words[0]) is None else "string"
 
 
-def ttl(_: RedisClient, node: Node, words: list[bytes]) -> Reply:
+def ttl(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """TTL key, and PTTL: counters have no expiry."""
     return -2 if _value(node, words[0]) is None else -1
 
 
-def strlen(_: RedisClient, node: Node, words: list[bytes]) -> Reply:
+def strlen(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """STRLEN key."""
     value = _value(node, words[0])
     return 0 if value is None else len(b"%d" % value)
 
 
-def dbsize(_: RedisClient, node: Node, _words: list[bytes]) -> Reply:
+def dbsize(_: ClientInfo, node: Node, _words: list[bytes]) -> Reply:
     """DBSIZE."""
     return len(node.names)
 
 
-def keys(_: RedisClient, node: Node, words: list[bytes]) -> Reply:
+def keys(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """KEYS pattern."""
     try:
         matches = matching(words[0])
@@ -116,8 +116,11 @@ def keys(_: RedisClient, node: Node, words: list[bytes]) -> Reply:
     return [key for name in node.names if matches(key := name.encode())]
 
 
-def scan(_: RedisClient, node: Node, words: list[bytes]) -> Reply:
-    """SCAN cursor [MATCH pattern] [COUNT names] [TYPE type]: a counter that exists throughout is listed exactly once."""
+def scan(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
+    """SCAN cursor [MATCH pattern] [COUNT names] [TYPE type].
+
+    A counter that exists all the time is listed exactly once.
+    """
     options = {b"MATCH": b"*", b"COUNT": b"10", b"TYPE": b"string"}
     for option, given in zip(words[1::2], words[2::2], strict=False):
         if option.upper() not in options:

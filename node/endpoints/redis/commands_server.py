@@ -4,12 +4,12 @@ Pure. The table of all commands is in `commands`, as are COMMAND and its subcomm
 """
 
 from gossip_counter.node.endpoints.redis.arguments import shown
-from gossip_counter.node.endpoints.redis.context import Node, RedisClient
+from gossip_counter.node.endpoints.redis.context import ClientInfo, Node
 from gossip_counter.node.endpoints.redis.glob import matching
 from gossip_counter.node.endpoints.redis.replies import Error, Reply, Verbatim
 
 
-def info(_: RedisClient, node: Node, words: list[bytes]) -> Reply:
+def info(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """INFO [section ...]."""
     wanted = {shown(word).lower() for word in words} - {"all", "default", "everything"}
     lines = []
@@ -19,7 +19,7 @@ def info(_: RedisClient, node: Node, words: list[bytes]) -> Reply:
     return Verbatim("\r\n".join(lines).encode())
 
 
-def config_get(_: RedisClient, node: Node, words: list[bytes]) -> Reply:
+def config_get(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """CONFIG GET pattern ..."""
     try:
         patterns = [matching(pattern.lower()) for pattern in words]
@@ -32,17 +32,17 @@ def config_get(_: RedisClient, node: Node, words: list[bytes]) -> Reply:
     }
 
 
-def time(_: RedisClient, node: Node, _words: list[bytes]) -> Reply:
+def time(_: ClientInfo, node: Node, _words: list[bytes]) -> Reply:
     """TIME."""
     seconds, micros = divmod(node.time_us(), 1_000_000)
     return [b"%d" % seconds, b"%d" % micros]
 
 
-def role(_: RedisClient, _node: Node, _words: list[bytes]) -> Reply:
+def role(_: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
     """ROLE."""
     return [b"master", 0, []]
 
 
-def cluster(_: RedisClient, _node: Node, _words: list[bytes]) -> Reply:
+def cluster(_: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
     """CLUSTER ..."""
     return Error("ERR This instance has cluster support disabled")

@@ -5,17 +5,26 @@ Pure.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from gossip_counter.node.core import messages
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.names import NameIndex
-from gossip_counter.node.endpoints.redis.replies import Reply
 
 Add = tuple[str, int]
 """A counter, and what is added to it."""
 
 Sections = dict[str, dict[str, object]]
 """Facts by name, by section, as INFO lists them."""
+
+
+class RedisClient:
+    """Whom the replica replies to here: the scheduler about a batch of adds, or a session about its WAIT."""
+
+    __slots__ = ()
+
+    def deliver(self, reply: messages.Reply) -> None:
+        """Take a reply of the replica. Must not raise."""
 
 
 class Wait(NamedTuple):
@@ -26,8 +35,8 @@ class Wait(NamedTuple):
 
 
 @dataclass(slots=True)
-class RedisClient:
-    """One client as commands see it: its number, its protocol (2 or 3), the name that it gave itself."""
+class ClientInfo:
+    """A client as commands see it: its number, its protocol (2 or 3), the name that it gave itself."""
 
     id: int
     address: str
@@ -71,8 +80,9 @@ class Node:
     """What clients must authenticate with; None: nothing."""
 
 
-Handler = Callable[[RedisClient, Node, list[bytes]], "Reply | Add | Wait"]
-"""Gets the arguments without the command's name. What it raises ends the connection."""
+Handler = Callable[[ClientInfo, Node, list[bytes]], Any]
+"""Gets the arguments, without the command's name. Returns a Reply, an Add or a Wait. An exception ends the connection.
+"""
 
 READS = ("readonly", "fast")
 ADDS = ("write", "fast")

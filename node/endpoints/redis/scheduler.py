@@ -1,21 +1,17 @@
-"""All Redis clients of a node: whose commands are executed when, and which adds share a batch.
+"""All Redis clients of a node: whose commands are executed when, and who is read.
 
-Pure, but for the clock and the event loop that it is given. Clients are served in turns: each gets a quantum, so many
-bytes and so much time, before others have theirs. Adds of all clients gather in one batch for a few rounds of the event
-loop, and are submitted to the replica as one write. Its reply comes back with the `portions` of the batch, whose adds
-are whose. All that clients may have buffered or in flight is bounded (`bounds`).
+Pure, but for the event loop that it is given. Clients are served in turns: each gets a quantum, so many bytes and so
+much time, before others have theirs. Adds of all clients are gathered by the batcher. All that clients may have
+buffered or in flight is bounded (`bounds`).
 """
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
-
-from gossip_counter.node.core.effects import Client
-from gossip_counter.node.core.errors import RequestError
-from gossip_counter.node.core.messages import CountCopies, ErrorReply, Written
+from gossip_counter.node.core.messages import CountCopies
 from gossip_counter.node.endpoints.redis.adds import KnownAdds
+from gossip_counter.node.endpoints.redis.batcher import Batcher
 from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS, Bounds
-from gossip_counter.node.endpoints.redis.context import Add, Node, RedisClient, Wait
-from gossip_counter.node.endpoints.redis.replies import Error, encode_results
+from gossip_counter.node.endpoints.redis.context import ClientInfo, Node, Wait
+from gossip_counter.node.endpoints.redis.ports import Core, Runtime
+from gossip_counter.node.endpoints.redis.replies import Error
 from gossip_counter.node.endpoints.redis.session import SCATTERED, BufferedBytes, Outlet, Session, State
 
 NEVER_NS = 2**63
@@ -27,90 +23,48 @@ _TOO_MUCH_BUFFERED = Error(
     "ERR too much of what clients sent is incomplete, or waits behind a WAIT or unread replies: try again later"
 )
 
-Portion = tuple[Session, int]
-"""A client, and how many of a batch's adds are its own."""
-
-
-class Core(Protocol):
-    """What is needed of the replica."""
-
-    def submit(self, client: Client, request_id: object, writes: Sequence[Add]) -> None:
-        """Take adds; `Scheduler.deliver` gets the reply."""
-
-    def step(self, message: CountCopies, client: Client, now_ns: int) -> None:
-        """Count copies; `Session.deliver` gets the reply."""
-
-    def forget(self, client: Client) -> None:
-        """Deliver nothing more to this client."""
-
-
-class EventLoop(Protocol):
-    """What is needed of the event loop and of the node's runtime around it."""
-
-    def soon(self, act: Callable[[], None]) -> None:
-        """Call it in the next round."""
-
-    def now_ns(self) -> int:
-        """The time, on the clock of the replica."""
-
-    def advance(self) -> None:
-        """Carry out what the replica has ready, until it has nothing."""
-
-    def unexpected(self, error: Exception) -> None:
-        """Report an error that should not have happened."""
-
 
 class Quantum:
     """What one client may use before others have their turn."""
 
-    __slots__ = ("_loop", "_until_ns", "bytes_left")
+    __slots__ = ("_runtime", "_until_ns", "bytes_left")
 
-    def __init__(self, loop: EventLoop, bounds: Bounds) -> None:
+    def __init__(self, runtime: Runtime, bounds: Bounds) -> None:
         self.bytes_left = bounds.quantum_bytes
-        self._loop = loop
-        self._until_ns = loop.now_ns() + bounds.quantum_ns
+        self._runtime = runtime
+        self._until_ns = runtime.now_ns() + bounds.quantum_ns
 
     @property
     def is_over(self) -> bool:
         """Whether its time is up."""
-        return self._loop.now_ns() > self._until_ns
+        return self._runtime.now_ns() > self._until_ns
 
 
 class Scheduler:
-    """Serves all clients. It is the replica's client for their adds."""
+    """Serves all clients."""
 
     def __init__(
-        self, core: Core, node: Node, loop: EventLoop, max_clients: int, bounds: Bounds = DEFAULT_BOUNDS
+        self, core: Core, node: Node, runtime: Runtime, max_clients: int, bounds: Bounds = DEFAULT_BOUNDS
     ) -> None:
         self.sessions: dict[Session, BufferedBytes] = {}
         """Those that are connected, with what each has buffered. They are read again in this order after all had to
         wait: whose queue grew last comes last.
         """
         self.clients_seen = 0
-        self.commands_done = 0
         self.is_paused = False
         """So much is buffered that no client is read."""
         self._core = core
         self._node = node
-        self._loop = loop
+        self._runtime = runtime
         self._max_clients = max_clients
         self._bounds = bounds
         self._known = KnownAdds()
         self._scheduled: set[Session] = set()
         """Those that get a quantum in the next round."""
-        self._adds: list[Add] = []
-        """The batch that gathers."""
-        self._portions: list[Portion] = []
-        """Whose adds these are, in this order."""
-        self._adding: set[Session] = set()
-        self._is_gathering = False
-        self._has_grown = False
-        self._rounds = 0
-        self._adds_in_flight = 0
-        """Adds that were taken and not answered yet, those that gather among them."""
-        self._is_full = False
-        """Too many adds are in flight: the next ones wait."""
         self._is_closing = False
+        self._executed = 0
+        """Commands that were no adds."""
+        self._batcher = Batcher(core, runtime, bounds, self.sessions.keys(), self.schedule, self.fail)
         self._buffered = BufferedBytes()
         """What all clients have buffered."""
 
@@ -119,7 +73,7 @@ class Scheduler:
     def connect(self, address: str, outlet: Outlet) -> Session:
         """A new client. If there are too many, it gets an error and its session is closed."""
         self.clients_seen += 1
-        client = RedisClient(self.clients_seen, address, authenticated=self._node.password is None)
+        client = ClientInfo(self.clients_seen, address, authenticated=self._node.password is None)
         session = Session(client, self._node, self._known, outlet, self._bounds)
         if len(self.sessions) < self._max_clients:
             self.sessions[session] = BufferedBytes()
@@ -139,19 +93,24 @@ class Scheduler:
 
     def fail(self, session: Session, error: Exception) -> None:
         """An unexpected error ends this client's connection, and no other's."""
-        self._loop.unexpected(error)
+        self._runtime.unexpected(error)
         session.abort()
 
     def begin_close(self) -> None:
         """Read and execute nothing more; adds that were taken are still submitted and answered."""
         self._is_closing = True
         self._pause()
-        self._submit()
+        self._batcher.submit()
 
     def close(self) -> None:
         """Close all sessions."""
         for session in list(self.sessions):
             session.close()
+
+    @property
+    def commands_done(self) -> int:
+        """How many commands were executed, adds among them."""
+        return self._executed + self._batcher.adds_submitted
 
     @property
     def waiting_clients(self) -> int:
@@ -165,7 +124,7 @@ class Scheduler:
         if session.state is _DIRECT and len(data) <= self._bounds.quantum_bytes:
             adds = self._known.alone.get(data) or self._known.find(data)
             if adds:
-                self._add(session, adds)
+                self._batcher.add(session, adds)
                 return
         session.buffer(data)
         if session in self._scheduled:
@@ -184,7 +143,7 @@ class Scheduler:
         """Give a client a quantum in the next round of the event loop."""
         if session not in self._scheduled:
             self._scheduled.add(session)
-            self._loop.soon(lambda: self._run_scheduled(session))
+            self._runtime.soon(self._run_scheduled, session)
 
     def _run_scheduled(self, session: Session) -> None:
         self._scheduled.discard(session)
@@ -199,7 +158,7 @@ class Scheduler:
         """Give a client a quantum: execute its commands, as far as none has to wait for something else."""
         if self._is_closing:
             return
-        quantum = Quantum(self._loop, self._bounds)
+        quantum = Quantum(self._runtime, self._bounds)
         self._execute(session, quantum)
         while self._is_runnable(session) and quantum.bytes_left > 0:
             self._run_chunk(session, quantum)
@@ -216,11 +175,11 @@ class Scheduler:
         most = min(quantum.bytes_left, session.chunk_bytes)
         quantum.bytes_left -= most
         chunk = session.cut(most)
-        may_recognise = session.may_recognise_adds and not self._is_full
+        may_recognise = session.may_recognise_adds and not self._batcher.is_full
         adds = self._known.find(chunk) if may_recognise else None
         session.chunk_bytes = self._bounds.quantum_bytes if adds else self._bounds.chunk_bytes
         if adds:
-            self._add(session, adds)
+            self._batcher.add(session, adds)
         else:
             session.parse(chunk)
             self._execute(session, quantum)
@@ -228,12 +187,12 @@ class Scheduler:
     def _execute(self, session: Session, quantum: Quantum) -> None:
         """Execute commands that were parsed, up to one that has to wait; one that is no add whatever the time."""
         is_first = True
-        while session.has_next:
+        while session.has_next():
             if add := session.next_add():
-                if self._is_full:
+                if self._batcher.is_full:
                     return
-                self._add(session, session.take_adds(add))
-                if not session.has_next:
+                self._batcher.add(session, session.take_adds(add))
+                if not session.has_next():
                     return
             if session.in_flight or session.output_full:
                 return
@@ -241,12 +200,12 @@ class Scheduler:
                 self.schedule(session)
                 return
             is_first = False
-            self.commands_done += 1
+            self._executed += 1
             if asked := session.execute():
                 self._wait(session, asked)
 
     def _end_quantum(self, session: Session) -> None:
-        if not self._is_full:
+        if not self._batcher.is_full:
             session.settle()
         if not self._note_buffered(session):
             self._cut_off(session)
@@ -255,105 +214,14 @@ class Scheduler:
 
     def _wait(self, session: Session, asked: Wait) -> None:
         timeout_ns = asked.timeout_ms * 1_000_000
-        self._count_copies(session, asked.members, self._loop.now_ns() + timeout_ns if timeout_ns else NEVER_NS)
+        self._count_copies(session, asked.members, self._runtime.now_ns() + timeout_ns if timeout_ns else NEVER_NS)
 
     def _count_copies(self, session: Session, members: int, deadline_ns: int) -> None:
         """Let the replica answer a WAIT, in place of what it was asked before."""
         actor, version = session.client.written or SCATTERED
         self._core.forget(session)
-        self._core.step(CountCopies(0, actor, version, members, deadline_ns), session, self._loop.now_ns())
-        self._loop.advance()
-
-    # Batches of adds.
-
-    def _add(self, session: Session, adds: list[Add]) -> None:
-        """Take adds of a client into the batch that gathers."""
-        session.in_flight += 1
-        if session.in_flight == self._bounds.max_chunks:
-            session.update()
-        self._adds += adds
-        self._portions.append((session, len(adds)))
-        self._adding.add(session)
-        self._has_grown = True
-        self._adds_in_flight += len(adds)
-        if self._adds_in_flight > self._bounds.max_adds:
-            self._become_full()
-        nobody_is_left = len(self._adding) >= len(self.sessions)
-        if nobody_is_left or len(self._adds) >= self._bounds.batch_adds:
-            self._submit()
-        elif not self._is_gathering:
-            self._is_gathering = True
-            self._rounds = 0
-            self._loop.soon(self._end_round)
-
-    def _end_round(self) -> None:
-        """Gather for one more round if this one brought adds: it costs some microseconds, and a commit some hundred."""
-        self._rounds += 1
-        if self._has_grown and self._rounds < self._bounds.gather_rounds:
-            self._has_grown = False
-            self._loop.soon(self._end_round)
-        else:
-            self._is_gathering = False
-            self._submit()
-
-    def _submit(self) -> None:
-        """Hand the batch to the replica, which answers through `deliver`."""
-        adds, self._adds = self._adds, []
-        portions, self._portions = self._portions, []
-        self._adding.clear()
-        if adds:
-            try:
-                self._core.submit(self, portions, adds)
-            except Exception as error:  # noqa: BLE001 counted, logged and shown in status
-                self._fail_batch(portions, error)
-            else:
-                self.commands_done += len(adds)
-        self._loop.advance()
-
-    def _fail_batch(self, portions: list[Portion], error: Exception) -> None:
-        for session, count in portions:
-            self.fail(session, error)
-            self._end_adds(count)
-
-    def deliver(self, reply: Written | ErrorReply) -> None:
-        """The replica's reply to a batch: each client gets its portion."""
-        portions: list[Portion] = reply.in_reply_to
-        if isinstance(reply, Written):
-            values, written = reply.values, (reply.actor, reply.version) if reply.actor else SCATTERED
-            self._distribute(portions, values, written)
-        else:
-            count = sum(count for _, count in portions)
-            self._distribute(portions, [RequestError(reply.code, reply.text)] * count, None)
-
-    def _distribute(
-        self, portions: list[Portion], values: Sequence[int | RequestError], written: tuple[str, int] | None
-    ) -> None:
-        at = 0
-        for session, count in portions:
-            try:
-                if count == 1 and type(value := values[at]) is int:
-                    session.added(b":%d\r\n" % value, written)
-                else:
-                    session.added(encode_results(values[at : at + count]), written)
-            except Exception as error:  # noqa: BLE001 counted, logged and shown in status
-                self.fail(session, error)
-            at += count
-        self._end_adds(at)
-
-    def _end_adds(self, count: int) -> None:
-        """So many adds are no longer in flight."""
-        self._adds_in_flight -= count
-        if self._is_full and self._adds_in_flight <= self._bounds.max_adds // 2:
-            self._is_full = False
-            for session in self.sessions:
-                self.schedule(session)
-
-    def _become_full(self) -> None:
-        """Take no more adds until half of those in flight are answered."""
-        if not self._is_full:
-            self._is_full = True
-            for session in self.sessions:
-                session.leave_direct()
+        self._core.step(CountCopies(0, actor, version, members, deadline_ns), session, self._runtime.now_ns())
+        self._runtime.advance()
 
     # Buffered bytes.
 

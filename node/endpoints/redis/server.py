@@ -4,7 +4,7 @@ import asyncio
 import resource
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic_ns, time_ns
 from typing import NamedTuple, cast
 
@@ -12,9 +12,12 @@ from gossip_counter import __version__
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.redis import info
-from gossip_counter.node.endpoints.redis.context import Node, Sections
+from gossip_counter.node.endpoints.redis.context import Node, RedisClient, Sections
+from gossip_counter.node.endpoints.redis.ports import Runtime
 from gossip_counter.node.endpoints.redis.scheduler import Scheduler
-from gossip_counter.node.endpoints.redis.session import State
+from gossip_counter.node.endpoints.redis.session import Session, State
+
+__all__ = ["Listen", "RedisClient", "RedisServer"]
 
 MAX_CONNECTIONS = 10_000
 
@@ -42,13 +45,13 @@ class Listen(NamedTuple):
 class RedisServer:
     """The Redis clients of one node.
 
-    The runtime constructs it inside the running event loop and calls, in this order: `start`; `begin_close`, after
-    which no client is read any more, and adds that were taken are still submitted; and once those are answered,
-    `close`, after which what was answered still leaves.
+    The runtime makes one inside the running event loop, and calls `start`; at the end `begin_close`, after which no
+    client is read any more and adds that were taken are still submitted; and once those are answered `close`, after
+    which what was answered still leaves.
 
-    `advance` must carry out all that the replica has ready (`while ready := replica.ready(now)`). Of its replies, those
-    to Redis clients have a client with a method `deliver`: `answer.to.deliver(answer.reply)`. It is called from inside
-    event handlers of this server, and must not raise. `unexpected` reports an error that should not have happened.
+    `advance` is called from inside event handlers and must carry out all that the replica has ready, and not raise. Of
+    the replica's answers, those to a `RedisClient` go to `answer.to.deliver(answer.reply)`. `unexpected` reports an
+    error that should not have happened.
     """
 
     def __init__(
@@ -56,19 +59,15 @@ class RedisServer:
         replica: Replica,
         advance: Callable[[], None],
         unexpected: Callable[[BaseException], None],
-        password: bytes | None = None,
+        listen: Listen,
     ) -> None:
+        self._listen = listen
         self._replica = replica
         self._loop = asyncio.get_running_loop()
         self._listener: asyncio.Server | None = None
-        self._port = 0
         self._max_connections = _allow_files()
-        # What the scheduler needs of the event loop.
-        self.soon = self._loop.call_soon
-        self.now_ns = monotonic_ns
-        self.advance = advance
-        self.unexpected = unexpected
-        self.scheduler = Scheduler(replica, self._node(password), self, self._max_connections)
+        runtime = Runtime(self._loop.call_soon, monotonic_ns, advance, unexpected)
+        self.scheduler = Scheduler(replica, self._node(listen.password), runtime, self._max_connections)
 
     def _node(self, password: bytes | None) -> Node:
         replica = self._replica
@@ -85,16 +84,18 @@ class RedisServer:
         )
 
     @property
-    def connections(self) -> int:
-        """How many clients are connected."""
-        return len(self.scheduler.sessions)
+    def connections(self) -> Collection[Session]:
+        """The clients that are connected, now and at any later time."""
+        return self.scheduler.sessions
 
-    async def start(self, listen: Listen) -> list[Address]:
-        """Listen; the addresses at which clients are served. Raises `ConfigError` that says why that is not possible.
+    @property
+    def addresses(self) -> list[Address]:
+        """Where clients are served, since `start`."""
+        return [each.getsockname()[:2] for each in self._listener.sockets] if self._listener else []
 
-        The password is the one given to the constructor.
-        """
-        self._port = listen.port
+    async def start(self) -> None:
+        """Listen. Raises `ConfigError` that says why that is not possible."""
+        listen = self._listen
         try:
             self._listener = await self._loop.create_server(
                 lambda: Connection(self.scheduler),
@@ -107,7 +108,6 @@ class RedisServer:
         except OSError as error:
             why = error.strerror or error
             raise ConfigError(f"can't serve Redis clients at {listen.host}:{listen.port}: {why}") from None
-        return [each.getsockname()[:2] for each in self._listener.sockets]
 
     def begin_close(self) -> None:
         """Accept and read nobody any more; adds that were taken are still submitted and answered."""
@@ -127,7 +127,7 @@ class RedisServer:
             "total_commands_processed": scheduler.commands_done,
         }
         return info.sections(self._replica.status(monotonic_ns()), {
-            "Server": {"tcp_port": self._port},
+            "Server": {"tcp_port": self._listen.port},
             "Clients": {**clients, "maxclients": self._max_connections},
             "Stats": dict(counts),
         })  # fmt: skip
@@ -163,9 +163,12 @@ class Connection(asyncio.Protocol):
             self._scheduler.fail(self._session, error)
 
     def eof_received(self) -> bool:
-        """As asyncio calls it: what was read is still answered, except over TLS, which knows no half-closed end."""
+        """As asyncio calls it: what was read is still answered, except over TLS, which can't be half closed."""
         self._scheduler.end_input(self._session)
-        return self._transport.get_extra_info("ssl_object") is None
+        is_tls = self._transport.get_extra_info("ssl_object") is not None
+        if is_tls:
+            self._session.close()
+        return not is_tls
 
     def pause_writing(self) -> None:
         """As asyncio calls it."""

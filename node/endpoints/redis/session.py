@@ -10,21 +10,21 @@ until all adds before it are durable, so that a client sees its own writes.
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from gossip_counter.node.core.counts import Actor
-from gossip_counter.node.core.messages import CopiesOk, ErrorReply
+from gossip_counter.node.core.messages import CopiesOk, ErrorReply, Reply
 from gossip_counter.node.endpoints.redis.adds import KnownAdds
 from gossip_counter.node.endpoints.redis.bounds import Bounds
 from gossip_counter.node.endpoints.redis.commands import ADD_COMMANDS, dispatch
-from gossip_counter.node.endpoints.redis.context import Add, Node, RedisClient, Wait
+from gossip_counter.node.endpoints.redis.context import Add, ClientInfo, Node, RedisClient, Wait
 from gossip_counter.node.endpoints.redis.parser import AUTHENTICATED, UNAUTHENTICATED, WORD_OVERHEAD_BYTES, Parser
 from gossip_counter.node.endpoints.redis.replies import Error, encode
 
-Written = tuple[Actor, int]
+Author = tuple[Actor, int]
 """Who wrote, and up to which version."""
 
-SCATTERED: Written = (Actor(""), 0)
+SCATTERED: Author = (Actor(""), 0)
 """More than one actor wrote: nobody can tell who holds all of it."""
 
 
@@ -67,7 +67,7 @@ class Outlet(Protocol):
         """Let the scheduler give this session a quantum soon."""
 
 
-class Session:
+class Session(RedisClient):
     """One client, from its first byte to its last reply."""
 
     __slots__ = (
@@ -75,7 +75,7 @@ class Session:
         "_unread", "chunk_bytes", "client", "in_flight", "input_ended", "output_full", "state",
     )  # fmt: skip
 
-    def __init__(self, client: RedisClient, node: Node, known: KnownAdds, outlet: Outlet, bounds: Bounds) -> None:
+    def __init__(self, client: ClientInfo, node: Node, known: KnownAdds, outlet: Outlet, bounds: Bounds) -> None:
         self.client = client
         self.state = State.BUFFERED
         self.in_flight = 0
@@ -104,8 +104,9 @@ class Session:
 
     def buffer(self, data: bytes) -> None:
         """Keep bytes until they can be executed."""
-        self._unread += data  # which may come although the client is not being read: TLS passes on what it had
-        self.leave_direct()
+        if self.is_open:
+            self._unread += data  # which may come although the client is not being read: TLS passes on what it had
+            self.leave_direct()
 
     def leave_direct(self) -> None:
         """Let what arrives next be buffered."""
@@ -132,7 +133,7 @@ class Session:
     def is_runnable(self) -> bool:
         """Whether there are bytes to look at, and nothing has to come first."""
         is_blocked = self._commands or self.output_full or self.in_flight >= self._bounds.max_chunks
-        return bool(self._unread) and not is_blocked and self.state is not _WAITING
+        return bool(self._unread) and not is_blocked and self.state is _BUFFERED
 
     @property
     def may_recognise_adds(self) -> bool:
@@ -161,7 +162,6 @@ class Session:
         self._commands_bytes = begun + len(chunk) + WORD_OVERHEAD_BYTES * sum(map(len, found))
         self._commands.extend(found)
 
-    @property
     def has_next(self) -> bool:
         """Whether there is a command, and no WAIT before it."""
         return bool(self._commands) and self.state is _BUFFERED
@@ -190,8 +190,8 @@ class Session:
         command = ADD_COMMANDS.get(words[0].upper())
         if command is None or command.arity != len(words):
             return None
-        add = command.handle(self.client, self._node, words[1:])
-        if isinstance(add, Error):  # which is the reply, in the order of commands
+        add: Add | Error = command.handle(self.client, self._node, words[1:])
+        if isinstance(add, Error):  # which `execute` sends when all before it are answered
             return None
         self._known.note(words, add)
         return add
@@ -203,21 +203,18 @@ class Session:
         """
         words = self._commands.popleft()
         client = self.client
-        if isinstance(words, Error):
-            client.quits, reply = True, words
-        else:
-            reply = dispatch(client, self._node, words)
+        reply = words if isinstance(words, Error) else dispatch(client, self._node, words)
         if type(reply) is Wait:
             self.state = State.WAITING
             return reply
         self._send(encode(reply, client.protocol))
-        if client.quits:
+        if client.quits or reply is words:
             self.close()
         return None
 
     # What comes back.
 
-    def added(self, replies: bytes, written: Written | None) -> None:
+    def added(self, replies: bytes, written: Author | None) -> None:
         """The adds of one chunk are durable, written by this actor up to this version; or were refused (None).
 
         What had to wait for them waits a little longer: the state that it may ask for is not up to date yet.
@@ -233,17 +230,15 @@ class Session:
         if state is _DIRECT:
             if left == self._almost_full:
                 self._outlet.update()
-        elif left == 0 or left == self._almost_full:
+        elif left in (0, self._almost_full):
             self._outlet.schedule()
 
-    def deliver(self, reply: CopiesOk | ErrorReply) -> None:
+    def deliver(self, reply: Reply) -> None:
         """The replica's answer to a WAIT."""
-        if self.state is not _WAITING:
-            return
-        self.state = State.BUFFERED
-        is_ok = isinstance(reply, CopiesOk)
-        self._send(encode(reply.members if is_ok else Error(f"ERR {reply.text}"), 2))
-        self._outlet.schedule()
+        if self.state is _WAITING:
+            self.state = State.BUFFERED
+            self.send(Error(f"ERR {reply.text}") if isinstance(reply, ErrorReply) else cast(CopiesOk, reply).members)
+            self._outlet.schedule()
 
     def block_output(self) -> None:
         """The client reads its replies too slowly."""
