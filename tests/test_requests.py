@@ -164,7 +164,10 @@ def test_reply_fields_stand_in_the_order_of_the_protocol() -> None:
     [
         (InitOk(1), "83a474797065a7696e69745f6f6bab696e5f7265706c795f746f01a66d73675f6964cd012c"),
         (Written(3, [4], ME, 1), "83a474797065a66164645f6f6bab696e5f7265706c795f746f03a66d73675f6964cd012c"),
-        (Written(3, [4], ME, 1, "t"), "84a474797065a66164645f6f6bab696e5f7265706c795f746f03a5746f6b656ea174a66d73675f6964cd012c"),
+        (
+            Written(3, [4], ME, 1, "t"),
+            "84a474797065a66164645f6f6bab696e5f7265706c795f746f03a5746f6b656ea174a66d73675f6964cd012c",
+        ),
         (ReadOk(4, -5), "84a474797065a7726561645f6f6bab696e5f7265706c795f746f04a576616c7565fba66d73675f6964cd012c"),
     ],
     ids=repr,
