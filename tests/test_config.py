@@ -12,6 +12,7 @@ import pytest
 from gossip_counter.node import members, settings
 from gossip_counter.node.core.config import BOUNDS, HELP, Config
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.runtime.node import Listeners
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def of(*arguments: str) -> settings.Settings:
 
 def test_without_options_a_node_has_the_defaults() -> None:
     assert of() == settings.Settings(
-        Config(name="n1"), ("127.0.0.1", 0), {}, Path("counter-data/n1"), None, settings.Listeners()
+        Config(name="n1"), ("127.0.0.1", 0), {}, Path("counter-data/n1"), None, Listeners()
     )
 
 

@@ -1,11 +1,12 @@
 """Entries of the commit log <-> commits.
 
-An entry is one commit: a JSON array of records, each an array whose first value is its kind.
+An entry is one commit: a JSON object that has the commit's records by their kind.
 
-    ["actor", actor]
-        this node writes as this actor; in every entry
-    ["rows", actor, version, source version, {counter: [p, n, version], ...}]
-        rows of one actor, which replace those stored before, and how far its rows reach with them
+    {"actor": actor,
+     "rows": [[actor, version, source version, {counter: [p, n, version], ...}], ...]}
+
+    actor  this node writes as this actor; in every entry
+    rows   rows of one actor each, which replace those stored before, and how far its rows reach with them
 
 A row's fields stand in the order of `counts.FIELDS`. A record that is to hold anything else gets a kind of its own: a
 version that does not know it refuses the journal, and does not take it for damaged.
@@ -25,27 +26,22 @@ ROWS = "rows"
 
 def encode(commit: Commit) -> str:
     """A commit's entry."""
-    records = [(ACTOR, commit.actor), *((ROWS, *stored) for stored in commit.stored)]
-    return orjson.dumps(records, default=tuple).decode()  # `default` is for rows with names: orjson knows plain tuples
+    records = {ACTOR: commit.actor, ROWS: commit.stored}
+    return orjson.dumps(records, default=tuple).decode()  # orjson knows plain tuples only, `default` makes them
 
 
 def decode(entry: str) -> Commit:
     """The commit that an entry holds.
 
-    Raises `UnknownRecordError` for a kind that is not listed above, `ValueError` or `TypeError` for what no version
-    writes.
+    Raises `UnknownRecordError` for a kind that is not listed above; `ValueError`, `KeyError` or `TypeError` for what no
+    version writes.
     """
-    actor, stored = None, []
-    for kind, *values in orjson.loads(entry):
-        if kind == ROWS:
-            stored.append(_stored(*values))
-        elif kind == ACTOR:
-            actor = checked_actor(*values)
-        else:
-            raise UnknownRecordError(f"it has records of kind {kind!r}, which this version does not know")
-    if actor is None:
-        raise ValueError("an entry of the log names no actor")
-    return Commit(actor, tuple(stored))
+    records = orjson.loads(entry)
+    if type(records) is not dict:
+        raise ValueError("an entry of the log is no map")
+    if unknown := records.keys() - {ACTOR, ROWS}:
+        raise UnknownRecordError(f"it has records of kind {min(unknown)!r}, which this version does not know")
+    return Commit(checked_actor(records[ACTOR]), tuple(_stored(*each) for each in records[ROWS]))
 
 
 def _stored(actor: str, version: int, source_version: int, rows: dict[str, list[int]]) -> Stored:

@@ -45,10 +45,9 @@ CREATE VIEW counts AS
 WITH stored AS (
     SELECT actor, counter, p, n, 0 AS id FROM rows
     UNION ALL
-    SELECT json_extract(record.value, '$[1]'), named.key, json_extract(named.value, '$[{_P}]'),
+    SELECT json_extract(record.value, '$[0]'), named.key, json_extract(named.value, '$[{_P}]'),
         json_extract(named.value, '$[{_N}]'), log.id
-    FROM log, json_each(log.entry) AS record, json_each(record.value, '$[4]') AS named
-    WHERE json_extract(record.value, '$[0]') = '{ROWS}'
+    FROM log, json_each(log.entry, '$.{ROWS}') AS record, json_each(record.value, '$[3]') AS named
 ),
 newest AS (SELECT actor, counter, p, n, max(id) FROM stored GROUP BY actor, counter)
 SELECT counter, CASE WHEN abs(total(p) - total(n)) < 9.2e18
