@@ -46,10 +46,7 @@ class Metrics(Collector):
     ) -> None:
         """`connections` gives the number of Redis clients; `loop` is the one that alone may touch the replica."""
         self.health = Health(replica)
-<<<<<<< HEAD
         self._gather_s = gather_s
-=======
->>>>>>> origin/main
         self._loop = loop
         self._replica = replica
         self._traffic = traffic
@@ -84,11 +81,7 @@ class Metrics(Collector):
         """As prometheus_client wants it, from another thread than the loop's. Raises `TimeoutError`."""
         gathering = asyncio.run_coroutine_threadsafe(self._gather(), self._loop)
         try:
-<<<<<<< HEAD
             return gathering.result(self._gather_s)
-=======
-            return gathering.result(GATHER_S)
->>>>>>> origin/main
         except TimeoutError:
             gathering.cancel()
             raise

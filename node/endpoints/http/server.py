@@ -24,11 +24,7 @@ MAX_CLIENTS = 16
 """Clients at once; connections beyond that are closed."""
 
 _STALLED = "the event loop stands still"
-<<<<<<< HEAD
 _NOT_READY = "peers have not reported yet what they hold"
-=======
-_NOT_READY = "peers have not said yet what they hold"
->>>>>>> origin/main
 
 _Start = Any
 """WSGI's `start_response`."""
@@ -37,7 +33,6 @@ _Start = Any
 class HttpServer:
     """Serves one node's metrics and health, from construction until `close`."""
 
-<<<<<<< HEAD
     def __init__(
         self,
         metrics: Metrics,
@@ -46,9 +41,6 @@ class HttpServer:
         unexpected: Callable[[BaseException], None],
         request_s: float = REQUEST_S,
     ) -> None:
-=======
-    def __init__(self, metrics: Metrics, host: str, port: int, unexpected: Callable[[BaseException], None]) -> None:
->>>>>>> origin/main
         """`unexpected` is called, from another thread, with errors that should not have happened.
 
         Raises `ConfigError` if it can't listen.
@@ -59,10 +51,7 @@ class HttpServer:
         except OSError as error:
             raise ConfigError(f"can't serve metrics at {host}:{port}: {error.strerror}") from None
         self._server.unexpected = unexpected
-<<<<<<< HEAD
         self._server.request_s = request_s
-=======
->>>>>>> origin/main
         self.address = self._server.server_address[:2]
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
 
@@ -110,10 +99,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
     unexpected: Callable[[BaseException], None]
-<<<<<<< HEAD
     request_s: float
-=======
->>>>>>> origin/main
 
     def __init__(self, *arguments: Any) -> None:
         self._room = threading.BoundedSemaphore(MAX_CLIENTS)
@@ -147,15 +133,11 @@ class _Server6(_Server):
 
 
 class _Handler(WSGIRequestHandler):
-<<<<<<< HEAD
     server: _Server
 
     def setup(self) -> None:
         self.timeout = self.server.request_s
         super().setup()
-=======
-    timeout = REQUEST_S
->>>>>>> origin/main
 
     def log_message(self, *_: object) -> None:
         """Requests are not logged."""

@@ -64,13 +64,8 @@ class Scheduler:
         self._is_closing = False
         self._executed = 0
         """Commands that were no adds."""
-<<<<<<< HEAD
         self.batcher = Batcher(core, runtime, bounds, self.sessions.keys(), self.schedule, self.fail)
         self.buffered = BufferedBytes()
-=======
-        self._batcher = Batcher(core, runtime, bounds, self.sessions.keys(), self.schedule, self.fail)
-        self._buffered = BufferedBytes()
->>>>>>> origin/main
         """What all clients have buffered."""
 
     # Clients that come and go.
@@ -105,11 +100,7 @@ class Scheduler:
         """Read and execute nothing more; adds that were taken are still submitted and answered."""
         self._is_closing = True
         self._pause()
-<<<<<<< HEAD
         self.batcher.submit()
-=======
-        self._batcher.submit()
->>>>>>> origin/main
 
     def close(self) -> None:
         """Close all sessions."""
@@ -119,11 +110,7 @@ class Scheduler:
     @property
     def commands_done(self) -> int:
         """How many commands were executed, adds among them."""
-<<<<<<< HEAD
         return self._executed + self.batcher.adds_submitted
-=======
-        return self._executed + self._batcher.adds_submitted
->>>>>>> origin/main
 
     @property
     def waiting_clients(self) -> int:
@@ -137,11 +124,7 @@ class Scheduler:
         if session.state is _DIRECT and len(data) <= self._bounds.quantum_bytes:
             adds = self._known.alone.get(data) or self._known.find(data)
             if adds:
-<<<<<<< HEAD
                 self.batcher.add(session, adds)
-=======
-                self._batcher.add(session, adds)
->>>>>>> origin/main
                 return
         session.buffer(data)
         if session in self._scheduled:
@@ -192,19 +175,11 @@ class Scheduler:
         most = min(quantum.bytes_left, session.chunk_bytes)
         quantum.bytes_left -= most
         chunk = session.cut(most)
-<<<<<<< HEAD
         may_recognise = session.may_recognise_adds and not self.batcher.is_full
         adds = self._known.find(chunk) if may_recognise else None
         session.chunk_bytes = self._bounds.quantum_bytes if adds else self._bounds.chunk_bytes
         if adds:
             self.batcher.add(session, adds)
-=======
-        may_recognise = session.may_recognise_adds and not self._batcher.is_full
-        adds = self._known.find(chunk) if may_recognise else None
-        session.chunk_bytes = self._bounds.quantum_bytes if adds else self._bounds.chunk_bytes
-        if adds:
-            self._batcher.add(session, adds)
->>>>>>> origin/main
         else:
             session.parse(chunk)
             self._execute(session, quantum)
@@ -214,15 +189,9 @@ class Scheduler:
         is_first = True
         while session.has_next():
             if add := session.next_add():
-<<<<<<< HEAD
                 if self.batcher.is_full:
                     return
                 self.batcher.add(session, session.take_adds(add))
-=======
-                if self._batcher.is_full:
-                    return
-                self._batcher.add(session, session.take_adds(add))
->>>>>>> origin/main
                 if not session.has_next():
                     return
             if session.in_flight or session.output_full:
@@ -236,11 +205,7 @@ class Scheduler:
                 self._wait(session, asked)
 
     def _end_quantum(self, session: Session) -> None:
-<<<<<<< HEAD
         if not self.batcher.is_full:
-=======
-        if not self._batcher.is_full:
->>>>>>> origin/main
             session.settle()
         if not self._note_buffered(session):
             self._cut_off(session)
@@ -269,21 +234,12 @@ class Scheduler:
             del self.sessions[session]  # it comes last from now on
         self.sessions[session] = now
         self._count_buffered(before, now)
-<<<<<<< HEAD
         return self.buffered.stuck <= self._bounds.max_stuck_bytes
 
     def _count_buffered(self, before: BufferedBytes, now: BufferedBytes) -> None:
         queued, stuck = self.buffered
         self.buffered = BufferedBytes(queued + now.queued - before.queued, stuck + now.stuck - before.stuck)
         has_room = self.buffered.queued <= self._bounds.max_queued_bytes
-=======
-        return self._buffered.stuck <= self._bounds.max_stuck_bytes
-
-    def _count_buffered(self, before: BufferedBytes, now: BufferedBytes) -> None:
-        queued, stuck = self._buffered
-        self._buffered = BufferedBytes(queued + now.queued - before.queued, stuck + now.stuck - before.stuck)
-        has_room = self._buffered.queued <= self._bounds.max_queued_bytes
->>>>>>> origin/main
         if now.queued > before.queued and not (has_room or self.is_paused):
             self._pause()
         elif now.queued < before.queued and has_room and self.is_paused and not self._is_closing:
