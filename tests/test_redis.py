@@ -109,12 +109,10 @@ def test_another_node_carries_on_and_nothing_acknowledged_is_lost(cluster: Comma
 
 def test_many_asyncio_clients_count_exactly(cluster: Commands) -> None:
     cluster.up(3)
+    nodes = addresses(cluster).values()
 
     async def live() -> list[int]:
-        made = [
-            redis.asyncio.Redis(host=host, port=port, socket_timeout=LIMIT_S)
-            for host, port in addresses(cluster).values()
-        ]
+        made = [redis.asyncio.Redis(host=host, port=port, socket_timeout=LIMIT_S) for host, port in nodes]
         try:
             for _ in range(10):
                 await asyncio.gather(*(made[i % 3].incr("hits") for i in range(60)))

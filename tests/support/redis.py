@@ -214,7 +214,7 @@ class FakeCore:
 @contextmanager
 def served(password: bytes | None = None, tls: ssl.SSLContext | None = None) -> Iterator[Address]:
     """A Redis server on loopback around a replica in memory, in a thread of its own."""
-    ready: Queue[tuple[Address, Callable[[], None]]] = Queue()
+    ready: Queue[tuple[Address, Callable[[], object]]] = Queue()
 
     async def serve() -> None:
         replica = Replica(Config(name="n1"), Random(1), 0)

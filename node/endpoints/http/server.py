@@ -136,8 +136,8 @@ class _Handler(WSGIRequestHandler):
     server: _Server
 
     def setup(self) -> None:
-        self.timeout = self.server.request_s
         super().setup()
+        self.connection.settimeout(self.server.request_s)
 
     def log_message(self, *_: object) -> None:
         """Requests are not logged."""
