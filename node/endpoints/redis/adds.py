@@ -39,5 +39,5 @@ class KnownAdds:
         if len(self._adds) >= MAX_KNOWN:
             self._adds.clear()
             self.alone.clear()
-        parts = b"".join(b"\r\n$%d\r\n%s" % (len(word), word) for word in words)
+        parts = b"".join([b"\r\n$%d\r\n%s" % (len(word), word) for word in words])
         self._adds[b"%d%s" % (len(words), parts)] = add
