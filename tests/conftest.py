@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gossip_counter.cluster.launcher import Cluster, LaunchError
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.processes import Cluster
 from tests.processes import Commands, processes_in, until
 
 
@@ -14,6 +15,6 @@ from tests.processes import Commands, processes_in, until
 def cluster(tmp_path: Path) -> Iterator[Commands]:
     commands = Commands(tmp_path / "counter")
     yield commands
-    with suppress(LaunchError):  # the test took it down
+    with suppress(ClusterError):  # the test took it down
         Cluster.load(commands.directory).stop_all()
     until(lambda: not processes_in(commands.directory), limit_s=5)  # or a node was left behind

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from gossip_counter.cluster.client import Client
-from gossip_counter.cluster.launcher import free_ports
+from gossip_counter.cluster.ports import free_ports
 from gossip_counter.node.runtime.node import Address
 
 LIMIT_S = 20.0

@@ -9,7 +9,7 @@ import msgpack
 import pytest
 
 from gossip_counter.cluster.client import Client, NoAnswerError, NotSentError, OutcomeUnknownError
-from gossip_counter.cluster.launcher import free_ports
+from gossip_counter.cluster.ports import free_ports
 
 SENSELESS: tuple[Any, ...] = ({"in_reply_to": None}, {"in_reply_to": [1]}, {"in_reply_to": {}}, [1], 5)
 

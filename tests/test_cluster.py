@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from gossip_counter.cluster.launcher import Cluster, LaunchError, Settings, changing, free_ports, is_free
 
 from gossip_counter.cluster import launcher
-from gossip_counter.cluster.launcher import Cluster, LaunchError, Settings, changing, free_ports, is_free
 from tests.processes import LIMIT_S, Commands, until
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import psutil
 import pytest
+from gossip_counter.cluster.launcher import Cluster, LaunchError, Settings, free_ports
 
 from gossip_counter.bench import torture
 from gossip_counter.cluster.client import Client, ClientError, OutcomeUnknownError, RequestRefusedError
-from gossip_counter.cluster.launcher import Cluster, LaunchError, Settings, free_ports
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.replica import Commit
 from gossip_counter.node.endpoints.redis import server as resp

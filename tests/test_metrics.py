@@ -19,7 +19,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 import cluster
-from gossip_counter.cluster.launcher import free_ports
+from gossip_counter.cluster.ports import free_ports
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import State

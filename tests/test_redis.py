@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gossip_counter.cluster.launcher import free_ports
+from gossip_counter.cluster.ports import free_ports
 from gossip_counter.node.endpoints.redis import server as resp
 from gossip_counter.node.runtime.node import Address
 from tests.processes import LIMIT_S, Commands, node_process, udp_node, until

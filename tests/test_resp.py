@@ -15,7 +15,7 @@ import redis.asyncio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gossip_counter.cluster.launcher import free_ports
+from gossip_counter.cluster.ports import free_ports
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.messages import Confirmed

@@ -9,7 +9,7 @@ import msgpack
 import pytest
 
 from gossip_counter.cluster.client import RequestRefusedError
-from gossip_counter.cluster.launcher import free_ports
+from gossip_counter.cluster.ports import free_ports
 from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.messages import Delta, Push
