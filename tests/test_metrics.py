@@ -25,7 +25,9 @@ from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.endpoints.http import metrics
-from tests.processes import LIMIT_S, Commands, ask, node_process, udp_node, until
+from tests.support.commands import Commands
+from tests.support.processes import ask, node_process, udp_node
+from tests.support.waiting import LIMIT_S, until
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.processes import LIMIT_S, node_process, until
+from tests.support.processes import node_process
+from tests.support.waiting import LIMIT_S, until
 
 
 def line(body: dict[str, Any], src: str = "c1") -> str:

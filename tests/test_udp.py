@@ -15,7 +15,8 @@ from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.messages import Delta, Push
 from gossip_counter.node.core.state import Actor
 from gossip_counter.node.runtime.node import Address
-from tests.processes import LIMIT_S, ask, node_process, udp_node
+from tests.support.processes import ask, node_process, udp_node
+from tests.support.waiting import LIMIT_S
 
 
 def exchange(address: Address, *datagrams: bytes) -> dict[str, Any]:
