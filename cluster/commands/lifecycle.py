@@ -28,46 +28,51 @@ DEFAULT_NODES = 5
 DEFAULT_PORT = 7101
 
 
+Nodes = Annotated[int | None, typer.Option("-n", "--nodes", min=1, max=MAX_NODES, help="How many nodes.  [default: 5]")]
+BasePort = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=65_435,
+        help="Port of n1, for UDP and Redis clients; n2 has the next. 0 takes free ones.  [default: 7101]",
+    ),
+]
+Interval = Annotated[int, typer.Option(min=1, max=3_600_000, help="Between two gossip rounds.")]
+Fanout = Annotated[int, typer.Option(min=0, max=1000, help="Random peers per gossip round.")]
+Gossip = Annotated[GossipMode, typer.Option(help="Digests and changes, or the whole state every round.")]
+Ephemeral = Annotated[
+    bool,
+    typer.Option("--ephemeral", help="Keep counts in memory: a node that dies gets back only what others store."),
+]
+Faults = Annotated[bool, typer.Option("--faults", help="Allow 'cluster partition', which is for experiments.")]
+Metrics = Annotated[
+    bool,
+    typer.Option("--metrics", help="Serve /metrics, /healthz and /readyz of each node; 'status --json' shows where."),
+]
+Restarting = Annotated[
+    bool,
+    typer.Option(
+        "--restart", help="Restart nodes that die, after longer waits if they keep dying (not with --detach)."
+    ),
+]
+Log = Annotated[LogLevel, typer.Option(help="Of the nodes' logs.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Leave the nodes running and return.")]
+
+
 @in_one_line("cluster")
 def up(
-    nodes: Annotated[
-        int | None, typer.Option("-n", "--nodes", min=1, max=MAX_NODES, help="How many nodes.  [default: 5]")
-    ] = None,
-    base_port: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=65_435,
-            help="Port of n1, for UDP and Redis clients; n2 has the next. 0 takes free ones.  [default: 7101]",
-        ),
-    ] = None,
-    interval_ms: Annotated[int, typer.Option(min=1, max=3_600_000, help="Between two gossip rounds.")] = 100,
-    fanout: Annotated[int, typer.Option(min=0, max=1000, help="Random peers per gossip round.")] = 2,
-    gossip: Annotated[GossipMode, typer.Option(help="Digests and changes, or the whole state every round.")] = (
-        GossipMode.DELTA
-    ),
+    nodes: Nodes = None,
+    base_port: BasePort = None,
+    interval_ms: Interval = 100,
+    fanout: Fanout = 2,
+    gossip: Gossip = GossipMode.DELTA,
     push: Push = None,
-    ephemeral: Annotated[
-        bool,
-        typer.Option("--ephemeral", help="Keep counts in memory: a node that dies gets back only what others store."),
-    ] = False,
-    faults: Annotated[
-        bool, typer.Option("--faults", help="Allow 'cluster partition', which is for experiments.")
-    ] = False,
-    metrics: Annotated[
-        bool,
-        typer.Option(
-            "--metrics", help="Serve /metrics, /healthz and /readyz of each node; 'status --json' shows where."
-        ),
-    ] = False,
-    restarting: Annotated[
-        bool,
-        typer.Option(
-            "--restart", help="Restart nodes that die, after longer waits if they keep dying (not with --detach)."
-        ),
-    ] = False,
-    log_level: Annotated[LogLevel, typer.Option(help="Of the nodes' logs.")] = LogLevel.INFO,
-    detach: Annotated[bool, typer.Option("--detach", help="Leave the nodes running and return.")] = False,
+    ephemeral: Ephemeral = False,
+    faults: Faults = False,
+    metrics: Metrics = False,
+    restarting: Restarting = False,
+    log_level: Log = LogLevel.INFO,
+    detach: Detach = False,
     directory: Directory = DEFAULT_DIRECTORY,
 ) -> None:
     """Start a cluster and show it live until Ctrl-C, which stops it.
