@@ -359,7 +359,7 @@ class _Torture:
                 if (
                     self._ledger.all_answered
                     and len({status["fingerprint"] for status in statuses.values()}) == 1
-                    and not any(status["unsaved"] for status in statuses.values())
+                    and not any(status["dirty_rows"] for status in statuses.values())
                 ):
                     return True
             await asyncio.sleep(PAUSE_S)

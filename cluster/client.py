@@ -18,8 +18,7 @@ from typing import Any, NamedTuple, Self
 from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core.errors import TIMEOUT, BadDatagramError
 from gossip_counter.node.core.messages import DEFAULT_COUNTER
-from gossip_counter.node.runtime import node as udp
-from gossip_counter.node.runtime.node import Address
+from gossip_counter.node.endpoints.udp import Address, resolve
 
 __all__ = [
     "Client",
@@ -96,7 +95,7 @@ class Client:
 
         Raises `node.core.errors.ConfigError` if the address can't be resolved, `NotSentError` if it can't be sent to.
         """
-        family, *_, sockaddr = udp.resolve(address)
+        family, *_, sockaddr = resolve(address)
         connected = socket.socket(family, socket.SOCK_DGRAM)
         connected.setblocking(False)
         try:

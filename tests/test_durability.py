@@ -150,7 +150,7 @@ def test_a_full_disk_still_takes_rows_from_peers(cluster: Commands) -> None:
     assert "the increment stays" in cluster.refused("add", "5", "--node=n1", "--copies=2")
     psutil.Process(pid).rlimit(psutil.RLIMIT_FSIZE, (-1, -1))
     cluster.ok("add", "1", "--node=n1", "--copies=2")
-    assert cluster.nodes()[1]["unsaved"] == 0
+    assert cluster.nodes()[1]["dirty_rows"] == 0
 
 
 def test_copies_are_there_when_the_writer_and_its_disk_are_gone(cluster: Commands) -> None:

@@ -11,12 +11,14 @@ import pytest
 from gossip_counter.cluster.client import Client, RequestRefusedError
 from gossip_counter.cluster.ports import free_ports
 from gossip_counter.node.codec import datagrams as wire
-from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.messages import Delta, Push
-from gossip_counter.node.core.state import Actor
-from gossip_counter.node.runtime.node import Address
+from gossip_counter.node.endpoints.udp import Address
 from tests.support.processes import ask, node_process, udp_node
 from tests.support.waiting import LIMIT_S
+
+PEER = "--peer=n2=127.0.0.1:9"
+"""A member that never answers."""
 
 
 def exchange(address: Address, *datagrams: bytes) -> dict[str, Any]:
@@ -82,10 +84,10 @@ def test_junk_is_counted_logged_once_and_changes_nothing() -> None:
 
 
 def test_gossip_of_another_cluster_changes_nothing() -> None:
-    message = Push("n2", 1, (Delta(Actor("x"), 0, (("", Row(5, 0, 1)),)),))
+    message = Push("n2", 1, (Delta(Actor("n2.x"), 0, (("", Row(5, 0, 1)),)),))
     (foreign,) = wire.pack_gossip(message, "another", 1200, 16)
     (ours,) = wire.pack_gossip(message, "mine", 1200, 16)
-    with udp_node("--cluster-name=mine") as (_, address):
+    with udp_node("--cluster-name=mine", PEER) as (_, address):
         status = exchange(address, foreign, foreign)
         assert (status["foreign_gossip"], status["local_value"]) == (2, 0)
         assert exchange(address, ours)["local_value"] == 5
@@ -100,10 +102,10 @@ def test_a_reply_is_never_answered() -> None:
 def test_values_beyond_64_bits_are_refused_and_the_node_still_answers() -> None:
     most = 2**63 - 1
     push = Push(
-        "n2", 1, (Delta(Actor("x"), 0, (("", Row(0, most, 1)),)), Delta(Actor("y"), 0, (("", Row(0, most, 1)),)))
+        "n2", 1, (Delta(Actor("n2.x"), 0, (("", Row(0, most, 1)),)), Delta(Actor("n2.y"), 0, (("", Row(0, most, 1)),)))
     )
     (datagram,) = wire.pack_gossip(push, "counter", 1200, 16)
-    with udp_node() as (_, address):
+    with udp_node(PEER) as (_, address):
         status = exchange(address, datagram)
         assert (status["local_value"], status["decrements"], status["internal_errors"]) == (-most, most, 0)
         with pytest.raises(RequestRefusedError, match=str(most)):
