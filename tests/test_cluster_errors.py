@@ -74,5 +74,5 @@ def test_with_a_cluster_that_is_down(cluster: Commands) -> None:
 
 def test_a_cluster_without_tokens_says_so(cluster: Commands) -> None:
     cluster.up(1, "--gossip=full")
-    assert "nothing is counted: this cluster gives no tokens" in cluster.refused("add", "5", "--tell-token")
+    assert "nothing was added: there are no tokens" in cluster.refused("add", "5", "--tell-token")
     assert cluster.ok("read") == "0\n"

@@ -43,13 +43,13 @@ def add(
     """Add to a counter at one node; gossip brings it to the others."""
     cluster = Cluster.load_up(directory)
     if tell_token and cluster.settings.gossip == "full":
-        raise ClusterError("nothing is counted: this cluster gives no tokens, because it gossips whole states")
+        raise ClusterError("nothing was added: there are no tokens in a cluster that was started with --gossip full")
     member = _choose(cluster, node)
     token = run(_request(member, lambda client: client.add(delta, counter, copies)))
     done = f"{member.name} counted {delta:+d}" + (f", durable on {copies} nodes" if copies > 1 else "")
     typer.echo(done, err=tell_token)
     if token is None and tell_token:
-        typer.echo("no token is given, because too many nodes and former lives of nodes have written", err=True)
+        typer.echo("it is added, but there is no token: too many nodes, or nodes that lost their journals, have written", err=True)
     elif tell_token:
         typer.echo(token)
 
