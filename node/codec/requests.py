@@ -112,7 +112,7 @@ def replicate_body(message: Replicate) -> dict[str, Any]:
 def reply_body(reply: Reply, msg_id: int) -> dict[str, Any]:
     """The body of a reply, its fields in the protocol's order: type, in_reply_to, the reply's own, msg_id."""
     body: dict[str, Any] = {"type": _REPLY_TYPES[type(reply)]}
-    if type(reply) is Written:  # the hot path
+    if isinstance(reply, Written):  # the hot path
         body["in_reply_to"] = reply.in_reply_to
         body["token"] = reply.token
     else:
