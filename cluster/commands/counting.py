@@ -49,7 +49,7 @@ def add(
     done = f"{member.name} counted {delta:+d}" + (f", durable on {copies} nodes" if copies > 1 else "")
     typer.echo(done, err=tell_token)
     if token is None and tell_token:
-        typer.echo("it is added, but there is no token: too many nodes, or nodes that lost their journals, have written", err=True)
+        typer.echo("there is no token: too many nodes, or nodes that lost their journals, have written", err=True)
     elif tell_token:
         typer.echo(token)
 
