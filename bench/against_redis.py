@@ -9,7 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from gossip_counter.cluster import launcher
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.manifest import HOST, Settings
+from gossip_counter.cluster.ports import free_ports
+from gossip_counter.cluster.processes import temporary
 
 CASES = {
     "-c 50 -P 64": 1_500_000,
@@ -43,11 +46,11 @@ def missing() -> str:
 async def measure(durable: bool, runs: int, share: float, done: Callable[[str, Pair], None]) -> dict[str, list[Pair]]:
     """Measure every case `runs` times, each with `share` of its requests; the two sides take turns to go first.
 
-    Before, each case runs once without being counted. Raises `LaunchError`.
+    Before, each case runs once without being counted. Raises `ClusterError`.
     """
     pairs: dict[str, list[Pair]] = {case: [] for case in CASES}
-    settings = launcher.Settings(ephemeral=not durable)
-    async with launcher.temporary(1, settings) as cluster, _redis(durable) as redis_port:
+    settings = Settings(ephemeral=not durable)
+    async with temporary(1, settings) as cluster, _redis(durable) as redis_port:
         ports = {"node": cluster.members["n1"].port, "redis": redis_port}
         for run in range(-1, runs):
             for case, requests in CASES.items():
@@ -71,16 +74,16 @@ async def _benchmark(port: int, case: str, requests: int) -> float:
     found = re.search(r'"INCR","([\d.]+)"', told)
     if not found:
         *_, last = ["it said nothing", *told.strip().splitlines()]
-        raise launcher.LaunchError(f"redis-benchmark failed: {last}")
+        raise ClusterError(f"redis-benchmark failed: {last}")
     return float(found[1])
 
 
 @asynccontextmanager
 async def _redis(durable: bool) -> AsyncIterator[int]:
     """A redis-server in a directory of its own, gone afterwards; durable means `appendfsync always`."""
-    (port,) = launcher.free_ports(1)
+    (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="counter-bench-redis-") as directory:
-        command = ["redis-server", "--port", str(port), "--save", "", "--dir", directory, "--bind", launcher.HOST]
+        command = ["redis-server", "--port", str(port), "--save", "", "--dir", directory, "--bind", HOST]
         command += ["--appendonly", "yes", "--appendfsync", "always"] if durable else ["--appendonly", "no"]
         quiet = subprocess.DEVNULL
         # In a session of its own, as nodes are: the scheduler shares the processors between sessions.
@@ -98,10 +101,10 @@ async def _listens(process: asyncio.subprocess.Process, port: int) -> None:
     deadline = asyncio.get_running_loop().time() + START_S
     while asyncio.get_running_loop().time() < deadline and process.returncode is None:
         try:
-            _, writer = await asyncio.open_connection(launcher.HOST, port)
+            _, writer = await asyncio.open_connection(HOST, port)
         except OSError:
             await asyncio.sleep(0.02)
         else:
             writer.close()
             return
-    raise launcher.LaunchError("redis-server did not start: run it by hand to see why")
+    raise ClusterError("redis-server did not start: run it by hand to see why")

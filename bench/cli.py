@@ -28,9 +28,10 @@ from gossip_counter.bench import simulate as simulating
 from gossip_counter.bench import sizes as sizing
 from gossip_counter.bench import throughput as rating
 from gossip_counter.bench import torture as torturing
-from gossip_counter.cluster.cli import GossipMode, Push, pushes
-from gossip_counter.cluster.launcher import LaunchError, Settings
+from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.ledger import PromiseBroken
+from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.options import GossipMode, Push, pushes
 from gossip_counter.cluster.running import in_one_line as told_in_one_line
 from gossip_counter.cluster.running import interruptible, run
 from gossip_counter.cluster.simulator import SCENARIOS
@@ -340,7 +341,7 @@ def _by_door(
 
 def _against_redis(durable: bool, seconds: float, runs: int, plot: Path | None, as_json: bool) -> None:
     if program := comparing.missing():
-        raise LaunchError(f"{program} is not installed: on Debian, apt-get install redis-server redis-tools")
+        raise ClusterError(f"{program} is not installed: on Debian, apt-get install redis-server redis-tools")
     told: dict[str, dict[str, list[comparing.Pair]]] = {}
     with Live(console=err, transient=True) as live:
         show = lambda case, pair: live.update(f"{case}: {pair.node:,.0f} against {pair.redis:,.0f}")  # noqa: E731

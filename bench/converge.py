@@ -15,8 +15,9 @@ from time import monotonic_ns
 from typing import Any
 
 from gossip_counter.bench.report import distribution
-from gossip_counter.cluster import launcher
 from gossip_counter.cluster.client import Client, Status
+from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.processes import Cluster, temporary
 from gossip_counter.node.core.messages import DEFAULT_COUNTER
 
 POLL_S = 0.02
@@ -40,7 +41,7 @@ class Plan:
     increments: int = 1000
     decrements: bool = False
     seed: int = 1
-    settings: launcher.Settings = field(default_factory=launcher.Settings)
+    settings: Settings = field(default_factory=Settings)
     timeout_s: float = 30.0
 
     @property
@@ -132,18 +133,18 @@ Watcher = Callable[[Progress], None]
 async def measure(plans: list[Plan], runs: int, watch: Watcher, done: Callable[[Run], None]) -> list[list[Run]]:
     """Run each plan on `runs` fresh clusters, the plans taking turns; the runs of each.
 
-    Raises `ClientError` if an add is not acknowledged, `LaunchError` if a cluster does not start.
+    Raises `ClientError` if an add is not acknowledged, `ClusterError` if a cluster does not start.
     """
     results: list[list[Run]] = [[] for _ in plans]
     for number in range(1, runs + 1):
         for plan, its_results in zip(plans, results, strict=True):
-            async with launcher.temporary(plan.nodes, plan.settings) as cluster:
+            async with temporary(plan.nodes, plan.settings) as cluster:
                 its_results.append(await _run(plan, number, cluster, watch))
             done(its_results[-1])
     return results
 
 
-async def _run(plan: Plan, number: int, cluster: launcher.Cluster, watch: Watcher) -> Run:
+async def _run(plan: Plan, number: int, cluster: Cluster, watch: Watcher) -> Run:
     clients = {name: await Client.connect(member.address, timeout_s=5) for name, member in cluster.members.items()}
     progress = Progress(plan, number, dict.fromkeys(clients, 0))
     try:

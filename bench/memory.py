@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import psutil
 
 from gossip_counter.bench.load import add_to_all
-from gossip_counter.cluster import launcher
 from gossip_counter.cluster.client import Client
+from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.processes import temporary
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,10 @@ class Growth:
 
 
 async def measure(counters: int, runs: int, done: Callable[[Growth], None]) -> list[Growth]:
-    """Add once to each of so many counters at a fresh node, `runs` times. Raises `LaunchError`, `ClientError`."""
+    """Add once to each of so many counters at a fresh node, `runs` times. Raises `ClusterError`, `ClientError`."""
     results = []
     for _ in range(runs):
-        async with launcher.temporary(1, launcher.Settings()) as cluster:
+        async with temporary(1, Settings()) as cluster:
             member = cluster.members["n1"]
             process = psutil.Process(member.pid)
             before = process.memory_info().rss

@@ -7,8 +7,10 @@ from enum import StrEnum
 from time import monotonic_ns
 
 from gossip_counter.bench.load import add_to_all
-from gossip_counter.cluster import launcher
+from gossip_counter.cluster import faults
 from gossip_counter.cluster.client import Client, Status
+from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.processes import Cluster, temporary
 
 POLL_S = 0.005
 LIMIT_S = 60.0
@@ -44,18 +46,18 @@ async def measure(
 ) -> dict[Death, list[Recovery]]:
     """Add to every counter, kill, add to all again at who is left, start again; `runs` times on fresh clusters.
 
-    Raises `RecoverError`, `LaunchError`, `ClientError`.
+    Raises `RecoverError`, `ClusterError`, `ClientError`.
     """
     results: dict[Death, list[Recovery]] = {death: [] for death in deaths}
     for _ in range(runs):
         for death in deaths:
-            async with launcher.temporary(nodes, launcher.Settings()) as cluster:
+            async with temporary(nodes, Settings()) as cluster:
                 results[death].append(await _run(cluster, death, counters))
             done(death, results[death][-1])
     return results
 
 
-async def _run(cluster: launcher.Cluster, death: Death, counters: int) -> Recovery:
+async def _run(cluster: Cluster, death: Death, counters: int) -> Recovery:
     members = list(cluster.members.values())
     dying = members if death is Death.ALL else members[-1:]
     clients = {member.name: await Client.connect(member.address, timeout_s=5) for member in members}
@@ -68,7 +70,7 @@ async def _run(cluster: launcher.Cluster, death: Death, counters: int) -> Recove
             await add_to_all(staying, counters)
             await _all_level(staying)
         if death is Death.WIPED:
-            cluster.wipe(members[-1])
+            faults.wipe(cluster, members[-1])
         began = monotonic_ns()
         for member in dying:
             cluster.start(member)

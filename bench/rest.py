@@ -6,7 +6,8 @@ from time import monotonic
 
 import psutil
 
-from gossip_counter.cluster import launcher
+from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.processes import temporary
 
 SETTLE_S = 1.0
 
@@ -20,10 +21,10 @@ class Cost:
     memory_bytes: list[int]
 
 
-async def measure(nodes: int, seconds: float, settings: launcher.Settings) -> Cost:
-    """Start a fresh cluster, let it settle, and watch it rest for `seconds`. Raises `LaunchError`."""
+async def measure(nodes: int, seconds: float, settings: Settings) -> Cost:
+    """Start a fresh cluster, let it settle, and watch it rest for `seconds`. Raises `ClusterError`."""
     began = monotonic()
-    async with launcher.temporary(nodes, settings) as cluster:
+    async with temporary(nodes, settings) as cluster:
         start_s = monotonic() - began
         await asyncio.sleep(SETTLE_S)
         processes = [psutil.Process(member.pid) for member in cluster.members.values()]

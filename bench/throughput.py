@@ -7,8 +7,10 @@ from itertools import count, islice
 from time import monotonic_ns
 
 from gossip_counter.bench.report import percentile
-from gossip_counter.cluster import launcher
 from gossip_counter.cluster.client import Client
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.manifest import Member, Settings
+from gossip_counter.cluster.processes import temporary
 
 WARM_UP_S = 0.5
 AGREE_S = 60.0
@@ -61,24 +63,24 @@ class ClusterRate:
 
 
 async def measure(
-    modes: list[tuple[launcher.Settings, Load]], seconds: float, runs: int, done: Callable[[Rate], None]
+    modes: list[tuple[Settings, Load]], seconds: float, runs: int, done: Callable[[Rate], None]
 ) -> list[list[Rate]]:
     """Keep one node of each mode under load for `seconds`, `runs` times, the modes taking turns; the rates of each.
 
-    Raises `ClientError`, `LaunchError`.
+    Raises `ClientError`, `ClusterError`.
     """
     results: list[list[Rate]] = [[] for _ in modes]
     for _ in range(runs):
         for (settings, load), its_results in zip(modes, results, strict=True):
-            async with launcher.temporary(1, settings) as cluster:
+            async with temporary(1, settings) as cluster:
                 its_results.append(await _run(cluster.members["n1"], load, seconds))
             done(its_results[-1])
     return results
 
 
 async def measure_cluster(nodes: int, load: Load, seconds: float) -> ClusterRate:
-    """Spread the load over all nodes of a cluster. Raises `ClientError`, and `LaunchError` if they do not agree."""
-    async with launcher.temporary(nodes, launcher.Settings()) as cluster:
+    """Spread the load over all nodes of a cluster. Raises `ClientError`, and `ClusterError` if they do not agree."""
+    async with temporary(nodes, Settings()) as cluster:
         members = list(cluster.members.values())
         stop = asyncio.Event()
         probing = asyncio.create_task(_probe(members, stop))
@@ -100,7 +102,7 @@ async def measure_cluster(nodes: int, load: Load, seconds: float) -> ClusterRate
         )
 
 
-async def _agreed(members: list[launcher.Member]) -> list[dict[str, int]]:
+async def _agreed(members: list[Member]) -> list[dict[str, int]]:
     clients = [await Client.connect(member.address, timeout_s=5) for member in members]
     try:
         deadline = asyncio.get_running_loop().time() + AGREE_S
@@ -108,13 +110,13 @@ async def _agreed(members: list[launcher.Member]) -> list[dict[str, int]]:
             statuses = [await client.gossip_status() for client in clients]
             if len({status["fingerprint"] for status in statuses}) == 1:
                 return statuses
-        raise launcher.LaunchError(f"the nodes do not agree {AGREE_S:g} s after the last reply")
+        raise ClusterError(f"the nodes do not agree {AGREE_S:g} s after the last reply")
     finally:
         for client in clients:
             client.close()
 
 
-async def _probe(members: list[launcher.Member], stop: asyncio.Event) -> list[float]:
+async def _probe(members: list[Member], stop: asyncio.Event) -> list[float]:
     """Add at one node, and read at the next with the token of that add, which waits until it is held there."""
     seen_ms = []
     clients = [await Client.connect(member.address, timeout_s=5) for member in members]
@@ -136,7 +138,7 @@ async def _probe(members: list[launcher.Member], stop: asyncio.Event) -> list[fl
     return seen_ms
 
 
-async def _run(member: launcher.Member, load: Load, seconds: float) -> Rate:
+async def _run(member: Member, load: Load, seconds: float) -> Rate:
     adds = _adds_over_redis if load.door == "resp" else _adds_over_udp
     await adds(member, load, WARM_UP_S)
     async with await Client.connect(member.address, timeout_s=5) as client:
@@ -149,7 +151,7 @@ async def _run(member: launcher.Member, load: Load, seconds: float) -> Rate:
     return Rate(len(took_ns) / elapsed_s, p50, p99, len(took_ns) / commits)
 
 
-async def _adds_over_udp(member: launcher.Member, load: Load, seconds: float) -> list[int]:
+async def _adds_over_udp(member: Member, load: Load, seconds: float) -> list[int]:
     clients = [await Client.connect(member.address, timeout_s=5) for _ in range(load.clients)]
     end = monotonic_ns() + int(seconds * 1e9)
     took_ns: list[int] = []
@@ -168,7 +170,7 @@ async def _adds_over_udp(member: launcher.Member, load: Load, seconds: float) ->
     return took_ns
 
 
-async def _adds_over_redis(member: launcher.Member, load: Load, seconds: float) -> list[int]:
+async def _adds_over_redis(member: Member, load: Load, seconds: float) -> list[int]:
     end = monotonic_ns() + int(seconds * 1e9)
     took_ns: list[int] = []
     names = load.names()
@@ -182,7 +184,7 @@ async def _adds_over_redis(member: launcher.Member, load: Load, seconds: float) 
                                       for name in islice(names, depth)))  # fmt: skip
                 for _ in range(depth):
                     if not (await reader.readuntil(b"\n")).startswith(b":"):
-                        raise launcher.LaunchError("a node refused an INCR")
+                        raise ClusterError("a node refused an INCR")
                 took_ns.extend([monotonic_ns() - asked] * depth)
         finally:
             writer.close()

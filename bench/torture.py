@@ -16,10 +16,12 @@ from dataclasses import asdict, dataclass, field
 from random import Random
 from typing import Any
 
-from gossip_counter.cluster import launcher
+from gossip_counter.cluster import faults
 from gossip_counter.cluster.client import Client, ClientError, NotSentError, RequestRefusedError, Status
-from gossip_counter.cluster.launcher import Cluster, LaunchError, Settings
+from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.ledger import Ledger, PromiseBroken
+from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.processes import Cluster, temporary
 
 DELTAS = (1, 1, 1, 2, 5, -1, -3)
 READ_SHARE = 0.2
@@ -144,14 +146,14 @@ class Verdict:
 
 
 async def run(plan: Plan, watch: Callable[[Progress], None]) -> Verdict:
-    """Torture one fresh cluster. Raises `LaunchError` if it can't be started."""
+    """Torture one fresh cluster. Raises `ClusterError` if it can't be started."""
     settings = Settings(faults=True, loss=plan.loss)
-    async with launcher.temporary(plan.nodes, settings) as cluster:
+    async with temporary(plan.nodes, settings) as cluster:
         torture = _Torture(plan, cluster, watch)
         broken = None
         try:
             await torture.run()
-        except (PromiseBroken, LaunchError, ClientError) as error:
+        except (PromiseBroken, ClusterError, ClientError) as error:
             broken = str(error)
         finally:
             torture.close()
@@ -295,7 +297,7 @@ class _Torture:
         return True
 
     async def _do_to_network(self, step: Step) -> None:
-        groups = self._cluster.partition
+        groups = self._cluster.manifest.partition
         match step.action:
             case "partition":
                 groups = [group.split(",") for group in step.what.split("/")]
@@ -306,8 +308,8 @@ class _Torture:
         await self._set_faults(groups)
 
     async def _set_faults(self, groups: list[list[str]]) -> None:
-        with contextlib.suppress(LaunchError):  # one that starts just now was told by its command line
-            await self._cluster.part(groups)
+        with contextlib.suppress(ClusterError):  # one that starts just now was told by its command line
+            await faults.partition(self._cluster, groups)
 
     def _note_conditions(self) -> None:
         for name, member in self._cluster.members.items():
@@ -317,14 +319,14 @@ class _Torture:
     async def _wipe(self, name: str) -> bool:
         """Kill a node and delete its journal, once another holds durably all that it holds; False if none does soon."""
         self._may_count.clear()
-        groups, loss = self._cluster.partition, self._cluster.settings.loss
+        groups, loss = self._cluster.manifest.partition, self._cluster.settings.loss
         try:
             await self._make_well()
             if not await self._all_level(WIPE_PATIENCE_S):
                 return False
             member = self._cluster.members[name]
             self._cluster.kill(member)
-            self._cluster.wipe(member)
+            faults.wipe(self._cluster, member)
             self._ledger.forget_acknowledged_at(name)
             self._wipes += 1
             self._cluster.start(member)
@@ -343,7 +345,7 @@ class _Torture:
                 self._cluster.resume(member)
         await asyncio.gather(*(self._cluster.ready(member) for member in self._cluster.members.values()))
         self._cluster.settings.loss = self._plan.loss
-        await self._cluster.part([])
+        await faults.partition(self._cluster, [])
         self._note_conditions()
 
     async def _all_level(self, patience_s: float) -> bool:
@@ -357,7 +359,7 @@ class _Torture:
                 if (
                     self._ledger.all_answered
                     and len({status["fingerprint"] for status in statuses.values()}) == 1
-                    and not any(status["unsaved"] for status in statuses.values())
+                    and not any(status["dirty_rows"] for status in statuses.values())
                 ):
                     return True
             await asyncio.sleep(PAUSE_S)
@@ -399,12 +401,12 @@ class _Torture:
         for name, status in (await self._statuses()).items():
             process = self._cluster.process(self._cluster.members[name])
             memory = process.memory_info().rss if process else 0
-            journal = sum(path.stat().st_size for path in self._cluster.data_path(name).iterdir())
+            journal = sum(path.stat().st_size for path in self._cluster.manifest.data_path(name).iterdir())
             self._memory[name], self._journals[name] = round(memory / 1e6, 1), round(journal / 1e6, 2)
             if status["rows"] > most_rows:
                 raise PromiseBroken(f"{name} holds {status['rows']} rows where {most_rows} can have been written")
             if memory > MOST_MEMORY or journal > MOST_JOURNAL:
                 raise PromiseBroken(f"{name} grew to {memory:,} bytes of memory and {journal:,} of journal")
             if status["internal_errors"]:
-                log = "\n".join(self._cluster.log_lines(self._cluster.members[name])[-20:])
+                log = "\n".join(self._cluster.manifest.log_lines(name)[-20:])
                 raise PromiseBroken(f"{name} met {status['internal_errors']} exceptions that nobody foresaw:\n{log}")

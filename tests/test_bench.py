@@ -19,7 +19,7 @@ from gossip_counter.bench import simulate
 from gossip_counter.bench.cli import app as bench_app
 from gossip_counter.bench.ideal import time_until_all_know
 from gossip_counter.bench.report import percentile
-from tests.processes import LIMIT_S, until
+from tests.support.waiting import LIMIT_S, until
 
 
 def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
