@@ -195,20 +195,20 @@ def _load(endpoint: str, window: int, clients: int, counters: int) -> rating.Loa
 def _by_endpoint(loads: list[rating.Load], durable: bool, seconds: float, runs: int) -> rating.NodeRates:
     kinds = {"durable": Settings()} if durable else {}
     kinds["in memory"] = Settings(ephemeral=True)
-    with options.status_line() as tell:
-        done = lambda rate: tell(f"{rate.per_second:,.0f} adds/s")  # noqa: E731
+    with options.status_line() as show:
+        done = lambda rate: show(f"{rate.per_second:,.0f} adds/s")  # noqa: E731
         return run(rating.measure(loads, kinds, seconds, runs, done))
 
 
 def _of_a_cluster(nodes: int, load: rating.Load, seconds: float, runs: int) -> rating.ClusterRates:
-    with options.status_line() as tell:
-        done = lambda rate: tell(f"{rate.per_second:,.0f} adds/s of all nodes")  # noqa: E731
+    with options.status_line() as show:
+        done = lambda rate: show(f"{rate.per_second:,.0f} adds/s of all nodes")  # noqa: E731
         return run(rating.measure_cluster(nodes, load, seconds, runs, done))
 
 
 def _against_redis(durable: bool, seconds: float, runs: int) -> against_redis.Comparison:
-    with options.status_line() as tell:
-        done = lambda case, pair: tell(f"{case}: {pair.node:,.0f} against {pair.redis:,.0f}")  # noqa: E731
+    with options.status_line() as show:
+        done = lambda case, pair: show(f"{case}: {pair.node:,.0f} against {pair.redis:,.0f}")  # noqa: E731
         return run(against_redis.measure(durable, runs, seconds / 2, done))
 
 
@@ -232,8 +232,8 @@ def cost(
         everything = "nodes seconds interval_ms counters runs"
         options.refuse_given(context, f"--only {only}", foreign.get(only, everything))
     plan = costing.Plan(nodes=nodes, seconds=seconds, interval_ms=interval_ms, counters=counters, runs=runs)
-    with options.status_line() as tell:
-        result = run(costing.measure(plan, [only] if only else list(costing.Part), tell))
+    with options.status_line() as show:
+        result = run(costing.measure(plan, [only] if only else list(costing.Part), show))
     options.show(result, as_json)
 
 
@@ -258,8 +258,8 @@ def recover(
     """
     options.check_plot(plot)
     deaths = [death] if death else list(recovering.Death)
-    with options.status_line() as tell:
-        done = lambda which, each: tell(f"{which}: level after {each.level_s:.2f} s")  # noqa: E731
+    with options.status_line() as show:
+        done = lambda which, each: show(f"{which}: level after {each.level_s:.2f} s")  # noqa: E731
         result = run(recovering.measure(deaths, nodes, counters, runs, done))
     options.show_and_plot(result, as_json, plot)
 

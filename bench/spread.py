@@ -63,12 +63,12 @@ class Setting:
 class Outcome:
     """One run: when each further node held the increment, in milliseconds after the first node; and the datagrams.
 
-    `news` are those from the increment to agreement, `idle` those of the cluster at rest before.
+    `spreading` are those from the increment to agreement, `at_rest` those before.
     """
 
     reached_ms: list[float]
-    news: Traffic
-    idle: Traffic
+    spreading: Traffic
+    at_rest: Traffic
 
     @property
     def took_ms(self) -> float:
@@ -92,7 +92,7 @@ class Spread:
     def as_json(self) -> dict[str, Any]:
         """One element of `results`; datagrams and bytes are per node, from the increment to agreement."""
         per_node = len(self.outcomes) * self.setting.nodes
-        news = [outcome.news for outcome in self.outcomes]
+        spreading = [outcome.spreading for outcome in self.outcomes]
         return {
             "nodes": self.setting.nodes,
             "counters": self.setting.counters,
@@ -102,10 +102,10 @@ class Spread:
                 **distribution([outcome.took_ms for outcome in self.outcomes]),
             },
             "ideal_mean_ms": round(self.ideal_ms, 3),
-            "datagrams_per_node": round(sum(each.datagrams for each in news) / per_node, 2),
-            "bytes_per_node": round(sum(each.total_bytes for each in news) / per_node, 1),
-            "row_bytes_per_node": round(sum(each.row_bytes for each in news) / per_node, 1),
-            "largest_idle_datagram": max(outcome.idle.largest for outcome in self.outcomes),
+            "datagrams_per_node": round(sum(each.datagrams for each in spreading) / per_node, 2),
+            "bytes_per_node": round(sum(each.total_bytes for each in spreading) / per_node, 1),
+            "row_bytes_per_node": round(sum(each.row_bytes for each in spreading) / per_node, 1),
+            "largest_idle_datagram": max(outcome.at_rest.largest for outcome in self.outcomes),
         }
 
     def cells(self) -> list[str]:
@@ -194,13 +194,13 @@ def one_run(setting: Setting, seed: int) -> Outcome:
     _preload(simulation, setting.counters)
     rest = simulation.rng.uniform(5, 6) * setting.config.gossip_interval_ms
     simulation.run_until(int(rest * MS))
-    idle, simulation.traffic = simulation.traffic, Traffic()
+    at_rest, simulation.traffic = simulation.traffic, Traffic()
     began_ns = simulation.now_ns
     first = simulation.rng.choice(list(simulation.nodes))
     msg_id = simulation.ledger.ask_add(first, 1, "c0", 1)
     simulation.request(first, {"type": "add", "msg_id": msg_id, "delta": 1, "counter": "c0"})
     simulation.run_until(began_ns, stop=lambda: simulation.ledger.all_answered)
-    return Outcome(_reached_ms(simulation, first, began_ns), simulation.traffic, idle)
+    return Outcome(_reached_ms(simulation, first, began_ns), simulation.traffic, at_rest)
 
 
 def _reached_ms(simulation: Simulation, first: str, began_ns: int) -> list[float]:
