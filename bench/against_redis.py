@@ -17,7 +17,10 @@ from rich.console import Group
 from rich.table import Table
 
 from gossip_counter.bench import plot, report
-from gossip_counter.cluster import launcher
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.manifest import HOST, Settings
+from gossip_counter.cluster.ports import free_ports
+from gossip_counter.cluster.processes import temporary
 
 CASES = {
     "-c 50 -P 64": 1_500_000,
@@ -103,10 +106,10 @@ def missing() -> str:
 async def measure(durable: bool, runs: int, share: float, done: Callable[[str, Pair], None]) -> Comparison:
     """Measure every case `runs` times, each with `share` of its requests; if durable, also with what keeps no files.
 
-    Raises `LaunchError`.
+    Raises `ClusterError`.
     """
     if program := missing():
-        raise launcher.LaunchError(f"{program} is not installed: on Debian, apt-get install redis-server redis-tools")
+        raise ClusterError(f"{program} is not installed: on Debian, apt-get install redis-server redis-tools")
     kinds = ("durable", "in memory") if durable else ("in memory",)
     return Comparison(runs, {kind: await _measure(kind == "durable", runs, share, done) for kind in kinds})
 
@@ -114,8 +117,8 @@ async def measure(durable: bool, runs: int, share: float, done: Callable[[str, P
 async def _measure(durable: bool, runs: int, share: float, done: Callable[[str, Pair], None]) -> dict[str, list[Pair]]:
     """The two sides take turns to go first. Every case runs once before, without being counted."""
     pairs: dict[str, list[Pair]] = {case: [] for case in CASES}
-    settings = launcher.Settings(ephemeral=not durable)
-    async with launcher.temporary(1, settings) as cluster, _redis(durable) as redis_port:
+    settings = Settings(ephemeral=not durable)
+    async with temporary(1, settings) as cluster, _redis(durable) as redis_port:
         ports = {"node": cluster.members["n1"].port, "redis": redis_port}
         for run in range(-1, runs):
             for case, all_requests in CASES.items():
@@ -140,16 +143,16 @@ async def _benchmark(port: int, case: str, requests: int) -> float:
     found = re.search(r'"INCR","([\d.]+)"', output)
     if not found:
         *_, last = ["it said nothing", *output.strip().splitlines()]
-        raise launcher.LaunchError(f"redis-benchmark failed: {last}")
+        raise ClusterError(f"redis-benchmark failed: {last}")
     return float(found[1])
 
 
 @asynccontextmanager
 async def _redis(durable: bool) -> AsyncIterator[int]:
     """The port of a redis-server in a temporary directory; durable means `appendfsync always`."""
-    (port,) = launcher.free_ports(1)
+    (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="counter-bench-redis-") as directory:
-        command = ["redis-server", "--port", str(port), "--save", "", "--dir", directory, "--bind", launcher.HOST]
+        command = ["redis-server", "--port", str(port), "--save", "", "--dir", directory, "--bind", HOST]
         command += ["--appendonly", "yes", "--appendfsync", "always"] if durable else ["--appendonly", "no"]
         quiet = subprocess.DEVNULL
         # In a session of its own, as nodes are: the scheduler divides the processors among sessions.
@@ -164,14 +167,14 @@ async def _redis(durable: bool) -> AsyncIterator[int]:
 
 
 async def _accepts(process: asyncio.subprocess.Process, port: int) -> None:
-    """Wait until it takes connections. Raises `LaunchError`."""
+    """Wait until it takes connections. Raises `ClusterError`."""
     deadline = asyncio.get_running_loop().time() + START_S
     while asyncio.get_running_loop().time() < deadline and process.returncode is None:
         try:
-            _, writer = await asyncio.open_connection(launcher.HOST, port)
+            _, writer = await asyncio.open_connection(HOST, port)
         except OSError:
             await asyncio.sleep(0.02)
         else:
             writer.close()
             return
-    raise launcher.LaunchError("redis-server did not start: run it by hand to see why")
+    raise ClusterError("redis-server did not start: run it by hand to see why")

@@ -21,11 +21,11 @@ from gossip_counter.bench import throughput as rating
 from gossip_counter.bench import torture as torturing
 from gossip_counter.bench.options import Fanout, Gossip, IntervalMs, Json, Nodes, Plot, Runs, err
 from gossip_counter.cluster import running
-from gossip_counter.cluster.cli import GossipMode, Push, pushes
-from gossip_counter.cluster.launcher import Settings
-from gossip_counter.cluster.ledger import PromiseBroken
+from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.options import GossipMode, Push, pushes
 from gossip_counter.cluster.running import interruptible, run
-from gossip_counter.cluster.simulator import SCENARIOS
+from gossip_counter.cluster.sim.oracle import PromiseBroken
+from gossip_counter.cluster.sim.scenario import SCENARIOS
 from gossip_counter.node.core.config import Config
 
 HELP = """Measure gossip counters: real processes, real sockets, every acknowledgement checked.
@@ -346,7 +346,7 @@ def judge(
     scenario: Annotated[ScenarioName | None, typer.Option(help="Only this one; without it, all in turn.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Break everything that a simulator can break, and check every promise against a ledger of requests and replies.
+    """Break everything that a simulator can break, and check every promise against all requests and replies.
 
     Exit code: 0 if every promise was kept, 1 if not; then the command that replays it is printed.
     """

@@ -21,8 +21,9 @@ from rich.text import Text
 
 from gossip_counter.bench import plot, report
 from gossip_counter.bench.load import concurrently
-from gossip_counter.cluster import launcher
 from gossip_counter.cluster.client import Client, Status
+from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.processes import Cluster, temporary
 from gossip_counter.node.core.messages import DEFAULT_COUNTER
 
 POLL_S = 0.02
@@ -46,7 +47,7 @@ class Plan:
     increments: int = 1000
     decrements: bool = False
     seed: int = 1
-    settings: launcher.Settings = field(default_factory=launcher.Settings)
+    settings: Settings = field(default_factory=Settings)
     timeout_s: float = 30.0
 
     @property
@@ -266,7 +267,7 @@ def _plot(series: list[Series], path: Path) -> None:
     plot.distributions(path, times_ms, "ms from the last acknowledgement to agreement")
 
 
-def mode(settings: launcher.Settings) -> str:
+def mode(settings: Settings) -> str:
     """How nodes gossip, in a few words."""
     push = "" if settings.gossip == "full" else ", push" if settings.push else ", no push"
     loss = f", {settings.loss:.0%} loss" if settings.loss else ""
@@ -279,18 +280,18 @@ Watcher = Callable[[Progress], None]
 async def measure(plans: list[Plan], runs: int, watch: Watcher, done: Callable[[Run], None]) -> list[Series]:
     """Run each plan on `runs` fresh clusters, the plans in turn.
 
-    Raises `ClientError` if an add is not acknowledged, `LaunchError` if a cluster does not start.
+    Raises `ClientError` if an add is not acknowledged, `ClusterError` if a cluster does not start.
     """
     results = [Series(plan, []) for plan in plans]
     for number in range(1, runs + 1):
         for series in results:
-            async with launcher.temporary(series.plan.nodes, series.plan.settings) as cluster:
+            async with temporary(series.plan.nodes, series.plan.settings) as cluster:
                 series.runs.append(await _run(series.plan, number, cluster, watch))
             done(series.runs[-1])
     return results
 
 
-async def _run(plan: Plan, number: int, cluster: launcher.Cluster, watch: Watcher) -> Run:
+async def _run(plan: Plan, number: int, cluster: Cluster, watch: Watcher) -> Run:
     clients = {name: await Client.connect(member.address, timeout_s=5) for name, member in cluster.members.items()}
     progress = Progress(plan, number, dict.fromkeys(clients, 0))
     try:

@@ -14,12 +14,14 @@ from rich.table import Table
 
 from gossip_counter.bench import report
 from gossip_counter.bench.load import add_to_all
-from gossip_counter.cluster import launcher
 from gossip_counter.cluster.client import Client
+from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.processes import temporary
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.identity import mint
 from gossip_counter.node.core.messages import Delta, Gossip, Push, Syn, SynAck
-from gossip_counter.node.core.state import Held, mint
+from gossip_counter.node.core.state import DigestEntry
 
 SETTLE_S = 1.0
 """Between the start of a cluster and the first look at what it costs."""
@@ -124,7 +126,7 @@ class Costs:
 async def measure(plan: Plan, parts: Sequence[Part], done: Callable[[str], None]) -> Costs:
     """Measure these parts, one after the other; `done` gets a line for every run.
 
-    Raises `LaunchError`, `ClientError`.
+    Raises `ClusterError`, `ClientError`.
     """
     rest, memory = [], []
     for _ in range(plan.runs if Part.REST in parts else 0):
@@ -139,7 +141,7 @@ async def measure(plan: Plan, parts: Sequence[Part], done: Callable[[str], None]
 async def _at_rest(plan: Plan) -> Rest:
     """Start a fresh cluster, let it settle, and watch it."""
     began = monotonic()
-    async with launcher.temporary(plan.nodes, launcher.Settings(plan.interval_ms)) as cluster:
+    async with temporary(plan.nodes, Settings(plan.interval_ms)) as cluster:
         start_s = monotonic() - began
         await asyncio.sleep(SETTLE_S)
         processes = [psutil.Process(member.pid) for member in cluster.members.values()]
@@ -158,7 +160,7 @@ def _cpu_s(process: psutil.Process) -> float:
 
 async def _growth(counters: int) -> Growth:
     """Add once to each of so many counters at a fresh node."""
-    async with launcher.temporary(1, launcher.Settings()) as cluster:
+    async with temporary(1, Settings()) as cluster:
         member = cluster.members["n1"]
         process = psutil.Process(member.pid)
         before = process.memory_info().rss
@@ -181,7 +183,7 @@ def bytes_on_the_wire() -> dict[str, int]:
     """
     rng = Random(1)
     actors = [mint(f"n{i}", rng.getrandbits(63)) for i in range(1, 6)]
-    digest = {actor: Held(2000, rng.getrandbits(64), 0) for actor in actors}
+    digest = {actor: DigestEntry(2000, rng.getrandbits(64), 0) for actor in actors}
     one = dict(list(digest.items())[:1])
     return {
         "SYN of five nodes that hold something each": _bytes(Syn("n1", FINGERPRINT, digest)),

@@ -9,8 +9,9 @@ from typing import Any
 
 from gossip_counter.bench import report
 from gossip_counter.bench.parallel import for_each_seed
-from gossip_counter.cluster.ledger import PromiseBroken
-from gossip_counter.cluster.simulator import SCENARIOS, Simulation
+from gossip_counter.cluster.sim.oracle import PromiseBroken
+from gossip_counter.cluster.sim.scenario import SCENARIOS
+from gossip_counter.cluster.sim.simulation import Simulation
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def judge_one(scenarios: list[str], seed: int) -> Verdict:
     began = process_time()
     broken = None
     try:
-        Simulation(SCENARIOS[scenario], seed).judge()
+        Simulation(SCENARIOS[scenario], seed).run()
     except PromiseBroken as verdict:
         broken = str(verdict)
     return Verdict(scenario, seed, broken, process_time() - began)

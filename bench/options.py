@@ -12,7 +12,7 @@ from rich.live import Live
 
 from gossip_counter.bench import plot as plotting
 from gossip_counter.bench.report import Plottable, Result
-from gossip_counter.cluster.cli import GossipMode
+from gossip_counter.cluster.options import GossipMode
 
 Number = TypeVar("Number", int, float)
 

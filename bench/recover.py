@@ -12,8 +12,10 @@ from rich.console import Group
 
 from gossip_counter.bench import plot, report
 from gossip_counter.bench.load import add_to_all
-from gossip_counter.cluster import launcher
+from gossip_counter.cluster import faults
 from gossip_counter.cluster.client import Client, Status
+from gossip_counter.cluster.manifest import Member, Settings
+from gossip_counter.cluster.processes import Cluster, temporary
 
 POLL_S = 0.005
 LIMIT_S = 60.0
@@ -101,18 +103,18 @@ async def measure(
 ) -> Recoveries:
     """Add to every counter, kill, add to all again at the nodes that remain, restart; `runs` times on fresh clusters.
 
-    Raises `RecoverError`, `LaunchError`, `ClientError`.
+    Raises `RecoverError`, `ClusterError`, `ClientError`.
     """
     results: dict[Death, list[Recovery]] = {death: [] for death in deaths}
     for _ in range(runs):
         for death in deaths:
-            async with launcher.temporary(nodes, launcher.Settings()) as cluster:
+            async with temporary(nodes, Settings()) as cluster:
                 results[death].append(await _run(cluster, death, counters))
             done(death, results[death][-1])
     return Recoveries(nodes, counters, runs, results)
 
 
-async def _run(cluster: launcher.Cluster, death: Death, counters: int) -> Recovery:
+async def _run(cluster: Cluster, death: Death, counters: int) -> Recovery:
     members = list(cluster.members.values())
     dying = members if death is Death.ALL else members[-1:]
     clients = {member.name: await Client.connect(member.address, timeout_s=5) for member in members}
@@ -125,7 +127,7 @@ async def _run(cluster: launcher.Cluster, death: Death, counters: int) -> Recove
             await add_to_all(staying, counters)
             await _in_sync(staying)
         if death is Death.WIPED:
-            cluster.wipe(members[-1])
+            faults.wipe(cluster, members[-1])
         began_ns, answered_ns = await _restart(cluster, dying)
         statuses = await _in_sync(clients.values())
         _check(statuses, counters * (2 if staying else 1))
@@ -137,7 +139,7 @@ async def _run(cluster: launcher.Cluster, death: Death, counters: int) -> Recove
             client.close()
 
 
-async def _restart(cluster: launcher.Cluster, dead: list[launcher.Member]) -> tuple[int, int]:
+async def _restart(cluster: Cluster, dead: list[Member]) -> tuple[int, int]:
     """When the first process was started, and when the last node answered."""
     began_ns = monotonic_ns()
     for member in dead:

@@ -19,13 +19,15 @@ from gossip_counter.bench import converge, plot
 from gossip_counter.bench.ideal import time_until_all_know
 from gossip_counter.bench.parallel import for_each_seed
 from gossip_counter.bench.report import distribution
-from gossip_counter.cluster.launcher import Settings
-from gossip_counter.cluster.ledger import PromiseBroken
-from gossip_counter.cluster.simulator import MS, SECOND, Network, Scenario, Simulation, Traffic
+from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.sim.clock import MS, SECOND
+from gossip_counter.cluster.sim.network import Conditions, Traffic
+from gossip_counter.cluster.sim.oracle import PromiseBroken
+from gossip_counter.cluster.sim.scenario import Scenario
+from gossip_counter.cluster.sim.simulation import Simulation
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.messages import Ack, Delta
-from gossip_counter.node.core.state import Actor
 
 LIMIT_S = 60
 IDEAL_RUNS = 400
@@ -54,7 +56,7 @@ class Setting:
         return Scenario(
             config=self.config,
             nodes=self.nodes,
-            network=Network(delay_ms=self.delay_ms, loss=self.loss),
+            network=Conditions(delay_ms=self.delay_ms, loss=self.loss),
             commit_ms=0.0,
         )
 
@@ -194,13 +196,13 @@ def one_run(setting: Setting, seed: int) -> Outcome:
     _preload(simulation, setting.counters)
     rest = simulation.rng.uniform(5, 6) * setting.config.gossip_interval_ms
     simulation.run_until(int(rest * MS))
-    at_rest, simulation.traffic = simulation.traffic, Traffic()
-    began_ns = simulation.now_ns
+    at_rest, simulation.network.traffic = simulation.network.traffic, Traffic()
+    began_ns = simulation.clock.now_ns
     first = simulation.rng.choice(list(simulation.nodes))
-    msg_id = simulation.ledger.ask_add(first, 1, "c0", 1)
+    msg_id = simulation.oracle.ask_add(first, 1, "c0", 1)
     simulation.request(first, {"type": "add", "msg_id": msg_id, "delta": 1, "counter": "c0"})
-    simulation.run_until(began_ns, stop=lambda: simulation.ledger.all_answered)
-    return Outcome(_reached_ms(simulation, first, began_ns), simulation.traffic, at_rest)
+    simulation.run_until(began_ns, stop=lambda: simulation.oracle.all_answered)
+    return Outcome(_reached_ms(simulation, first, began_ns), simulation.network.traffic, at_rest)
 
 
 def _reached_ms(simulation: Simulation, first: str, began_ns: int) -> list[float]:
@@ -212,7 +214,7 @@ def _reached_ms(simulation: Simulation, first: str, began_ns: int) -> list[float
         name = simulation.touched
         if name not in in_sync and simulation.replica(name).state.fingerprint == state:
             in_sync.add(name)
-            reached_ms.append((simulation.now_ns - began_ns) / MS)
+            reached_ms.append((simulation.clock.now_ns - began_ns) / MS)
         return len(in_sync) == len(simulation.nodes)
 
     if len(simulation.nodes) > 1:
@@ -231,7 +233,7 @@ def _preload(simulation: Simulation, counters: int) -> None:
         rows = tuple((f"c{counter}", Row(1, 0, version)) for version, counter in enumerate(mine, 1))
         delta = Delta(Actor(f"{name}.before"), 0, rows)
         for other in names if rows else []:
-            simulation.replica(other).handle(Ack(name, 0, (delta,)), name, 0)
+            simulation.replica(other).step(Ack(name, 0, (delta,)), name, 0)
 
 
 def ideal_mean_ms(setting: Setting, seed: int) -> float:

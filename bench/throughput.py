@@ -13,8 +13,10 @@ from rich.console import Group
 from rich.table import Table
 
 from gossip_counter.bench import plot, report
-from gossip_counter.cluster import launcher
 from gossip_counter.cluster.client import Client, Status
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.manifest import Member, Settings
+from gossip_counter.cluster.processes import temporary
 
 WARM_UP_S = 0.5
 AGREE_S = 60.0
@@ -163,17 +165,17 @@ class ClusterRates:
 
 
 async def measure(
-    loads: list[Load], kinds: dict[str, launcher.Settings], seconds: float, runs: int, done: Callable[[Rate], None]
+    loads: list[Load], kinds: dict[str, Settings], seconds: float, runs: int, done: Callable[[Rate], None]
 ) -> NodeRates:
     """Keep one node under each load for `seconds`, `runs` times; loads and kinds of nodes take turns.
 
-    Raises `ClientError`, `LaunchError`.
+    Raises `ClientError`, `ClusterError`.
     """
     modes = {f"{load.endpoint}, {kind}": (load, settings) for load in loads for kind, settings in kinds.items()}
     rates: dict[str, list[Rate]] = {mode: [] for mode in modes}
     for _ in range(runs):
         for mode, (load, settings) in modes.items():
-            async with launcher.temporary(1, settings) as cluster:
+            async with temporary(1, settings) as cluster:
                 rates[mode].append(await _run(cluster.members["n1"], load, seconds))
             done(rates[mode][-1])
     return NodeRates(loads[0], seconds, rates)
@@ -184,7 +186,7 @@ async def measure_cluster(
 ) -> ClusterRates:
     """Put every node of a fresh cluster under this load, `runs` times.
 
-    Raises `ClientError`, and `LaunchError` if the nodes do not agree afterwards.
+    Raises `ClientError`, and `ClusterError` if the nodes do not agree afterwards.
     """
     results = []
     for _ in range(runs):
@@ -194,7 +196,7 @@ async def measure_cluster(
 
 
 async def _run_cluster(nodes: int, load: Load, seconds: float) -> ClusterRate:
-    async with launcher.temporary(nodes, launcher.Settings()) as cluster:
+    async with temporary(nodes, Settings()) as cluster:
         members = list(cluster.members.values())
         stop = asyncio.Event()
         probing = asyncio.create_task(_probe(members, stop))
@@ -217,7 +219,7 @@ async def _run_cluster(nodes: int, load: Load, seconds: float) -> ClusterRate:
     )
 
 
-async def _agreed(members: list[launcher.Member]) -> list[Status]:
+async def _agreed(members: list[Member]) -> list[Status]:
     clients = [await Client.connect(member.address, timeout_s=5) for member in members]
     try:
         deadline = asyncio.get_running_loop().time() + AGREE_S
@@ -225,13 +227,13 @@ async def _agreed(members: list[launcher.Member]) -> list[Status]:
             statuses = [await client.gossip_status() for client in clients]
             if len({status["fingerprint"] for status in statuses}) == 1:
                 return statuses
-        raise launcher.LaunchError(f"the nodes do not agree {AGREE_S:g} s after the last reply")
+        raise ClusterError(f"the nodes do not agree {AGREE_S:g} s after the last reply")
     finally:
         for client in clients:
             client.close()
 
 
-async def _probe(members: list[launcher.Member], stop: asyncio.Event) -> list[float]:
+async def _probe(members: list[Member], stop: asyncio.Event) -> list[float]:
     """Add at one node, then read at the next with the token of that add: the read waits until the add is there."""
     seen_ms = []
     clients = [await Client.connect(member.address, timeout_s=5) for member in members]
@@ -253,7 +255,7 @@ async def _probe(members: list[launcher.Member], stop: asyncio.Event) -> list[fl
     return seen_ms
 
 
-async def _run(member: launcher.Member, load: Load, seconds: float) -> Rate:
+async def _run(member: Member, load: Load, seconds: float) -> Rate:
     adds = _adds_over_redis if load.endpoint == "resp" else _adds_over_udp
     await adds(member, load, min(seconds, WARM_UP_S))
     async with await Client.connect(member.address, timeout_s=5) as client:
@@ -266,7 +268,7 @@ async def _run(member: launcher.Member, load: Load, seconds: float) -> Rate:
     return Rate(len(latencies_ns) / elapsed_s, p50, p99, len(latencies_ns) / commits)
 
 
-async def _adds_over_udp(member: launcher.Member, load: Load, seconds: float) -> list[int]:
+async def _adds_over_udp(member: Member, load: Load, seconds: float) -> list[int]:
     """Add for so long; the time that each reply took, in nanoseconds."""
     clients = [await Client.connect(member.address, timeout_s=5) for _ in range(load.clients)]
     end = monotonic_ns() + int(seconds * 1e9)
@@ -286,7 +288,7 @@ async def _adds_over_udp(member: launcher.Member, load: Load, seconds: float) ->
     return latencies_ns
 
 
-async def _adds_over_redis(member: launcher.Member, load: Load, seconds: float) -> list[int]:
+async def _adds_over_redis(member: Member, load: Load, seconds: float) -> list[int]:
     """As over UDP; every add of a pipeline takes as long as the pipeline."""
     end = monotonic_ns() + int(seconds * 1e9)
     latencies_ns: list[int] = []
@@ -301,7 +303,7 @@ async def _adds_over_redis(member: launcher.Member, load: Load, seconds: float) 
                                       for name in islice(names, depth)))  # fmt: skip
                 for _ in range(depth):
                     if not (await reader.readuntil(b"\n")).startswith(b":"):
-                        raise launcher.LaunchError("a node refused an INCR")
+                        raise ClusterError("a node refused an INCR")
                 latencies_ns.extend([monotonic_ns() - asked] * depth)
         finally:
             writer.close()

@@ -22,8 +22,8 @@ from gossip_counter.bench import converge, cost, judge, recover, spread, torture
 from gossip_counter.bench.ideal import time_until_all_know
 from gossip_counter.bench.parallel import for_each_seed
 from gossip_counter.bench.report import percentile
-from tests.processes import LIMIT_S, until
 from tests.support.bench import bench, figures
+from tests.support.waiting import LIMIT_S, until
 
 
 def text_of(table: RenderableType) -> str:
@@ -72,7 +72,6 @@ def test_converge_against_full_state(tmp_path: Path) -> None:
     done = bench("converge", "--increments=20", "-n2", "--against-full", "--interval-ms=20", "--plot", str(picture))
     assert done.exit_code == 0
     assert done.stdout.count("1 of 1 runs agreed on 20") == 2
-    assert "full-state mode took" in done.stdout
     assert "run 2 of 2: agreed after" in done.stderr
     assert picture.read_bytes().startswith(b"\x89PNG")
 

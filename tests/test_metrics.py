@@ -19,13 +19,15 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 import cluster
-from gossip_counter.cluster.launcher import free_ports
+from gossip_counter.cluster.ports import free_ports
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.endpoints.http import metrics
-from tests.processes import LIMIT_S, Commands, ask, node_process, udp_node, until
+from tests.support.commands import Commands
+from tests.support.processes import ask, node_process, udp_node
+from tests.support.waiting import LIMIT_S, until
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

@@ -22,10 +22,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gossip_counter.cluster.launcher import free_ports
+from gossip_counter.cluster.ports import free_ports
 from gossip_counter.node.endpoints.redis import server as resp
 from gossip_counter.node.runtime.node import Address
-from tests.processes import LIMIT_S, Commands, node_process, udp_node, until
+from tests.support.commands import Commands
+from tests.support.processes import node_process, udp_node
+from tests.support.waiting import LIMIT_S, until
 
 PASSWORD = "s3cret pass"
 

@@ -15,7 +15,7 @@ import redis.asyncio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gossip_counter.cluster.launcher import free_ports
+from gossip_counter.cluster.ports import free_ports
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.messages import Confirmed
@@ -25,7 +25,8 @@ from gossip_counter.node.endpoints.redis import server as resp
 from gossip_counter.node.endpoints.redis.adds import Known, as_add
 from gossip_counter.node.endpoints.redis.wire import WORD_BYTES, Limits, Parser, packed
 from gossip_counter.node.runtime.node import Address
-from tests.processes import LIMIT_S, node_process, udp_node, until
+from tests.support.processes import node_process, udp_node
+from tests.support.waiting import LIMIT_S, until
 from tests.test_redis_wire import in_resp
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from gossip_counter.bench import against_redis, throughput
 from gossip_counter.bench.against_redis import Comparison, Pair
-from tests.support.bench import Done, bench, figures
+from tests.support.bench import bench, figures
+from tests.support.commands import Done
 
 SHORT = ("throughput", "--runs=1", "--seconds=0.1")
 

@@ -1,6 +1,6 @@
-"""Real processes under a seeded schedule of everything that can go wrong, clients that count, and a ledger.
+"""Real processes under a seeded schedule of everything that can go wrong, clients that count, and an oracle.
 
-The ledger records what clients asked for and what nodes replied; nothing else is believed. At the end all faults are
+The oracle records what clients asked for and what nodes replied; nothing else is believed. At the end all faults are
 removed, the nodes must reach equal state, and every counter must hold what was acknowledged and some of what has no
 known outcome; then all nodes are killed at once and must hold the same again.
 

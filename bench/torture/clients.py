@@ -1,4 +1,4 @@
-"""Clients that add and read at random nodes, and record every request and reply in the ledger."""
+"""Clients that add and read at random nodes, and record every request and reply in the oracle."""
 
 import asyncio
 from random import Random
@@ -34,39 +34,39 @@ class Clients:
         return await (self._read(name, counter) if reads else self._add(name, counter))
 
     async def _add(self, name: str, counter: str) -> bool:
-        ledger, progress = self._trial.ledger, self._trial.progress
+        oracle, progress = self._trial.oracle, self._trial.progress
         delta = self._rng.choice(DELTAS)
-        asked = ledger.ask_add(name, 0, counter, delta)
+        asked = oracle.ask_add(name, 0, counter, delta)
         try:
             await self._trial.connections[name].add(delta, counter)
         except NotSentError:
-            ledger.refused(asked)
+            oracle.not_sent(asked)
             return False
         except (ClientError, asyncio.CancelledError) as error:
             if not isinstance(error, RequestRefusedError):
                 progress.unknown[name] += 1
             return self._failed(asked, error)
-        ledger.acknowledged(asked)
+        oracle.acknowledged(asked)
         progress.acknowledged[name] += 1
         return True
 
     async def _read(self, name: str, counter: str) -> bool:
-        ledger, progress = self._trial.ledger, self._trial.progress
-        asked = ledger.ask_read(name, 0, counter)
+        oracle, progress = self._trial.oracle, self._trial.progress
+        asked = oracle.ask_read(name, 0, counter)
         try:
             value = await self._trial.connections[name].read(counter)
         except (ClientError, asyncio.CancelledError) as error:
             return self._failed(asked, error)
-        ledger.told(asked, value)
+        oracle.replied(asked, value)
         progress.reads[name] += 1
         return True
 
     def _failed(self, asked: int, error: BaseException) -> bool:
         """Record a request that was refused, or whose outcome is unknown. Raises what cancelled it."""
         if isinstance(error, RequestRefusedError):
-            self._trial.ledger.failed(asked, error.code, str(error), disk_is_ill=False)
+            self._trial.oracle.failed(asked, error.code, str(error), disk_failed=False)
             return False
-        self._trial.ledger.unknown(asked)
+        self._trial.oracle.unknown(asked)
         if isinstance(error, asyncio.CancelledError):
             raise error
         return False

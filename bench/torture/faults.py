@@ -5,7 +5,9 @@ import contextlib
 
 from gossip_counter.bench.torture.plan import Step, schedule
 from gossip_counter.bench.torture.trial import Trial
-from gossip_counter.cluster.launcher import LaunchError, Member
+from gossip_counter.cluster import faults
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.manifest import Member
 
 LOOK_S = 0.1
 WIPE_TIMEOUT_S = 5.0
@@ -35,7 +37,7 @@ class Faults:
                 progress.note(str(step))
 
     async def remove_all(self) -> None:
-        """Start the dead, resume the paused, join the groups, and set loss back to the plan's. Raises `LaunchError`."""
+        """Start the dead, resume the paused, heal partitions, reset loss to the plan's. Raises `ClusterError`."""
         for member in self._cluster.members.values():
             if self._cluster.process(member) is None:
                 self._cluster.start(member)
@@ -43,7 +45,7 @@ class Faults:
                 self._cluster.resume(member)
         await asyncio.gather(*(self._cluster.ready(member) for member in self._cluster.members.values()))
         self._cluster.settings.loss = self._trial.plan.loss
-        await self._cluster.part([])
+        await faults.heal(self._cluster)
         self._trial.note_conditions()
 
     async def _do(self, step: Step) -> bool:
@@ -81,7 +83,7 @@ class Faults:
         return True
 
     async def _do_to_network(self, step: Step) -> None:
-        groups = self._cluster.partition
+        groups = self._cluster.manifest.partition
         match step.action:
             case "partition":
                 groups = [group.split(",") for group in step.what.split("/")]
@@ -92,20 +94,20 @@ class Faults:
         await self._part(groups)
 
     async def _part(self, groups: list[list[str]]) -> None:
-        with contextlib.suppress(LaunchError):  # a node that starts just now gets its faults by its command line
-            await self._cluster.part(groups)
+        with contextlib.suppress(ClusterError):  # a node that starts just now gets its faults by its command line
+            await faults.partition(self._cluster, groups)
 
     async def _wipe(self, member: Member) -> bool:
         """Kill a node and delete its journal, once another node holds all of it durably; False if none does soon."""
         self._trial.may_count.clear()
-        groups, loss = self._cluster.partition, self._cluster.settings.loss
+        groups, loss = self._cluster.manifest.partition, self._cluster.settings.loss
         try:
             await self.remove_all()
             if not await self._trial.in_sync(WIPE_TIMEOUT_S):
                 return False
             self._cluster.kill(member)
-            self._cluster.wipe(member)
-            self._trial.ledger.forget_acknowledged_at(member.name)
+            faults.wipe(self._cluster, member)
+            self._trial.oracle.forget_acknowledged_at(member.name)
             self.wipes += 1
             self._cluster.start(member)
             return True

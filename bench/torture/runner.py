@@ -8,23 +8,24 @@ from gossip_counter.bench.torture.faults import Faults
 from gossip_counter.bench.torture.plan import Plan
 from gossip_counter.bench.torture.trial import Progress, Trial
 from gossip_counter.bench.torture.verdict import Findings, Verdict, check, verdict
-from gossip_counter.cluster import launcher
 from gossip_counter.cluster.client import ClientError
-from gossip_counter.cluster.launcher import LaunchError
-from gossip_counter.cluster.ledger import PromiseBroken
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.processes import temporary
+from gossip_counter.cluster.sim.oracle import PromiseBroken
 
 
 async def run(plan: Plan, watch: Callable[[Progress], None]) -> Verdict:
-    """Torture one fresh cluster. Raises `LaunchError` if it can't be started."""
-    settings = launcher.Settings(faults=True, loss=plan.loss)
-    async with launcher.temporary(plan.nodes, settings) as cluster:
+    """Torture one fresh cluster. Raises `ClusterError` if it can't be started."""
+    settings = Settings(faults=True, loss=plan.loss)
+    async with temporary(plan.nodes, settings) as cluster:
         trial, findings, broken = Trial(plan, cluster, watch), Findings(), None
         faults = Faults(trial)
         try:
             await trial.connect()
             await _torture(trial, faults)
             await check(trial, faults, findings)
-        except (PromiseBroken, LaunchError, ClientError) as error:
+        except (PromiseBroken, ClusterError, ClientError) as error:
             broken = str(error)
         finally:
             trial.close()

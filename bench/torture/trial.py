@@ -1,4 +1,4 @@
-"""One cluster under torture: its processes, connections to them, the ledger, and how far it is."""
+"""One cluster under torture: its processes, connections to them, the oracle, and how far it is."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,8 @@ from rich.table import Table
 from gossip_counter.bench import report
 from gossip_counter.bench.torture.plan import Plan
 from gossip_counter.cluster.client import Client, ClientError, Status
-from gossip_counter.cluster.launcher import Cluster
-from gossip_counter.cluster.ledger import Ledger
+from gossip_counter.cluster.processes import Cluster
+from gossip_counter.cluster.sim.oracle import Oracle
 
 POLL_S = 0.02
 STYLES = {"up": "green", "paused": "cyan", "dead": "bold red"}
@@ -55,7 +55,7 @@ class Trial:
     def __init__(self, plan: Plan, cluster: Cluster, watch: Callable[[Progress], None]) -> None:
         self.plan = plan
         self.cluster = cluster
-        self.ledger = Ledger()
+        self.oracle = Oracle()
         self.progress = Progress(plan, conditions=dict.fromkeys(plan.names, "up"))
         self.connections: dict[str, Client] = {}
         self.may_count = asyncio.Event()
@@ -96,8 +96,8 @@ class Trial:
             self.show()
             with contextlib.suppress(ClientError):
                 statuses = (await self.statuses()).values()
-                durable = not any(status["unsaved"] for status in statuses)
-                if self.ledger.all_answered and durable and len({each["fingerprint"] for each in statuses}) == 1:
+                durable = not any(status["dirty_rows"] for status in statuses)
+                if self.oracle.all_answered and durable and len({each["fingerprint"] for each in statuses}) == 1:
                     return True
             await asyncio.sleep(POLL_S)
         return False

@@ -10,7 +10,7 @@ from gossip_counter.bench import report
 from gossip_counter.bench.torture.faults import Faults
 from gossip_counter.bench.torture.plan import Plan
 from gossip_counter.bench.torture.trial import Trial
-from gossip_counter.cluster.ledger import PromiseBroken
+from gossip_counter.cluster.sim.oracle import PromiseBroken
 
 IN_SYNC_S = 60.0
 """How long nodes may take to reach equal state."""
@@ -85,7 +85,7 @@ def verdict(trial: Trial, findings: Findings, broken: str | None) -> Verdict:
 async def check(trial: Trial, faults: Faults, findings: Findings) -> None:
     """Remove all faults and check every promise; then kill all nodes at once and check again.
 
-    Raises `PromiseBroken`, `ClientError`, `LaunchError`.
+    Raises `PromiseBroken`, `ClientError`, `ClusterError`.
     """
     loop = asyncio.get_running_loop()
     trial.progress.phase = "heal"
@@ -106,10 +106,10 @@ async def check(trial: Trial, faults: Faults, findings: Findings) -> None:
 
 
 async def _check_totals(trial: Trial) -> None:
-    for counter in trial.ledger.counters:
+    for counter in trial.oracle.counters:
         for name, status in (await trial.statuses(counter)).items():
             totals = status["increments"], status["decrements"]
-            trial.ledger.check_totals(name, counter, totals, status["local_value"])
+            trial.oracle.check_totals(name, counter, totals, status["local_value"])
 
 
 async def _check_bounds(trial: Trial, wipes: int, findings: Findings) -> None:
@@ -119,12 +119,12 @@ async def _check_bounds(trial: Trial, wipes: int, findings: Findings) -> None:
         member = trial.cluster.members[name]
         process = trial.cluster.process(member)
         memory = process.memory_info().rss if process else 0
-        journal = sum(path.stat().st_size for path in trial.cluster.data_path(name).iterdir())
+        journal = sum(path.stat().st_size for path in trial.cluster.manifest.data_path(name).iterdir())
         findings.memory_mb[name], findings.journal_mb[name] = round(memory / 1e6, 1), round(journal / 1e6, 2)
         if status["rows"] > most_rows:
             raise PromiseBroken(f"{name} holds {status['rows']} rows where {most_rows} can have been written")
         if memory > MOST_MEMORY or journal > MOST_JOURNAL:
             raise PromiseBroken(f"{name} grew to {memory:,} bytes of memory and {journal:,} of journal")
         if status["internal_errors"]:
-            log = "\n".join(trial.cluster.log_lines(member)[-20:])
+            log = "\n".join(trial.cluster.manifest.log_lines(name)[-20:])
             raise PromiseBroken(f"{name} met {status['internal_errors']} unexpected errors:\n{log}")

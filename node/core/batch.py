@@ -1,54 +1,55 @@
 """Writes on their way to the disk.
 
-Pure. What is added while a commit is under way gathers here by counter, in whatever order it comes; what our rows will
-be is settled when the commit begins, on top of what is durable then. So nothing that waits has to be put right when a
+Pure. What is added while a commit is under way gathers here by counter, in whatever order it comes. What our rows will
+be is settled when the commit begins, on top of what is durable then. So nothing that waits has to be corrected when a
 commit fails, or when we become another actor.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from gossip_counter.node.core.counts import Counts
-from gossip_counter.node.core.waiting import Client
+from gossip_counter.node.core.counts import PlainRow
+from gossip_counter.node.core.effects import Client
+from gossip_counter.node.core.errors import RequestError
 
 
 @dataclass(slots=True)
 class Tally:
-    """By counter, what adds come to (`net`), and how much of that was taken away (`minus`, where anything was)."""
+    """By counter, what adds come to (`net`), and how much of that was subtracted (`minus`, where anything was)."""
 
     net: dict[str, int] = field(default_factory=dict)
     minus: dict[str, int] = field(default_factory=dict)
 
-    def add(self, name: str, delta: int) -> None:
+    def add(self, counter: str, delta: int) -> None:
         """One more add, which is not 0."""
-        self.net[name] = self.net.get(name, 0) + delta
+        self.net[counter] = self.net.get(counter, 0) + delta
         if delta < 0:
-            self.minus[name] = self.minus.get(name, 0) - delta
+            self.minus[counter] = self.minus.get(counter, 0) - delta
 
-    def forget(self, name: str, delta: int) -> None:
+    def forget(self, counter: str, delta: int) -> None:
         """Take back what was added once, or several times."""
-        self.net[name] -= delta
+        self.net[counter] -= delta
         if delta < 0:
-            self.minus[name] += delta
+            self.minus[counter] += delta
 
     def include(self, other: "Tally") -> None:
         """Add all that another one has."""
         for mine, theirs in ((self.net, other.net), (self.minus, other.minus)):
-            for name, count in theirs.items():
-                mine[name] = mine.get(name, 0) + count
+            for counter, count in theirs.items():
+                mine[counter] = mine.get(counter, 0) + count
 
-    def of(self, name: str) -> tuple[int, int]:
-        """What was added to a counter, and what was taken away: none is negative."""
-        minus = self.minus.get(name, 0)
-        return self.net.get(name, 0) + minus, minus
+    def of(self, counter: str) -> tuple[int, int]:
+        """What was added to a counter, and what was subtracted: none is negative."""
+        minus = self.minus.get(counter, 0)
+        return self.net.get(counter, 0) + minus, minus
 
-    def rows(self, held: Iterable[Counts], version: int) -> dict[str, Counts]:
-        """What this makes of the rows `held`, one for each name: the writes that come after number `version`."""
+    def rows(self, held: Iterable[PlainRow], version: int) -> dict[str, PlainRow]:
+        """What this makes of the rows `held`, one for each counter: the writes that come after number `version`."""
         made = zip(self.net.items(), held, range(version + 1, version + 1 + len(self.net)), strict=True)
         if not self.minus:  # most often, and then there is less to do
             return {name: (p + net, n, number) for (name, net), (p, n, _), number in made}
-        taken = self.minus.get
-        return {name: (p + net + taken(name, 0), n + taken(name, 0), number) for (name, net), (p, n, _), number in made}
+        minus = self.minus.get
+        return {name: (p + net + minus(name, 0), n + minus(name, 0), number) for (name, net), (p, n, _), number in made}
 
     @property
     def counted(self) -> int:
@@ -57,16 +58,36 @@ class Tally:
 
 
 @dataclass(slots=True)
+class Pending:
+    """A write whose reply waits until it is durable."""
+
+    client: Client
+    request_id: object
+    values: Sequence[int | RequestError]
+    """Of a submitted write, what each of its adds comes to, or why it was refused. Of an `Add` there are none."""
+    copies: int = 1
+    """How many members must hold it durably."""
+    wants_token: bool = False
+    is_reapplied: bool = False
+    """Max-merge absorbed some of it, which is in a later batch again: more than one actor wrote it, and it stays."""
+    error: RequestError | None = None
+    """Why it was refused, where its reply has to wait for one before it."""
+
+
+@dataclass(slots=True)
 class Batch(Tally):
-    """Adds that share a commit, and who waits for it."""
+    """Adds that share a commit, and the writes that they belong to."""
 
     at_most: int = 0
     """What `counted` is not above."""
     new_rows: int | None = None
     """How many rows all that waits for the disk will add, where that had to be known."""
-    waiting: list[tuple[Client, int, int]] = field(default_factory=list)
-    """Client, msg_id, copies wanted; 0 for a run of adds, which has a number for a msg_id and wants no token."""
-    recounted: list[tuple[str, int]] = field(default_factory=list)
-    """Those of its adds that count again what was swallowed, and must not fail with the disk."""
-    recounted_for: list[tuple[Client, int, int]] = field(default_factory=list)
-    """Those whose adds these are, where they still wait."""
+    waiting: list[Pending] = field(default_factory=list)
+    """In the order in which they were submitted."""
+    reapplied: list[tuple[str, int]] = field(default_factory=list)
+    """Those of its adds that re-apply what was absorbed. They were durable once, and must not fail with the disk."""
+
+    def put(self, counter: str, delta: int) -> None:
+        """Add, and keep `at_most` true."""
+        self.add(counter, delta)
+        self.at_most += abs(delta)

@@ -1,17 +1,26 @@
-"""One actor's share of one PN-Counter.
+"""A row: one actor's share of one PN-Counter. All that a row is stands here, and nowhere else.
 
-Pure. An actor writes only its own rows; `p` and `n` are all it ever added and all it ever took away, so both only
-grow, and the elementwise maximum of two copies is the newer one. That makes merging commutative, associative and
-idempotent: rows may arrive in any order, any number of times.
+Pure. An actor writes only its own rows. `p` is all it ever added and `n` all it ever subtracted, so both only grow, and
+the elementwise maximum of two copies is the newer one. Merging is therefore commutative, associative and idempotent:
+rows may arrive in any order, any number of times.
+
+Hash, wire form, columns of the journal and JSON form of a row derive from `Row` and the functions below. A new field is
+added to `Row` (with the value that means "not there"), to `merged`, and, if two states that differ in it are unequal,
+to `row_hash`.
 
 Source: Shapiro, Preguiça, Baquero, Zawirski, "A comprehensive study of Convergent and Commutative Replicated Data
 Types", INRIA RR-7506 (2011), section 3.1.3, specification 7.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import NamedTuple, NewType
 
+from gossip_counter.node.core import limits
 from gossip_counter.node.core.limits import MAX_COUNT
+
+Actor = NewType("Actor", str)
+"""Who wrote a row: one life of one node. Opaque everywhere but in `identity.mint`."""
 
 
 class Row(NamedTuple):
@@ -22,15 +31,21 @@ class Row(NamedTuple):
     version: int = 0
 
 
-NOTHING = Row()
+NamedRow = tuple[str, Row]
+"""A counter's name and a row of it."""
 
-Counts = tuple[int, int, int]
-"""What a Row is, as a plain tuple, which takes a third of the time to make: where every add makes one, it shows."""
+PlainRow = tuple[int, int, int]
+"""A Row as a plain tuple, which takes a third of the time to make. Every add makes one, so it shows."""
+
+FIELDS = Row._fields
+"""The names of a row's fields, in the order of every encoding."""
+
+ZERO = Row()
 
 
-def as_row(counts: Counts) -> Row:
-    """The same with names."""
-    return counts if type(counts) is Row else Row(*counts)
+def as_row(plain: PlainRow) -> Row:
+    """The same row, with names."""
+    return plain if type(plain) is Row else Row(*plain)
 
 
 def added(row: Row, delta: int, version: int) -> Row:
@@ -50,10 +65,40 @@ def merged(mine: Row, theirs: Row) -> Row:
     if theirs == mine:
         return mine
     if theirs.p >= mine.p and theirs.n >= mine.n and theirs.version >= mine.version:
-        return theirs  # the usual case, for which no row need be made
+        return theirs  # the usual case: no row need be made
     return Row(max(mine.p, theirs.p), max(mine.n, theirs.n), max(mine.version, theirs.version))
+
+
+def counts_nothing(row: PlainRow) -> bool:
+    """Whether a row adds nothing to its counter, so that nobody need store or send it."""
+    return not (row[0] or row[1])
 
 
 def value(rows: Iterable[Row]) -> int:
     """The counter's value, given every actor's row of it."""
     return sum(row.p - row.n for row in rows)
+
+
+def row_hash(actor: Actor, counter: str, row: PlainRow) -> int:
+    """A 64-bit hash of one row, the same in every process; 0 for a row that counts nothing.
+
+    Lengths keep two names from running together. The version is left out: an actor's `(p, n)` fixes it, and nodes that
+    speak the seed's `replicate` send none.
+    """
+    if counts_nothing(row):
+        return 0
+    text = f"{row[0]} {row[1]} {len(actor)} {actor}{counter}"
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
+
+
+def encode(row: PlainRow, base: int) -> PlainRow:
+    """A row's values on the wire, in the order of FIELDS, with its version counted from `base`."""
+    p, n, version = row
+    return p, n, version - base
+
+
+def decode(values: Sequence[object], base: int) -> Row:
+    """The row that `encode` made these values of. Raises `ValueError` that names the field which breaks its bound."""
+    p, n, above = values
+    version = base + limits.count(above, "version")
+    return Row(limits.count(p, "p"), limits.count(n, "n"), limits.count(version, "version"))

@@ -1,6 +1,7 @@
-"""What each peer is known to hold, whom to gossip with, and when everyone was known to agree.
+"""Who belongs to the cluster, how each member stands, and when all were known to agree.
 
-Pure. A peer's state is known by the fingerprint it last told; nothing is assumed of a peer that was not heard.
+Pure. Only members are listened to: what anybody else sends is dropped before anything of it is merged (`in`). A peer's
+state is known by the fingerprint it last sent; nothing is assumed of a peer that was not heard from.
 """
 
 from collections.abc import Callable, Collection
@@ -9,9 +10,9 @@ from typing import NamedTuple
 
 
 class Standing(NamedTuple):
-    """How far a peer is known to be: `level`, or behind by at least so many versions since so many milliseconds.
+    """How far a peer is known to be: `level` (in sync), or behind by at least so many versions since `behind_ms`.
 
-    `behind_ms` counts from when it was last known to hold all that we did, and is None if it was never heard.
+    `behind_ms` counts from when it was last known to hold all that we did, and is None if it was never heard from.
     """
 
     name: str
@@ -20,64 +21,63 @@ class Standing(NamedTuple):
     behind_ms: float | None
 
 
-class Peers:
-    """The other members of the cluster, in sorted order: set order would differ between processes."""
+class Membership:
+    """The other members of the cluster, in sorted order: the order of a set would differ between processes."""
 
     state_since_ns: int
+    """When our state last changed."""
     _agreed_ns: int | None
 
     def __init__(self, names: tuple[str, ...], fingerprint: Callable[[], int], now_ns: int) -> None:
-        """`fingerprint` tells that of our own state; it is asked only when a peer's is there to compare it with."""
-        self._names = sorted(names)
-        self._heard: dict[str, int | None] = dict.fromkeys(self._names)
+        """`fingerprint` gives that of our own state; it is asked only when a peer's is there to compare it with."""
+        self.names = tuple(sorted(names))
+        self._fingerprints: dict[str, int | None] = dict.fromkeys(self.names)
         self._fingerprint = fingerprint
-        self._level_ns = dict.fromkeys(self._names, now_ns)
-        self.versions_behind = dict.fromkeys(self._names, 0)
-        """By how many versions a peer was behind when it last told its digest."""
+        self._in_sync_ns = dict.fromkeys(self.names, now_ns)
+        self.versions_behind = dict.fromkeys(self.names, 0)
+        """By how many versions a peer was behind when it last sent its digest."""
         self.state_changed(now_ns)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._heard
+        return name in self._fingerprints
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)
 
     def sample(self, most: int, rng: Random, leave_out: Collection[str] = ()) -> tuple[str, ...]:
         """`most` distinct peers at random, silent ones included: a healed partition must find them."""
-        names = [name for name in self._names if name not in leave_out] if leave_out else self._names
+        names = [name for name in self.names if name not in leave_out] if leave_out else self.names
         return tuple(rng.sample(names, min(most, len(names))))
 
     def state_changed(self, now_ns: int) -> None:
-        """Our state has just become another: nobody is known to hold it until somebody is heard."""
+        """Our state has just become another: nobody is known to hold it until somebody is heard from."""
         self.state_since_ns = now_ns
-        self._agreed_ns = None if self._names else now_ns
+        self._agreed_ns = None if self.names else now_ns
 
-    def heard(self, peer: str, fingerprint: int, now_ns: int) -> None:
-        """A peer told its fingerprint. Names that are no member's are not remembered."""
-        level = fingerprint == self._fingerprint()
-        if peer in self._heard:
-            self._heard[peer] = fingerprint
-            if level:
-                self._level_ns[peer] = now_ns
-        if level and self._agreed_ns is None and self.synced == len(self._names):
-            self._agreed_ns = now_ns
+    def heard_from(self, peer: str, fingerprint: int, now_ns: int) -> None:
+        """A peer sent its fingerprint."""
+        self._fingerprints[peer] = fingerprint
+        if fingerprint == self._fingerprint():
+            self._in_sync_ns[peer] = now_ns
+            if self._agreed_ns is None and self.synced == len(self.names):
+                self._agreed_ns = now_ns
 
     def standings(self, now_ns: int) -> list[Standing]:
         """What is known of each peer, in the order of their names."""
-        return [self._standing(name, now_ns) for name in self._names]
+        return [self._standing(name, now_ns) for name in self.names]
 
     def _standing(self, name: str, now_ns: int) -> Standing:
-        heard = self._heard[name]
-        if heard == self._fingerprint():
+        fingerprint = self._fingerprints[name]
+        if fingerprint == self._fingerprint():
             return Standing(name, True, 0, 0.0)
-        behind_ms = None if heard is None else (now_ns - self._level_ns[name]) / 1e6
+        behind_ms = None if fingerprint is None else (now_ns - self._in_sync_ns[name]) / 1e6
         return Standing(name, False, self.versions_behind[name], behind_ms)
 
     @property
     def synced(self) -> int:
         """How many peers were last heard to hold just our state."""
-        ours = self._fingerprint() if self._names else 0
-        return sum(heard == ours for heard in self._heard.values())
+        ours = self._fingerprint() if self.names else 0
+        return sum(fingerprint == ours for fingerprint in self._fingerprints.values())
 
     @property
     def convergence_ms(self) -> float | None:

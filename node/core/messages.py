@@ -1,12 +1,16 @@
 """Every message a replica takes or gives, as data.
 
-Pure. Requests and replies are those of the protocol's table, over every door; gossip is what nodes say to each other.
-A reply is numbered by the door it leaves through, so it has no `msg_id` here.
+Pure. Requests and replies are those of the protocol's table, over every endpoint; gossip is what nodes send each other.
+A reply carries the id that its client gave the request. Its own `msg_id` is added by the endpoint it leaves through.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from gossip_counter.node.core.state import Actor, Held, NamedRow
+from gossip_counter.node.core.counts import Actor, NamedRow
+from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.state import DigestEntry
 from gossip_counter.node.core.tokens import Token
 
 DEFAULT_COUNTER = ""
@@ -14,7 +18,7 @@ DEFAULT_COUNTER = ""
 
 @dataclass(frozen=True, slots=True)
 class Init:
-    """Name this node and its members; only the stdin/stdout door takes it."""
+    """Name this node and its members; only the stdin/stdout endpoint takes it."""
 
     msg_id: int
     node_id: str
@@ -42,13 +46,29 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class GossipStatus:
-    """Ask how far gossip has come; `counter` is the one that `local_value` tells."""
+    """Ask how far gossip has come; `counter` is the one that `local_value` is of."""
 
     msg_id: int
     counter: str = DEFAULT_COUNTER
 
 
-Request = Add | Read | GossipStatus
+@dataclass(frozen=True, slots=True)
+class CountCopies:
+    """Ask how many other members hold durably what `actor` wrote up to `version`.
+
+    It is answered when `members` of them do, or at `deadline_ns` (on the clock of the replica's `now_ns`).
+    """
+
+    msg_id: int
+    actor: Actor
+    version: int
+    members: int
+    deadline_ns: int
+
+
+Request = Add | Read | GossipStatus | CountCopies
+REQUESTS = (Add, Read, GossipStatus, CountCopies)
+"""The same for `isinstance`, which takes a tuple in a fraction of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +78,18 @@ class InitOk:
     in_reply_to: int
 
 
-@dataclass(frozen=True, slots=True)
-class AddOk:
-    """Answers Add: it is counted. `token` stands for all that this node held then, None where versions mean nothing."""
+class Written(NamedTuple):
+    """Answers an Add, and a write of several adds: it is durable. A tuple, since every add makes one.
 
-    in_reply_to: int
+    To a write of several it gives `values`: this node's value after each add, or why that one was refused and changed
+    nothing. The write stands in rows of `actor` up to `version`; None: in rows of more than one actor, or of none. To
+    an Add it gives a `token` for all that this node held then; None where versions mean nothing.
+    """
+
+    in_reply_to: Any
+    values: Sequence[int | RequestError]
+    actor: Actor | None
+    version: int
     token: str | None = None
 
 
@@ -76,14 +103,21 @@ class ReadOk:
 
 
 @dataclass(frozen=True, slots=True)
+class CopiesOk:
+    """Answers CountCopies: so many other members are known to hold it durably."""
+
+    in_reply_to: int
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
 class GossipStatusOk:
     """Answers GossipStatus.
 
     `convergence_ms` is null until every other member is known to hold our state. `state_since_ns` is when the state
     last changed, on this machine's monotonic clock. `fingerprint` is the state's hash: equal states, equal hashes.
-    `counted` is the sum of every row's increments and decrements, `unsaved` how many rows of peers'
-    are not durable yet.
-    `stats` are the counts of `node.stats`, told beside the other fields.
+    `counted` is the sum of every row's increments and decrements, `dirty_rows` how many rows of peers' are not durable
+    yet. `stats` are the counts of `core.stats`; they stand beside the other fields.
     """
 
     in_reply_to: int
@@ -96,7 +130,7 @@ class GossipStatusOk:
     counters: int
     rows: int
     counted: int
-    unsaved: int
+    dirty_rows: int
     fingerprint: str
     state_since_ns: int
     name: str
@@ -108,26 +142,26 @@ class GossipStatusOk:
 class ErrorReply:
     """Answers a request that was refused; nothing has changed, unless the code is that of a timeout."""
 
-    in_reply_to: int
+    in_reply_to: Any
     code: int
     text: str
 
 
-Reply = InitOk | AddOk | ReadOk | GossipStatusOk | ErrorReply
+Reply = InitOk | Written | ReadOk | CopiesOk | GossipStatusOk | ErrorReply
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
     """Rows of one actor, ascending in version: all those above `since` up to the last one's version.
 
-    `target` is the version of the state that they were taken from, where that is later. `since` None: these rows claim
-    nothing, and stand in any order.
+    `source_version` is the version of the state that they were cut from, where that is later. `since` None: these rows
+    claim nothing, and stand in any order.
     """
 
     actor: Actor
     since: int | None
     rows: tuple[NamedRow, ...]
-    target: int = 0
+    source_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +180,12 @@ class Replicate:
 class Syn:
     """Opens an exchange: what the sender holds of the actors above `above` up to `upto` ("" and None: no bound).
 
-    A digest too large for one datagram is told in such ranges, each answered by itself.
+    A digest too large for one datagram is sent in such ranges, each answered by itself.
     """
 
     sender: str
     fingerprint: int
-    digest: dict[Actor, Held]
+    digest: dict[Actor, DigestEntry]
     above: str = ""
     upto: str | None = None
 
@@ -186,7 +220,7 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """Asks to be told when the receiver holds every write of an actor up to `version` durably."""
+    """Asks for a Confirmed as soon as the receiver holds every write of an actor up to `version` durably."""
 
     sender: str
     fingerprint: int
@@ -205,6 +239,6 @@ class Confirmed:
 
 
 Carrier = Replicate | SynAck | Ack | Push
-"""What carries rows."""
+"""Gossip that carries rows."""
 
 Gossip = Carrier | Syn | Confirm | Confirmed

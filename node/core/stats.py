@@ -1,6 +1,6 @@
 """What a node counts about itself: traffic, and everything it refused or dropped.
 
-Told by `gossip_status` and, with these texts, by the metrics door.
+`gossip_status` shows these figures; the metrics endpoint does, with these texts.
 """
 
 from dataclasses import dataclass, field, fields
@@ -14,8 +14,8 @@ def _count(text: str) -> int:
 class Stats:
     """Totals since this process started."""
 
-    adds: int = _count("Increments and decrements asked for, over every door.")
-    reads: int = _count("Values asked for, over every door.")
+    adds: int = _count("Increments and decrements asked for, over every endpoint.")
+    reads: int = _count("Values asked for, over every endpoint.")
     datagrams_in: int = _count("Datagrams received, requests among them.")
     datagrams_out: int = _count("Datagrams sent, replies among them.")
     bytes_in: int = _count("Bytes of those received.")
@@ -26,27 +26,27 @@ class Stats:
     rows_dropped: int = _count("Peers' rows dropped because `max_rows` are held.")
     actors_dropped: int = _count("Deltas dropped because `max_actors` are held.")
     gaps: int = _count(
-        "Deltas that came without what goes before them: their rows count, their versions claim nothing."
+        "Deltas that arrived without what goes before them: their rows count, their versions claim nothing."
     )
     shrinking_rows: int = _count("Newer rows with smaller counts; the maximum takes nothing from them.")
     future_digests: int = _count("Digests that claim more of our own actor than we ever wrote.")
-    strangers: int = _count("Gossip that called for an answer, from a name that is no member's.")
+    non_members: int = _count("Gossip dropped because its sender is no member of the cluster.")
     new_epochs: int = _count(
         "How often a peer showed more of our own actor than we ever wrote, and we began a new epoch."
     )
-    recounted: int = _count("What such a row would have swallowed of our adds, counted again under the new epoch.")
-    uncounted: int = _count(
+    reapplied: int = _count("What max-merge with such a row absorbed of our adds, added again in the new epoch.")
+    not_reapplied: int = _count(
         "How often there was no room for that, because a row would have left its bounds near 2**63."
     )
     commits: int = _count("Times that rows were made durable.")
-    commit_errors: int = _count("Times that they could not be; then the adds among them were refused.")
+    commit_errors: int = _count("Times that they could not be made durable; then the adds among them were refused.")
     journals_set_aside: int = _count("1 if the journal found at the start was unusable and is kept under another name.")
-    timeouts: int = _count("Adds whose copies, and reads whose token's writes, were not there in time.")
+    timeouts: int = _count("Adds whose copies, and reads whose token's writes, were missing at their deadline.")
     row_bytes_out: int = _count("Bytes of datagrams that carried rows.")
     receive_errors: int = _count("Times that the socket gave an error instead of a datagram.")
     send_errors: int = _count("Datagrams that the socket would not take: a full buffer, an unreachable host.")
-    internal_errors: int = _count("Exceptions that nobody foresaw; each is logged.")
+    internal_errors: int = _count("Unexpected errors of our own; each is logged.")
 
 
 HELP: dict[str, str] = {each.name: each.metadata["help"] for each in fields(Stats)}
-"""What each of them counts."""
+"""What each figure counts."""

@@ -1,8 +1,9 @@
 """Tokens: what a node held when it answered, in a form that clients carry from one node to another.
 
-Pure. A token names, for each actor, the version at which another node surely holds what the first one did; and a hash
-of what it held, since who holds just that will do too: where a writer is gone, rows before its last may never come.
-Clients see an opaque string. It names actors by a short hash: if two shared one, a reader would only wait for more.
+Pure. A token names, for each actor, the version at which another node surely holds what the first one did. It also has
+a hash of what the first one held, since a node that holds just that will do too: where a writer is gone, rows before
+its last may never arrive. Clients see an opaque string. It names actors by a short hash: if two shared one, a reader
+would only wait for more.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -14,10 +15,11 @@ from typing import NamedTuple, NewType, cast
 import msgpack
 
 from gossip_counter.node.core import limits
-from gossip_counter.node.core.state import Actor, State
+from gossip_counter.node.core.counts import Actor
+from gossip_counter.node.core.state import State
 
 Token = NewType("Token", tuple[tuple[int, int, int], ...])
-"""Of each actor: its hash, a version, and the hash of what was held of it."""
+"""Of each actor: its hash, a version, and the hash of its digest entry."""
 
 MOST_ACTORS = 256
 """Where more have written, answers carry no token: it would not be small."""
@@ -26,10 +28,10 @@ _HASH_BYTES = 4
 
 
 class Reach(NamedTuple):
-    """How far a state reaches of one actor."""
+    """How far a state reaches of one actor: its complete version, and the hash of its digest entry."""
 
-    whole: int = 0
-    held: int = 0
+    complete_version: int = 0
+    entry_hash: int = 0
 
 
 def issue(state: State) -> str | None:
@@ -37,8 +39,8 @@ def issue(state: State) -> str | None:
     if state.actors > MOST_ACTORS:
         return None
     flat: list[int] = []
-    for actor, held in state.digest().items():
-        flat += (_hash(actor), state.covered_at(actor), _combined(held))
+    for actor, entry in state.digest().items():
+        flat += (_hash(actor), state.covering_version(actor), _combined(entry))
     return urlsafe_b64encode(cast(bytes, msgpack.packb(flat))).decode().rstrip("=")
 
 
@@ -61,23 +63,41 @@ def parse(text: object) -> Token:
 def reach(state: State) -> Mapping[int, Reach]:
     """How far a state reaches, by actor's hash; to be compared with any number of tokens."""
     found: dict[int, Reach] = {}
-    for actor, held in state.digest().items():
-        whole = min(state.whole(actor), found.get(_hash(actor), Reach(limits.MAX_COUNT)).whole)
-        found[_hash(actor)] = Reach(whole, _combined(held))
+    for actor, entry in state.digest().items():
+        shared = found.get(_hash(actor), Reach(limits.MAX_COUNT))
+        version = min(state.complete_version(actor), shared.complete_version)
+        found[_hash(actor)] = Reach(version, _combined(entry))
     return found
 
 
 def includes(reached: Mapping[int, Reach], token: Token) -> bool:
     """Whether a state that reaches so far holds all that a token stands for."""
-    for hashed, version, held in token:
+    for hashed, version, entry_hash in token:
         mine = reached.get(hashed, Reach())
-        if mine.whole < version and mine.held != held:
+        if mine.complete_version < version and mine.entry_hash != entry_hash:
             return False
     return True
 
 
-def _combined(held: tuple[int, int, int]) -> int:
-    return int.from_bytes(blake2b(repr(tuple(held)).encode(), digest_size=_HASH_BYTES).digest())
+class Issuer:
+    """Gives out tokens for what a state holds, each made once a merge. None where versions mean nothing."""
+
+    def __init__(self, state: State, claims_versions: bool) -> None:
+        self._state = state
+        self._claims_versions = claims_versions
+        self._digest: object = None
+        """What the last token was made of; a state makes a new one after each change."""
+        self._token: str | None = None
+
+    def current(self) -> str | None:
+        """The token for all that is held now."""
+        if self._claims_versions and self._digest is not self._state.digest():
+            self._digest, self._token = self._state.digest(), issue(self._state)
+        return self._token
+
+
+def _combined(entry: tuple[int, int, int]) -> int:
+    return int.from_bytes(blake2b(repr(tuple(entry)).encode(), digest_size=_HASH_BYTES).digest())
 
 
 @lru_cache(maxsize=4096)

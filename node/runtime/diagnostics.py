@@ -9,7 +9,7 @@ QUIET_S = 5.0
 """Seconds between two log lines of one kind."""
 
 
-class Complaints:
+class Diagnostics:
     """Counts into `stats`, logs to `log`."""
 
     def __init__(self, log: logging.Logger, stats: Stats) -> None:
@@ -17,13 +17,13 @@ class Complaints:
         self._stats = stats
         self._due: dict[str, float] = {}
 
-    def add(self, kind: str, text: str, *args: object) -> None:
+    def note(self, kind: str, text: str, *args: object) -> None:
         """One more of `kind`, a field of Stats; `text` and `args` as for `logging`."""
         if self._is_due(kind):
             self._log.warning(f"{kind} (%d so far): {text}", getattr(self._stats, kind), *args)
 
-    def unforeseen(self, error: BaseException) -> None:
-        """An exception that should not have happened: our own mistake, so its traceback is logged."""
+    def unexpected(self, error: BaseException) -> None:
+        """An error of our own, which no input should be able to cause: its traceback is logged."""
         if self._is_due("internal_errors"):
             self._log.error("internal_errors (%d so far)", self._stats.internal_errors, exc_info=error)
 

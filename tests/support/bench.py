@@ -1,27 +1,15 @@
 """The command `bench`, run in this process: an interpreter takes longer to start."""
 
 import json
-from typing import Any, NamedTuple
-
-from typer.testing import CliRunner
+from typing import Any
 
 from gossip_counter.bench.cli import app
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    exit_code: int
-    stdout: str
-    stderr: str
+from tests.support.commands import Done, invoke
 
 
 def bench(*arguments: str) -> Done:
-    """The command with these arguments. Raises what it does not turn into an exit code."""
-    done = CliRunner().invoke(app, arguments)
-    if done.exception and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return Done(done.exit_code, done.stdout, done.stderr)
+    """The command with these arguments."""
+    return invoke(app, *arguments)
 
 
 def figures(*arguments: str) -> dict[str, Any]:

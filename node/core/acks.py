@@ -1,0 +1,164 @@
+"""Writes that wait for copies: what peers confirm that they hold durably of the actor that we write as.
+
+Pure. Every wait ends: with a reply once the copies are there, or at its deadline with what is known by then.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from gossip_counter.node.core.batch import Pending
+from gossip_counter.node.core.commits import UnderWay, written
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.effects import Client, Outbox
+from gossip_counter.node.core.errors import TIMEOUT
+from gossip_counter.node.core.identity import Identity
+from gossip_counter.node.core.messages import Confirm, Confirmed, CopiesOk, CountCopies, ErrorReply
+from gossip_counter.node.core.state import State
+from gossip_counter.node.core.stats import Stats
+from gossip_counter.node.core.tokens import Issuer
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingWrite:
+    """A write that is durable here."""
+
+    pending: Pending
+    done: UnderWay
+    deadline_ns: int
+
+
+class Acks:
+    """Writes by the copies they want, and clients that count copies. Peers are asked until they have confirmed all."""
+
+    def __init__(
+        self, config: Config, state: State, stats: Stats, identity: Identity, tokens: Issuer, outbox: Outbox
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._stats = stats
+        self._identity = identity
+        self._tokens = tokens
+        self._outbox = outbox
+        self._next_ask_ns = 0
+        self._writes: dict[int, deque[WaitingWrite]] = {}
+        """By the copies they want; of each, in the order of their versions and deadlines."""
+        self._counts: dict[Client, CountCopies] = {}
+        self._confirmed = dict.fromkeys(config.peers, 0)
+        """By peer, the version up to which it holds durably what our actor wrote."""
+
+    def acknowledge(self, done: UnderWay, now_ns: int) -> None:
+        """Answer the writes of a commit that counts; those that want more copies have to wait."""
+        waiting = done.batch.waiting
+        token = self._tokens.current() if waiting else None
+        for pending in waiting:
+            if pending.copies > 1 and not pending.error:
+                self._wait(pending, done, now_ns)
+            else:
+                self._outbox.reply(pending.client, written(pending, done, token))
+
+    def _wait(self, pending: Pending, done: UnderWay, now_ns: int) -> None:
+        """Hold back the reply to a write that has just become durable here."""
+        if done.actor != self._identity.actor:  # nobody confirms that actor any more
+            self._too_few(pending)
+            return
+        self._ask_soon(now_ns)
+        deadline_ns = now_ns + self._config.wait_ms * 1_000_000
+        self._writes.setdefault(pending.copies, deque()).append(WaitingWrite(pending, done, deadline_ns))
+
+    def count(self, asked: CountCopies, client: Client, now_ns: int) -> None:
+        """Answer a client once enough members hold what it asked about. A client waits for one thing at a time.
+
+        Of a former actor's writes none are known to hold anything, since nobody confirms those any more.
+        """
+        is_current = asked.actor == self._identity.actor
+        held = self._held(asked.version) if is_current else 0
+        if held >= asked.members or not is_current:
+            self._outbox.reply(client, CopiesOk(asked.msg_id, held))
+            return
+        self._ask_soon(now_ns)
+        self._counts[client] = asked
+
+    def forget(self, client: Client) -> None:
+        """A client is gone, and counts no copies any more."""
+        self._counts.pop(client, None)
+
+    def confirmed(self, message: Confirmed) -> None:
+        """A peer holds durably everything that our actor wrote up to a version."""
+        self._confirmed[message.sender] = max(message.version, self._confirmed[message.sender])
+        for copies in list(self._writes):
+            held = self._held_by(copies)
+            for each in self._take(copies, lambda write, held=held: write.done.version <= held):  # type: ignore[misc]
+                self._outbox.reply(each.pending.client, written(each.pending, each.done, self._tokens.current()))
+        self._answer_counts(0)
+
+    def begin_epoch(self) -> None:
+        """What peers confirm from now on is another actor's: whoever waits now, waits in vain."""
+        writes, counts = self._writes, self._counts
+        self._writes, self._counts = {}, {}
+        self._confirmed = dict.fromkeys(self._confirmed, 0)
+        for each in (each for waiting in writes.values() for each in waiting):
+            self._too_few(each.pending)
+        for client, asked in counts.items():
+            self._outbox.reply(client, CopiesOk(asked.msg_id, 0))
+
+    @property
+    def due_ns(self) -> int | None:
+        """When peers must be asked, or somebody has waited long enough."""
+        if not (self._writes or self._counts):
+            return None
+        due = [waiting[0].deadline_ns for waiting in self._writes.values()]
+        return min([self._next_ask_ns, *due, *(asked.deadline_ns for asked in self._counts.values())])
+
+    def wake(self, now_ns: int) -> None:
+        """Ask peers, and answer those who have waited long enough."""
+        self._ask(now_ns)
+        for copies in list(self._writes):
+            for each in self._take(copies, lambda write: write.deadline_ns <= now_ns):
+                self._too_few(each.pending)
+        self._answer_counts(now_ns)
+
+    def _ask_soon(self, now_ns: int) -> None:
+        if not (self._writes or self._counts):
+            self._next_ask_ns = now_ns + self._config.push_window_us * 1000  # when the rows themselves leave
+
+    def _ask(self, now_ns: int) -> None:
+        wanted = [waiting[-1].done.version for waiting in self._writes.values()]
+        wanted += [asked.version for asked in self._counts.values()]
+        if not wanted or now_ns < self._next_ask_ns:
+            return
+        self._next_ask_ns = now_ns + self._config.retry_ms * 1_000_000
+        version = max(wanted)
+        if peers := tuple(peer for peer, confirmed in self._confirmed.items() if confirmed < version):
+            fingerprint = self._state.fingerprint
+            self._outbox.send(peers, Confirm(self._config.name, fingerprint, self._identity.actor, version))
+
+    def _answer_counts(self, now_ns: int) -> None:
+        for client, asked in list(self._counts.items()):
+            held = self._held(asked.version)
+            if held >= asked.members or asked.deadline_ns <= now_ns:
+                del self._counts[client]
+                self._outbox.reply(client, CopiesOk(asked.msg_id, held))
+
+    def _held(self, version: int) -> int:
+        """How many other members are known to hold everything up to a version."""
+        return sum(confirmed >= version for confirmed in self._confirmed.values())
+
+    def _held_by(self, copies: int) -> int:
+        """The version up to which so many members hold everything durably, this one included."""
+        return sorted(self._confirmed.values(), reverse=True)[copies - 2]
+
+    def _take(self, copies: int, is_done: Callable[[WaitingWrite], bool]) -> Iterator[WaitingWrite]:
+        waiting = self._writes[copies]
+        while waiting and is_done(waiting[0]):
+            yield waiting.popleft()
+        if not waiting:
+            del self._writes[copies]
+
+    def _too_few(self, pending: Pending) -> None:
+        self._stats.timeouts += 1
+        text = (
+            f"not known to be held durably by {pending.copies} members in time ({self._config.wait_ms} ms): the"
+            " increment stays, and will spread, so adding again would count it twice"
+        )
+        self._outbox.reply(pending.client, ErrorReply(pending.request_id, TIMEOUT, text))

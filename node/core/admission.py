@@ -1,0 +1,90 @@
+"""Every bound of a node in one place: what it takes from clients and from peers, and what it refuses or drops.
+
+Pure. Clients get an error that names the bound, and nothing has changed. Peers' rows beyond a bound are dropped and
+counted: they can be sent again.
+"""
+
+from gossip_counter.node.core import counts
+from gossip_counter.node.core.batch import Batch
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import ZERO, Actor, NamedRow, Row
+from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.limits import MAX_COUNT
+from gossip_counter.node.core.messages import Delta
+from gossip_counter.node.core.state import State
+from gossip_counter.node.core.stats import Stats
+
+SMALL = 2**31
+"""Adds below this need no check of their own as long as every bound is far."""
+
+
+class Admission:
+    """What a state has room for."""
+
+    def __init__(self, config: Config, state: State, stats: Stats, claims_versions: bool) -> None:
+        self._config = config
+        self._state = state
+        self._stats = stats
+        self._claims_versions = claims_versions
+
+    # Clients.
+
+    def small_limit(self, adds: int, batch: Batch, committing: Batch | None) -> int:
+        """Adds in (0, this) need no check if so many come at once, be it to new counters; 0: each must be checked."""
+        rows = self._state.row_count + len(batch.net) + adds
+        counted = self._state.counted + batch.at_most + adds * SMALL
+        if committing:
+            rows, counted = rows + len(committing.net), counted + committing.at_most
+        return SMALL if rows <= self._config.max_rows and counted <= MAX_COUNT else 0
+
+    def check_add(self, own: Row, delta: int) -> None:
+        """Whether our own row, as it will be, has room for an add. Raises `RequestError`."""
+        try:
+            counts.added(own, delta, 0)
+        except ValueError as error:
+            raise RequestError(MALFORMED, str(error)) from None
+
+    def check_room(self, actor: Actor, batch: Batch, committing: Batch | None) -> None:
+        """Whether a new row of `actor` fits once all that waits is durable. Raises `RequestError`.
+
+        Only near the bound are the rows that wait counted, and only once a batch.
+        """
+        in_commit = committing.net if committing else {}
+        if self._state.row_count + len(batch.net) + len(in_commit) < self._config.max_rows:
+            return
+        if batch.new_rows is None:
+            waiting = batch.net.keys() | in_commit.keys()
+            batch.new_rows = sum(self._state.row(actor, counter) is ZERO for counter in waiting)
+        if self._state.row_count + batch.new_rows >= self._config.max_rows:
+            raise RequestError(TEMPORARILY_UNAVAILABLE, f"this node holds max_rows ({self._config.max_rows}) rows")
+
+    def check_copies(self, copies: int) -> None:
+        """Whether an add can wait for so many copies, more than one. Raises `RequestError`."""
+        members = len(self._config.peers) + 1
+        if copies > members:
+            raise RequestError(MALFORMED, f"copies must be from 1 to {members}, the members of this cluster")
+        if not self._claims_versions:
+            raise RequestError(NOT_SUPPORTED, "full-state gossip can't tell what peers hold: copies must be 1")
+
+    # Peers.
+
+    def has_room_for_actor(self, actor: Actor) -> bool:
+        """Whether rows of an actor can be taken: it is known, or there is room for one more."""
+        if actor in self._state or self._state.actors < self._config.max_actors:
+            return True
+        self._stats.actors_dropped += 1
+        return False
+
+    def rows_within_bounds(self, delta: Delta) -> tuple[NamedRow, ...]:
+        """The rows of a delta that there is room for."""
+        room = self._config.max_rows - self._state.row_count
+        if len(delta.rows) <= room:
+            return delta.rows
+        kept = []
+        for counter, row in delta.rows:
+            is_known = self._state.row(delta.actor, counter) is not ZERO
+            if is_known or room > 0:
+                kept.append((counter, row))
+                room -= not is_known
+        self._stats.rows_dropped += len(delta.rows) - len(kept)
+        return tuple(kept)

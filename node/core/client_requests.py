@@ -1,0 +1,83 @@
+"""What clients ask: each request is passed to the part that answers it, or refused.
+
+Pure. A request is answered through the outbox, at once or later. After an error nothing has changed.
+"""
+
+from collections.abc import Callable, Sequence
+
+from gossip_counter.node.core.acks import Acks
+from gossip_counter.node.core.admission import Admission
+from gossip_counter.node.core.batch import Pending
+from gossip_counter.node.core.commits import Commits
+from gossip_counter.node.core.effects import Client, Outbox
+from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.identity import Write
+from gossip_counter.node.core.messages import Add, CountCopies, ErrorReply, GossipStatus, Read, Request, Written
+from gossip_counter.node.core.reads import Reads
+from gossip_counter.node.core.stats import Stats
+from gossip_counter.node.core.status import Status
+from gossip_counter.node.core.tokens import Issuer
+from gossip_counter.node.core.writes import Writes
+
+
+class ClientRequests:
+    """The clients' side of a replica."""
+
+    def __init__(
+        self,
+        stats: Stats,
+        admission: Admission,
+        commits: Commits,
+        writes: Writes,
+        acks: Acks,
+        reads: Reads,
+        tokens: Issuer,
+        outbox: Outbox,
+        status: Callable[[int, str], Status],
+    ) -> None:
+        """`status` takes the time and the name of a counter."""
+        self._stats = stats
+        self._admission = admission
+        self._commits = commits
+        self._writes = writes
+        self._acks = acks
+        self._reads = reads
+        self._tokens = tokens
+        self._outbox = outbox
+        self._status = status
+
+    def answer(self, request: Request, client: Client, now_ns: int) -> None:
+        """Answer a request, be it with an error; an add once it is durable."""
+        try:
+            match request:
+                case Add():
+                    self._add(request, client)
+                case Read():
+                    self._reads.read(request, client, now_ns)
+                case GossipStatus():
+                    self._outbox.reply(client, self._status(now_ns, request.counter).as_reply(request.msg_id))
+                case CountCopies():
+                    self._acks.count(request, client, now_ns)
+        except RequestError as error:
+            self.refuse(client, request.msg_id, error)
+
+    def submit(self, client: Client, request_id: object, writes: Sequence[Write]) -> None:
+        """Take a write of many adds."""
+        values = self._writes.put(writes)
+        self._commits.batch.waiting.append(Pending(client, request_id, values))
+
+    def refuse(self, client: Client, request_id: object, error: RequestError) -> None:
+        """Answer with an error."""
+        self._stats.requests_refused += 1
+        self._outbox.reply(client, ErrorReply(request_id, error.code, error.text))
+
+    def _add(self, add: Add, client: Client) -> None:
+        """Take a write of one add; to add 0 is none, and is answered at once."""
+        if add.copies > 1:
+            self._admission.check_copies(add.copies)
+        self._stats.adds += 1
+        if add.delta:
+            self._writes.add(add.counter, add.delta)
+            self._commits.batch.waiting.append(Pending(client, add.msg_id, (), add.copies, True))
+        else:
+            self._outbox.reply(client, Written(add.msg_id, (), None, 0, self._tokens.current()))

@@ -1,0 +1,233 @@
+"""The commit pipeline: writes gather in a batch, become rows, become durable, count, and are acknowledged.
+
+Pure. The state holds only what is durable, so no read shows, no delta carries and no digest claims what a crash could
+still take back. While one batch is being committed, the next gathers. A batch goes through these steps:
+
+    gathers -> `begin` -> under way -> `persisted` -> durable -> `apply` -> in the state, acknowledged
+
+Replies to writes that wait for nothing else leave between `persisted` and `apply`: a client can go on while the state
+is brought up to date and gossip is prepared. Peers' rows are stored lazily, in the same commits.
+"""
+
+from dataclasses import dataclass
+
+from gossip_counter.node.core import counts
+from gossip_counter.node.core.batch import Batch, Pending
+from gossip_counter.node.core.counts import Actor, PlainRow, Row
+from gossip_counter.node.core.dirty import DirtyRows
+from gossip_counter.node.core.effects import Client, Commit, Outbox
+from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.identity import Identity, Write
+from gossip_counter.node.core.messages import ErrorReply, Written
+from gossip_counter.node.core.state import State, Stored
+from gossip_counter.node.core.stats import Stats
+
+
+@dataclass(slots=True)
+class UnderWay:
+    """A batch that is being committed: as whom, what our rows will be then, and peers' rows that go with it."""
+
+    batch: Batch
+    actor: Actor
+    rows: dict[str, PlainRow]
+    version: int
+    peers_rows: tuple[Stored, ...]
+    is_durable: bool = False
+
+
+class Commits:
+    """Batches on their way to the disk, one after the other."""
+
+    def __init__(self, state: State, stats: Stats, identity: Identity, dirty: DirtyRows, outbox: Outbox) -> None:
+        self.batch = Batch()
+        """What gathers."""
+        self.under_way: UnderWay | None = None
+        self._state = state
+        self._stats = stats
+        self._identity = identity
+        self._dirty = dirty
+        self._outbox = outbox
+        self._is_requested = False
+
+    def request(self) -> None:
+        """Let the next commit begin though no write waits for it."""
+        self._is_requested = True
+
+    def begin_epoch(self) -> None:
+        """We write as another actor from now on, which must be durable: no later life may be the former one again."""
+        self.batch.new_rows = None  # what was no new row of the former actor is one now
+        self.request()
+
+    def request_if_needed(self) -> None:
+        """The same, if there is anything to make durable."""
+        if self._dirty or self.batch.reapplied or not self._identity.is_durable:
+            self._is_requested = True
+
+    @property
+    def dirty_rows(self) -> int:
+        """Peers' rows that are not durable yet."""
+        peers_rows = self.under_way.peers_rows if self.under_way else ()
+        return len(self._dirty) + sum(len(stored.rows) for stored in peers_rows)
+
+    def begin(self) -> Commit | None:
+        """The next commit, if there is something to commit and none is under way."""
+        if self.under_way or not (self.batch.waiting or self._is_requested):
+            return None
+        batch, self.batch = self.batch, Batch()
+        self._is_requested = False
+        actor, rows = self._identity.actor, dict[str, PlainRow]()
+        version = self._state.version(actor)
+        if batch.net:
+            rows = batch.rows(self._durable_rows(actor, batch), version)
+            self._dirty.discard(actor, rows)  # what a commit that failed may have left in the journal
+        stored = peers_rows = self._dirty.take()
+        if rows:
+            version += len(rows)
+            stored = (*peers_rows, Stored(actor, version, version, rows))
+        self.under_way = UnderWay(batch, actor, rows, version, peers_rows)
+        return Commit(actor, stored)
+
+    def _durable_rows(self, actor: Actor, batch: Batch) -> list[PlainRow]:
+        """Our durable rows of the counters of a batch; where none is detached, there is less to do."""
+        if self._state.has_detached(actor):
+            return [self._state.row(actor, counter) for counter in batch.net]
+        return self._state.contiguous(actor, batch.net)
+
+    # The commit succeeded.
+
+    def persisted(self) -> None:
+        """The commit is durable. Replies that wait for nothing else leave."""
+        done = self._not_yet_durable()
+        done.is_durable = True
+        if done.actor != self._identity.actor:
+            return  # max-merge may have absorbed some of it, which must be durable again first
+        waiting, done.batch.waiting = done.batch.waiting, []
+        for pending in waiting:
+            if pending.copies > 1 or pending.wants_token:
+                done.batch.waiting.append(pending)
+            else:
+                self._outbox.reply(pending.client, written(pending, done))
+
+    def apply(self) -> UnderWay | None:
+        """Let a durable commit count; None if there is none. What is left in its `batch.waiting` can be acknowledged.
+
+        If another life wrote the same rows meanwhile, those writes wait for the next commit instead, which re-applies
+        what max-merge absorbed.
+        """
+        done = self.under_way
+        if done is None or not done.is_durable:
+            return None
+        self.under_way = None
+        self._stats.commits += 1
+        for _, delta in done.batch.reapplied:
+            self._stats.reapplied += abs(delta)
+        absorbed = list[Write]()
+        if done.actor != self._identity.actor:
+            absorbed = self._identity.absorbed_from(done.actor, done.rows, done.batch)
+        self._count(done)
+        self._identity.committed(done.actor, done.batch, absorbed)
+        if absorbed:
+            self._wait_again(done)
+            self.reapply(absorbed)
+        return done
+
+    def _count(self, done: UnderWay) -> None:
+        """Take into the state what is durable now."""
+        actor, state = done.actor, self._state
+        # Somebody else wrote as this actor, which made us another, or sent a later row of it that counts no more.
+        if actor != self._identity.actor or state.has_detached(actor):
+            rows = [(counter, Row(*row)) for counter, row in done.rows.items()]
+            state.merge(actor, state.version(actor), rows)
+        elif done.rows:
+            state.write(actor, done.rows, done.batch.net, done.batch.counted)
+
+    def _wait_again(self, done: UnderWay) -> None:
+        waiting, done.batch.waiting = done.batch.waiting, []
+        for pending in waiting:
+            pending.is_reapplied = True
+        self.batch.waiting[:0] = waiting
+
+    def reapply(self, absorbed: list[Write]) -> None:
+        """Add again what max-merge absorbed, as the actor that we are now."""
+        for counter, delta in absorbed:
+            try:
+                counts.added(self.own_row_soon(counter), delta, 0)
+            except ValueError:
+                self._stats.not_reapplied += 1
+            else:
+                self.batch.new_rows = None
+                self.batch.put(counter, delta)
+                self.batch.reapplied.append((counter, delta))
+        self._is_requested = self._is_requested or bool(absorbed)
+
+    # The commit failed.
+
+    def failed(self, reason: str) -> None:
+        """The commit is not durable. Its writes are refused, and what it may have left in the journal is overwritten.
+
+        So are those that gathered meanwhile: they were given values on top of what now never counts.
+        """
+        failed, self.under_way = self._not_yet_durable(), None
+        refused = [failed.batch]
+        if failed.batch.net:
+            refused.append(self.batch)
+            self.batch = Batch()
+        for stored in failed.peers_rows:
+            self._dirty.add(stored.actor, stored.rows)
+        if failed.rows:
+            self._dirty.add(failed.actor, failed.rows)
+        is_requested = self._is_requested  # a disk that fails at once is not asked at once again
+        for batch in refused:
+            self.reapply(batch.reapplied)
+        self._is_requested = is_requested
+        error = RequestError(TEMPORARILY_UNAVAILABLE, f"not counted, because it can't be made durable: {reason}")
+        self._refuse([pending for batch in refused for pending in batch.waiting], error)
+
+    def _refuse(self, waiting: list[Pending], error: RequestError) -> None:
+        """Refuse writes, but for those that were durable once and are re-applied: these stay, and what waits behind
+        them of the same clients is refused after them.
+        """
+        behind = set[Client]()
+        for pending in waiting:
+            if pending.is_reapplied:
+                behind.add(pending.client)
+            else:
+                self._stats.requests_refused += sum(type(each) is int for each in pending.values) or not pending.values
+                pending.error = error
+            if pending.client in behind:
+                self.batch.waiting.append(pending)
+            else:
+                self._outbox.reply(pending.client, ErrorReply(pending.request_id, error.code, error.text))
+
+    # What will be, once all that waits is durable.
+
+    @property
+    def committing(self) -> Batch | None:
+        """The batch under way."""
+        return self.under_way.batch if self.under_way else None
+
+    def _not_yet_durable(self) -> UnderWay:
+        if self.under_way is None or self.under_way.is_durable:
+            raise RuntimeError("nothing is being committed")
+        return self.under_way
+
+    def value_soon(self, counter: str) -> int:
+        """This node's value then."""
+        committing = self.under_way.batch.net.get(counter, 0) if self.under_way else 0
+        return self._state.value(counter) + committing + self.batch.net.get(counter, 0)
+
+    def own_row_soon(self, counter: str) -> Row:
+        """Our own row then, without a version."""
+        row, under_way = self._state.row(self._identity.actor, counter), self.under_way
+        if under_way and under_way.actor == self._identity.actor:
+            row = Row(*under_way.rows.get(counter, row))
+        plus, minus = self.batch.of(counter)
+        return Row(row.p + plus, row.n + minus)
+
+
+def written(pending: Pending, done: UnderWay, token: str | None = None) -> Written | ErrorReply:
+    """The reply to a write whose commit is done."""
+    if pending.error:
+        return ErrorReply(pending.request_id, pending.error.code, pending.error.text)
+    actor = None if pending.is_reapplied else done.actor
+    return Written(pending.request_id, pending.values, actor, done.version, token)

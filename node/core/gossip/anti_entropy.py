@@ -1,0 +1,220 @@
+"""Anti-entropy: SYN, SYN-ACK, ACK. It makes good whatever else was lost.
+
+Pure. SYN carries a digest of what its sender holds. SYN-ACK answers with the rows that the sender lacks, and asks for
+what we lack; ACK answers with those. Whoever finds no answer soon asks again, a few times. Two nodes in equal states
+exchange two small datagrams and no rows.
+
+Source: van Renesse et al., "Efficient reconciliation and flow control for anti-entropy protocols", LADIS 2008,
+section 3; push-pull after Demers et al., PODC 1987, section 1.3.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import Actor
+from gossip_counter.node.core.effects import Outbox
+from gossip_counter.node.core.gossip.deltas import Deltas
+from gossip_counter.node.core.gossip.repair import RepairCursors
+from gossip_counter.node.core.identity import Identity
+from gossip_counter.node.core.membership import Membership
+from gossip_counter.node.core.messages import Ack, Syn, SynAck
+from gossip_counter.node.core.state import NO_ENTRY, DigestEntry, State
+from gossip_counter.node.core.stats import Stats
+
+DIGEST_ACTORS = 256
+"""Actors in a SYN at the most: some ten datagrams. Of more, each tick sends another range."""
+
+RETRIES = 2
+"""How often an exchange without an answer is begun again before the next tick's peers take over."""
+
+PATIENCE = 4
+"""Retry intervals that a node which starts waits for its peers to say what they hold of it."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """An exchange that waits for a peer's answer."""
+
+    since_ns: int
+    retry_ns: int
+    digest: dict[Actor, DigestEntry]
+    """What we said that we hold."""
+    fingerprint: int
+    retries_left: int = RETRIES
+
+
+class AntiEntropy:
+    """This node's side of every exchange."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: State,
+        stats: Stats,
+        rng: Random,
+        identity: Identity,
+        membership: Membership,
+        deltas: Deltas,
+        repair: RepairCursors,
+        outbox: Outbox,
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._stats = stats
+        self._rng = rng
+        self._identity = identity
+        self._membership = membership
+        self._deltas = deltas
+        self._repair = repair
+        self._outbox = outbox
+        self.awaited: set[str] = set()
+        """Peers that were asked at the start what they hold, and that have neither answered nor been given up."""
+        self.agreeing: set[str] = set()
+        """Peers that have said in this life what they hold of our actor, and it was no more than we do."""
+        self._give_up_ns = 0
+        self._asked: dict[str, _Asked] = {}
+        self._answer_ns: dict[str, float] = {}
+        """By peer, how long its answers take, on average."""
+
+    def begin(self, peers: tuple[str, ...], now_ns: int) -> None:
+        """Ask peers, as the first thing after the start."""
+        self.awaited = set(peers)
+        self._give_up_ns = now_ns + PATIENCE * self._config.retry_ms * 1_000_000
+        self.ask(peers, now_ns)
+
+    def ask(self, peers: tuple[str, ...], now_ns: int) -> None:
+        """Begin an exchange with these."""
+        for peer in peers:
+            self._expect(peer, now_ns)
+        self._outbox.send(peers, self._syn())
+
+    # What arrives.
+
+    def receive_syn(self, syn: Syn, now_ns: int) -> bool:
+        """Answer a SYN; whether its sender holds more of our own actor than we ever wrote."""
+        answer, is_behind = self._syn_ack(syn), self._is_behind(syn)
+        if answer.wants:
+            self._expect(syn.sender, now_ns)
+        self._outbox.send((syn.sender,), answer)
+        return is_behind
+
+    def receive_syn_ack(self, syn_ack: SynAck, now_ns: int) -> None:
+        """Answer a SYN-ACK, whose rows are merged already, with the rows that its sender lacks."""
+        asked = self._answered(syn_ack.sender, now_ns)
+        if self._identity.actor in syn_ack.wants or syn_ack.fingerprint == self._state.fingerprint:
+            self.agreeing.add(syn_ack.sender)
+        if deltas := self._deltas.answer(self._lacking(syn_ack, asked), syn_ack.sender):
+            self._outbox.send((syn_ack.sender,), Ack(self._config.name, self._state.fingerprint, deltas))
+
+    def receive_ack(self, ack: Ack, now_ns: int) -> None:
+        """An exchange is over."""
+        self._answered(ack.sender, now_ns)
+
+    # Time.
+
+    @property
+    def due_ns(self) -> int | None:
+        """When `wake` should be called, if at all."""
+        if not (self._asked or self.awaited):
+            return None
+        due = [asked.retry_ns for asked in self._asked.values()]
+        return min([*due, self._give_up_ns] if self.awaited else due)
+
+    def wake(self, now_ns: int) -> None:
+        """Begin exchanges again that found no answer."""
+        if now_ns >= self._give_up_ns:
+            self.awaited.clear()
+        if again := tuple(peer for peer in list(self._asked) if self._retries(peer, now_ns)):
+            self._outbox.send(again, self._syn())
+
+    def _retries(self, peer: str, now_ns: int) -> bool:
+        asked = self._asked[peer]
+        if asked.retry_ns > now_ns:
+            return False
+        if not asked.retries_left:
+            del self._asked[peer]
+            return False
+        asked.retries_left -= 1
+        asked.retry_ns += asked.retry_ns - asked.since_ns
+        return True
+
+    def _expect(self, peer: str, now_ns: int) -> None:
+        """Note that an answer should come; how soon, its earlier ones tell."""
+        patience = max(self._config.retry_ms * 1_000_000, int(2 * self._answer_ns.get(peer, 0)))
+        self._asked[peer] = _Asked(now_ns, now_ns + patience, self._state.digest(), self._state.fingerprint)
+
+    def _answered(self, peer: str, now_ns: int) -> _Asked | None:
+        asked = self._asked.pop(peer, None)
+        self.awaited.discard(peer)
+        if asked:
+            # Counted from the first time of asking, so never too short for a peer that answers late.
+            took = now_ns - asked.since_ns
+            self._answer_ns[peer] = 0.875 * self._answer_ns.get(peer, took) + 0.125 * took
+        return asked
+
+    # Messages.
+
+    def _syn(self) -> Syn:
+        """What we hold; of more actors than a tick has room for, those in a random range."""
+        me, fingerprint, digest = self._config.name, self._state.fingerprint, self._state.digest()
+        if len(digest) <= DIGEST_ACTORS:
+            return Syn(me, fingerprint, digest)
+        actors = list(digest)
+        first = self._rng.randrange(1 - DIGEST_ACTORS, len(actors))
+        sent = {actor: digest[actor] for actor in actors[max(0, first) : first + DIGEST_ACTORS]}
+        above = actors[first - 1] if first > 0 else ""
+        upto = actors[first + DIGEST_ACTORS - 1] if first + DIGEST_ACTORS < len(actors) else None
+        return Syn(me, fingerprint, sent, above, upto)
+
+    def _syn_ack(self, syn: Syn) -> SynAck:
+        """What they lack, and what we do."""
+        lacks, wants = dict[Actor, int](), dict[Actor, int]()
+        behind = 0
+        ours = self._state.digest()
+        for actor in sorted(actor for actor in {*ours, *syn.digest} if _is_in_range(actor, syn)):
+            mine, theirs = ours.get(actor, NO_ENTRY), syn.digest.get(actor, NO_ENTRY)
+            if mine.version > theirs.version:
+                lacks[actor] = theirs.version
+                behind += mine.version - theirs.version
+            elif mine.version < theirs.version:
+                wants[actor] = self._repair.resume(actor, mine.version, theirs.version)
+            elif mine.version and mine.hash != theirs.hash:
+                wants[actor] = self._repair.compare(actor, mine.version)
+            elif mine.detached != theirs.detached:
+                lacks[actor] = wants[actor] = mine.version
+        self._membership.versions_behind[syn.sender] = behind
+        return SynAck(self._config.name, self._state.fingerprint, self._deltas.answer(lacks, syn.sender), wants)
+
+    def _is_behind(self, syn: Syn) -> bool:
+        """Whether the sender of a SYN holds more of our own actor than we ever wrote."""
+        actor = self._identity.actor
+        if not _is_in_range(actor, syn):
+            return False
+        if syn.digest.get(actor, NO_ENTRY).version > self._state.version(actor):
+            self._stats.future_digests += 1
+            return True
+        self.agreeing.add(syn.sender)
+        return False
+
+    def _lacking(self, syn_ack: SynAck, asked: _Asked | None) -> dict[Actor, int]:
+        """What the sender of a SYN-ACK lacks: what it asked for, and what another answer brought us since we asked.
+
+        Of an actor it does not mention it holds what our digest said, or it would have given or wanted something. Where
+        that is not so, as for actors out of a SYN's range, what it gets is detached there and claims nothing.
+        """
+        if asked is None or asked.fingerprint == self._state.fingerprint:
+            return syn_ack.wants
+        mentioned = {delta.actor for delta in syn_ack.deltas} | syn_ack.wants.keys()
+        sent = asked.digest
+        gained = {
+            actor: sent.get(actor, NO_ENTRY).version
+            for actor, entry in self._state.digest().items()
+            if actor not in mentioned and entry.version > sent.get(actor, NO_ENTRY).version
+        }
+        return syn_ack.wants | gained
+
+
+def _is_in_range(actor: Actor, syn: Syn) -> bool:
+    """Whether a SYN says what its sender holds of an actor: those out of its range are for another message."""
+    return actor > syn.above and (syn.upto is None or actor <= syn.upto)

@@ -1,0 +1,114 @@
+"""Delta gossip: anti-entropy every tick, and a push of every piece of news.
+
+Pure.
+"""
+
+from random import Random
+
+from gossip_counter.node.core.admission import Admission
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.dirty import DirtyRows
+from gossip_counter.node.core.effects import Outbox
+from gossip_counter.node.core.gossip.anti_entropy import AntiEntropy
+from gossip_counter.node.core.gossip.deltas import Deltas
+from gossip_counter.node.core.gossip.intake import Intake
+from gossip_counter.node.core.gossip.push import SMALL_CLUSTER, Push
+from gossip_counter.node.core.gossip.repair import RepairCursors
+from gossip_counter.node.core.identity import Identity
+from gossip_counter.node.core.membership import Membership
+from gossip_counter.node.core.messages import Ack, Carrier, Replicate, Syn, SynAck
+from gossip_counter.node.core.messages import Push as PushMessage
+from gossip_counter.node.core.state import State
+from gossip_counter.node.core.stats import Stats
+
+
+class DeltaGossip:
+    """One strategy of gossip; it merges what arrives into the replica's state."""
+
+    claims_versions = True
+    """Whether this node's messages say what it holds, so that peers can confirm copies and clients bring tokens."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: State,
+        stats: Stats,
+        rng: Random,
+        identity: Identity,
+        membership: Membership,
+        admission: Admission,
+        dirty: DirtyRows,
+        outbox: Outbox,
+    ) -> None:
+        repair = RepairCursors()
+        self._config = config
+        self._rng = rng
+        self._state = state
+        self._identity = identity
+        self._membership = membership
+        self._outbox = outbox
+        self._deltas = Deltas(config, state, rng)
+        self._intake = Intake(state, stats, admission, membership, dirty, repair)
+        pushes = config.push and self.claims_versions
+        self._push = Push(config, state, rng, identity, membership, self._deltas, outbox, pushes)
+        self.anti_entropy = AntiEntropy(config, state, stats, rng, identity, membership, self._deltas, repair, outbox)
+
+    def begin(self, now_ns: int) -> None:
+        """The first thing a node does: ask peers what they hold, all of them in a small cluster."""
+        if peers := self._membership.sample(SMALL_CLUSTER, self._rng):
+            self.anti_entropy.begin(peers, now_ns)
+
+    def tick(self, now_ns: int) -> None:
+        """One round: tell a few random peers what we hold."""
+        self._deltas.ticked()
+        if peers := self._membership.sample(self._config.gossip_fanout, self._rng):
+            self.anti_entropy.ask(peers, now_ns)
+
+    def receive(self, message: Carrier | Syn, now_ns: int) -> bool:
+        """Take one message of a member; whether it shows more of our own actor than this node ever wrote."""
+        news = [] if isinstance(message, Syn) else self._intake.merge(message.deltas, now_ns)
+        # Where a message is the whole state, its sender need not send the fingerprint.
+        fingerprint = _fingerprint_of(message) if message.fingerprint is None else message.fingerprint
+        self._membership.heard_from(message.sender, fingerprint, now_ns)
+        is_behind = any(delta.actor == self._identity.actor for delta in news)
+        match message:
+            case Syn():
+                is_behind = self.anti_entropy.receive_syn(message, now_ns)
+            case SynAck():
+                self.anti_entropy.receive_syn_ack(message, now_ns)
+            case Ack():
+                self.anti_entropy.receive_ack(message, now_ns)
+            case PushMessage():
+                self._push.pass_on(message.sender, news, now_ns)
+            case Replicate():
+                pass  # its rows are all there is to it
+        return is_behind
+
+    def wrote(self, now_ns: int) -> None:
+        """Rows of our actor are durable, and count."""
+        self._push.wrote(now_ns)
+
+    def begin_epoch(self) -> None:
+        """Our rows are another actor's from now on."""
+        self._push.begin_epoch()
+
+    @property
+    def due_ns(self) -> int | None:
+        """When `wake` should be called, if at all."""
+        exchange_ns, push_ns = self.anti_entropy.due_ns, self._push.due_ns
+        if exchange_ns is None or push_ns is None:
+            return push_ns if exchange_ns is None else exchange_ns
+        return min(exchange_ns, push_ns)
+
+    def wake(self, now_ns: int) -> None:
+        """Do what is due: push the news that has gathered, begin exchanges again that found no answer."""
+        self._push.wake(now_ns)
+        self.anti_entropy.wake(now_ns)
+
+
+def _fingerprint_of(message: Carrier | Syn) -> int:
+    """The fingerprint of the state that holds just a message's rows."""
+    state = State()
+    for delta in () if isinstance(message, Syn) else message.deltas:
+        state.merge(delta.actor, None, delta.rows)
+    return state.fingerprint

@@ -1,0 +1,72 @@
+"""Cutting deltas out of the state, as many rows as there is room for.
+
+Pure.
+"""
+
+from random import Random
+
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import Actor, NamedRow
+from gossip_counter.node.core.messages import Delta
+from gossip_counter.node.core.state import State
+
+LEAST_ROW_BYTES = 8
+"""Fewer bytes no row has on the wire but the very shortest: it bounds the rows looked up for one answer."""
+
+MOST_ROW_BYTES = 30
+"""What a row costs on the wire at the most, its name not counted."""
+
+
+class Deltas:
+    """Cuts deltas. What one peer gets is bounded from one tick to the next: who is far behind is fed steadily."""
+
+    def __init__(self, config: Config, state: State, rng: Random) -> None:
+        self._state = state
+        self._rng = rng
+        self._room_bytes = config.exchange_datagrams * config.datagram_bytes
+        self._room: dict[str, int] = {}
+        """By peer, the rows that it may get before the next tick."""
+
+    def ticked(self) -> None:
+        """Every peer may get as much again."""
+        self._room.clear()
+
+    def answer(self, wanted: dict[Actor, int], peer: str) -> tuple[Delta, ...]:
+        """What is held above these versions, as far as there is room for this peer.
+
+        The order is random: no actor is always first, so none is starved.
+        """
+        deltas = []
+        room = self._room.get(peer, self._most_rows)
+        for actor in self._rng.sample(list(wanted), len(wanted)):
+            newer = self.cut(actor, wanted[actor], self._state.newer(actor, wanted[actor], room))
+            room -= len(newer.rows)
+            detached = self._state.detached(actor)
+            # Shuffled, or an answer with room for some would bring the same ones every time.
+            loose = Delta(actor, None, tuple(self._rng.sample(detached, min(len(detached), max(0, room)))))
+            room -= len(loose.rows)
+            deltas += [each for each in (newer, loose) if each.rows]
+            if room <= 0:
+                break
+        self._room[peer] = room
+        return tuple(deltas)
+
+    def next_push(self, actor: Actor, since: int) -> Delta:
+        """The oldest rows above a version, as many as surely fit the datagrams of one push."""
+        room = self._room_bytes // 2
+        rows: list[NamedRow] = []
+        for counter, row in self._state.newer(actor, since, self._most_rows):
+            room -= len(counter.encode()) + MOST_ROW_BYTES
+            if room < 0 and rows:
+                break
+            rows.append((counter, row))
+        return self.cut(actor, since, tuple(rows))
+
+    def cut(self, actor: Actor, since: int, rows: tuple[NamedRow, ...]) -> Delta:
+        """A delta of these rows, which says what state it is cut from."""
+        source_version = self._state.source_version(actor)
+        return Delta(actor, since, rows, source_version if rows and source_version > rows[-1][1].version else 0)
+
+    @property
+    def _most_rows(self) -> int:
+        return self._room_bytes // LEAST_ROW_BYTES

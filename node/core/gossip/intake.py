@@ -1,0 +1,61 @@
+"""What happens to rows that arrive: within bounds they are merged, and it is noted what of them was news.
+
+Pure.
+"""
+
+from gossip_counter.node.core.admission import Admission
+from gossip_counter.node.core.dirty import DirtyRows
+from gossip_counter.node.core.gossip.repair import RepairCursors
+from gossip_counter.node.core.membership import Membership
+from gossip_counter.node.core.messages import Delta
+from gossip_counter.node.core.state import State
+from gossip_counter.node.core.stats import Stats
+
+
+class Intake:
+    """Merges peers' rows into the state."""
+
+    def __init__(
+        self,
+        state: State,
+        stats: Stats,
+        admission: Admission,
+        membership: Membership,
+        dirty: DirtyRows,
+        repair: RepairCursors,
+    ) -> None:
+        self._state = state
+        self._stats = stats
+        self._admission = admission
+        self._membership = membership
+        self._dirty = dirty
+        self._repair = repair
+
+    def merge(self, deltas: tuple[Delta, ...], now_ns: int) -> list[Delta]:
+        """Take in deltas; those that brought news, without the rows that did not."""
+        news = [each for each in map(self._merge, deltas) if each]
+        self._stats.shrinking_rows = self._state.shrinking_rows
+        if news:
+            self._membership.state_changed(now_ns)
+        return news
+
+    def _merge(self, delta: Delta) -> Delta | None:
+        actor, since, state = delta.actor, delta.since, self._state
+        if not self._admission.has_room_for_actor(actor):
+            return None
+        rows = self._admission.rows_within_bounds(delta)
+        if len(rows) < len(delta.rows):
+            since = None  # with rows left out, we can't vouch for their versions
+            if actor in state:
+                self._repair.skip(delta)
+        version = state.version(actor)
+        if since is not None and rows and since > version:
+            self._stats.gaps += 1
+        news = state.merge(actor, since, rows, delta.source_version)
+        if news or state.version(actor) != version:
+            self._dirty.add(actor, (counter for counter, _ in news))
+        if since == delta.since:
+            self._repair.merged(delta, state.version(actor))
+        if not news:
+            return None
+        return Delta(actor, since if len(news) == len(delta.rows) else None, tuple(news), delta.source_version)

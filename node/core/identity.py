@@ -1,0 +1,115 @@
+"""Who this node writes as: its actor, and what to do when somebody else wrote as the same one.
+
+Pure. An actor is a node's name and an *epoch*, a random number that lasts as long as the node's journal. Two lives of a
+node may share an actor only if the second still has every row the first ever sent. Where a journal was lost, a new
+epoch begins at the start. Where it is merely older than what peers were sent, that shows when a peer has rows of our
+own actor that we never wrote. From then on this node is another actor, and adds again (*re-applies*) what max-merge
+absorbed.
+
+Max-merge absorbs: a row with 100 increments of a former life, merged with ours of 3, stays 100, and our 3 are gone.
+"""
+
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+
+from gossip_counter.node.core.batch import Tally
+from gossip_counter.node.core.counts import Actor, PlainRow
+from gossip_counter.node.core.messages import Delta
+from gossip_counter.node.core.state import State, Stored
+
+Write = tuple[str, int]
+"""A counter, and what was added to it."""
+
+
+def mint(name: str, epoch: int) -> Actor:
+    """The actor of one life of the node `name`: `epoch` is a random number in [0, 2**63) that no other life has."""
+    return Actor(f"{name}.{urlsafe_b64encode(epoch.to_bytes(8)).decode().rstrip('=')}")
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a journal gives back: the actor that this node last wrote as, and the rows of all actors."""
+
+    actor: Actor
+    stored: tuple[Stored, ...] = ()
+
+
+class Identity:
+    """The actor that this node writes as, from start to end. Without `recovered` it begins a new epoch."""
+
+    def __init__(self, name: str, rng: Random, state: State, recovered: Recovered | None) -> None:
+        """`state` must hold the recovered rows already."""
+        self._name = name
+        self._rng = rng
+        self._state = state
+        self._inherited = recovered.actor if recovered else None
+        """The actor that an earlier life wrote as too: peers may hold later rows of it than we do."""
+        self._written = Tally()
+        """What this life added as that actor."""
+        self._durable = self._inherited
+        """The actor that the journal names."""
+        # Detached rows of our own: we had seen those of a former life, and ended before the new epoch was durable.
+        is_usable = recovered and not state.has_detached(recovered.actor)
+        self.actor = recovered.actor if recovered and is_usable else self._mint()
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether an earlier life wrote as our actor too."""
+        return self.actor == self._inherited
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether the journal names our actor, or none: no later life can be taken for a former one."""
+        return self._durable in (None, self.actor)
+
+    def begin_epoch(self) -> None:
+        """Be another actor from now on."""
+        self.actor = self._mint()
+
+    def _mint(self) -> Actor:
+        return mint(self._name, self._rng.getrandbits(63))
+
+    def committed(self, actor: Actor, written: Tally, absorbed: Iterable[Write]) -> None:
+        """What was written as `actor` is durable; the part of it that max-merge absorbed is none of its rows."""
+        self._durable = actor
+        if actor == self._inherited:
+            self._written.include(written)
+            for counter, delta in absorbed:
+                self._written.forget(counter, delta)
+
+    def absorbed_by(self, deltas: tuple[Delta, ...]) -> list[Write]:
+        """What max-merge with these rows will absorb of the adds that this life made as the inherited actor.
+
+        A larger total than ours was never ours, so of what we added on top of the common past it has nothing, and the
+        maximum will have none of it. (A smaller one may be an echo of ours: then nothing is lost but what it had.)
+        """
+        absorbed: list[Write] = []
+        for delta in deltas:
+            if delta.actor == self._inherited:
+                for counter, row in delta.rows:
+                    absorbed += self._absorbed_by_row(delta.actor, counter, row)
+        return absorbed
+
+    def _absorbed_by_row(self, actor: Actor, counter: str, row: PlainRow) -> list[Write]:
+        plus, minus = self._written.of(counter)
+        if not (plus or minus):
+            return []
+        mine = self._state.row(actor, counter)
+        p, n = (plus if row[0] > mine.p else 0), (minus if row[1] > mine.n else 0)
+        absorbed = [(counter, delta) for delta in (p, -n) if delta]
+        for each in absorbed:
+            self._written.forget(*each)
+        return absorbed
+
+    def absorbed_from(self, actor: Actor, rows: dict[str, PlainRow], written: Tally) -> list[Write]:
+        """What max-merge will absorb of a batch whose rows another life wrote too while it was being committed."""
+        absorbed: list[Write] = []
+        for counter, (ours_p, ours_n, _) in rows.items():
+            other = self._state.row(actor, counter)
+            plus, minus = written.of(counter)
+            # What the others' count is above ours of before, but no more than what we added.
+            p, n = min(plus, other.p - (ours_p - plus)), min(minus, other.n - (ours_n - minus))
+            absorbed += [(counter, sign * lost) for sign, lost in ((1, p), (-1, n)) if lost > 0]
+        return absorbed

@@ -1,0 +1,95 @@
+"""What peers send: rows and digests go to gossip, confirmations to those who wait for them.
+
+Pure. Only members are listened to: what anybody else sends is dropped here, before anything of it is merged. What a
+message shows of our own actor may make us another one.
+"""
+
+from gossip_counter.node.core.acks import Acks
+from gossip_counter.node.core.commits import Commits
+from gossip_counter.node.core.confirmations import Confirmations
+from gossip_counter.node.core.dirty import DirtyRows
+from gossip_counter.node.core.gossip.delta import DeltaGossip
+from gossip_counter.node.core.identity import Identity
+from gossip_counter.node.core.membership import Membership
+from gossip_counter.node.core.messages import Carrier, Confirm, Confirmed, Gossip, Syn
+from gossip_counter.node.core.state import State
+from gossip_counter.node.core.stats import Stats
+
+
+class PeerMessages:
+    """The peers' side of a replica."""
+
+    def __init__(
+        self,
+        state: State,
+        stats: Stats,
+        identity: Identity,
+        membership: Membership,
+        gossip: DeltaGossip,
+        commits: Commits,
+        acks: Acks,
+        confirmations: Confirmations,
+        dirty: DirtyRows,
+    ) -> None:
+        self._state = state
+        self._stats = stats
+        self._identity = identity
+        self._membership = membership
+        self._gossip = gossip
+        self._commits = commits
+        self._acks = acks
+        self._confirmations = confirmations
+        self._dirty = dirty
+
+    def receive(self, message: Gossip, now_ns: int) -> None:
+        """Take a message, if it is a member's."""
+        if message.sender not in self._membership:
+            self._stats.non_members += 1
+            return
+        match message:
+            case Confirm():
+                self._confirm(message, now_ns)
+            case Confirmed():
+                self._confirmed(message)
+            case _:
+                self._exchange(message, now_ns)
+
+    def _exchange(self, message: Carrier | Syn, now_ns: int) -> None:
+        absorbed = [] if isinstance(message, Syn) else self._identity.absorbed_by(message.deltas)
+        if self._gossip.receive(message, now_ns):
+            self._begin_epoch()
+        self._commits.reapply(absorbed)
+        if self._confirmations.waits_for(self._dirty):
+            self._commits.request()
+
+    def _confirm(self, asked: Confirm, now_ns: int) -> None:
+        """A peer waits for copies: make durable what is not yet, and fetch what is missing."""
+        self._confirmations.ask(asked, now_ns)
+        if self._state.complete_version(asked.actor) < asked.version:
+            self._gossip.anti_entropy.ask((asked.sender,), now_ns)
+            return
+        if asked.actor in self._dirty:
+            self._commits.request()
+        self._confirmations.settle()
+
+    def _confirmed(self, message: Confirmed) -> None:
+        """A peer holds so much of our actor durably. It must have shown that it has none of that from a former life."""
+        if message.actor != self._identity.actor:
+            return
+        if message.version > self._state.version(message.actor):
+            self._stats.future_digests += 1
+            self._begin_epoch()
+        elif not self._identity.is_inherited or message.sender in self._gossip.anti_entropy.agreeing:
+            self._acks.confirmed(message)
+
+    def _begin_epoch(self) -> None:
+        """Somebody wrote under our name what we never did: a former life, restored or copied. From now on, be another.
+
+        Counting on as the same actor would let max-merge absorb every increment until the new total passes the old one.
+        Writes that are being committed are seen to when they are durable.
+        """
+        self._stats.new_epochs += 1
+        self._identity.begin_epoch()
+        self._gossip.begin_epoch()
+        self._commits.begin_epoch()
+        self._acks.begin_epoch()

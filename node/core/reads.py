@@ -1,0 +1,96 @@
+"""Reads: answered at once, or once this node holds all that the token stands for which a client brought along.
+
+Pure. Every wait ends: with the value, or at its deadline with an error.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from gossip_counter.node.core import tokens
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.effects import Client, Outbox
+from gossip_counter.node.core.errors import NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.limits import MAX_COUNT
+from gossip_counter.node.core.messages import ErrorReply, Read, ReadOk
+from gossip_counter.node.core.state import State
+from gossip_counter.node.core.stats import Stats
+
+MAX_WAITING = 256
+"""Reads that wait at once; each is looked at whenever the state changes."""
+
+
+class _Waiting(NamedTuple):
+    client: Client
+    read: Read
+    deadline_ns: int
+
+
+class Reads:
+    """Values for clients."""
+
+    def __init__(
+        self, config: Config, state: State, stats: Stats, tokens: tokens.Issuer, claims_versions: bool, outbox: Outbox
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._stats = stats
+        self._tokens = tokens
+        self._claims_versions = claims_versions
+        self._outbox = outbox
+        self._waiting: list[_Waiting] = []
+
+    def value(self, counter: str) -> int | None:
+        """A counter's value; None for one that nobody ever wrote to."""
+        self._stats.reads += 1
+        return self._state.totals.get(counter)
+
+    def read(self, read: Read, client: Client, now_ns: int) -> None:
+        """Answer a read, now or later. Raises `RequestError` if it can't be answered."""
+        self._stats.reads += 1
+        if read.token is None or tokens.includes(tokens.reach(self._state), read.token):
+            self._answer(read, client)
+            return
+        if not self._claims_versions:
+            raise RequestError(NOT_SUPPORTED, "full-state gossip claims no versions: leave out token")
+        if len(self._waiting) >= MAX_WAITING:
+            raise RequestError(TEMPORARILY_UNAVAILABLE, "too many reads wait for what their tokens stand for")
+        self._waiting.append(_Waiting(client, read, now_ns + self._config.wait_ms * 1_000_000))
+
+    def settle(self) -> None:
+        """Answer the reads that waited for what is held now."""
+        if not self._waiting:
+            return
+        reached = tokens.reach(self._state)
+        for each in self._take(lambda each: each.read.token is None or tokens.includes(reached, each.read.token)):
+            try:
+                self._answer(each.read, each.client)
+            except RequestError as error:
+                self._refuse(each, error)
+
+    @property
+    def due_ns(self) -> int | None:
+        """When the first read has waited long enough."""
+        return self._waiting[0].deadline_ns if self._waiting else None
+
+    def expire(self, now_ns: int) -> None:
+        """Refuse the reads that have waited long enough."""
+        text = f"this node does not hold all that the token stands for after {self._config.wait_ms} ms: ask again"
+        for each in self._take(lambda each: each.deadline_ns <= now_ns):
+            self._stats.timeouts += 1
+            self._outbox.reply(each.client, ErrorReply(each.read.msg_id, TEMPORARILY_UNAVAILABLE, text))
+
+    def _answer(self, read: Read, client: Client) -> None:
+        value = self._state.value(read.counter)
+        if abs(value) > MAX_COUNT:
+            raise RequestError(NOT_SUPPORTED, f"the value is beyond {MAX_COUNT}, what a reply can hold")
+        self._outbox.reply(client, ReadOk(read.msg_id, value, self._tokens.current()))
+
+    def _refuse(self, waiting: _Waiting, error: RequestError) -> None:
+        self._stats.requests_refused += 1
+        self._outbox.reply(waiting.client, ErrorReply(waiting.read.msg_id, error.code, error.text))
+
+    def _take(self, is_done: Callable[[_Waiting], bool]) -> list[_Waiting]:
+        taken = [each for each in self._waiting if is_done(each)]
+        if taken:
+            self._waiting = [each for each in self._waiting if not is_done(each)]
+        return taken

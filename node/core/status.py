@@ -1,0 +1,97 @@
+"""What a node reports about itself: one typed snapshot for `gossip_status`, for Redis's INFO and for metrics.
+
+Pure.
+"""
+
+from dataclasses import asdict, dataclass
+
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import Actor
+from gossip_counter.node.core.limits import MAX_COUNT
+from gossip_counter.node.core.membership import Membership, Standing
+from gossip_counter.node.core.messages import GossipStatusOk
+from gossip_counter.node.core.state import State
+from gossip_counter.node.core.stats import Stats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """A node at one moment. `local_value`, `increments` and `decrements` are of the counter that was asked about."""
+
+    name: str
+    cluster: str
+    actor: Actor
+    members: int
+    """This node included."""
+    is_ready: bool
+    """Whether an add would be committed at once: peers have said what they hold of it, or were given up."""
+    rounds: int
+    """Gossip rounds so far."""
+    local_value: int
+    increments: int
+    decrements: int
+    counters: int
+    rows: int
+    actors: int
+    counted: int
+    """The sum of all increments and decrements of all counters."""
+    dirty_rows: int
+    """Peers' rows that are not durable yet."""
+    fingerprint: int
+    peers_synced: int
+    convergence_ms: float | None
+    state_since_ns: int
+    standings: tuple[Standing, ...]
+    stats: Stats
+
+    def as_reply(self, msg_id: int) -> GossipStatusOk:
+        """The reply to `gossip_status`."""
+        return GossipStatusOk(
+            in_reply_to=msg_id,
+            local_value=_within_reply(self.local_value),
+            gossip_rounds=self.rounds,
+            peers_synced=self.peers_synced,
+            convergence_ms=self.convergence_ms,
+            increments=_within_reply(self.increments),
+            decrements=_within_reply(self.decrements),
+            counters=self.counters,
+            rows=self.rows,
+            counted=_within_reply(self.counted),
+            dirty_rows=self.dirty_rows,
+            fingerprint=f"{self.fingerprint:016x}",
+            state_since_ns=self.state_since_ns,
+            name=self.name,
+            cluster=self.cluster,
+            stats=asdict(self.stats),
+        )
+
+
+def snapshot(
+    config: Config, state: State, stats: Stats, membership: Membership, now_ns: int, counter: str, **of_replica: object
+) -> Status:
+    """Gather it. `of_replica` are the fields that only the replica knows."""
+    rows = list(state.rows_of(counter))
+    return Status(
+        name=config.name,
+        cluster=config.cluster,
+        members=len(membership) + 1,
+        local_value=state.value(counter),
+        increments=sum(row.p for row in rows),
+        decrements=sum(row.n for row in rows),
+        counters=state.counters,
+        rows=state.row_count,
+        actors=state.actors,
+        counted=state.counted,
+        fingerprint=state.fingerprint,
+        peers_synced=membership.synced,
+        convergence_ms=membership.convergence_ms,
+        state_since_ns=membership.state_since_ns,
+        standings=tuple(membership.standings(now_ns)),
+        stats=stats,
+        **of_replica,  # type: ignore[arg-type]
+    )
+
+
+def _within_reply(value: int) -> int:
+    """Sums over nodes may pass 64 bits, which a reply can't hold; then the nearest that it can."""
+    return max(-MAX_COUNT, min(value, MAX_COUNT))

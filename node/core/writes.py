@@ -1,0 +1,98 @@
+"""Adds on their way into a batch: what each of them comes to, or why it is refused.
+
+Pure. Here is settled what an INCR answers: this node's value after it, counting all that was added before, be it
+durable or not. It is sent once that is durable.
+"""
+
+from collections.abc import Callable, Sequence
+
+from gossip_counter.node.core.admission import Admission
+from gossip_counter.node.core.commits import Commits
+from gossip_counter.node.core.counts import counts_nothing
+from gossip_counter.node.core.errors import MALFORMED, RequestError
+from gossip_counter.node.core.identity import Identity, Write
+from gossip_counter.node.core.limits import MAX_COUNT
+from gossip_counter.node.core.state import State
+from gossip_counter.node.core.stats import Stats
+
+Value = int | RequestError
+
+
+class Writes:
+    """Puts adds into the batch that gathers."""
+
+    def __init__(self, state: State, stats: Stats, identity: Identity, admission: Admission, commits: Commits) -> None:
+        self._state = state
+        self._stats = stats
+        self._identity = identity
+        self._admission = admission
+        self._commits = commits
+
+    def put(self, writes: Sequence[Write]) -> list[Value]:
+        """Take adds; for each the value after it, or why it was refused and changes nothing."""
+        self._stats.adds += len(writes)
+        small = self._small_limit(len(writes))
+        batch, values = self._commits.batch, list[Value]()
+        batch.at_most += small * len(writes)
+        batch.new_rows = None if small else batch.new_rows
+        net, value = batch.net, self._value_once_committed()
+        last, again = ("", 0), 0
+        for write in writes:
+            if write is last:  # a pipeline often has the same many times
+                again += 1
+                continue
+            if again:
+                values += self._put_again(*last, again, small)
+                again = 0
+            counter, delta = last = write
+            if 0 < delta < small:
+                net[counter] = added = net.get(counter, 0) + delta
+                values.append(value(counter, 0) + added)
+            else:
+                values.append(self.put_one(counter, delta))
+                if abs(delta) >= small > 0:
+                    small = self._small_limit(len(writes))
+        return values + self._put_again(*last, again, small) if again else values
+
+    def _put_again(self, counter: str, delta: int, times: int, small: int) -> list[Value]:
+        """What has just been added, some times more."""
+        if not 0 < delta < small:
+            return [self.put_one(counter, delta) for _ in range(times)]
+        before = self._commits.value_soon(counter)
+        self._commits.batch.net[counter] += delta * times
+        return list(range(before + delta, before + delta * times + 1, delta))
+
+    def put_one(self, counter: str, delta: int) -> Value:
+        """Take one add, whatever it is, with every check."""
+        value = self._commits.value_soon(counter) + delta
+        try:
+            if not -MAX_COUNT <= value <= MAX_COUNT:
+                raise RequestError(MALFORMED, f"the value would pass {MAX_COUNT}")
+            if delta:
+                self.add(counter, delta)
+        except RequestError as error:
+            self._stats.requests_refused += 1
+            return error
+        return value
+
+    def add(self, counter: str, delta: int) -> None:
+        """Add to our own row in the batch. Raises `RequestError` where it has no room; then nothing has changed."""
+        commits, batch = self._commits, self._commits.batch
+        own = commits.own_row_soon(counter)
+        if is_new := counts_nothing(own):
+            self._admission.check_room(self._identity.actor, batch, commits.committing)
+        self._admission.check_add(own, delta)
+        if is_new and batch.new_rows is not None:
+            batch.new_rows += 1
+        batch.put(counter, delta)
+
+    def _small_limit(self, adds: int) -> int:
+        return self._admission.small_limit(adds, self._commits.batch, self._commits.committing)
+
+    def _value_once_committed(self) -> Callable[[str, int], int]:
+        """This node's value once what is being committed is durable; or the default, of a counter that has none."""
+        value, committing = self._state.totals.get, self._commits.committing
+        if committing is None:
+            return value
+        soon = committing.net.get
+        return lambda counter, default: value(counter, default) + soon(counter, 0)
