@@ -18,6 +18,7 @@ from gossip_counter.bench.cli import app as bench_app
 from gossip_counter.cluster.cli import app as cluster_app
 from gossip_counter.node.core.messages import GossipStatusOk
 from gossip_counter.node.core.stats import Stats
+from gossip_counter.node.endpoints.redis.commands import COMMANDS
 from tests.support.documents import DOCUMENTS, NOT_RUN, ROOT, Block, blocks, matches, shell, shown_by
 
 ALL = [*DOCUMENTS, ROOT / "CHANGELOG.md", ROOT / "bench" / "RESULTS.md"]
@@ -117,9 +118,7 @@ def test_files_and_tests_that_are_named_exist(document: Path) -> None:
         if re.fullmatch(r"(node|cluster|bench|tests|docs|src)/[\w./-]*(::\w+)?", span):
             path, _, test = span.partition("::")
             assert (ROOT / path).exists(), span
-            assert (
-                not test or f"def {test}(" in (ROOT / path).read_text() or f"class {test}" in (ROOT / path).read_text()
-            ), span
+            assert not test or re.search(rf"^(async )?(def|class) {test}\b", (ROOT / path).read_text(), re.M), span
 
 
 def test_every_source_file_is_described() -> None:
@@ -128,7 +127,7 @@ def test_every_source_file_is_described() -> None:
         ROOT / path for row in table.splitlines() for path in re.findall(r"`([\w/]+(?:\.py|/))`", row.split(" | ")[0])
     }
     described -= {ROOT / layer for layer in re.findall(r"^\*\*`([\w/]+)`", table, re.M)}
-    for path in [*(ROOT / "node").rglob("*.py"), *(ROOT / "cluster").rglob("*.py")]:
+    for path in (each for folder in ("node", "cluster", "bench") for each in (ROOT / folder).rglob("*.py")):
         if not path.name.startswith("__"):
             assert described & {path, *path.parents}, f"{by_path(path)} is not in the table"
 
@@ -217,6 +216,11 @@ def test_every_field_of_the_status_and_every_metric_is_documented() -> None:
     assert shown <= set(status)
     metrics = set(code(section(OPERATIONS, "Metrics")))
     assert {field.name for field in fields(Stats)} <= metrics
+
+
+def test_every_redis_command_is_documented() -> None:
+    documented = code(section(ROOT / "docs" / "redis.md", "Commands"))
+    assert {name.decode() for name in COMMANDS} <= set(documented)
 
 
 def test_the_changelog_tells_of_this_version_first() -> None:
