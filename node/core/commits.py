@@ -190,7 +190,7 @@ class Commits:
         for pending in waiting:
             if pending.is_reapplied:
                 behind.add(pending.client)
-            else:
+            elif not pending.error:
                 self._stats.requests_refused += sum(type(value) is int for value in pending.values)
                 pending.error = error
             if pending.client in behind:
