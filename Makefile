@@ -4,13 +4,14 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 BIN := .venv/bin
 SEEDS ?= 10000
+SOAK_SEEDS ?= 300
 PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sim test check format clean
+.PHONY: help demo sim test soak coverage check format clean
 
 help: ## list every target
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/installed ## start 5 nodes, spray 1000 increments, show them agree
 	@$(BIN)/bench converge --increments 1000
@@ -18,9 +19,16 @@ demo: .venv/installed ## start 5 nodes, spray 1000 increments, show them agree
 sim: .venv/installed ## judge SEEDS=10000 simulated runs in which everything goes wrong
 	@$(BIN)/bench judge --seeds $(SEEDS)
 
-test: .venv/developing ## lint, types and every test
+test: .venv/developing ## lint, types and every test that a change needs (about a minute)
 	@$(MAKE) --no-print-directory check
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto -m "not soak"
+
+soak: .venv/developing ## long campaigns: real processes tortured, then SOAK_SEEDS=300 simulated runs (5 minutes)
+	$(BIN)/pytest -n auto -m soak
+	$(BIN)/bench judge --seeds $(SOAK_SEEDS)
+
+coverage: .venv/developing ## which lines the tests of make test run in their own processes
+	$(BIN)/pytest -n auto -m "not soak" --cov --cov-report=term:skip-covered
 
 check: .venv/developing ## lint and types only
 	$(BIN)/ruff check .
@@ -32,7 +40,7 @@ format: .venv/developing ## put the code into its standard layout
 	$(BIN)/ruff check --fix .
 
 clean: ## remove what the other targets made
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .coverage build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/bin/pip:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or say make PYTHON=/path/to/python3"; exit 1; }

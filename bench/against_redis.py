@@ -1,6 +1,7 @@
 """A node and a real redis-server, driven by the same redis-benchmark commands in turn."""
 
 import asyncio
+import platform
 import re
 import shutil
 import subprocess
@@ -8,8 +9,18 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
 
-from gossip_counter.cluster import launcher
+from rich.console import Group
+from rich.table import Table
+
+from gossip_counter.bench import plot, report
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.manifest import HOST, Settings
+from gossip_counter.cluster.ports import free_ports
+from gossip_counter.cluster.processes import temporary
 
 CASES = {
     "-c 50 -P 64": 1_500_000,
@@ -17,8 +28,8 @@ CASES = {
     "-c 1 -P 1": 5_000,
     "-c 50 -P 16 -r 10000": 400_000,
 }
-"""What redis-benchmark is told, and how many requests a run makes: some seconds."""
-
+"""Options of redis-benchmark, and how many requests a run of some seconds makes with them."""
+LEAST_REQUESTS = 1000
 START_S = 10.0
 
 
@@ -35,26 +46,87 @@ class Pair:
         return self.node / self.redis
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """By kind ("durable", "in memory") and case, all pairs."""
+
+    runs: int
+    kinds: dict[str, dict[str, list[Pair]]]
+
+    def as_json(self) -> dict[str, Any]:
+        """See `report.Result`."""
+        kinds = {
+            kind: {case: _pairs_as_json(pairs) for case, pairs in cases.items()} for kind, cases in self.kinds.items()
+        }
+        return {"runs": self.runs, "python": platform.python_version()} | kinds
+
+    def table(self) -> Group:
+        """See `report.Result`."""
+        return Group(*(self._table(kind, cases) for kind, cases in self.kinds.items()))
+
+    def plot(self, path: Path) -> None:
+        """See `report.Plottable`."""
+        rates = {
+            f"{case}\n{side}, {kind}": [getattr(pair, side) for pair in pairs]
+            for kind, cases in self.kinds.items()
+            for case, pairs in cases.items()
+            for side in ("node", "redis")
+        }
+        plot.bars(path, rates, "INCR a second")
+
+    def _table(self, kind: str, cases: dict[str, list[Pair]]) -> Table:
+        redis = "appendfsync always" if kind == "durable" else "no append-only file"
+        node = f"a node (Python {platform.python_version()})"
+        shown = report.table_of(
+            f"redis-benchmark -t incr, {kind}: {node} beside redis-server ({redis}), {self.runs} pairs of runs",
+            ("", "node INCR/s", "Redis INCR/s", "ratio, median", "least", "most"),
+        )
+        for case, pairs in cases.items():
+            ratios = [pair.ratio for pair in pairs]
+            rates = (median(pair.node for pair in pairs), median(pair.redis for pair in pairs))
+            spread = (median(ratios), min(ratios), max(ratios))
+            shown.add_row(case, *(f"{each:,.0f}" for each in rates), *(f"{each:.2f}" for each in spread))
+        return shown
+
+
+def _pairs_as_json(pairs: list[Pair]) -> dict[str, Any]:
+    return {
+        "ratio": round(median(pair.ratio for pair in pairs), 3),
+        "ratios": [round(pair.ratio, 3) for pair in pairs],
+        "node_per_second": [pair.node for pair in pairs],
+        "redis_per_second": [pair.redis for pair in pairs],
+    }
+
+
 def missing() -> str:
-    """The program that is needed and not there, or ""."""
+    """The program that is needed and not installed, or ""."""
     return next((each for each in ("redis-server", "redis-benchmark") if not shutil.which(each)), "")
 
 
-async def measure(durable: bool, runs: int, share: float, done: Callable[[str, Pair], None]) -> dict[str, list[Pair]]:
-    """Measure every case `runs` times, each with `share` of its requests; the two sides take turns to go first.
+async def measure(durable: bool, runs: int, share: float, done: Callable[[str, Pair], None]) -> Comparison:
+    """Measure every case `runs` times, each with `share` of its requests; if durable, also with what keeps no files.
 
-    Before, each case runs once without being counted. Raises `LaunchError`.
+    Raises `ClusterError`.
     """
+    if program := missing():
+        raise ClusterError(f"{program} is not installed: on Debian, apt-get install redis-server redis-tools")
+    kinds = ("durable", "in memory") if durable else ("in memory",)
+    return Comparison(runs, {kind: await _measure(kind == "durable", runs, share, done) for kind in kinds})
+
+
+async def _measure(durable: bool, runs: int, share: float, done: Callable[[str, Pair], None]) -> dict[str, list[Pair]]:
+    """The two sides take turns to go first. Every case runs once before, without being counted."""
     pairs: dict[str, list[Pair]] = {case: [] for case in CASES}
-    settings = launcher.Settings(ephemeral=not durable)
-    async with launcher.temporary(1, settings) as cluster, _redis(durable) as redis_port:
+    settings = Settings(ephemeral=not durable)
+    async with temporary(1, settings) as cluster, _redis(durable) as redis_port:
         ports = {"node": cluster.members["n1"].port, "redis": redis_port}
         for run in range(-1, runs):
-            for case, requests in CASES.items():
+            for case, all_requests in CASES.items():
                 order = list(ports) if run % 2 else list(reversed(ports))
-                told = {side: await _benchmark(ports[side], case, max(1000, int(requests * share))) for side in order}
+                requests = max(LEAST_REQUESTS, int(all_requests * share))
+                rates = {side: await _benchmark(ports[side], case, requests) for side in order}
                 if run >= 0:
-                    pairs[case].append(Pair(told["node"], told["redis"]))
+                    pairs[case].append(Pair(rates["node"], rates["redis"]))
                     done(case, pairs[case][-1])
     return pairs
 
@@ -63,30 +135,30 @@ async def _benchmark(port: int, case: str, requests: int) -> float:
     command = ["redis-benchmark", "-p", str(port), "-t", "incr", *case.split(), "-n", str(requests), "--csv"]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        told = (await process.communicate())[0].decode()
+        output = (await process.communicate())[0].decode()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    found = re.search(r'"INCR","([\d.]+)"', told)
+    found = re.search(r'"INCR","([\d.]+)"', output)
     if not found:
-        *_, last = ["it said nothing", *told.strip().splitlines()]
-        raise launcher.LaunchError(f"redis-benchmark failed: {last}")
+        *_, last = ["it said nothing", *output.strip().splitlines()]
+        raise ClusterError(f"redis-benchmark failed: {last}")
     return float(found[1])
 
 
 @asynccontextmanager
 async def _redis(durable: bool) -> AsyncIterator[int]:
-    """A redis-server in a directory of its own, gone afterwards; durable means `appendfsync always`."""
-    (port,) = launcher.free_ports(1)
+    """The port of a redis-server in a temporary directory; durable means `appendfsync always`."""
+    (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="counter-bench-redis-") as directory:
-        command = ["redis-server", "--port", str(port), "--save", "", "--dir", directory, "--bind", launcher.HOST]
+        command = ["redis-server", "--port", str(port), "--save", "", "--dir", directory, "--bind", HOST]
         command += ["--appendonly", "yes", "--appendfsync", "always"] if durable else ["--appendonly", "no"]
         quiet = subprocess.DEVNULL
-        # In a session of its own, as nodes are: the scheduler shares the processors between sessions.
+        # In a session of its own, as nodes are: the scheduler divides the processors among sessions.
         process = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet, start_new_session=True)
         try:
-            await _listens(process, port)
+            await _accepts(process, port)
             yield port
         finally:
             if process.returncode is None:
@@ -94,14 +166,15 @@ async def _redis(durable: bool) -> AsyncIterator[int]:
             await process.wait()
 
 
-async def _listens(process: asyncio.subprocess.Process, port: int) -> None:
+async def _accepts(process: asyncio.subprocess.Process, port: int) -> None:
+    """Wait until it takes connections. Raises `ClusterError`."""
     deadline = asyncio.get_running_loop().time() + START_S
     while asyncio.get_running_loop().time() < deadline and process.returncode is None:
         try:
-            _, writer = await asyncio.open_connection(launcher.HOST, port)
+            _, writer = await asyncio.open_connection(HOST, port)
         except OSError:
             await asyncio.sleep(0.02)
         else:
             writer.close()
             return
-    raise launcher.LaunchError("redis-server did not start: run it by hand to see why")
+    raise ClusterError("redis-server did not start: run it by hand to see why")

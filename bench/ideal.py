@@ -1,6 +1,6 @@
 """The least time that gossip in rounds can take: exchanges that cost nothing and lose nothing.
 
-Pure. Every node's timer has a phase of its own; at each tick it speaks to `fanout` distinct random peers. Source of the
+Pure. Every node's timer has a phase of its own; at each tick it contacts `fanout` distinct random peers. Source of the
 two kinds: Demers et al., "Epidemic algorithms for replicated database maintenance", PODC 1987, section 1.3.
 """
 
@@ -9,9 +9,9 @@ from random import Random
 
 
 def time_until_all_know(nodes: int, fanout: int, interval_ms: float, pull: bool, rng: Random) -> float:
-    """Milliseconds from one node's news, at a random moment, until all nodes have it.
+    """Milliseconds from an update at one node, at a random moment, until all nodes have it.
 
-    With `pull`, an exchange informs both sides; without, only the one that is spoken to (push alone).
+    With `pull`, an exchange informs both sides; without, only the contacted one (push alone).
     """
     knows = {rng.randrange(nodes)}
     ticks = [(rng.random() * interval_ms, node) for node in range(nodes)]

@@ -1,20 +1,32 @@
-"""Many adds at once, through the UDP door."""
+"""Many requests at once."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 
 from gossip_counter.cluster.client import Client
 
+T = TypeVar("T")
+
 WINDOW = 64
-"""Requests under way at once, of all clients together."""
+"""Requests in flight, of all clients together."""
+
+
+async def concurrently(window: int, items: Iterable[T], action: Callable[[T], Awaitable[None]]) -> None:
+    """Await `action` for each item, in order, up to `window` at a time. Raises what an action raises first."""
+    remaining = iter(items)
+
+    async def worker() -> None:
+        for item in remaining:
+            await action(item)
+
+    await asyncio.gather(*(worker() for _ in range(window)))
 
 
 async def add_to_all(clients: Sequence[Client], counters: int) -> None:
-    """One increment of each of so many counters, the clients taking turns. Raises `ClientError`."""
-    left = iter(range(counters))
+    """One increment of each of so many counters over UDP, the clients in turn. Raises `ClientError`."""
 
-    async def worker() -> None:
-        for counter in left:
-            await clients[counter % len(clients)].add(1, f"counter:{counter}")
+    async def add(counter: int) -> None:
+        await clients[counter % len(clients)].add(1, f"counter:{counter}")
 
-    await asyncio.gather(*(worker() for _ in range(WINDOW)))
+    await concurrently(WINDOW, range(counters), add)

@@ -32,7 +32,7 @@ def distributions(path: Path, figures: Mapping[str, Sequence[float]], label: str
 
 
 def spread(path: Path, reached: Mapping[str, list[list[float]]], sizes: Mapping[str, Points]) -> None:
-    """On the left, the share of nodes that hold the news over time, median of runs; on the right, time against size."""
+    """On the left, the share of nodes that hold the update, over time (median of runs); on the right, time by size."""
     figure, (left, right) = _figure(2)
     for name, runs in reached.items():
         nodes = len(runs[0])

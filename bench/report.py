@@ -1,9 +1,29 @@
-"""Distributions of figures, and how they are shown."""
+"""What every experiment's result offers, and how distributions of figures are shown."""
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
+from rich.console import RenderableType
 from rich.table import Table
+
+
+class Result(Protocol):
+    """What an experiment measured, for programs and for people."""
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints: the settings, and every figure with its unit in its name."""
+
+    def table(self) -> RenderableType:
+        """The same figures for a terminal."""
+
+
+class Plottable(Result, Protocol):
+    """A result that can be drawn as well."""
+
+    def plot(self, path: Path) -> None:
+        """Draw it into a file. Raises `PlotError`."""
 
 
 def percentile(figures: Sequence[float], share: float) -> float:
@@ -21,11 +41,19 @@ def distribution(figures: Sequence[float]) -> dict[str, float]:
 
 
 def table(title: str, rows: Mapping[str, Sequence[float]], unit: str, digits: int = 1) -> Table:
-    """One row a figure: p50, p99 and max over all it was measured at."""
+    """One row per figure: its p50, p99 and max."""
     shown = Table(title=title, title_justify="left", header_style="bold")
     shown.add_column("")
     for each in ("p50", "p99", "max"):
         shown.add_column(f"{each} {unit}".strip(), justify="right")
     for name, figures in rows.items():
         shown.add_row(name, *(f"{figure:,.{digits}f}" for figure in distribution(figures).values()))
+    return shown
+
+
+def table_of(title: str, columns: Sequence[str], left: int = 1) -> Table:
+    """An empty table; its first `left` columns hold text, the others numbers."""
+    shown = Table(title=title, title_justify="left", header_style="bold")
+    for i, column in enumerate(columns):
+        shown.add_column(column, justify="left" if i < left else "right")
     return shown

@@ -1,11 +1,11 @@
-"""A client of a node's UDP door, for the launcher, the benchmarks and programs of your own.
+"""A client of a node's UDP endpoint, for programs of your own, the commands and the benchmarks.
 
     async with await Client.connect(("127.0.0.1", 7101)) as counter:
         await counter.add(5)
         print(await counter.read())
 
-An `add` whose answer does not come raises `OutcomeUnknownError`: it may or may not be counted. It is never sent again
-behind your back, since this door can't tell a retry from a new add.
+An `add` that gets no reply raises `OutcomeUnknownError`: it may be counted or not. The client never sends it again by
+itself, because a node can't tell a retry from a new add.
 """
 
 import asyncio
@@ -18,21 +18,31 @@ from typing import Any, NamedTuple, Self
 from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core.errors import TIMEOUT, BadDatagramError
 from gossip_counter.node.core.messages import DEFAULT_COUNTER
-from gossip_counter.node.runtime import node as udp
-from gossip_counter.node.runtime.node import Address
+from gossip_counter.node.endpoints.udp import Address, resolve
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "NoAnswerError",
+    "NotSentError",
+    "OutcomeUnknownError",
+    "RequestRefusedError",
+    "Status",
+]
 
 Status = dict[str, Any]
-"""The fields of `gossip_status_ok`."""
+"""The fields of a `gossip_status_ok` reply by name."""
 
 BURST = 64
+"""Datagrams read before other tasks run again."""
 
 
 class ClientError(Exception):
-    """Anything that keeps a request from being done as asked; its subclasses say what is known."""
+    """A request was not done as asked. The subclasses say what is known of its outcome."""
 
 
 class RequestRefusedError(ClientError):
-    """The node answered with an error. Nothing has changed. `code` is one of Maelstrom's."""
+    """The node replied with an error. Nothing has changed. `code` is one of Maelstrom's (`node.core.errors`)."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"refused with error {code}: {text}")
@@ -40,49 +50,52 @@ class RequestRefusedError(ClientError):
 
 
 class NotSentError(ClientError):
-    """The system did not take the request. Nothing has changed."""
+    """The operating system did not send the request. Nothing has changed."""
 
 
 class NoAnswerError(ClientError):
-    """No answer came in time. The request would have changed nothing: it can be asked again."""
+    """No reply came in time. The request changes nothing, so it can be sent again."""
 
 
 class OutcomeUnknownError(ClientError):
-    """No answer to an `add` came in time. It may be counted or not, now or later: adding again could count it twice."""
+    """No reply to an `add` came in time. It may be counted or not, now or later. A second add could count it twice."""
 
 
-class _Waiting(NamedTuple):
+class _Pending(NamedTuple):
+    """A request without a reply yet. `error` makes what is raised if none comes."""
+
     reply_type: str
-    answer: asyncio.Future[Status]
+    reply: asyncio.Future[Status]
     deadline: float
-    failed: Callable[[str], ClientError]
+    error: Callable[[str], ClientError]
 
 
 class Client:
-    """One socket connected to one node; any number of requests may be under way at once."""
+    """One socket connected to one node. Any number of requests may be pending at once."""
 
     def __init__(self, connected: socket.socket, address: Address, timeout_s: float) -> None:
         self.address = address
         self.token: str | None = None
-        """What the last answer to an add or a read stands for."""
+        """The causal token of the last reply to an add or a read; None if the node gave none."""
         self._socket = connected
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        # Not from 0: a late answer to a former client on this port must not be taken for one to us.
+        # Not from 0: a late reply to an earlier client on this port must not match a request of this one.
         self._last_id = Random().getrandbits(48)
-        self._waiting: dict[int, _Waiting] = {}
+        self._pending: dict[int, _Pending] = {}
+        """By message id, in the order of their deadlines: all requests wait equally long."""
         self._timer: asyncio.TimerHandle | None = None
         self._loop.add_reader(connected.fileno(), self._drain)
 
     @classmethod
     async def connect(cls, address: Address, timeout_s: float = 2.0) -> Self:
-        """A client of the node at `address`, whether it is up or not; `timeout_s` bounds the wait for each answer.
+        """A client of the node at `address`, whether it is up or not. `timeout_s` limits the wait for each reply.
 
-        A node keeps an add that wants copies waiting for up to its `wait_ms`, so the timeout should be longer.
+        An add with copies waits at the node for up to its `wait_ms`, so the timeout should be longer than that.
 
-        Raises `node.errors.ConfigError` if the address can't be found, `NotSentError` if nothing can be sent there.
+        Raises `node.core.errors.ConfigError` if the address can't be resolved, `NotSentError` if it can't be sent to.
         """
-        family, *_, sockaddr = udp.resolve(address)
+        family, *_, sockaddr = resolve(address)
         connected = socket.socket(family, socket.SOCK_DGRAM)
         connected.setblocking(False)
         try:
@@ -93,39 +106,42 @@ class Client:
         return cls(connected, address, timeout_s)
 
     async def add(self, delta: int, counter: str = DEFAULT_COUNTER, copies: int = 1) -> str | None:
-        """Add `delta` (negative: decrement), and return when `copies` members hold it durably.
+        """Add `delta` (negative: decrement). Returns when `copies` members, this node included, store it durably.
 
-        The result is a token for all that the node held then: `read` at another node takes it. Raises
-        `RequestRefusedError` or `NotSentError` if it was not counted, `OutcomeUnknownError` if nobody can tell.
+        The result is a causal token: a `read` with it at any node sees this add. None if the node gives no tokens.
+        Raises `RequestRefusedError` or `NotSentError` if it was not counted, `OutcomeUnknownError` if that is unknown.
         """
         body = _named({"type": "add", "delta": delta}, counter)
-        reply = await self._ask(body | {"copies": copies} if copies != 1 else body, OutcomeUnknownError)
+        reply = await self.request(body | {"copies": copies} if copies != 1 else body, OutcomeUnknownError)
         self.token = reply.get("token")
         return self.token
 
     async def read(self, counter: str = DEFAULT_COUNTER, token: str | None = None) -> int:
-        """The node's value of a counter, with `token` once it holds all that the token stands for.
+        """The node's value of a counter. With a `token`, the node waits until it stores all that the token covers.
 
-        Raises `RequestRefusedError` (code 11 if the node has not caught up in time), `NotSentError`, `NoAnswerError`.
+        Raises `RequestRefusedError` (code 11 if it does not in time), `NotSentError`, `NoAnswerError`.
         """
         body = _named({"type": "read"}, counter)
-        reply = await self._ask(body if token is None else body | {"token": token}, NoAnswerError)
+        reply = await self.request(body if token is None else body | {"token": token}, NoAnswerError)
         self.token = reply.get("token")
         return int(reply["value"])
 
     async def fault(self, loss: float, cut: Sequence[str]) -> None:
-        """Make the node's network worse: lose this share of its gossip, 0 to 1, and cut it off from these peers.
+        """Make the node drop this share of its gossip, 0 to 1, and all gossip from and to these peers.
 
-        Only a node started with `--faults` does. Raises `RequestRefusedError`, `NotSentError` or `NoAnswerError`.
+        The node must run with `--faults`. Raises `RequestRefusedError`, `NotSentError` or `NoAnswerError`.
         """
-        await self._ask({"type": "fault", "loss": loss, "cut": list(cut)}, NoAnswerError)
+        await self.request({"type": "fault", "loss": loss, "cut": list(cut)}, NoAnswerError)
 
     async def gossip_status(self, counter: str = DEFAULT_COUNTER) -> Status:
-        """How far gossip has come. Raises `RequestRefusedError`, `NotSentError` or `NoAnswerError`."""
-        return await self._ask(_named({"type": "gossip_status"}, counter), NoAnswerError)
+        """The node's status, with its value of `counter`.
+
+        Raises `RequestRefusedError`, `NotSentError` or `NoAnswerError`.
+        """
+        return await self.request(_named({"type": "gossip_status"}, counter), NoAnswerError)
 
     def close(self) -> None:
-        """Let the socket go; requests under way fail as if their time was up."""
+        """Close the socket. Pending requests fail as if their time was up."""
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
@@ -141,30 +157,34 @@ class Client:
     ) -> None:
         self.close()
 
-    async def _ask(self, body: dict[str, Any], failed: Callable[[str], ClientError]) -> Status:
+    async def request(self, body: dict[str, Any], error: Callable[[str], ClientError] = NoAnswerError) -> Status:
+        """Send a request of any type and return the body of its reply. `error` makes what is raised if none comes.
+
+        Raises `RequestRefusedError`, `NotSentError`, or what `error` makes.
+        """
         self._last_id += 1
-        msg_id = body["msg_id"] = self._last_id
+        msg_id = self._last_id
         try:
-            datagram = wire.pack_body(body)
-        except (OverflowError, UnicodeEncodeError) as error:
-            raise NotSentError(f"can't be put into msgpack: {error}") from None
+            datagram = wire.pack_body(body | {"msg_id": msg_id})
+        except (OverflowError, UnicodeEncodeError) as cause:
+            raise NotSentError(f"msgpack can't encode the request: {cause}") from None
         self._send(datagram)
-        answer: asyncio.Future[Status] = self._loop.create_future()
+        reply: asyncio.Future[Status] = self._loop.create_future()
         deadline = self._loop.time() + self._timeout_s
-        self._waiting[msg_id] = _Waiting(f"{body['type']}_ok", answer, deadline, failed)
+        self._pending[msg_id] = _Pending(f"{body['type']}_ok", reply, deadline, error)
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._expire)
         try:
-            return await answer
+            return await reply
         finally:
-            self._waiting.pop(msg_id, None)
+            self._pending.pop(msg_id, None)
 
     def _send(self, datagram: bytes) -> None:
         try:
             try:
                 self._socket.send(datagram)
             except ConnectionRefusedError as error:
-                # It tells of an earlier datagram; this one was not sent yet.
+                # The error is about an earlier datagram. This one was not sent.
                 self._fail_all(self._refused(error))
                 self._socket.send(datagram)
         except OSError as error:
@@ -185,33 +205,33 @@ class Client:
         try:
             body = wire.unpack(datagram, "")
         except BadDatagramError:
-            return  # not an answer; ours may still come
+            return  # not a reply; ours may still come
         if not isinstance(body, dict):
             return
-        asked = body.get("in_reply_to")
-        waiting = self._waiting.get(asked) if type(asked) is int else None
-        if waiting is None or waiting.answer.done():
+        msg_id = body.get("in_reply_to")
+        pending = self._pending.get(msg_id) if type(msg_id) is int else None
+        if pending is None or pending.reply.done():
             return
         if body.get("type") == "error":
             code, text = body.get("code", 0), body.get("text", "")
-            unknown = code == TIMEOUT and waiting.failed is OutcomeUnknownError
-            waiting.answer.set_exception(OutcomeUnknownError(text) if unknown else RequestRefusedError(code, text))
-        elif body.get("type") == waiting.reply_type:
-            waiting.answer.set_result(body)
+            is_unknown = code == TIMEOUT and pending.error is OutcomeUnknownError
+            pending.reply.set_exception(OutcomeUnknownError(text) if is_unknown else RequestRefusedError(code, text))
+        elif body.get("type") == pending.reply_type:
+            pending.reply.set_result(body)
 
     def _expire(self) -> None:
-        """Fail what is overdue. All requests wait equally long, so they stand in the order of their deadlines."""
+        """Fail requests that are overdue, and set the timer for the next one."""
         self._timer = None
         now = self._loop.time()
-        for waiting in list(self._waiting.values()):
-            if waiting.deadline > now:
-                self._timer = self._loop.call_at(waiting.deadline, self._expire)
+        for pending in list(self._pending.values()):
+            if pending.deadline > now:
+                self._timer = self._loop.call_at(pending.deadline, self._expire)
                 return
-            _fail(waiting, f"{self._where} did not answer in {self._timeout_s:g} s")
+            _fail(pending, f"{self._where} did not answer in {self._timeout_s:g} s")
 
     def _fail_all(self, why: str) -> None:
-        for waiting in self._waiting.values():
-            _fail(waiting, why)
+        for pending in self._pending.values():
+            _fail(pending, why)
 
     def _refused(self, error: OSError) -> str:
         return f"nobody listens at {self._where} ({error.strerror})"
@@ -221,15 +241,14 @@ class Client:
         return "{}:{}".format(*self.address)
 
 
-def _fail(waiting: _Waiting, why: str) -> None:
-    if waiting.answer.done():
+def _fail(pending: _Pending, why: str) -> None:
+    if pending.reply.done():
         return
-    if waiting.failed is OutcomeUnknownError:
+    if pending.error is OutcomeUnknownError:
         why += "; the outcome of the add is unknown: it may or may not be counted"
-    waiting.answer.set_exception(waiting.failed(why))
+    pending.reply.set_exception(pending.error(why))
 
 
 def _named(body: dict[str, Any], counter: str) -> dict[str, Any]:
-    if counter != DEFAULT_COUNTER:
-        body["counter"] = counter
-    return body
+    """The default counter's name is left out, as in the seed protocol."""
+    return body if counter == DEFAULT_COUNTER else body | {"counter": counter}

@@ -1,4 +1,4 @@
-"""The live table of a cluster, and the plain lines that stand for it where there is no terminal."""
+"""The live table of a cluster, and the plain lines that replace it where there is no terminal."""
 
 import re
 from collections.abc import Callable
@@ -14,13 +14,13 @@ BEHIND = "behind"
 STYLES = {"level": "green", BEHIND: "yellow", SILENT: "bold yellow", PAUSED: "cyan", DEAD: "bold red"}
 
 WIDE = 140
-"""On a terminal of fewer columns, the less telling columns are left out."""
+"""On a terminal of fewer columns, the less important columns are left out."""
 
 _Cell = Callable[[NodeView], str]
 
 
 def table(snapshot: Snapshot, width: int) -> Group:
-    """The cluster at a glance, for a terminal of `width` columns."""
+    """One row per node and the headline, for a terminal of `width` columns."""
     shown = Table(expand=False, header_style="bold", title_justify="left")
     columns = [each for each in _COLUMNS if width >= WIDE or each[0] not in _LEFT_OUT]
     for title, _ in columns:
@@ -38,24 +38,24 @@ def headline(snapshot: Snapshot) -> Text:
     if snapshot.agreed:
         return Text(f"{up}, agreed on {snapshot.value:,}", style="bold green")
     if snapshot.up and len({node.status["fingerprint"] for node in snapshot.up}) == 1:
-        deaf = ", ".join(f"{node.name} {node.state}" for node in snapshot.nodes if node.state in {SILENT, PAUSED})
-        return Text(f"{up}, not agreed while {deaf}", style="bold yellow")
+        missing = ", ".join(f"{node.name} {node.state}" for node in snapshot.nodes if node.state in {SILENT, PAUSED})
+        return Text(f"{up}, not agreed while {missing}", style="bold yellow")
     values = ", ".join(f"{node.name}={node.status['local_value']:,}" for node in snapshot.up)
     return Text(f"{up}, not agreed ({values or 'none answers'})", style="bold yellow")
 
 
 def line(snapshot: Snapshot) -> str:
     """The headline, and every node that is not up."""
-    ill = [f"{node.name} {node.state}" for node in snapshot.nodes if node.state != UP]
-    return ", ".join([headline(snapshot).plain, *ill])
+    not_up = [f"{node.name} {node.state}" for node in snapshot.nodes if node.state != UP]
+    return ", ".join([headline(snapshot).plain, *not_up])
 
 
 def save_picture(snapshot: Snapshot, path: Path) -> None:
     """Write the table as an SVG file. Raises `OSError`."""
-    console = Console(record=True, width=WIDE, file=Path("/dev/null").open("w"))  # noqa: SIM115 the console's own
-    console.print(table(snapshot, console.width))
-    console.file.close()
-    # The picture must look the same to those without a network: no fonts are fetched.
+    with Path("/dev/null").open("w") as nowhere:
+        console = Console(record=True, width=WIDE, file=nowhere)
+        console.print(table(snapshot, console.width))
+    # Without web fonts the picture looks the same without a network.
     path.write_text(re.sub(r"@font-face {.*?}", "", console.export_svg(title="cluster"), flags=re.DOTALL))
 
 
@@ -68,15 +68,17 @@ def condition(node: NodeView) -> str:
     return node.state if node.state != UP else "level" if node.level else BEHIND
 
 
-def _told(field: str) -> _Cell:
-    return lambda node: f"{node.status[field]:,}" if field in node.status else ""
+def _field(name: str) -> _Cell:
+    return lambda node: f"{node.status[name]:,}" if name in node.status else ""
 
 
-def _both_ways(field: str, unit: float = 1) -> _Cell:
+def _in_and_out(name: str, unit: float = 1) -> _Cell:
+    """Two rates, each divided by `unit`."""
+
     def cell(node: NodeView) -> str:
         if not node.rates:
             return ""
-        return f"{node.rates[field + '_in'] / unit:,.0f} / {node.rates[field + '_out'] / unit:,.0f}"
+        return f"{node.rates[name + '_in'] / unit:,.0f} / {node.rates[name + '_out'] / unit:,.0f}"
 
     return cell
 
@@ -91,14 +93,14 @@ _COLUMNS: list[tuple[str, _Cell]] = [
     ("pid", lambda node: str(node.pid)),
     ("state", condition),
     ("port", lambda node: node.address.rpartition(":")[2]),
-    ("value", _told("local_value")),
-    ("+", _told("increments")),
-    ("−", _told("decrements")),  # noqa: RUF001 the minus sign
-    ("rounds", _told("gossip_rounds")),
-    ("synced", _told("peers_synced")),
+    ("value", _field("local_value")),
+    ("+", _field("increments")),
+    ("−", _field("decrements")),  # noqa: RUF001 the minus sign
+    ("rounds", _field("gossip_rounds")),
+    ("synced", _field("peers_synced")),
     ("conv. ms", _convergence),
-    ("dgrams/s in / out", _both_ways("datagrams")),
-    ("kB/s in / out", _both_ways("bytes", 1000)),
+    ("dgrams/s in / out", _in_and_out("datagrams")),
+    ("kB/s in / out", _in_and_out("bytes", 1000)),
     ("cpu %", lambda node: "" if node.cpu is None else f"{node.cpu:.1f}"),
     ("MB", lambda node: "" if node.memory is None else f"{node.memory / 1e6:.1f}"),
 ]

@@ -1,4 +1,4 @@
-"""A look at a whole cluster: what each node says of itself, and what the system says of its process."""
+"""The state of a whole cluster at one moment: each node's own status, and its process as the system shows it."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -7,18 +7,21 @@ from typing import Any
 import psutil
 
 from gossip_counter.cluster.client import Client, ClientError, Status
-from gossip_counter.cluster.launcher import Cluster, Member
+from gossip_counter.cluster.manifest import Member
+from gossip_counter.cluster.processes import Cluster
 
 UP, SILENT, PAUSED, DEAD = "up", "silent", "paused", "dead"
 RATES = ("datagrams_in", "datagrams_out", "bytes_in", "bytes_out")
+TIMEOUT_S = 0.5
+"""A node that does not answer within this time is silent."""
 
 
 @dataclass
 class NodeView:
-    """One node at one moment: `state` is up, silent (it runs but does not answer), paused (by SIGSTOP) or dead.
+    """One node at one moment. `state` is up, silent (it runs but does not answer), paused (by SIGSTOP) or dead.
 
-    `level`: it answers, and holds just what the node does that holds most. `rates` are per second since the look
-    before, empty at the first. `cpu` is in percent of one core, `memory` the resident set in bytes.
+    `level`: its state equals that of the node that has counted most. `rates` are per second since the snapshot before,
+    empty in the first. `cpu` is in percent of one core, None in the first. `memory` is the resident set in bytes.
     """
 
     name: str
@@ -34,10 +37,11 @@ class NodeView:
 
     def as_json(self) -> dict[str, Any]:
         """The view as `cluster status --json` prints it."""
-        told = {key: value for key, value in self.status.items() if key not in {"type", "in_reply_to", "msg_id"}}
-        own = {"name": self.name, "pid": self.pid, "state": self.state, "level": self.level, "address": self.address}
-        own |= {"resp": self.address, "metrics": self.metrics}
-        return own | {key: value for key, value in told.items() if key not in own} | {"memory": self.memory}
+        view = {"name": self.name, "pid": self.pid, "state": self.state, "level": self.level, "address": self.address}
+        view |= {"resp": self.address, "metrics": self.metrics}
+        left_out = view.keys() | {"type", "in_reply_to", "msg_id"}
+        status = {key: value for key, value in self.status.items() if key not in left_out}
+        return view | status | {"memory": self.memory}
 
 
 @dataclass
@@ -54,23 +58,23 @@ class Snapshot:
 
     @property
     def agreed(self) -> bool:
-        """Whether every node that lives answers, and all of these hold equal state. Dead nodes have no say."""
-        living = [node for node in self.nodes if node.state != DEAD]
-        return bool(living) and self.up == living and len({node.status["fingerprint"] for node in living}) == 1
+        """Whether every node that runs answers, and all of them have equal state. Dead nodes do not matter."""
+        running = [node for node in self.nodes if node.state != DEAD]
+        return bool(running) and self.up == running and len({node.status["fingerprint"] for node in running}) == 1
 
     @property
     def value(self) -> int | None:
-        """The value all agree on, else None."""
+        """The default counter's value if all nodes agree, else None."""
         return int(self.up[0].status["local_value"]) if self.agreed else None
 
     def as_json(self) -> dict[str, Any]:
         """The snapshot as `cluster status --json` prints it."""
-        told = {"agreed": self.agreed, "value": self.value, "partition": self.partition}
-        return told | {"nodes": [node.as_json() for node in self.nodes]}
+        summary = {"agreed": self.agreed, "value": self.value, "partition": self.partition}
+        return summary | {"nodes": [node.as_json() for node in self.nodes]}
 
 
 class Monitor:
-    """Looks at a cluster again and again; keeps one client and one process handle per node."""
+    """Takes snapshots of a cluster. It keeps one client and one process handle per node."""
 
     def __init__(self) -> None:
         self._clients: dict[tuple[str, int], Client] = {}
@@ -78,9 +82,9 @@ class Monitor:
         self._before: dict[int, tuple[float, Status]] = {}
 
     async def look(self, cluster: Cluster) -> Snapshot:
-        """Ask every node at once; one that does not answer within half a second is silent."""
+        """A snapshot: every node is asked at once."""
         views = await asyncio.gather(*(self._view(cluster, member) for member in cluster.members.values()))
-        snapshot = Snapshot(views, cluster.partition)
+        snapshot = Snapshot(views, cluster.manifest.partition)
         if snapshot.up:
             most = max(snapshot.up, key=lambda view: int(view.status["counted"])).status["fingerprint"]
             for view in snapshot.up:
@@ -88,7 +92,7 @@ class Monitor:
         return snapshot
 
     def close(self) -> None:
-        """Let the clients' sockets go."""
+        """Close the clients' sockets."""
         for client in self._clients.values():
             client.close()
 
@@ -113,14 +117,14 @@ class Monitor:
 
     async def _client(self, member: Member) -> Client:
         if member.address not in self._clients:
-            self._clients[member.address] = await Client.connect(member.address, timeout_s=0.5)
+            self._clients[member.address] = await Client.connect(member.address, TIMEOUT_S)
         return self._clients[member.address]
 
     def _measure(self, view: NodeView, process: psutil.Process) -> None:
         known = self._processes.setdefault(view.pid, process)
         try:
             first = known is process
-            cpu = known.cpu_percent()  # since the call before
+            cpu = known.cpu_percent()  # since the call before, so the first has no meaning
             view.cpu = None if first else cpu
             view.memory = known.memory_info().rss
         except psutil.Error:

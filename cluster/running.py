@@ -1,4 +1,4 @@
-"""Run a coroutine until it ends or a signal asks it to: every cleanup in it is done, and no traceback is shown."""
+"""Commands that end cleanly: on a signal every cleanup is done, and every expected error is one line."""
 
 import asyncio
 import signal
@@ -12,7 +12,7 @@ import psutil
 import typer
 
 from gossip_counter.cluster.client import ClientError
-from gossip_counter.cluster.launcher import LaunchError
+from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.node.core.errors import ConfigError
 
 P = ParamSpec("P")
@@ -21,8 +21,8 @@ T = TypeVar("T")
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class InterruptedBySignal(Exception):  # noqa: N818 it is no error
-    """The coroutine was ended by this signal."""
+class InterruptedBySignal(Exception):  # noqa: N818 a user who stops a command makes no error
+    """A command was ended by this signal. `exit_code` is 128 and the signal's number, as shells report it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -30,8 +30,10 @@ class InterruptedBySignal(Exception):  # noqa: N818 it is no error
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main`. On SIGINT, SIGTERM or SIGHUP it is cancelled, once, at its next `await`: between a process started
-    and its pid written down there is none. Raises `InterruptedBySignal` when it was.
+    """Run `main`. SIGINT, SIGTERM and SIGHUP cancel it, once, at its next `await`.
+
+    `Cluster.start` has no `await` between a process started and its pid saved, so no process is lost. Raises
+    `InterruptedBySignal` if a signal came.
     """
     return asyncio.run(_supervised(main))
 
@@ -42,7 +44,7 @@ async def _supervised(main: Coroutine[Any, Any, T]) -> T:
     seen: list[int] = []
 
     def interrupt(number: int) -> None:
-        if not seen:  # a second Ctrl-C must not cut the cleanup short
+        if not seen:  # a second Ctrl-C must not interrupt the cleanup
             task.cancel()
         seen.append(number)
 
@@ -58,7 +60,7 @@ async def _supervised(main: Coroutine[Any, Any, T]) -> T:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Code that awaits nothing is interrupted where it stands. Raises `InterruptedBySignal`."""
+    """For code that is no coroutine: a signal raises `InterruptedBySignal` wherever it is."""
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         raise InterruptedBySignal(number)
@@ -72,12 +74,12 @@ def interruptible() -> Iterator[None]:
 
 
 def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """What goes wrong in a command is told in one line on stderr: exit code 1, or 128 and the signal that ended it."""
-    errors: tuple[type[Exception], ...] = (LaunchError, ClientError, ConfigError, OSError, psutil.Error, *expected)
+    """A decorator of commands: expected errors are one line on stderr and exit code 1, signals 128 and their number."""
+    errors: tuple[type[Exception], ...] = (ClusterError, ClientError, ConfigError, OSError, psutil.Error, *expected)
 
     def decorate(command: Callable[P, T]) -> Callable[P, T]:
         @wraps(command)
-        def told(*args: P.args, **kwargs: P.kwargs) -> T:
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
                 return command(*args, **kwargs)
             except errors as error:
@@ -87,6 +89,6 @@ def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[
                 typer.echo(f"{program}: stopped ({interrupted})", err=True)
                 raise typer.Exit(interrupted.exit_code) from None
 
-        return told
+        return guarded
 
     return decorate

@@ -1,42 +1,47 @@
-"""Nodes that die are started again: at once the first time, then ever later if they keep dying."""
+"""Restart of nodes that die: at once the first time, then after longer and longer waits if they keep dying."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gossip_counter.cluster.launcher import Cluster, LaunchError, changing
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.lock import changing
+from gossip_counter.cluster.manifest import Manifest
 from gossip_counter.cluster.monitor import DEAD, Snapshot
+from gossip_counter.cluster.processes import Cluster
 
-LEAST_S = 0.5
-MOST_S = 30.0
-STEADY_S = 10.0
-"""Who has lived so long is forgiven earlier deaths."""
+MIN_WAIT_S = 0.5
+MAX_WAIT_S = 30.0
+STABLE_S = 10.0
+"""A node that has run for so long is restarted at once again when it dies."""
 
 
 @dataclass
 class _Watched:
+    """One node. Times are the caller's clock, in seconds."""
+
     wait_s: float = 0.0
-    """How long the next death is waited out."""
+    """How long to wait before the restart after its next death."""
     started_s: float = 0.0
     due_s: float | None = None
-    """When to start it; None while it lives."""
+    """When to start it; None while it runs."""
 
 
 class Supervisor:
-    """Watches one cluster; whoever looks at the cluster calls `tend` after each look."""
+    """Restarts the nodes of one cluster. The owner calls `tend` after each snapshot of it."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._watched = {name: _Watched() for name in cluster.members}
 
     async def tend(self, snapshot: Snapshot, now_s: float) -> list[str]:
-        """Start the nodes whose time has come; a line on each, also on what could not be done. Raises nothing."""
+        """Start the nodes that are due. Returns one line for each that was started or could not be."""
         due = list(self._due(snapshot, now_s))
         if not due:
             return []
         try:
-            async with changing(self._cluster.directory):
+            async with changing(self._cluster.manifest.directory):
                 return [line for name in due if (line := await self._start(name, now_s))]
-        except LaunchError as error:
+        except ClusterError as error:
             return [f"{', '.join(due)} can't be started again now: {error}"]
 
     def _due(self, snapshot: Snapshot, now_s: float) -> Iterator[str]:
@@ -44,26 +49,26 @@ class Supervisor:
             watched = self._watched[node.name]
             if node.state != DEAD:
                 watched.due_s = None
-                if now_s - watched.started_s > STEADY_S:
+                if now_s - watched.started_s > STABLE_S:
                     watched.wait_s = 0.0
                 continue
             if watched.due_s is None:
                 watched.due_s = now_s + watched.wait_s
-                watched.wait_s = min(MOST_S, max(LEAST_S, 2 * watched.wait_s))
+                watched.wait_s = min(MAX_WAIT_S, max(MIN_WAIT_S, 2 * watched.wait_s))
             if watched.due_s <= now_s:
                 yield node.name
 
     async def _start(self, name: str, now_s: float) -> str:
-        """Start a node unless somebody was faster, or took the cluster down."""
+        """Start a node, unless another command has started it or has taken the cluster down."""
         self._watched[name].due_s, self._watched[name].started_s = None, now_s
-        saved = Cluster.load(self._cluster.directory)
+        saved = Manifest.load(self._cluster.manifest.directory)
         member = saved.members[name]
-        if saved.id != self._cluster.id or not saved.is_up or saved.process(member):
+        if saved.id != self._cluster.manifest.id or not saved.is_up or self._cluster.process(member):
             return ""
-        self._cluster.members, self._cluster.partition = saved.members, saved.partition
+        self._cluster.manifest = saved
         try:
             self._cluster.start(member)
             await self._cluster.ready(member)
-        except LaunchError as error:
+        except ClusterError as error:
             return f"{name} died, and {error}"
         return f"{name} died: started again, pid {member.pid}"

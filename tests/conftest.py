@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""Fixtures that tests of several files use."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from gossip_counter.cluster.launcher import Cluster, LaunchError
-from tests.processes import Commands, processes_in, until
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.processes import Cluster
+from tests.support.commands import Commands
+from tests.support.processes import processes_in
+from tests.support.waiting import until
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Commands]:
+    """The command `cluster` in a directory of its own. Fails if a node outlives its cluster."""
     commands = Commands(tmp_path / "counter")
     yield commands
-    with suppress(LaunchError):  # the test took it down
+    with suppress(ClusterError):  # the test took it down
         Cluster.load(commands.directory).stop_all()
-    until(lambda: not processes_in(commands.directory), limit_s=5)  # or a node was left behind
+    until(lambda: not processes_in(commands.directory), limit_s=5)

@@ -1,9 +1,12 @@
-"""The benchmarks as commands: exact sums, exit codes, JSON; never their speed."""
+"""Each benchmark measures what it claims, exactly, and says it in every form; never how fast it is."""
 
+import asyncio
 import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from random import Random
 from statistics import mean
@@ -13,162 +16,277 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
+from rich.console import Console, RenderableType
 
-from gossip_counter.bench import simulate
-from gossip_counter.bench.cli import app as bench_app
+from gossip_counter.bench import converge, cost, judge, recover, spread, torture
 from gossip_counter.bench.ideal import time_until_all_know
+from gossip_counter.bench.parallel import for_each_seed
 from gossip_counter.bench.report import percentile
-from tests.processes import LIMIT_S, until
+from tests.support.bench import bench, figures
+from tests.support.waiting import LIMIT_S, until
 
 
-def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
-        [sys.executable, "-m", "gossip_counter.bench", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    return done
+def text_of(table: RenderableType) -> str:
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(table)
+    return " ".join(captured.get().split())
 
 
-def told(*arguments: str) -> dict[str, Any]:
-    done = bench(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    parsed: dict[str, Any] = json.loads(done.stdout)
-    return parsed
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulate in this process: workers take longer to start than small simulations to end."""
+    for module in (spread, judge):
+        monkeypatch.setattr(module, "for_each_seed", map)
 
 
-def test_converge_counts_every_increment_on_every_node() -> None:
-    result = told("converge", "--increments=1000", "--runs=2", "--seed=3")
-    assert (result["nodes"], result["increments"], result["expected"], result["seed"]) == (5, 1000, 1000, 3)
+# converge
+
+
+def test_converge_counts_every_add_on_every_node() -> None:
+    result = figures("converge", "--increments=101", "--decrements", "-n2", "--runs=2", "--seed=3", "--interval-ms=10")
+    assert (result["nodes"], result["increments"], result["decrements"], result["seed"]) == (2, 101, 50, 3)
+    assert result["expected"] == 51
     assert len(result["runs"]) == 2
     for run in result["runs"]:
         assert run["agreed"]
-        assert run["values"] == dict.fromkeys(("n1", "n2", "n3", "n4", "n5"), 1000)
+        assert run["values"] == dict.fromkeys(("n1", "n2"), 51)
         assert run["convergence_ms"] >= 0
         assert set(run["datagrams_sent"]) == set(run["bytes_sent"]) == set(run["values"])
     assert set(result["convergence_ms"]) == {"p50", "p99", "max"}
 
 
-def test_converge_mixes_in_decrements() -> None:
-    result = told("converge", "--increments=101", "--decrements", "-n3", "--interval-ms=10", "--fanout=1")
-    assert (result["decrements"], result["expected"]) == (50, 51)
-    assert set(result["runs"][0]["values"].values()) == {51}
+@pytest.mark.parametrize(
+    "options",
+    [["--gossip=full"], ["--no-push", "--loss=0.3"], ["--fanout=0", "--counters=50"], ["--increments=0"]],
+    ids=" ".join,
+)
+def test_converge_in_every_mode(options: list[str]) -> None:
+    (run,) = figures("converge", "--increments=60", "-n2", "--interval-ms=20", *options)["runs"]
+    assert run["agreed"]
+    assert run["values"] == dict.fromkeys(("n1", "n2"), 0 if "--increments=0" in options else 60)
 
 
-def test_converge_of_one_node_and_of_nothing() -> None:
-    assert told("converge", "--increments=10", "-n1")["runs"][0]["values"] == {"n1": 10}
-    assert told("converge", "--increments=0", "-n2")["expected"] == 0
+def test_converge_against_full_state(tmp_path: Path) -> None:
+    picture = tmp_path / "converge.png"
+    done = bench("converge", "--increments=20", "-n2", "--against-full", "--interval-ms=20", "--plot", str(picture))
+    assert done.exit_code == 0
+    assert done.stdout.count("1 of 1 runs agreed on 20") == 2
+    assert "run 2 of 2: agreed after" in done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_nodes_that_do_not_agree_are_named_and_fail_the_run() -> None:
-    done = bench("converge", "--increments=50", "-n3", "--loss=1", "--timeout-s=0.5", "--json")
-    assert done.returncode == 1
-    assert "not agreed on 50" in done.stderr
+    """All gossip is lost, as was asked: or pushes alone would agree in a moment."""
+    options = ("--increments=50", "-n2", "--loss=1", "--timeout-s=0.3", "--interval-ms=3600000", "--json")
+    done = bench("converge", *options)
+    assert done.exit_code == 1
+    assert "bench: run 1: not agreed on 50 within 0.3 s" in done.stderr
     assert "n1=" in done.stderr
     result = json.loads(done.stdout)
     assert (result["agreed"], result["convergence_ms"], result["runs"][0]["agreed"]) == (False, None, False)
 
 
-def test_the_tables_are_for_people() -> None:
-    done = bench("converge", "--increments=10", "-n2", "--interval-ms=10")
-    assert "1 of 1 runs agreed on 10" in done.stdout
-    assert "convergence" in done.stdout
-    assert "agreed after" in done.stderr
+def a_run(took_ms: float | None, value: int = 10) -> converge.Run:
+    return converge.Run(10, took_ms, {"n1": 10, "n2": value}, {"n1": "aa", "n2": "bb"}, {"n1": 1}, {"n1": 100})
+
+
+def test_the_ratio_of_both_modes_is_that_of_their_medians() -> None:
+    delta, full = (
+        converge.Series(converge.Plan(), [a_run(ms) for ms in times]) for times in ((1, 2, 90), (150, 170, None))
+    )
+    comparison = converge.Comparison(delta, full)
+    assert comparison.ratio == comparison.as_json()["full_to_delta_p50"] == 75
+    assert "75.0 times" in text_of(comparison.table())
+    assert converge.Comparison(converge.Series(converge.Plan(), [a_run(None)]), full).ratio is None
+
+
+def test_a_run_that_did_not_agree_names_values_or_else_states() -> None:
+    assert a_run(None, value=9).difference == "n2=9"
+    assert "n1=aa, n2=bb" in a_run(None).difference
+
+
+# recover and cost
+
+
+def test_recover_measures_a_death() -> None:
+    recovered = figures("recover", "--death=wiped", "-n2", "--counters=20", "--runs=1")
+    assert recovered.keys() == {"nodes", "counters", "runs", "wiped"}
+    assert recovered["wiped"]["answers_s"]["max"] > 0
+    assert recovered["wiped"]["level_s"]["max"] >= 0
+    assert recovered["wiped"]["megabytes_in"]["max"] > 0
+
+
+@pytest.mark.soak
+def test_recover_measures_every_death() -> None:
+    recovered = figures("recover", "-n3", "--counters=100", "--runs=1")
+    assert all(recovered[death]["answers_s"]["max"] > 0 for death in recover.Death)
+
+
+def test_recover_tables_say_who_died() -> None:
+    one = [recover.Recovery(0.5, 0.25, 1_500_000)]
+    shown = text_of(recover.Recoveries(5, 1000, 1, dict.fromkeys(recover.Death, one)).table())
+    assert "one of 5 nodes killed, its journal lost, 1,000 counters, 1 runs" in shown
+    assert "all 5 nodes killed at once" in shown
+    assert shown.count("1.50") == 9
+
+
+def test_cost_measures_each_part_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "SETTLE_S", 0)
+    rest = figures("cost", "--only=rest", "-n2", "--seconds=1", "--runs=1")
+    assert list(rest) == ["rest"]
+    assert rest["rest"]["memory_mb"]["max"] > 1
+    assert rest["rest"]["start_s"]["max"] > 0
+    memory = figures("cost", "--only=memory", "--counters=1000", "--runs=1")
+    assert list(memory) == ["memory"]
+    assert 100 < memory["memory"]["bytes_per_row"]["max"] < 10_000
+    wire = figures("cost", "--only=wire")
+    assert list(wire) == ["wire"]
+    assert wire["wire"]["SYN of five nodes that hold something each"] < 200
+
+
+def test_cost_shows_all_that_was_measured() -> None:
+    rest, memory = cost.Rest(0.5, [1.25], [31_500_000]), cost.Growth(1000, 4300, 10)
+    shown = text_of(cost.Costs(cost.Plan(runs=1), [rest], [memory], {"one row more": 17}).table())
+    for part in (
+        "5 nodes at rest, watched for 5 s in each of 1 runs",
+        "31.50",
+        "bytes per row │ 330",
+        "one row more │ 17",
+    ):
+        assert part in shown
 
 
 @pytest.mark.parametrize(
-    "options", [["--gossip=full"], ["--no-push"], ["--fanout=0"], ["--loss=0.3"], ["--counters=50"]], ids=" ".join
+    ("options", "named"),
+    [
+        (["--only=wire", "--counters=5"], "--counters"),
+        (["--only=memory", "-n2"], "--nodes"),
+        (["--only=rest", "--counters=5"], "--counters"),
+        (["--only=disk"], "--only"),
+    ],
 )
-def test_converge_in_every_mode(options: list[str]) -> None:
-    result = told("converge", "--increments=200", "-n4", "--interval-ms=20", *options)
-    assert result["runs"][0]["values"] == dict.fromkeys(("n1", "n2", "n3", "n4"), 200)
+def test_cost_refuses_options_of_parts_that_are_not_measured(options: list[str], named: str) -> None:
+    done = bench("cost", *options)
+    assert done.exit_code == 2
+    assert named in done.stderr
+    assert done.stdout == ""
 
 
-def test_converge_against_full_state() -> None:
-    result = told("converge", "--increments=50", "-n2", "--against-full", "--interval-ms=20")
-    assert (result["gossip"], result["full"]["gossip"]) == ("delta", "full")
-    assert len(result["full"]["runs"]) == 1
+# torture
 
 
-def test_sim_tells_time_and_cost() -> None:
-    result = told("sim", "--nodes=3,5", "--loss=0,0.3", "--runs=4", "--counters=20", "--no-push")
+def test_torture_tells_its_verdict_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts: Iterator[str | None] = iter([None, None, "n1 lost 3"])
+
+    async def run(plan: torture.Plan, watch: Any) -> torture.Verdict:
+        watch(torture.Progress(plan))
+        return torture.Verdict(plan, 1000, 20, 300, {"kill": 2}, 0.25, {"n1": 30.0}, {"n1": 0.5}, next(verdicts))
+
+    monkeypatch.setattr(torture, "run", run)
+    kept = bench("torture", "--seconds=5")
+    assert kept.exit_code == 0
+    assert "every promise was kept" in " ".join(kept.stdout.split())
+    assert figures("torture", "--kill-all=2")["seconds"] == 2.5
+    broken = bench("torture", "--seconds=5", "--json")
+    assert broken.exit_code == 1
+    assert json.loads(broken.stdout)["broken"] == "n1 lost 3"
+    *steps, last = broken.stderr.splitlines()
+    assert steps == [str(step) for step in torture.schedule(torture.Plan(seconds=5))]
+    assert last == "bench: n1 lost 3"
+
+
+def test_torture_refuses_what_makes_no_sense() -> None:
+    quiet = next(seed for seed in count() if not torture.schedule(torture.Plan(seconds=1, seed=seed)))
+    for options, named in ((["--kill-all=2", "--seconds=5"], "--kill-all"), (["--seconds=1"], "--seconds")):
+        done = bench("torture", f"--seed={quiet}", *options)
+        assert done.exit_code == 2
+        assert named in done.stderr
+
+
+@pytest.mark.soak
+def test_torture_of_a_small_cluster_ends_well() -> None:
+    verdict = asyncio.run(torture.run(torture.Plan(seconds=5, seed=4, nodes=3, clients=4), lambda _: None))
+    assert verdict.broken is None
+    assert verdict.acknowledged > 0
+
+
+# sim and judge
+
+
+@pytest.mark.usefixtures("one_process")
+def test_sim_tells_time_and_cost(tmp_path: Path) -> None:
+    picture = tmp_path / "spread.svg"
+    options = ("sim", "--nodes=3,5", "--loss=0,0.3", "--runs=2", "--counters=20", "--no-push")
+    result = figures(*options, "--plot", str(picture))
+    assert "<svg" in picture.read_text()
     assert [(each["nodes"], each["loss"]) for each in result["results"]] == [(3, 0), (3, 0.3), (5, 0), (5, 0.3)]
     for each in result["results"]:
         assert 0 < each["convergence_ms"]["mean"] <= each["convergence_ms"]["max"]
         assert each["bytes_per_node"] > each["row_bytes_per_node"] > 0
-    assert told("sim", "--runs=4") == told("sim", "--runs=4")
+    assert figures(*options) == result
     assert "ideal" in bench("sim", "--runs=2", "--gossip=full").stdout
 
 
 @pytest.mark.parametrize(
-    "bad", [["--nodes=0"], ["--nodes=x"], ["--loss=1.5"], ["--gossip=loud"], ["--plot=/no/folder/p.svg"]]
+    "bad", [["--nodes=0"], ["--nodes=x"], ["--loss=1.5"], ["--gossip=loud"], ["--plot=/no/folder/p.svg"]], ids=" ".join
 )
 def test_sim_refuses_what_makes_no_sense(bad: list[str]) -> None:
     done = bench("sim", "--runs=1", *bad)
-    assert done.returncode != 0
+    assert done.exit_code != 0
     assert done.stdout == ""
 
 
-def test_pictures_are_drawn(tmp_path: Path) -> None:
-    spread, converge = tmp_path / "spread.svg", tmp_path / "converge.png"
-    bench("sim", "--nodes=3,5", "--runs=2", "--plot", str(spread))
-    assert "<svg" in spread.read_text()
-    bench("converge", "--increments=10", "-n2", "--plot", str(converge))
-    assert converge.read_bytes().startswith(b"\x89PNG")
-
-
+@pytest.mark.usefixtures("one_process")
 def test_judge_keeps_count() -> None:
-    assert bench("judge", "--seeds=3").stdout.startswith("3 of 3 runs kept every promise; each took ")
+    assert bench("judge", "--seeds=1", "--scenario=restored").stdout.startswith(
+        "1 of 1 runs kept every promise; each took "
+    )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_judge_can_be_interrupted_and_leaves_no_worker(number: int) -> None:
-    command = [sys.executable, "-m", "gossip_counter.bench", "judge", "--seeds=100000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        # The workers, and the process that multiprocessing keeps to tidy up after all.
+@pytest.mark.usefixtures("one_process")
+def test_judge_prints_the_command_that_replays_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "judge_one", lambda names, seed: judge.Verdict(names[0], seed, "a promise", 0.1))
+    replay = "bench judge --scenario crowd --first-seed 8 --seeds 1"
+    done = bench("judge", "--seeds=2", "--first-seed=7", "--scenario=crowd")
+    assert done.exit_code == 1
+    assert replay in done.stderr
+    assert "0 of 2 runs" in done.stdout
+    result = json.loads(bench("judge", "--seeds=2", "--first-seed=7", "--scenario=crowd", "--json").stdout)
+    assert (result["runs"], result["kept"], result["broken"][1]["replay"]) == (2, 0, replay)
+
+
+# what all share
+
+
+@pytest.mark.parametrize("command", ["converge", "sim"])
+def test_push_is_refused_where_there_is_none(command: str) -> None:
+    done = bench(command, "--gossip=full", "--push")
+    assert done.exit_code == 1
+    assert done.stderr == "bench: --push is for delta gossip only: leave it out, or leave out --gossip full\n"
+
+
+def process(*arguments: str, **options: Any) -> "subprocess.Popen[str]":
+    """A `bench` process, for what a command in this process can't show."""
+    command = [sys.executable, "-m", "gossip_counter.bench", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_a_judge_that_is_interrupted_leaves_no_worker() -> None:
+    with process("judge", "--seeds=100000") as running:
+        # The workers, and the process that multiprocessing keeps to clean up after all.
         workers = until(lambda: each if len(each := psutil.Process(running.pid).children()) >= 2 else [])
-        running.send_signal(number)
+        running.send_signal(signal.SIGTERM)
         running.communicate(timeout=LIMIT_S)
-    assert running.returncode == 128 + number
+    assert running.returncode == 128 + signal.SIGTERM
     until(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in workers))
 
 
-def test_judge_prints_the_command_that_replays_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulate, "judge_one", lambda names, seed: simulate.Verdict(names[0], seed, "a promise", 0.1))
-    monkeypatch.setattr(simulate, "side_by_side", map)
-    done = CliRunner().invoke(bench_app, ["judge", "--seeds=2", "--first-seed=7", "--scenario=crowd"])
-    assert done.exit_code == 1
-    assert "bench judge --scenario crowd --first-seed 8 --seeds 1" in done.stderr
-    assert "0 of 2 runs" in done.stdout
-
-
-def test_recover_memory_and_sizes_tell_what_they_measured() -> None:
-    recovered = told("recover", "-n3", "--counters=100", "--runs=1")
-    for death in ("clean", "wiped", "all"):
-        assert recovered[death]["level_s"]["max"] >= 0
-        assert recovered[death]["answers_s"]["max"] > 0
-    assert told("memory", "--counters=1000", "--runs=1")["bytes_per_row"]["max"] > 0
-    assert told("sizes")["SYN of five nodes that hold something each"] < 200
-
-
-def test_rest_tells_what_it_measured() -> None:
-    cost = told("rest", "-n2", "--seconds=1", "--runs=1")
-    assert cost["memory_mb"]["max"] > 1
-    assert cost["start_s"]["max"] > 0
-
-
 def test_an_interrupted_benchmark_leaves_nothing_behind(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "gossip_counter.bench", "converge", "--fanout=0", "--no-push", "--timeout-s=60"]
     environment = {"TMPDIR": str(tmp_path), "PATH": ""}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as running:
+    with process("converge", "-n2", "--fanout=0", "--no-push", "--timeout-s=60", env=environment) as running:
         nodes = until(
-            lambda: [*psutil.Process(running.pid).children()] if len(list(tmp_path.glob("*/logs/*"))) == 5 else []
+            lambda: [*psutil.Process(running.pid).children()] if len(list(tmp_path.glob("*/logs/*"))) == 2 else []
         )
         running.send_signal(signal.SIGINT)
         _, stderr = running.communicate(timeout=LIMIT_S)
@@ -176,6 +294,10 @@ def test_an_interrupted_benchmark_leaves_nothing_behind(tmp_path: Path) -> None:
     assert "stopped (SIGINT)" in stderr
     assert not [each for each in nodes if each.is_running()]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_seeds_run_on_all_processors_and_their_results_come_in_order() -> None:
+    assert list(for_each_seed(abs, range(-3, 3))) == [3, 2, 1, 0, 1, 2]
 
 
 def test_the_ideal_of_push_and_of_push_pull() -> None:
@@ -191,17 +313,3 @@ def test_percentile_is_the_least_figure_that_covers_its_share(figures: list[floa
     found = percentile(figures, share)
     assert found in figures
     assert sum(each <= found for each in figures) >= share * len(figures) - 1e-9
-
-
-@pytest.mark.parametrize("command", ["converge", "sim"])
-def test_push_is_refused_where_there_is_none(command: str) -> None:
-    done = bench(command, "--gossip=full", "--push")
-    assert done.returncode == 1
-    assert done.stderr == "bench: --push is for delta gossip only: leave it out, or leave out --gossip full\n"
-
-
-def test_loss_that_is_asked_for_is_lost() -> None:
-    """Pushes alone would agree in a moment, and nothing else comes within the hour."""
-    done = bench("converge", "--loss=1", "--increments=5", "--timeout-s=1", "--interval-ms=3600000")
-    assert done.returncode == 1
-    assert "not agreed" in done.stderr

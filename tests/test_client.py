@@ -1,4 +1,4 @@
-"""The client: what it says when no answer comes, and that it never sends an add twice."""
+"""Claim: the client reports what is known of a request without a reply, and never sends an add twice."""
 
 import asyncio
 import socket
@@ -9,13 +9,13 @@ import msgpack
 import pytest
 
 from gossip_counter.cluster.client import Client, NoAnswerError, NotSentError, OutcomeUnknownError
-from gossip_counter.cluster.launcher import free_ports
+from gossip_counter.cluster.ports import free_ports
 
-SENSELESS: tuple[Any, ...] = ({"in_reply_to": None}, {"in_reply_to": [1]}, {"in_reply_to": {}}, [1], 5)
+NONSENSE: tuple[Any, ...] = ({"in_reply_to": None}, {"in_reply_to": [1]}, {"in_reply_to": {}}, [1], 5)
 
 
 def with_server(test: Callable[[Client, socket.socket], Coroutine[Any, Any, None]]) -> None:
-    """Run `test` with a client of a socket that answers nothing by itself."""
+    """Run `test` with a client and the socket it is connected to, which replies only as the test does."""
 
     async def main() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
@@ -28,15 +28,15 @@ def with_server(test: Callable[[Client, socket.socket], Coroutine[Any, Any, None
 
 
 def received(server: socket.socket) -> list[dict[str, Any]]:
-    told = []
+    bodies = []
     while True:
         try:
-            told.append(msgpack.unpackb(server.recv(65_536)))
+            bodies.append(msgpack.unpackb(server.recv(65_536)))
         except BlockingIOError:
-            return told
+            return bodies
 
 
-def test_an_add_without_an_answer_has_an_unknown_outcome_and_is_sent_once() -> None:
+def test_an_add_without_a_reply_has_an_unknown_outcome_and_is_sent_once() -> None:
     async def test(client: Client, server: socket.socket) -> None:
         with pytest.raises(OutcomeUnknownError, match="unknown"):
             await client.add(5)
@@ -45,7 +45,7 @@ def test_an_add_without_an_answer_has_an_unknown_outcome_and_is_sent_once() -> N
     with_server(test)
 
 
-def test_a_read_without_an_answer_can_be_asked_again() -> None:
+def test_a_read_without_a_reply_can_be_asked_again() -> None:
     async def test(client: Client, server: socket.socket) -> None:
         with pytest.raises(NoAnswerError):
             await client.read()
@@ -55,13 +55,13 @@ def test_a_read_without_an_answer_can_be_asked_again() -> None:
     with_server(test)
 
 
-def test_late_foreign_and_senseless_answers_are_not_taken_for_ours() -> None:
+def test_late_foreign_and_nonsense_replies_are_ignored() -> None:
     async def test(client: Client, server: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         reading = asyncio.create_task(client.read())
         datagram, source = await loop.sock_recvfrom(server, 65_536)
         asked = msgpack.unpackb(datagram)["msg_id"]
-        for reply in (*SENSELESS, {"in_reply_to": asked - 1, "value": 1}, {"type": "add_ok", "in_reply_to": asked}):
+        for reply in (*NONSENSE, {"in_reply_to": asked - 1, "value": 1}, {"type": "add_ok", "in_reply_to": asked}):
             server.sendto(msgpack.packb(reply), source)
         server.sendto(b"\xc1", source)
         for value in (7, 8):
@@ -71,7 +71,7 @@ def test_late_foreign_and_senseless_answers_are_not_taken_for_ours() -> None:
     with_server(test)
 
 
-def test_an_address_nothing_can_be_sent_to() -> None:
+def test_an_address_that_nothing_can_be_sent_to() -> None:
     with pytest.raises(NotSentError, match="255"):
         asyncio.run(Client.connect(("255.255.255.255", 7000)))
 
@@ -86,7 +86,7 @@ def test_requests_time_out_one_by_one() -> None:
     with_server(test)
 
 
-def test_closing_fails_what_is_under_way() -> None:
+def test_closing_fails_pending_requests() -> None:
     async def test(client: Client, server: socket.socket) -> None:
         adding = asyncio.create_task(client.add(1))
         await asyncio.get_running_loop().sock_recv(server, 65_536)
@@ -97,7 +97,7 @@ def test_closing_fails_what_is_under_way() -> None:
     with_server(test)
 
 
-def test_what_msgpack_cannot_hold_is_not_sent() -> None:
+def test_what_msgpack_cannot_encode_is_not_sent() -> None:
     async def test(client: Client, server: socket.socket) -> None:
         for delta, counter in ((2**70, ""), (1, "\ud800")):
             with pytest.raises(NotSentError):

@@ -1,9 +1,10 @@
-"""The house keeps its shape: imports run one way, purity is a property of a folder, functions and files stay short."""
+"""Claim: imports run one way, purity is a property of a folder, and functions and files stay short."""
 
 import ast
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -26,7 +27,9 @@ LAYERS = {
 PURE = {"core", "codec"}
 IMPURE_MODULES = {"asyncio", "logging", "os", "pathlib", "secrets", "select", "signal", "socket", "ssl", "subprocess",
                   "sys", "threading", "time", "uuid", "psutil", "sqlite3"}  # fmt: skip
-LONGEST = 60
+MAX_FUNCTION_LINES = 50
+MEDIAN_FUNCTION_LINES = 10
+MAX_FILE_LINES = 400
 
 
 def imports(path: Path) -> Iterator[list[str]]:
@@ -69,12 +72,30 @@ def test_pure_layers_know_no_clock_socket_disk_or_randomness(path: Path) -> None
         assert first != "random" or rest == ["Random"], "randomness is passed in"
 
 
-@pytest.mark.parametrize("path", FILES, ids=by_path)
-def test_functions_are_short(path: Path) -> None:
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Names and lengths in lines, without decorators."""
     for each in ast.walk(ast.parse(path.read_text())):
         if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
             assert each.end_lineno is not None
-            assert each.end_lineno - each.lineno < LONGEST, f"{each.name} is too long"
+            yield each.name, each.end_lineno - each.lineno + 1
+
+
+@pytest.mark.parametrize("path", FILES, ids=by_path)
+def test_functions_and_files_are_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_FILE_LINES
+    assert {name: lines for name, lines in functions(path) if lines > MAX_FUNCTION_LINES} == {}
+
+
+@pytest.mark.parametrize("house", ["node", "cluster", "bench"])
+def test_most_functions_are_a_few_lines(house: str) -> None:
+    lengths = [lines for path in (ROOT / house).rglob("*.py") for _, lines in functions(path)]
+    assert median(lengths) < MEDIAN_FUNCTION_LINES
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=by_path)
+def test_no_test_imports_another(path: Path) -> None:
+    """What tests share is in `tests.support`."""
+    assert {rest[0] for first, *rest in imports(path) if first == "tests"} <= {"support"}
 
 
 def test_every_dependency_is_pinned() -> None:

@@ -14,10 +14,10 @@ import pytest
 import redis
 import redis.asyncio
 from cryptography.hazmat.primitives import serialization
-from gossip_counter.cluster.ports import free_ports
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from gossip_counter.cluster.ports import free_ports
 from gossip_counter.node.endpoints.redis.server import MAX_CONNECTIONS, OTHER_FILES, Address
 from tests.support.commands import Commands, node_refuses
 from tests.support.processes import node_process, udp_node

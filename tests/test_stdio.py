@@ -1,4 +1,4 @@
-"""The stdin/stdout door: the seed's cases, Maelstrom's rules, and lines that make no sense."""
+"""Claim: a node on stdin/stdout keeps the seed's cases and Maelstrom's rules, and survives lines that make no sense."""
 
 import json
 import os
@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.processes import LIMIT_S, node_process, until
+from tests.support.processes import node_process
+from tests.support.waiting import LIMIT_S, until
 
 
 def line(body: dict[str, Any], src: str = "c1") -> str:
@@ -26,18 +27,16 @@ READ = line({"type": "read", "msg_id": 90})
 INIT_OK = '{"src": "n1", "dest": "c0", "body": {"type": "init_ok", "in_reply_to": 1, "msg_id": 0}}'
 
 
+def replies_to(given: bytes) -> list[str]:
+    """The lines but gossip that a node prints for this input until its clean end."""
+    command = [sys.executable, "-m", "gossip_counter.node", "--stdio"]
+    done = subprocess.run(command, input=given, capture_output=True, timeout=30, check=True)
+    assert b"Traceback" not in done.stderr
+    return [each for each in done.stdout.decode().splitlines() if json.loads(each)["body"]["type"] != "replicate"]
+
+
 def answers(lines: Iterable[str]) -> list[str]:
-    """Everything but gossip that a node prints for these lines until its clean end."""
-    done = subprocess.run(
-        [sys.executable, "-m", "gossip_counter.node", "--stdio"],
-        input="\n".join(lines) + "\n",
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    assert "Traceback" not in done.stderr
-    return [each for each in done.stdout.splitlines() if json.loads(each)["body"]["type"] != "replicate"]
+    return replies_to("".join(f"{each}\n" for each in lines).encode())
 
 
 def bodies(lines: Iterable[str]) -> list[dict[str, Any]]:
@@ -45,10 +44,12 @@ def bodies(lines: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def test_seed_case_gossip_replicates_counter_state() -> None:
-    told = answers([INIT, line({"type": "add", "msg_id": 2, "delta": 1}), line({"type": "gossip_status", "msg_id": 3})])
-    assert told[0] == INIT_OK
-    assert told[1] == '{"src": "n1", "dest": "c1", "body": {"type": "add_ok", "in_reply_to": 2, "msg_id": 1}}'
-    status = json.loads(told[2])["body"]
+    replies = answers(
+        [INIT, line({"type": "add", "msg_id": 2, "delta": 1}), line({"type": "gossip_status", "msg_id": 3})]
+    )
+    assert replies[0] == INIT_OK
+    assert replies[1] == '{"src": "n1", "dest": "c1", "body": {"type": "add_ok", "in_reply_to": 2, "msg_id": 1}}'
+    status = json.loads(replies[2])["body"]
     assert list(status)[:6] == ["type", "in_reply_to", "local_value", "gossip_rounds", "peers_synced", "convergence_ms"]
     assert list(status)[-1] == "msg_id"
     assert (status["local_value"], status["peers_synced"], status["convergence_ms"]) == (1, 0, None)
@@ -62,83 +63,74 @@ def test_seed_case_remote_increments_are_visible_after_gossip() -> None:
         "n_counters": {"n1": 0, "n2": 0},
     }
     init = line({"type": "init", "msg_id": 1, "node_id": "n1", "node_ids": ["n1", "n2"]}, "c0")
-    told = answers([init, line(replicate, "n2"), line({"type": "read", "msg_id": 3})])
-    assert told == [
+    replies = answers([init, line(replicate, "n2"), line({"type": "read", "msg_id": 3})])
+    assert replies == [
         INIT_OK,
         '{"src": "n1", "dest": "c1", "body": {"type": "read_ok", "in_reply_to": 3, "value": 10, "msg_id": 1}}',
     ]
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        *("", "   ", "{", "[]", "null", "5", "\x00", '{"src": "c1"}', '{"src": 5, "body": {}}', "[" * 100_000),
-        *('{"src": "c1", "body": []}', '{"src": "c1", "body": {}}', "9" * 5000),
-        line({"type": "error", "msg_id": 4, "in_reply_to": 2, "code": 10, "text": ""}),
-        *(line({"type": "add", "delta": 1}), line({"type": "add", "delta": 1, "msg_id": True})),
-        line({"type": "replicate", "p_counters": {"n2": -5}, "n_counters": {}}, "n2"),
-    ],
-    ids=lambda bad: repr(bad)[:40],
-)
-def test_a_line_nobody_can_be_answered_about_is_survived_and_changes_nothing(bad: str) -> None:
-    told = bodies([INIT, bad, READ])
-    assert [each["type"] for each in told] == ["init_ok", "read_ok"]
-    assert told[1]["value"] == 0
+UNANSWERABLE = [
+    *("", "   ", "{", "[]", "null", "5", "\x00", '{"src": "c1"}', '{"src": 5, "body": {}}', "[" * 100_000),
+    *('{"src": "c1", "body": []}', '{"src": "c1", "body": {}}', "9" * 5000),
+    line({"type": "error", "msg_id": 4, "in_reply_to": 2, "code": 10, "text": ""}),
+    *(line({"type": "add", "delta": 1}), line({"type": "add", "delta": 1, "msg_id": True})),
+    line({"type": "replicate", "p_counters": {"n2": -5}, "n_counters": {}}, "n2"),
+]
 
 
-@pytest.mark.parametrize(
-    "bad", [b"\xff\xfe\n", b"\n" * 1000, b"x" * (17 * 2**20) + b"\n"], ids=["bytes", "empty", "long"]
-)
-def test_bytes_that_are_no_line_of_text_are_survived(bad: bytes) -> None:
-    given = INIT.encode() + b"\n" + bad + READ.encode()  # and the last line needs no newline
-    done = subprocess.run(
-        [sys.executable, "-m", "gossip_counter.node", "--stdio"],
-        input=given,
-        capture_output=True,
-        timeout=30,
-        check=True,
-    )
-    assert b'"read_ok"' in done.stdout
+def test_lines_that_cannot_be_answered_are_survived_and_change_nothing() -> None:
+    replies = bodies([INIT, *(each for bad in UNANSWERABLE for each in (bad, READ))])
+    assert [each["type"] for each in replies] == ["init_ok", *["read_ok"] * len(UNANSWERABLE)]
+    assert {each["value"] for each in replies[1:]} == {0}
 
 
-@pytest.mark.parametrize(
-    ("body", "code", "field"),
-    [
-        *(({"type": "add", "delta": bad}, 12, "delta") for bad in (None, True, 1.5, "1", 2**63, -(2**63))),
-        *(({"type": "read", "counter": bad}, 12, "counter") for bad in (5, None, "n" * 256, "\ud800")),
-        ({"type": "add"}, 12, "delta"),
-        ({"type": "frobnicate"}, 10, "frobnicate"),
-        ({"type": 5}, 12, "type"),
-        ({}, 12, "type"),
-        ({"type": "replicate", "p_counters": {}}, 12, "n_counters"),
-        ({"type": "init", "node_id": "n2", "node_ids": ["n2"]}, 12, "already"),
-    ],
-    ids=repr,
-)
-def test_a_bad_request_is_answered_with_an_error_and_changes_nothing(
-    body: dict[str, Any], code: int, field: str
-) -> None:
-    told = bodies([INIT, line(body | {"msg_id": 7}), READ])
-    assert (told[1]["type"], told[1]["code"], told[1]["in_reply_to"]) == ("error", code, 7)
-    assert field in told[1]["text"]
-    assert list(told[1]) == ["type", "in_reply_to", "code", "text", "msg_id"]
-    assert told[2]["value"] == 0
+def test_bytes_that_are_no_line_of_text_are_survived() -> None:
+    bad = b"\xff\xfe\n" + b"\n" * 1000 + b"x" * (17 * 2**20) + b"\n"
+    printed = replies_to(INIT.encode() + b"\n" + bad + READ.encode())  # the last line needs no newline
+    assert [json.loads(each)["body"]["type"] for each in printed] == ["init_ok", "read_ok"]
+
+
+BAD_REQUESTS: list[tuple[dict[str, Any], int, str]] = [
+    *(({"type": "add", "delta": bad}, 12, "delta") for bad in (None, True, 1.5, "1", 2**63, -(2**63))),
+    *(({"type": "read", "counter": bad}, 12, "counter") for bad in (5, None, "n" * 256, "\ud800")),
+    ({"type": "add"}, 12, "delta"),
+    ({"type": "frobnicate"}, 10, "frobnicate"),
+    ({"type": 5}, 12, "type"),
+    ({}, 12, "type"),
+    ({"type": "replicate", "p_counters": {}}, 12, "n_counters"),
+    ({"type": "init", "node_id": "n2", "node_ids": ["n2"]}, 12, "already"),
+]
+
+
+def test_bad_requests_are_answered_with_errors_and_change_nothing() -> None:
+    _, *errors, read = bodies([INIT, *(line(body | {"msg_id": 7}) for body, _, _ in BAD_REQUESTS), READ])
+    for (body, code, field), error in zip(BAD_REQUESTS, errors, strict=True):
+        assert list(error) == ["type", "in_reply_to", "code", "text", "msg_id"]
+        assert (error["type"], error["code"], error["in_reply_to"]) == ("error", code, 7), body
+        assert field in error["text"]
+    assert read["value"] == 0
 
 
 def test_before_init_everything_is_temporarily_unavailable() -> None:
     assert json.loads(answers([READ])[0])["src"] == "n1"
-    told = bodies([READ, INIT, INIT, READ])
-    assert (told[0]["code"], told[0]["msg_id"]) == (11, 0)
-    assert [each["type"] for each in told[1:]] == ["init_ok", "init_ok", "read_ok"]
+    replies = bodies([READ, INIT, INIT, READ])
+    assert (replies[0]["code"], replies[0]["msg_id"]) == (11, 0)
+    assert [each["type"] for each in replies[1:]] == ["init_ok", "init_ok", "read_ok"]
 
 
-@pytest.mark.parametrize(
-    "field", [{"node_id": 5}, {"node_id": ""}, {"node_ids": "n1"}, {"node_ids": [1]}, {"node_ids": None}]
-)
-def test_a_bad_init_is_malformed(field: dict[str, Any]) -> None:
-    body = {"type": "init", "msg_id": 1, "node_id": "n1", "node_ids": ["n1"]} | field
-    told = bodies([line(body), INIT])
-    assert (told[0]["code"], told[1]["type"]) == (12, "init_ok")
+def test_a_bad_init_is_malformed() -> None:
+    good: dict[str, Any] = {"type": "init", "msg_id": 1, "node_id": "n1", "node_ids": ["n1"]}
+    fields: list[dict[str, Any]] = [
+        {"node_id": 5},
+        {"node_id": ""},
+        {"node_ids": "n1"},
+        {"node_ids": [1]},
+        {"node_ids": None},
+    ]
+    *errors, ok = bodies([*(line(good | bad) for bad in fields), INIT])
+    assert [each["code"] for each in errors] == [12] * len(fields)
+    assert ok["type"] == "init_ok"
 
 
 def test_replies_are_numbered_from_0_and_gossip_is_not() -> None:
@@ -147,19 +139,19 @@ def test_replies_are_numbered_from_0_and_gossip_is_not() -> None:
         assert node.stdout
         node.stdin.write(INIT + "\n" + line({"type": "add", "msg_id": 2, "delta": 4}) + "\n")
         node.stdin.flush()
-        told = [json.loads(node.stdout.readline()) for _ in range(12)]
+        replies = [json.loads(node.stdout.readline()) for _ in range(12)]
         node.stdin.write(READ + "\n")
         node.stdin.close()
-        told += [json.loads(each) for each in node.stdout]
+        replies += [json.loads(each) for each in node.stdout]
         assert node.wait(LIMIT_S) == 0
-    gossip = [each for each in told if each["body"]["type"] == "replicate"]
+    gossip = [each for each in replies if each["body"]["type"] == "replicate"]
     assert len(gossip) >= 10
     assert {each["dest"] for each in gossip} == {"n2", "n3"}
     assert gossip[0]["body"] == {"type": "replicate", "p_counters": {"n1": 4}, "n_counters": {"n1": 0}}
-    assert [each["body"]["msg_id"] for each in told if each not in gossip] == [0, 1, 2]
+    assert [each["body"]["msg_id"] for each in replies if each not in gossip] == [0, 1, 2]
 
 
-def test_named_counters_stand_where_foreign_nodes_do_not_look() -> None:
+def test_named_counters_are_where_other_implementations_do_not_look() -> None:
     with node_process("--stdio", "--interval-ms=5") as node:
         assert node.stdin
         assert node.stdout
@@ -170,18 +162,11 @@ def test_named_counters_stand_where_foreign_nodes_do_not_look() -> None:
     assert gossip == {"type": "replicate", "p_counters": {}, "n_counters": {}, "counters": {"likes": likes}}
 
 
-def test_recorded_lines_can_be_fed_from_a_file(tmp_path: Path) -> None:
-    recorded = tmp_path / "lines"
-    recorded.write_text(INIT + "\n" + READ)
-    with recorded.open() as lines:
-        done = subprocess.run(
-            [sys.executable, "-m", "gossip_counter.node", "--stdio"],
-            stdin=lines,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        )
+def test_input_can_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text(INIT + "\n" + READ)
+    command = [sys.executable, "-m", "gossip_counter.node", "--stdio"]
+    with (tmp_path / "lines").open() as lines:
+        done = subprocess.run(command, stdin=lines, capture_output=True, text=True, check=True, timeout=30)
     assert [json.loads(each)["body"]["type"] for each in done.stdout.splitlines()] == ["init_ok", "read_ok"]
 
 
@@ -222,7 +207,7 @@ def test_an_output_that_takes_nothing_ends_it_with_a_line() -> None:
 
 
 class Network:
-    """What Maelstrom does between nodes and clients: lines with a `dest` go there."""
+    """Maelstrom's part between nodes and clients: each line goes to its `dest`."""
 
     def __init__(self, nodes: dict[str, "subprocess.Popen[str]"]) -> None:
         self._nodes = nodes
@@ -245,8 +230,8 @@ class Network:
             self.route()
             return self.answers.pop(asked, None)
 
-        told: dict[str, Any] = until(answer)
-        return told
+        replies: dict[str, Any] = until(answer)
+        return replies
 
     def answers_with(self, name: str, request: str, **expected: int) -> bool:
         return self.call(name, {"type": request}).items() >= expected.items()
@@ -285,7 +270,7 @@ def test_pn_counter_workload_over_three_nodes() -> None:
 def test_end_of_input_answers_everything_read() -> None:
     adds = [line({"type": "add", "msg_id": i, "delta": 1}) for i in range(2000)]
     began = time.monotonic()
-    told = bodies([INIT, *adds, READ])
-    assert told[-1]["value"] == 2000
-    assert len(told) == 2002
+    replies = bodies([INIT, *adds, READ])
+    assert replies[-1]["value"] == 2000
+    assert len(replies) == 2002
     assert time.monotonic() - began < LIMIT_S

@@ -1,0 +1,206 @@
+"""What a node costs while nobody counts, what a row costs in memory, and what messages cost on the wire."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from time import monotonic
+from typing import Any
+
+import psutil
+from rich.console import Group
+from rich.table import Table
+
+from gossip_counter.bench import report
+from gossip_counter.bench.load import add_to_all
+from gossip_counter.cluster.client import Client
+from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.processes import temporary
+from gossip_counter.node.codec import datagrams
+from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.identity import mint
+from gossip_counter.node.core.messages import Delta, Gossip, Push, Syn, SynAck
+from gossip_counter.node.core.state import DigestEntry
+
+SETTLE_S = 1.0
+"""Between the start of a cluster and the first look at what it costs."""
+
+
+class Part(StrEnum):
+    """What can be measured alone."""
+
+    REST = "rest"
+    MEMORY = "memory"
+    WIRE = "wire"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How to measure each part: a cluster at rest of so many nodes for so long, and one node with so many counters."""
+
+    nodes: int = 5
+    seconds: float = 5
+    interval_ms: int = 100
+    counters: int = 100_000
+    runs: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """One cluster at rest: seconds until all nodes answered; by node, percent of one core and resident bytes."""
+
+    start_s: float
+    cpu_percent: list[float]
+    memory_bytes: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """One node that took many counters: resident bytes before and after, and the rows that it got."""
+
+    before: int
+    after: int
+    rows: int
+
+    @property
+    def bytes_per_row(self) -> float:
+        """What each row cost on average."""
+        return (self.after - self.before) / self.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """All that was measured; a part that was not is empty."""
+
+    plan: Plan
+    rest: list[Rest]
+    memory: list[Growth]
+    wire: dict[str, int]
+    """Bytes, by what costs them."""
+
+    def as_json(self) -> dict[str, Any]:
+        """See `report.Result`: a field for each part that was measured."""
+        plan, parts = self.plan, dict[str, Any]()
+        if self.rest:
+            parts["rest"] = {"nodes": plan.nodes, "runs": plan.runs, "seconds": plan.seconds} | {
+                key: report.distribution(figures) for key, (_, figures) in self._rest_figures.items()
+            }
+        if self.memory:
+            per_row = report.distribution(self._bytes_per_row)
+            parts["memory"] = {"counters": plan.counters, "runs": plan.runs, "bytes_per_row": per_row}
+        if self.wire:
+            parts["wire"] = self.wire
+        return parts
+
+    def table(self) -> Group:
+        """See `report.Result`."""
+        plan, tables = self.plan, list[Table]()
+        if self.rest:
+            title = f"{plan.nodes} nodes at rest, watched for {plan.seconds:g} s in each of {plan.runs} runs"
+            tables.append(report.table(title, dict(self._rest_figures.values()), "", 2))
+        if self.memory:
+            title = f"one node, {plan.counters:,} counters, {plan.runs} runs"
+            tables.append(report.table(title, {"bytes per row": self._bytes_per_row}, "", 0))
+        if self.wire:
+            shown = report.table_of("gossip on the wire", ("", "bytes"))
+            for what, cost in self.wire.items():
+                shown.add_row(what, f"{cost}")
+            tables.append(shown)
+        return Group(*tables)
+
+    @property
+    def _bytes_per_row(self) -> list[float]:
+        return [growth.bytes_per_row for growth in self.memory]
+
+    @property
+    def _rest_figures(self) -> dict[str, tuple[str, list[float]]]:
+        """By its JSON field: its name in the table, and its figures."""
+        return {
+            "start_s": ("all nodes answer after s", [each.start_s for each in self.rest]),
+            "cpu_percent": ("percent of a core, per node", [used for each in self.rest for used in each.cpu_percent]),
+            "memory_mb": ("memory MB, per node", [rss / 1e6 for each in self.rest for rss in each.memory_bytes]),
+        }
+
+
+async def measure(plan: Plan, parts: Sequence[Part], done: Callable[[str], None]) -> Costs:
+    """Measure these parts, one after the other; `done` gets a line for every run.
+
+    Raises `ClusterError`, `ClientError`.
+    """
+    rest, memory = [], []
+    for _ in range(plan.runs if Part.REST in parts else 0):
+        rest.append(await _at_rest(plan))
+        done(f"at rest: all nodes answered after {rest[-1].start_s:.2f} s")
+    for _ in range(plan.runs if Part.MEMORY in parts else 0):
+        memory.append(await _growth(plan.counters))
+        done(f"{memory[-1].bytes_per_row:.0f} bytes a row")
+    return Costs(plan, rest, memory, bytes_on_the_wire() if Part.WIRE in parts else {})
+
+
+async def _at_rest(plan: Plan) -> Rest:
+    """Start a fresh cluster, let it settle, and watch it."""
+    began = monotonic()
+    async with temporary(plan.nodes, Settings(plan.interval_ms)) as cluster:
+        start_s = monotonic() - began
+        await asyncio.sleep(SETTLE_S)
+        processes = [psutil.Process(member.pid) for member in cluster.members.values()]
+        before = [_cpu_s(process) for process in processes]
+        since = monotonic()
+        await asyncio.sleep(plan.seconds)
+        elapsed = monotonic() - since
+        used = [100 * (_cpu_s(process) - was) / elapsed for process, was in zip(processes, before, strict=True)]
+        return Rest(start_s, used, [process.memory_info().rss for process in processes])
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+async def _growth(counters: int) -> Growth:
+    """Add once to each of so many counters at a fresh node."""
+    async with temporary(1, Settings()) as cluster:
+        member = cluster.members["n1"]
+        process = psutil.Process(member.pid)
+        before = process.memory_info().rss
+        async with await Client.connect(member.address, timeout_s=5) as client:
+            await add_to_all([client], counters)
+            rows = (await client.gossip_status())["rows"]
+        return Growth(before, process.memory_info().rss, rows)
+
+
+CLUSTER = "f00dcafe"
+"""As long as the ids that `cluster up` gives."""
+FINGERPRINT = 2**63
+COUNTER = "likes:12345"
+
+
+def bytes_on_the_wire() -> dict[str, int]:
+    """Bytes, by what costs them: versions and counts in the thousands, 11-byte counter names, random epochs.
+
+    Real messages are packed. What one more entry or row costs is the difference of two.
+    """
+    rng = Random(1)
+    actors = [mint(f"n{i}", rng.getrandbits(63)) for i in range(1, 6)]
+    digest = {actor: DigestEntry(2000, rng.getrandbits(64), 0) for actor in actors}
+    one = dict(list(digest.items())[:1])
+    return {
+        "SYN of five nodes that hold something each": _bytes(Syn("n1", FINGERPRINT, digest)),
+        "SYN-ACK when states are equal": _bytes(SynAck("n1", FINGERPRINT, (), {})),
+        "one digest entry": _bytes(Syn("n1", FINGERPRINT, one)) - _bytes(Syn("n1", FINGERPRINT, {})),
+        "push of one row": _bytes(_push(1)),
+        "one row more": _bytes(_push(2)) - _bytes(_push(1)),
+    }
+
+
+def _push(rows: int) -> Push:
+    """As a node pushes its latest writes: versions just above the last one pushed."""
+    actor = mint("n1", Random(1).getrandbits(63))
+    named = tuple((COUNTER, Row(1500, 0, 2001 + i)) for i in range(rows))
+    return Push("n1", FINGERPRINT, (Delta(actor, 2000, named),))
+
+
+def _bytes(message: Gossip) -> int:
+    (datagram,) = datagrams.pack_gossip(message, CLUSTER, 1200, 1)
+    return len(datagram)

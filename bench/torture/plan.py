@@ -1,0 +1,88 @@
+"""What is done to a cluster, and when. Pure: the same plan has the same schedule."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+ACTIONS = {"kill": 4, "pause": 3, "partition": 2, "loss": 2, "wipe": 1, "kill all": 0.5}
+"""How often each begins, relative to the others."""
+PER_SECOND = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long, of which seed, on what cluster. With `kill_all`, all nodes are killed so many times, and nothing else.
+
+    `loss` is the share of gossip, 0 to 1, that is lost throughout.
+    """
+
+    seconds: float = 60.0
+    seed: int = 7
+    nodes: int = 5
+    loss: float = 0.0
+    clients: int = 32
+    counters: int = 5
+    kill_all: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        """The nodes."""
+        return [f"n{i}" for i in range(1, self.nodes + 1)]
+
+    @property
+    def length_s(self) -> float:
+        """How long it takes."""
+        return self.kill_all * 1.0 + 0.5 if self.kill_all else self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing done to the cluster, so many seconds after the start; `what` is its arguments."""
+
+    at_s: float
+    action: str
+    what: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.at_s:8.3f} s  {self.action} {self.what}".rstrip()
+
+
+def schedule(plan: Plan) -> list[Step]:
+    """All steps, in order."""
+    rng = Random(f"torture {plan.seed}")
+    steps = list(_kill_all(plan, rng) if plan.kill_all else _everything(plan, rng))
+    return sorted((step for step in steps if step.at_s < plan.length_s), key=lambda step: step.at_s)
+
+
+def _kill_all(plan: Plan, rng: Random) -> Iterator[Step]:
+    for number in range(plan.kill_all):
+        at = 0.5 + number + rng.random() * 0.3
+        yield Step(at, "kill", ",".join(plan.names))
+        yield Step(at + 0.05, "restart", ",".join(plan.names))
+
+
+def _everything(plan: Plan, rng: Random) -> Iterator[Step]:
+    at = 0.0
+    while (at := at + rng.expovariate(PER_SECOND)) < plan.seconds:
+        action = rng.choices(list(ACTIONS), list(ACTIONS.values()))[0]
+        node, until = rng.choice(plan.names), at + rng.uniform(0.1, 3.0)
+        match action:
+            case "kill":
+                yield from (Step(at, "kill", node), Step(until, "restart", node))
+            case "kill all":
+                everyone = ",".join(plan.names)
+                yield from (Step(at, "kill", everyone), Step(at + 0.1, "restart", everyone))
+            case "pause":
+                yield from (Step(at, "pause", node), Step(until, "resume", node))
+            case "partition":
+                yield from (Step(at, "partition", _two_groups(plan, rng)), Step(until, "heal"))
+            case "loss":
+                yield from (Step(at, "loss", f"{rng.uniform(0.1, 0.9):.2f}"), Step(until, "loss", f"{plan.loss}"))
+            case "wipe":
+                yield Step(at, "wipe", node)
+
+
+def _two_groups(plan: Plan, rng: Random) -> str:
+    names = rng.sample(plan.names, plan.nodes)
+    size = rng.randrange(1, plan.nodes)
+    return f"{','.join(names[:size])}/{','.join(names[size:])}"

@@ -1,0 +1,50 @@
+"""One run: clients and faults at the same time, then the verdict."""
+
+import asyncio
+from collections.abc import Callable
+
+from gossip_counter.cluster.sim.oracle import PromiseBroken
+
+from gossip_counter.bench.torture.clients import Clients
+from gossip_counter.bench.torture.faults import Faults
+from gossip_counter.bench.torture.plan import Plan
+from gossip_counter.bench.torture.trial import Progress, Trial
+from gossip_counter.bench.torture.verdict import Findings, Verdict, check, verdict
+from gossip_counter.cluster.client import ClientError
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.processes import temporary
+
+
+async def run(plan: Plan, watch: Callable[[Progress], None]) -> Verdict:
+    """Torture one fresh cluster. Raises `ClusterError` if it can't be started."""
+    settings = Settings(faults=True, loss=plan.loss)
+    async with temporary(plan.nodes, settings) as cluster:
+        trial, findings, broken = Trial(plan, cluster, watch), Findings(), None
+        faults = Faults(trial)
+        try:
+            await trial.connect()
+            await _torture(trial, faults)
+            await check(trial, faults, findings)
+        except (PromiseBroken, ClusterError, ClientError) as error:
+            broken = str(error)
+        finally:
+            trial.close()
+        return verdict(trial, findings, broken)
+
+
+async def _torture(trial: Trial, faults: Faults) -> None:
+    """Until the schedule ends, or a client gets a reply that can't be true: that is raised."""
+    clients = Clients(trial)
+    tasks = [
+        asyncio.create_task(faults.follow()),
+        *(asyncio.create_task(clients.count()) for _ in range(trial.plan.clients)),
+    ]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

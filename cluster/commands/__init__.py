@@ -1,0 +1,1 @@
+"""The commands of `cluster`, by what they are for."""

@@ -1,0 +1,5 @@
+"""The error that every command of this package reports."""
+
+
+class ClusterError(Exception):
+    """Something a user must know. The text is one line: what is wrong, and what to do next."""

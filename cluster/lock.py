@@ -1,0 +1,54 @@
+"""The lock of a cluster's directory: one command at a time starts or stops nodes."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from gossip_counter.cluster.errors import ClusterError
+
+LOCK_S = 30.0
+"""How long to wait for another command on the same cluster."""
+POLL_S = 0.02
+
+
+@contextlib.asynccontextmanager
+async def changing(directory: Path, make: bool = False) -> AsyncIterator[None]:
+    """Keep every other command from starting or stopping nodes in `directory`, which is created if `make` is set.
+
+    Raises `ClusterError` if the directory can't be used, or if another command holds the lock for `LOCK_S`.
+    """
+    handle = _open(directory, make)
+    try:
+        await _acquire(handle, directory)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _open(directory: Path, make: bool) -> int:
+    if not make and not directory.is_dir():
+        raise ClusterError(f"no cluster is up in {directory}: start one with 'cluster up'")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    except OSError as error:
+        raise ClusterError(f"can't use the directory {directory}: {error.strerror}") from None
+
+
+async def _acquire(handle: int, directory: Path) -> None:
+    deadline = time.monotonic() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"another command is starting or stopping nodes in {directory}: try again when it is done"
+                ) from None
+            await asyncio.sleep(POLL_S)
+        else:
+            return

@@ -1,0 +1,167 @@
+"""The manifest of a cluster: the file cluster.json in its directory, from which any command can find its nodes."""
+
+import json
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.node.endpoints.udp import Address
+
+HOST = "127.0.0.1"
+MAX_NODES = 100
+FILE = "cluster.json"
+
+
+@dataclass
+class Member:
+    """One node: its name, its port for UDP and for Redis clients over TCP, and the pid it last ran under (0: none yet).
+
+    `metrics_port` is where it serves metrics over HTTP if the cluster does.
+    """
+
+    name: str
+    host: str = HOST
+    port: int = 0
+    pid: int = 0
+    metrics_port: int = 0
+
+    @property
+    def address(self) -> Address:
+        """Host and port."""
+        return self.host, self.port
+
+
+@dataclass
+class Settings:
+    """What every node of a cluster is started with; units and bounds as in `node.core.config`."""
+
+    interval_ms: int = 100
+    fanout: int = 2
+    gossip: str = "delta"
+    push: bool = True
+    log_level: str = "info"
+    ephemeral: bool = False
+    """Keep counts in memory only."""
+    faults: bool = False
+    """Let nodes take requests that make their network worse."""
+    metrics: bool = False
+    """Serve metrics over HTTP."""
+    loss: float = 0.0
+    """The share of gossip that nodes drop on purpose, 0 to 1."""
+
+    def arguments(self) -> list[str]:
+        """These settings as options of `counter-node`, without where it keeps its data and serves its metrics."""
+        plain = ("interval_ms", "fanout", "gossip", "log_level")
+        return [
+            *(f"--{name.replace('_', '-')}={getattr(self, name)}" for name in plain),
+            *([] if self.push else ["--no-push"]),
+            *(["--faults", f"--fault-loss={self.loss}"] if self.faults or self.loss else []),
+        ]
+
+
+@dataclass
+class Manifest:
+    """Some nodes on this machine that share one directory."""
+
+    directory: Path
+    id: str
+    """A random name, which tells processes of this cluster from all others."""
+    settings: Settings
+    members: dict[str, Member]
+    """By name."""
+    partition: list[list[str]] = field(default_factory=list)
+    """The groups of nodes that are cut off from each other. Empty: all nodes receive from all."""
+    is_up: bool = False
+    """Whether the cluster was started and not yet taken down."""
+
+    @classmethod
+    def create(cls, directory: Path, nodes: int, settings: Settings) -> Self:
+        """The manifest of a new cluster whose nodes have no ports yet. It is not saved.
+
+        Raises `ClusterError` if the number of nodes is out of bounds or the directory can't be used.
+        """
+        if not 1 <= nodes <= MAX_NODES:
+            raise ClusterError(f"a cluster has 1 to {MAX_NODES} nodes, not {nodes}")
+        if (directory / "data").exists():
+            raise ClusterError(
+                f"{directory / 'data'} holds journals of a cluster whose {FILE} is gone: put that back, or use"
+                " another --dir"
+            )
+        try:
+            (directory / "logs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ClusterError(f"can't make {directory / 'logs'}: {error.strerror}") from None
+        names = [f"n{number}" for number in range(1, nodes + 1)]
+        return cls(directory, secrets.token_hex(4), settings, {name: Member(name) for name in names})
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """The manifest of the cluster in `directory`, up or down. Raises `ClusterError` if there is none."""
+        path = directory / FILE
+        try:
+            return cls._parse(directory, json.loads(path.read_text()))
+        except FileNotFoundError:
+            raise ClusterError(f"no cluster is up in {directory}: start one with 'cluster up'") from None
+        except OSError as error:
+            raise ClusterError(f"can't read {path}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ClusterError(
+                f"{path} is damaged ({error!r}): end its processes by hand, and use another --dir"
+            ) from None
+
+    @classmethod
+    def _parse(cls, directory: Path, found: dict[str, Any]) -> Self:
+        members = {each["name"]: Member(**each) for each in found["nodes"]}
+        return cls(directory, found["id"], Settings(**found["settings"]), members, found["partition"], found["up"])
+
+    @classmethod
+    def load_up(cls, directory: Path) -> Self:
+        """The manifest of the cluster that is up in `directory`. Raises `ClusterError` if none is."""
+        found = cls.load(directory)
+        if not found.is_up:
+            data = "" if found.settings.ephemeral else " with its data"
+            raise ClusterError(f"the cluster in {directory} is down: 'cluster up' starts it again{data}")
+        return found
+
+    def save(self) -> None:
+        """Write the file. A reader sees the file as it was before or as it is after. Raises `OSError`."""
+        content = {
+            "id": self.id,
+            "up": self.is_up,
+            "settings": asdict(self.settings),
+            "partition": self.partition,
+            "nodes": [asdict(each) for each in self.members.values()],
+        }
+        new = self.directory / f"{FILE}.new"
+        new.write_text(json.dumps(content, indent=2) + "\n")
+        new.replace(self.directory / FILE)
+
+    def member(self, name: str) -> Member:
+        """The node of that name. Raises `ClusterError` if there is none."""
+        try:
+            return self.members[name]
+        except KeyError:
+            raise ClusterError(f"there is no node {name!r}: this cluster has {', '.join(self.members)}") from None
+
+    def cut_off_from(self, name: str) -> list[str]:
+        """The nodes whose gossip does not reach this one while the partition lasts."""
+        group = next((group for group in self.partition if name in group), list(self.members))
+        return [each for each in self.members if each not in group]
+
+    def data_path(self, name: str) -> Path:
+        """The directory of a node's journal."""
+        return self.directory / "data" / name
+
+    def log_path(self, name: str) -> Path:
+        """The file of a node's log lines."""
+        return self.directory / "logs" / f"{name}.log"
+
+    def log_lines(self, name: str) -> list[str]:
+        """A node's log so far. Raises `ClusterError` if it can't be read."""
+        path = self.log_path(name)
+        try:
+            return path.read_text(errors="replace").splitlines()
+        except OSError as error:
+            raise ClusterError(f"can't read {path}: {error.strerror}") from None
