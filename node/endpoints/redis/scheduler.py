@@ -1,7 +1,7 @@
 """All Redis clients of a node: whose commands are executed when, and who is read.
 
-Pure, but for the event loop that it is given. Clients are served in turns: each gets a quantum, so many bytes and so
-much time, before others have theirs. Adds of all clients are gathered by the batcher. All that clients may have
+Pure, but for the event loop that it is given. Clients are served in turns. Each gets a quantum (so many bytes, so
+much time) before the others get theirs. Adds of all clients are gathered by the batcher. All that clients may have
 buffered or in flight is bounded (`bounds`).
 """
 
@@ -81,7 +81,7 @@ class Scheduler:
         return session
 
     def disconnect(self, session: Session) -> None:
-        """A client is gone. Its adds in flight stay, and nobody hears of them."""
+        """A client is gone. Its adds in flight stay, and their results are dropped."""
         before = self.sessions.pop(session, None)
         if before is not None:
             self._core.forget(session)
@@ -115,7 +115,7 @@ class Scheduler:
         """How many clients wait for a WAIT."""
         return sum(session.state is State.WAITING for session in self.sessions)
 
-    # Turns.
+    # Quanta.
 
     def receive(self, session: Session, data: bytes) -> None:
         """Take bytes of a client."""
@@ -158,7 +158,7 @@ class Scheduler:
             return
         quantum = Quantum(self._runtime, self._bounds)
         self._execute(session, quantum)
-        while session.is_runnable:  # one chunk in any case, or nobody would get on who is always too slow
+        while session.is_runnable:  # at least one chunk, or slow chunks would never be executed
             self._run_chunk(session, quantum)
             if quantum.bytes_left <= 0 or quantum.is_over:
                 break

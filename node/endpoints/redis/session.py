@@ -25,7 +25,7 @@ Author = tuple[Actor, int]
 """Who wrote, and up to which version."""
 
 SCATTERED: Author = (Actor(""), 0)
-"""More than one actor wrote: nobody can tell who holds all of it."""
+"""More than one actor wrote: no peer can confirm that it has all of it."""
 
 
 class State(Enum):
@@ -54,7 +54,7 @@ class BufferedBytes(NamedTuple):
 
 
 class Outlet(Protocol):
-    """What a session needs of whoever connects it with its client."""
+    """What a session needs of its connection."""
 
     @property
     def send(self) -> Callable[[bytes], object]:
