@@ -60,7 +60,7 @@ def wait(client: ClientInfo, node: Node, words: list[bytes]) -> Reply | Wait:
         return Error("ERR timeout is negative")
     if not node.counts_copies:
         return _NO_COPIES
-    return node.peers() if client.written is None else Wait(members, timeout_ms)  # all have all of nothing
+    return node.peers() if client.written is None else Wait(members, timeout_ms)  # nothing was written, so every peer has it
 
 
 def _value(node: Node, key: bytes) -> int | None:
