@@ -60,7 +60,9 @@ def wait(client: ClientInfo, node: Node, words: list[bytes]) -> Reply | Wait:
         return Error("ERR timeout is negative")
     if not node.counts_copies:
         return _NO_COPIES
-    return node.peers() if client.written is None else Wait(members, timeout_ms)  # nothing was written, so every peer has it
+    if client.written is None:  # nothing was written, so every peer has it
+        return node.peers()
+    return Wait(members, timeout_ms)
 
 
 def _value(node: Node, key: bytes) -> int | None:
