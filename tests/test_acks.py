@@ -209,7 +209,9 @@ def test_full_state_gossip_knows_no_copies() -> None:
 # Counting copies of what was written before.
 
 
-def count(node: Replica, members: int, client: str = "c", version: int = 1, deadline_ns: int = 100 * MS) -> list[Effect]:
+def count(
+    node: Replica, members: int, client: str = "c", version: int = 1, deadline_ns: int = 100 * MS
+) -> list[Effect]:
     return step(node, CountCopies(7, N1, version, members, deadline_ns), client)
 
 

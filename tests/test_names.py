@@ -20,6 +20,7 @@ def walk(names: NameIndex, most: int) -> list[list[str]]:
     while cursor:
         found, cursor = names.after(cursor, most)
         steps.append(found)
+        assert len(steps) < 1000, "a walk ends"
     return steps
 
 

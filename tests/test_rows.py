@@ -114,7 +114,13 @@ def test_a_hash_is_the_same_in_every_process() -> None:
 
 def test_a_hash_tells_rows_apart_but_by_their_versions() -> None:
     row = Row(3, 2, 1)
-    others = [(A, "x", Row(2, 3, 1)), (A, "y", row), (Actor("b"), "x", row), (Actor("ax"), "", row), (Actor(""), "ax", row)]
+    others = [
+        (A, "x", Row(2, 3, 1)),
+        (A, "y", row),
+        (Actor("b"), "x", row),
+        (Actor("ax"), "", row),
+        (Actor(""), "ax", row),
+    ]
     assert len({row_hash(A, "x", row), *(row_hash(*each) for each in others)}) == 6
     assert row_hash(A, "x", Row(3, 2, 9)) == row_hash(A, "x", row)
 
