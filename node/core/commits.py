@@ -60,7 +60,7 @@ class Commits:
 
     def request_if_needed(self) -> None:
         """The same, if there is anything to make durable."""
-        if self._dirty or self.batch.waiting or self.batch.reapplied or not self._identity.is_durable:
+        if self._dirty or self.batch.reapplied or not self._identity.is_durable:
             self._is_requested = True
 
     @property
