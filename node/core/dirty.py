@@ -19,6 +19,10 @@ class DirtyRows:
     def __contains__(self, actor: Actor) -> bool:
         return actor in self._rows
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to store, be it only how far an actor's rows reach."""
+        return bool(self._rows)
+
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
 
