@@ -50,8 +50,13 @@ class Commits:
         self._outbox = outbox
         self._is_requested = False
 
+    def wait(self, pending: Pending) -> None:
+        """Let a write, whose adds are in the batch, wait until it is durable."""
+        self.batch.waiting.append(pending)
+        self._is_requested = True
+
     def request(self) -> None:
-        """Let the next commit begin though no write waits for it."""
+        """Let the next commit begin though no new write waits for it."""
         self._is_requested = True
 
     def begin_epoch(self) -> None:
@@ -61,7 +66,7 @@ class Commits:
 
     def request_if_needed(self) -> None:
         """The same, if there is anything to make durable."""
-        if self._dirty or self.batch.waiting or self.batch.reapplied or not self._identity.is_durable:
+        if self._dirty or self.batch.reapplied or not self._identity.is_durable:
             self._is_requested = True
 
     @property
@@ -72,7 +77,7 @@ class Commits:
 
     def begin(self) -> Commit | None:
         """The next commit, if there is something to commit and none is under way."""
-        if self.under_way or not (self.batch.has_untried_writes or self._is_requested):
+        if self.under_way or not self._is_requested:
             return None
         batch, self.batch = self.batch, Batch()
         self._is_requested = False
@@ -172,12 +177,13 @@ class Commits:
         refused = [failed.batch]
         if failed.batch.net:
             refused.append(self.batch)
-            self.batch = Batch()
+            self.batch, self._is_requested = Batch(), False
         for stored in failed.peers_rows:
             self._dirty.add(stored.actor, stored.rows)
         if failed.rows:
             self._dirty.add(failed.actor, failed.rows)
-        is_requested = self._is_requested  # a disk that fails at once is not asked at once again
+        # A disk that fails at once is not asked at once again: what stays waits for the next tick, or for a new write.
+        is_requested = self._is_requested
         for batch in refused:
             self.reapply(batch.reapplied)
         self._is_requested = is_requested
