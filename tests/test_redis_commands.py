@@ -166,7 +166,7 @@ def test_what_follows_a_multi_is_not_executed(bench: Bench, client: Client) -> N
 
 def test_a_browser_that_was_led_here_adds_nothing(bench: Bench, client: Client) -> None:
     client.sends(b"POST / HTTP/1.1\r\nHost: a\r\n\r\nINCR x\r\n")
-    assert client.received == b"-ERR this is no HTTP server\r\n"
+    assert client.received == b"-ERR this is not an HTTP server\r\n"
     assert client.is_closed
     assert asks(bench.connect(), "EXISTS x") == b":0\r\n"
 

@@ -15,6 +15,8 @@ from random import Random
 from time import monotonic_ns
 from typing import Any
 
+import uvloop
+
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Answer
 from gossip_counter.node.core.messages import CountCopies
@@ -229,7 +231,7 @@ def served(password: bytes | None = None, tls: ssl.SSLContext | None = None) -> 
         assert errors == []
 
     with ThreadPoolExecutor(1) as thread:
-        running = thread.submit(asyncio.run, serve())
+        running = thread.submit(uvloop.run, serve())  # the event loop of real nodes
         address, stop = ready.get()
         try:
             yield address

@@ -22,7 +22,7 @@ class KnownAdds:
     def find(self, data: bytes) -> list[Add] | None:
         """The adds in these bytes, if they are nothing but whole adds, all of them parsed before; else None.
 
-        Bytes that are a sequence of known commands can be no other commands, whatever bytes their names hold.
+        A sequence of known commands can be read in no other way, whatever bytes the names in it contain.
         """
         if not (data.startswith(b"*") and data.endswith(b"\r\n")):
             return None
@@ -39,5 +39,5 @@ class KnownAdds:
         if len(self._adds) >= MAX_KNOWN:
             self._adds.clear()
             self.alone.clear()
-        parts = b"".join(b"\r\n$%d\r\n%s" % (len(word), word) for word in words)
+        parts = b"".join([b"\r\n$%d\r\n%s" % (len(word), word) for word in words])
         self._adds[b"%d%s" % (len(words), parts)] = add

@@ -56,7 +56,7 @@ class Batcher(RedisClient):
         """Take adds of a client into the batch that gathers."""
         session.in_flight += 1
         if session.in_flight == self._bounds.max_chunks:
-            session.update()
+            session.outlet.update()
         self._adds += adds
         self._portions.append((session, len(adds)))
         self._adding.add(session)

@@ -26,7 +26,7 @@ class Bounds(NamedTuple):
     """Buffered bytes of all clients that are going to be executed. Beyond that, no client is read."""
     max_stuck_bytes: int = 64 * 2**20
     """Buffered bytes of all clients that only the clients themselves can move on: incomplete commands, and commands
-    behind a WAIT or behind replies that are not read. Beyond that, whoever adds to them is disconnected.
+    behind a WAIT or behind replies that are not read. Beyond that, a client that adds to them is disconnected.
     """
 
 

@@ -27,7 +27,7 @@ from gossip_counter.node.endpoints.redis.replies import Error, Reply
 
 _ABORTED = Error("EXECABORT Transaction discarded because of previous errors.")
 _IN_TRANSACTION = Error("ERR not executed, since it is part of a transaction, which is not possible here")
-_NO_HTTP = Error("ERR this is no HTTP server")
+_NO_HTTP = Error("ERR this is not an HTTP server")
 _NO_AUTH = Error("NOAUTH Authentication required.")
 _HTTP = {b"POST", b"HOST:"}
 _WITHOUT_PASSWORD = {b"AUTH", b"HELLO", b"QUIT", b"RESET"}
@@ -41,8 +41,8 @@ _WHY_NOT = {
         "DEL UNLINK FLUSHALL FLUSHDB EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST"
     ),
     "counters are whole numbers, whose sum is the same in any order": "INCRBYFLOAT",
-    "nodes add without asking each other, so nothing can be done only if nobody else does something meanwhile; send the"
-    " commands in a pipeline without MULTI (redis-py: pipeline(transaction=False))": (
+    "nodes add without asking each other, so no command can depend on nobody else writing meanwhile; send the commands"
+    " in a pipeline without MULTI (redis-py: pipeline(transaction=False))": (
         "MULTI EXEC DISCARD WATCH UNWATCH EVAL EVALSHA FCALL"
     ),
 }

@@ -11,7 +11,7 @@ from gossip_counter.node.endpoints.redis.replies import NOT_AN_INTEGER, SYNTAX, 
 MAX_SCANNED = 10_000
 """Names that one SCAN looks at, whatever COUNT asks for."""
 
-_NO_COPIES = Error("ERR WAIT needs delta gossip: full-state gossip does not tell which writes peers hold")
+_NO_COPIES = Error("ERR WAIT needs delta gossip: full-state gossip does not show which writes peers have")
 
 
 def _adds_one(sign: int) -> Handler:
@@ -60,7 +60,9 @@ def wait(client: ClientInfo, node: Node, words: list[bytes]) -> Reply | Wait:
         return Error("ERR timeout is negative")
     if not node.counts_copies:
         return _NO_COPIES
-    return node.peers() if client.written is None else Wait(members, timeout_ms)  # everybody holds what is nothing
+    if client.written is None:  # nothing was written, so every peer has it
+        return node.peers()
+    return Wait(members, timeout_ms)
 
 
 def _value(node: Node, key: bytes) -> int | None:

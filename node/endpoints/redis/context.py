@@ -70,7 +70,7 @@ class Node:
     peers: Callable[[], int]
     """How many other members there are."""
     counts_copies: bool
-    """Whether peers confirm what they hold, which full-state gossip does not."""
+    """Whether peers confirm what they have. They do not with full-state gossip."""
     info: Callable[[], Sections]
     time_us: Callable[[], int]
     """Microseconds since 1970."""

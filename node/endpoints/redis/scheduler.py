@@ -1,7 +1,7 @@
 """All Redis clients of a node: whose commands are executed when, and who is read.
 
-Pure, but for the event loop that it is given. Clients are served in turns: each gets a quantum, so many bytes and so
-much time, before others have theirs. Adds of all clients are gathered by the batcher. All that clients may have
+Pure, but for the event loop that it is given. Clients are served in turns. Each gets a quantum (so many bytes, so
+much time) before the others get theirs. Adds of all clients are gathered by the batcher. All that clients may have
 buffered or in flight is bounded (`bounds`).
 """
 
@@ -59,8 +59,6 @@ class Scheduler:
         self._max_clients = max_clients
         self._bounds = bounds
         self._known = KnownAdds()
-        self._scheduled: set[Session] = set()
-        """Those that get a quantum in the next round."""
         self._is_closing = False
         self._executed = 0
         """Commands that were no adds."""
@@ -83,7 +81,7 @@ class Scheduler:
         return session
 
     def disconnect(self, session: Session) -> None:
-        """A client is gone. Its adds in flight stay, and nobody hears of them."""
+        """A client is gone. Its adds in flight stay, and their results are dropped."""
         before = self.sessions.pop(session, None)
         if before is not None:
             self._core.forget(session)
@@ -117,7 +115,7 @@ class Scheduler:
         """How many clients wait for a WAIT."""
         return sum(session.state is State.WAITING for session in self.sessions)
 
-    # Turns.
+    # Quanta.
 
     def receive(self, session: Session, data: bytes) -> None:
         """Take bytes of a client."""
@@ -127,8 +125,8 @@ class Scheduler:
                 self.batcher.add(session, adds)
                 return
         session.buffer(data)
-        if session in self._scheduled:
-            session.update()
+        if session.is_scheduled:
+            session.outlet.update()
         else:
             self._run(session)
 
@@ -141,12 +139,12 @@ class Scheduler:
 
     def schedule(self, session: Session) -> None:
         """Give a client a quantum in the next round of the event loop."""
-        if session not in self._scheduled:
-            self._scheduled.add(session)
+        if not session.is_scheduled:
+            session.is_scheduled = True
             self._runtime.soon(self._run_scheduled, session)
 
     def _run_scheduled(self, session: Session) -> None:
-        self._scheduled.discard(session)
+        session.is_scheduled = False
         if session not in self.sessions:  # it has gone since
             return
         try:
@@ -160,16 +158,13 @@ class Scheduler:
             return
         quantum = Quantum(self._runtime, self._bounds)
         self._execute(session, quantum)
-        while self._is_runnable(session) and quantum.bytes_left > 0:
+        while session.is_runnable:  # at least one chunk, or slow chunks would never be executed
             self._run_chunk(session, quantum)
-            if quantum.is_over:
+            if quantum.bytes_left <= 0 or quantum.is_over:
                 break
-        if self._is_runnable(session):
+        if session.is_runnable:
             self.schedule(session)
         self._end_quantum(session)
-
-    def _is_runnable(self, session: Session) -> bool:
-        return session.is_runnable and session not in self._scheduled
 
     def _run_chunk(self, session: Session, quantum: Quantum) -> None:
         most = min(quantum.bytes_left, session.chunk_bytes)
@@ -205,11 +200,12 @@ class Scheduler:
                 self._wait(session, asked)
 
     def _end_quantum(self, session: Session) -> None:
-        if not self.batcher.is_full:
-            session.settle()
-        if not self._note_buffered(session):
+        buffered = session.buffered()
+        if not (any(buffered) or self.batcher.is_full):
+            session.enter_direct()
+        if not self._note_buffered(session, buffered):
             self._cut_off(session)
-        session.update()
+        session.outlet.update()
         session.close_if_done()
 
     def _wait(self, session: Session, asked: Wait) -> None:
@@ -225,9 +221,9 @@ class Scheduler:
 
     # Buffered bytes.
 
-    def _note_buffered(self, session: Session) -> bool:
+    def _note_buffered(self, session: Session, now: BufferedBytes) -> bool:
         """Count what a client has buffered in place of what it had; whether there is room for it."""
-        before, now = self.sessions.get(session), session.buffered()
+        before = self.sessions.get(session)
         if before is None or before == now:
             return True
         if now.queued > before.queued:
@@ -249,18 +245,18 @@ class Scheduler:
         """Read no client."""
         self.is_paused = True
         for session in self.sessions:
-            session.update()
+            session.outlet.update()
 
     def _resume(self) -> None:
         """Read clients again, those whose queues are oldest first."""
         self.is_paused = False
         for session in self.sessions:
-            session.update()
+            session.outlet.update()
 
     def _cut_off(self, session: Session) -> None:
         """Disconnect a client that brought more than there is room for."""
         session.release()
-        self._note_buffered(session)
+        self._note_buffered(session, BufferedBytes())
         if session.output_full:  # it would not read this reply either
             session.abort()
             return

@@ -25,7 +25,7 @@ Author = tuple[Actor, int]
 """Who wrote, and up to which version."""
 
 SCATTERED: Author = (Actor(""), 0)
-"""More than one actor wrote: nobody can tell who holds all of it."""
+"""More than one actor wrote: no peer can confirm that it has all of it."""
 
 
 class State(Enum):
@@ -54,7 +54,7 @@ class BufferedBytes(NamedTuple):
 
 
 class Outlet(Protocol):
-    """What a session needs of whoever connects it with its client."""
+    """What a session needs of its connection."""
 
     @property
     def send(self) -> Callable[[bytes], object]:
@@ -71,8 +71,8 @@ class Session(RedisClient):
     """One client, from its first byte to its last reply."""
 
     __slots__ = (
-        "_almost_full", "_bounds", "_commands", "_commands_bytes", "_known", "_node", "_outlet", "_parser", "_send",
-        "_unread", "chunk_bytes", "client", "in_flight", "input_ended", "output_full", "state",
+        "_almost_full", "_bounds", "_commands", "_commands_bytes", "_known", "_node", "_parser", "_send", "_unread",
+        "chunk_bytes", "client", "in_flight", "input_ended", "is_scheduled", "outlet", "output_full", "state",
     )  # fmt: skip
 
     def __init__(self, client: ClientInfo, node: Node, known: KnownAdds, outlet: Outlet, bounds: Bounds) -> None:
@@ -84,13 +84,15 @@ class Session(RedisClient):
         """The client sends nothing more. What it sent is still answered."""
         self.output_full = False
         """The client does not read its replies: nothing is executed meanwhile."""
+        self.is_scheduled = False
+        """The scheduler gives this session its next quantum in the next round of the event loop, and not before."""
+        self.outlet = outlet
         self.chunk_bytes = bounds.chunk_bytes
         """How much to look at together; more while only known adds arrive."""
         self._bounds = bounds
         self._almost_full = bounds.max_chunks - 1
         self._node = node
         self._known = known
-        self._outlet = outlet
         self._send = outlet.send
         self._parser = Parser()
         self._unread = bytearray()
@@ -104,9 +106,11 @@ class Session(RedisClient):
 
     def buffer(self, data: bytes) -> None:
         """Keep bytes until they can be executed."""
-        if self.is_open:
-            self._unread += data  # which may come although the client is not being read: TLS passes on what it had
-            self.leave_direct()
+        if self.state is _DIRECT:
+            self.state = State.BUFFERED
+        elif not self.is_open:
+            return
+        self._unread += data  # which may come although the client is not being read: TLS passes on what it had
 
     def leave_direct(self) -> None:
         """Let what arrives next be buffered."""
@@ -133,7 +137,7 @@ class Session(RedisClient):
     def is_runnable(self) -> bool:
         """Whether there are bytes to look at, and nothing has to come first."""
         is_blocked = self._commands or self.output_full or self.in_flight >= self._bounds.max_chunks
-        return bool(self._unread) and not is_blocked and self.state is _BUFFERED
+        return bool(self._unread) and not (is_blocked or self.is_scheduled) and self.state is _BUFFERED
 
     @property
     def may_recognise_adds(self) -> bool:
@@ -168,23 +172,7 @@ class Session(RedisClient):
 
     def next_add(self) -> Add | None:
         """The next command, if it is an add. There must be a next command."""
-        return self._as_add(self._commands[0])
-
-    def take_adds(self, add: Add) -> list[Add]:
-        """Take the next commands as far as they are adds. The first of them is this one."""
-        adds, commands = [add], self._commands
-        words = commands.popleft()
-        while commands:
-            if commands[0] != words:
-                words = commands[0]
-                if not (following := self._as_add(words)):
-                    break
-                add = following
-            adds.append(add)
-            commands.popleft()
-        return adds
-
-    def _as_add(self, words: list[bytes] | Error) -> Add | None:
+        words = self._commands[0]
         if isinstance(words, Error) or not self.client.may_add:
             return None
         command = ADD_COMMANDS.get(words[0].upper())
@@ -195,6 +183,19 @@ class Session(RedisClient):
             return None
         self._known.note(words, add)
         return add
+
+    def take_adds(self, add: Add) -> list[Add]:
+        """Take the next commands as far as they are adds. The first of them is this one."""
+        adds, commands = [add], self._commands
+        words = commands.popleft()
+        while commands:
+            if commands[0] != words:
+                if not (following := self.next_add()):
+                    break
+                words, add = commands[0], following
+            adds.append(add)
+            commands.popleft()
+        return adds
 
     def execute(self) -> Wait | None:
         """Execute the next command, which is not an add. Adds before it must be durable.
@@ -229,27 +230,27 @@ class Session(RedisClient):
         self.in_flight = left = self.in_flight - 1
         if state is _DIRECT:
             if left == self._almost_full:
-                self._outlet.update()
+                self.outlet.update()
         elif left in (0, self._almost_full):
-            self._outlet.schedule()
+            self.outlet.schedule()
 
     def deliver(self, reply: Reply) -> None:
         """The replica's answer to a WAIT."""
         if self.state is _WAITING:
             self.state = State.BUFFERED
             self.send(Error(f"ERR {reply.text}") if isinstance(reply, ErrorReply) else cast(CopiesOk, reply).members)
-            self._outlet.schedule()
+            self.outlet.schedule()
 
     def block_output(self) -> None:
         """The client reads its replies too slowly."""
         self.output_full = True
-        self._outlet.update()
-        self._outlet.schedule()  # not at once: this may come in the midst of a quantum
+        self.outlet.update()
+        self.outlet.schedule()  # not at once: this may come in the midst of a quantum
 
     def unblock_output(self) -> None:
         """The client has read enough of its replies."""
         self.output_full = False
-        self._outlet.schedule()
+        self.outlet.schedule()
 
     # What is kept, and how it ends.
 
@@ -261,10 +262,9 @@ class Session(RedisClient):
         moves_on = (self._commands or self._unread) and not self.output_full and self.state is not _WAITING
         return BufferedBytes(queued=size) if moves_on else BufferedBytes(stuck=size)
 
-    def settle(self) -> None:
-        """After a quantum: recognise adds directly from now on, if nothing can come before them."""
-        is_empty = not (self._commands or self._unread or self._parser.buffered)
-        if self.state is _BUFFERED and is_empty and self.client.may_add and not self.input_ended:
+    def enter_direct(self) -> None:
+        """Take known adds directly from now on, if the client may add. Nothing must be buffered."""
+        if self.state is _BUFFERED and self.client.may_add and not self.input_ended:
             self.state = State.DIRECT
 
     def close_if_done(self) -> None:
@@ -277,10 +277,6 @@ class Session(RedisClient):
     def is_open(self) -> bool:
         """Whether commands are executed and replies are sent."""
         return self.state not in {State.CLOSED, State.ABORTED}
-
-    def update(self) -> None:
-        """Let the outlet look at this session."""
-        self._outlet.update()
 
     def send(self, reply: object) -> None:
         """Send a reply that no command asked for."""
@@ -298,7 +294,7 @@ class Session(RedisClient):
     def _end(self, state: State) -> None:
         self.state = state
         self.release()
-        self._outlet.update()
+        self.outlet.update()
 
     def release(self) -> None:
         """Drop all that is buffered."""
