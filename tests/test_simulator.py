@@ -6,18 +6,10 @@ from typing import Any
 
 import pytest
 
-from gossip_counter.cluster.ledger import Ledger, PromiseBroken
-from gossip_counter.cluster.simulator import (
-    COPIED,
-    CROWD,
-    FAULTY,
-    RESTORED,
-    SCENARIOS,
-    TRUNCATING,
-    Network,
-    Scenario,
-    Simulation,
-)
+from gossip_counter.cluster.sim.network import Conditions
+from gossip_counter.cluster.sim.oracle import Oracle, PromiseBroken
+from gossip_counter.cluster.sim.scenario import COPIED, CROWD, FAULTY, RESTORED, SCENARIOS, TRUNCATING, Scenario
+from gossip_counter.cluster.sim.simulation import Simulation
 from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core import gossip, replica, state
 from gossip_counter.node.core import tokens as token
@@ -39,7 +31,7 @@ SLICE = 20
 def test_every_promise_is_kept(scenario: str, first: int) -> None:
     for seed in range(first, first + SLICE):
         try:
-            Simulation(SCENARIOS[scenario], seed).judge()
+            Simulation(SCENARIOS[scenario], seed).run()
         except PromiseBroken as broken:
             pytest.fail(f"{broken}\nto replay: bench judge --scenario {scenario} --first-seed {seed} --seeds 1")
 
@@ -48,7 +40,7 @@ def test_every_promise_is_kept(scenario: str, first: int) -> None:
 def test_the_same_seed_gives_the_same_trace(scenario: str) -> None:
     def trace(seed: int) -> str:
         simulation = Simulation(SCENARIOS[scenario], seed)
-        simulation.judge()
+        simulation.run()
         return simulation.trace
 
     assert trace(7) == trace(7)
@@ -62,20 +54,20 @@ MODES: dict[str, Scenario] = {
     "push alone, nothing lost": replace(
         FAULTY,
         config=replace(FAULTY.config, gossip_fanout=0),
-        network=Network(),
+        network=Conditions(),
         partitions=0.0,
         slow_nodes=0.0,
         pauses=0.0,
         crashes=0.0,
     ),
-    "half of all datagrams lost": replace(FAULTY, network=Network(loss=0.5)),
+    "half of all datagrams lost": replace(FAULTY, network=Conditions(loss=0.5)),
 }
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_promises_are_kept_in_every_mode(mode: str) -> None:
     for seed in range(10):
-        Simulation(MODES[mode], seed).judge()
+        Simulation(MODES[mode], seed).run()
 
 
 # Planted faults. Each must be found within as many seeds as it says.
@@ -263,9 +255,9 @@ def a_token_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
 
 BUSY = replace(FAULTY, adds=400.0, commit_ms=20.0)
 BRITTLE = replace(COPIED, nodes=3, crashes=4.0, commit_ms=60.0, seconds=5.0)
-ILL = replace(RESTORED, ill_disks=5.0)
+ILL = replace(RESTORED, failing_disks=5.0)
 CURIOUS = replace(FAULTY, reads=80.0, crashes=0.0, config=replace(FAULTY.config, push=False))
-QUIET_PUSH = replace(CROWD, network=Network(delay_ms=5, loss=0.5, late=0.1), crashes=3.0, journal_lost=1.0)
+QUIET_PUSH = replace(CROWD, network=Conditions(delay_ms=5, loss=0.5, late=0.1), crashes=3.0, journal_lost=1.0)
 
 MUTANTS: list[tuple[Plant, Scenario, int]] = [
     (merge_by_sum, FAULTY, 2),
@@ -303,52 +295,52 @@ def test_a_planted_fault_is_found(
 
 def breaks(scenario: Scenario, seed: int) -> bool:
     try:
-        Simulation(replace(scenario, heal_seconds=5.0), seed).judge()
+        Simulation(replace(scenario, heal_seconds=5.0), seed).run()
     except PromiseBroken:
         return True
     return False
 
 
-# The ledger itself.
+# The oracle itself.
 
 
 @pytest.fixture
-def ledger() -> Iterator[Ledger]:
-    yield Ledger()
+def oracle() -> Iterator[Oracle]:
+    yield Oracle()
 
 
-def asked(ledger: Ledger, acknowledged: list[int], unknown: list[int]) -> None:
+def asked(oracle: Oracle, acknowledged: list[int], unknown: list[int]) -> None:
     for delta in acknowledged:
-        ledger.acknowledged(ledger.ask_add("n1", 1, "c", delta))
+        oracle.acknowledged(oracle.ask_add("n1", 1, "c", delta))
     for delta in unknown:
-        ledger.ask_add("n2", 1, "c", delta)
-    ledger.crashed("n2", 1)
+        oracle.ask_add("n2", 1, "c", delta)
+    oracle.crashed("n2", 1)
 
 
 @pytest.mark.parametrize(
     ("total", "possible"), [(9, False), (10, True), (11, False), (12, True), (15, True), (18, False)]
 )
-def test_the_total_is_what_was_acknowledged_and_some_of_the_unknown(ledger: Ledger, total: int, possible: bool) -> None:
-    asked(ledger, [7, 3], [2, 5])
+def test_the_total_is_what_was_acknowledged_and_some_of_the_unknown(oracle: Oracle, total: int, possible: bool) -> None:
+    asked(oracle, [7, 3], [2, 5])
     if possible:
-        ledger.check_totals("n1", "c", (total, 0), total)
+        oracle.check_totals("n1", "c", (total, 0), total)
     else:
         with pytest.raises(PromiseBroken):
-            ledger.check_totals("n1", "c", (total, 0), total)
+            oracle.check_totals("n1", "c", (total, 0), total)
 
 
-def test_a_read_outside_its_bounds_is_noticed(ledger: Ledger) -> None:
-    asked(ledger, [7, -2], [5])
+def test_a_read_outside_its_bounds_is_noticed(oracle: Oracle) -> None:
+    asked(oracle, [7, -2], [5])
     for value, fine in ((4, False), (5, True), (10, True), (11, False)):
-        msg_id = ledger.ask_read("n1", 1, "c")
+        msg_id = oracle.ask_read("n1", 1, "c")
         if fine:
-            ledger.told(msg_id, value)
+            oracle.replied(msg_id, value)
         else:
             with pytest.raises(PromiseBroken):
-                ledger.told(msg_id, value)
+                oracle.replied(msg_id, value)
 
 
-def test_a_request_that_is_never_answered_is_noticed(ledger: Ledger) -> None:
-    ledger.ask_add("n1", 1, "c", 1)
+def test_a_request_that_is_never_answered_is_noticed(oracle: Oracle) -> None:
+    oracle.ask_add("n1", 1, "c", 1)
     with pytest.raises(PromiseBroken):
-        ledger.check_answered()
+        oracle.check_answered()
