@@ -1,11 +1,10 @@
 """What goes wrong: partitions, slow and paused nodes, crashes, failing disks, journals that are lost or put back."""
 
 from collections.abc import Callable
-from copy import deepcopy
 
 from gossip_counter.cluster.sim.clock import MS
-from gossip_counter.cluster.sim.disk import Disk
-from gossip_counter.cluster.sim.node import Environment, Node
+from gossip_counter.cluster.sim.environment import Environment
+from gossip_counter.cluster.sim.node import Node
 
 
 class Faults:
@@ -40,13 +39,13 @@ class Faults:
     def pause(self) -> None:
         """A node stops for a while, as under SIGSTOP."""
         node = self._anyone()
-        node.paused = True
+        node.pause()
         self._later(node.resume, 50, 2000)
 
     def crash(self) -> None:
         """A node is killed and started again, perhaps without its journal or on an older copy of it."""
         node = self._anyone()
-        if not node.is_up:
+        if node.process is None:
             return
         self._losses.crashed(node.name)
         fate = self._rng.random()
@@ -57,27 +56,31 @@ class Faults:
         node.crash()
         self._environment.oracle.crashed(node.name, node.life)
         self._count_losses()
-        self._later(lambda: None if node.is_up else node.start(), 20, 1500)
+        self._later(node.start, 20, 1500)
 
     def back_up(self) -> None:
         """A node's journal is copied."""
-        node = self._anyone()
-        node.backup = deepcopy(node.disk)
+        self._anyone().disk.back_up()
 
     def fail_disk(self) -> None:
         """No commit of a node succeeds for a while."""
-        node = self._anyone()
-        node.disk_fails = node.disk_failed = True
-        self._later(lambda: setattr(node, "disk_fails", False), 50, 1000)
+        disk = self._anyone().disk
+        disk.fail()
+        self._later(lambda: setattr(disk, "fails", False), 50, 1000)
+
+    def slow_disk(self) -> None:
+        """All commits of a node take longer for a while, so that it no longer waits for them."""
+        disk = self._anyone().disk
+        disk.is_slow = True
+        self._later(lambda: setattr(disk, "is_slow", False), 100, 3000)
 
     def heal(self) -> None:
         """All is well: every node runs, and hears every other."""
         self._network.heal()
         for node in self._nodes.values():
-            node.disk_fails = False
+            node.disk.fails = node.disk.is_slow = False
             node.resume()
-            if not node.is_up:
-                node.start()
+            node.start()
 
     def _anyone(self) -> Node:
         return self._rng.choice(list(self._nodes.values()))
@@ -90,22 +93,22 @@ class Faults:
         copies = self._scenario.copies
         if copies > 1 and len(self._losses.lost_disks) >= copies - 1:
             return
-        self._losses.lost(node.name, node.disk, node.wrote_as)
-        node.disk, node.backup = Disk(), None
+        self._losses.lost(node.name, node.disk.contents, node.disk.wrote_as)
+        node.disk.lose()
 
     def _put_back(self, node: Node) -> None:
         """Replace the journal by an older copy of it; once for each actor, or nobody could keep the books."""
-        older, actor = node.backup, node.disk.actor
-        if older is None or actor is None or older.actor != actor or self._scenario.copies > 1:
+        backup = node.disk.backup
+        if backup is None or backup.actor is None or backup.actor in self._losses.forked or self._scenario.copies > 1:
             return
-        if actor in self._losses.forked:
-            return
-        self._losses.put_back(node.name, node.disk, older, actor)
-        node.disk, node.backup = older, None
+        self._losses.put_back(node.name, node.disk.contents, backup, backup.actor)
+        node.disk.put_back(backup)
         self._restored()
 
     def _count_losses(self) -> None:
         if self._scenario.copies > 1:
             return  # then nothing may be lost
         nodes = self._nodes.values()
-        self._losses.count_orphans([node.replica.state.row if node.is_up else node.disk.row for node in nodes])
+        self._losses.count_orphans(
+            [node.replica.state.row if node.process else node.disk.contents.row for node in nodes]
+        )

@@ -8,11 +8,10 @@ copies cannot be lost with one journal.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from gossip_counter.cluster.sim.disk import Disk
+from gossip_counter.cluster.sim.disk import Contents
 from gossip_counter.cluster.sim.oracle import Oracle
-from gossip_counter.node.core.counts import NOTHING, Row, merged
-from gossip_counter.node.core.replica import Commit
-from gossip_counter.node.core.state import Actor
+from gossip_counter.node.core.counts import ZERO, Actor, Row, as_row, merged
+from gossip_counter.node.core.effects import Commit
 
 RowOf = Callable[[Actor, str], Row]
 """A row of an actor by counter, zero if it is not stored."""
@@ -41,7 +40,7 @@ class Losses:
     """Counts that journals took along, for the oracle."""
 
     def __init__(self, oracle: Oracle) -> None:
-        self.lost_disks: list[tuple[str, Disk]] = []
+        self.lost_disks: list[tuple[str, Contents]] = []
         """Whose disks they were, and what was on them."""
         self._oracle = oracle
         self._orphans: dict[tuple[Actor, str], Row] = {}
@@ -57,30 +56,31 @@ class Losses:
         for fork in self._forks.values():
             fork.forgotten |= fork.node == node
 
-    def lost(self, node: str, disk: Disk, actors: Iterable[Actor]) -> None:
+    def lost(self, node: str, disk: Contents, actors: Iterable[Actor]) -> None:
         """The disk of a node that wrote as these actors is gone."""
         self.lost_disks.append((node, disk))
         for actor in sorted(actors):  # it may have begun a new epoch before any peer had the last rows
             for counter, row in disk.rows.get(actor, {}).items():
                 if (actor, counter) not in self._forks:
-                    known = self._orphans.get((actor, counter), NOTHING)  # what an earlier journal of it held
+                    known = self._orphans.get((actor, counter), ZERO)  # what an earlier journal of it held
                     self._orphans[actor, counter] = merged(known, row)
         self._oracle.forget_acknowledged_at(node)
 
-    def put_back(self, node: str, disk: Disk, older: Disk, actor: Actor) -> None:
+    def put_back(self, node: str, disk: Contents, older: Contents, actor: Actor) -> None:
         """The disk of a node that writes as `actor` is replaced by an older copy of it."""
         for counter, top in disk.rows.get(actor, {}).items():
             base = older.row(actor, counter)
             self._forks[actor, counter] = _Fork(node, base, top, base)
+        self.lost_disks.append((node, disk))
         self._oracle.forget_acknowledged_at(node)
 
     def committed(self, commit: Commit) -> None:
         """A commit is durable; rows of a forked actor in it are the new life's."""
         for actor, _, _, rows in commit.stored:
-            for counter, counts in rows.items():
+            for counter, row in rows.items():
                 if actor == commit.actor and (actor, counter) in self._forks:
                     fork = self._forks[actor, counter]
-                    fork.ours = merged(fork.ours, Row(*counts))
+                    fork.ours = merged(fork.ours, as_row(row))
 
     def count_orphans(self, stores: list[RowOf]) -> None:
         """Rows whose journal is gone live on in these stores; what none of them has may be lost."""

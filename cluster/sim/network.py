@@ -62,6 +62,13 @@ class Network:
         self._rng = rng
         self._deliver = deliver
 
+    def send_all(self, source: str, peers: tuple[str, ...], datagrams: list[bytes], carries_rows: bool) -> None:
+        """Send gossip to each of these peers."""
+        self.traffic.add(datagrams, len(peers), carries_rows)
+        for peer in peers:
+            for datagram in datagrams:
+                self.send(source, peer, datagram)
+
     def send(self, source: str, to: str, datagram: bytes) -> None:
         """Deliver the datagram some time later, perhaps twice, perhaps never."""
         conditions = self.conditions

@@ -6,8 +6,8 @@ Pure. It knows nothing of how nodes work, only what they must never do:
    come to those acknowledged plus some subset of those whose outcome is unknown, less what may be lost together with a
    journal (see `losses`).
 3. *Always available*: every request to a node that lived on is answered; an add is refused only by a failing disk.
-4. Every read lies between what was acknowledged at that node before (or at the one whose token it brought) and what
-   had been asked for anywhere by then.
+4. Every value, be it of a read or the one after an add, lies between what was acknowledged at that node before (or at
+   the one whose token it brought) and what had been asked for anywhere by then.
 """
 
 from collections import Counter, defaultdict
@@ -30,9 +30,9 @@ class _Request:
     life: int
     counter: str
     delta: int | None
-    """None for a read."""
+    """None for what is not an add."""
     increments: int = 0
-    """Of a read: the sum of the increments that it must include."""
+    """The sum of the increments that a value in reply must include."""
     decrements: int = 0
     """And of the decrements."""
     has_token: bool = False
@@ -64,15 +64,23 @@ class Oracle:
     def ask_add(self, node: str, life: int, counter: str, delta: int) -> int:
         """A client asks the node, in that life of it, to add; the request's id."""
         self._asked[counter, delta > 0] += abs(delta)
-        return self._ask(_Request(node, life, counter, delta))
+        msg_id = self._ask(node, life, counter, delta)
+        self.must_include(msg_id, delta)
+        return msg_id
 
     def ask_read(self, node: str, life: int, counter: str, token: Known | None = None) -> int:
         """A client asks for a value; the request's id. `token`: what the token that it brings along stands for."""
-        known = token or {}
-        increments, decrements = (
-            max(self._at_node[node, counter, grew], known.get((counter, grew), 0)) for grew in (True, False)
-        )
-        return self._ask(_Request(node, life, counter, None, increments, decrements, has_token=token is not None))
+        return self._ask(node, life, counter, None, token)
+
+    def ask_copies(self, node: str, life: int) -> int:
+        """A client asks how many members hold what it added; the request's id."""
+        return self._ask(node, life, "", None)
+
+    def must_include(self, msg_id: int, delta: int) -> None:
+        """The value in reply to a request includes that of an add."""
+        request = self._open[msg_id]
+        request.increments += max(delta, 0)
+        request.decrements += max(-delta, 0)
 
     def acknowledged_at(self, node: str) -> dict[tuple[str, bool], int]:
         """What one node acknowledged so far."""
@@ -88,7 +96,16 @@ class Oracle:
 
     def replied(self, msg_id: int, value: int) -> None:
         """A read was answered. Raises `PromiseBroken` for a value that cannot be."""
-        request = self._open.pop(msg_id)
+        self.check_value(msg_id, value)
+        del self._open[msg_id]
+
+    def counted(self, msg_id: int) -> None:
+        """A request for the number of copies was answered."""
+        del self._open[msg_id]
+
+    def check_value(self, msg_id: int, value: int) -> None:
+        """Whether a counter can have this value in reply to an open request. Raises `PromiseBroken`."""
+        request = self._open[msg_id]
         low = request.increments - self._asked[request.counter, False]
         high = self._asked[request.counter, True] - request.decrements
         if not low <= value <= high:
@@ -148,9 +165,13 @@ class Oracle:
         if value != totals[0] - totals[1]:
             raise PromiseBroken(f"{node} replies {value} for {counter}, which has {totals[0]} less {totals[1]}")
 
-    def _ask(self, request: _Request) -> int:
+    def _ask(self, node: str, life: int, counter: str, delta: int | None, token: Known | None = None) -> int:
         self._next += 1
-        self._open[self._next] = request
+        known = token or {}
+        increments, decrements = (
+            max(self._at_node[node, counter, grew], known.get((counter, grew), 0)) for grew in (True, False)
+        )
+        self._open[self._next] = _Request(node, life, counter, delta, increments, decrements, token is not None)
         return self._next
 
     def _note_unknown(self, request: _Request) -> None:

@@ -17,8 +17,8 @@ class Scenario:
     seconds: float = 10.0
     counters: int = 3
     adds: float = 20.0
-    runs: float = 5.0
-    """Of several adds each, as Redis clients make them; they ask for no copies."""
+    pipelines: float = 5.0
+    """Of several commands each, by Redis clients."""
     reads: float = 5.0
     network: Conditions = LOSSY
     partitions: float = 0.3
@@ -30,10 +30,11 @@ class Scenario:
     restored: float = 0.2
     """The share of crashes after which a node is given an older copy of its journal."""
     failing_disks: float = 0.2
+    slow_disks: float = 0.3
     copies: int = 1
     """What adds ask for. With more than one, no more journals are lost than any add survives."""
     commit_ms: float = 2.0
-    """A commit takes from a fifth of this to nine fifths, in milliseconds."""
+    """A commit takes from a fifth of this to nine fifths, in milliseconds; ten times as long on a slow disk."""
     heal_seconds: float = 30.0
     """How long nodes may take to agree once nothing goes wrong any more."""
 
@@ -58,7 +59,6 @@ COPIED = replace(
     FAULTY,
     config=Config(name="?", datagram_bytes=512, exchange_datagrams=1, wait_ms=300),
     copies=2,
-    runs=0.0,
     counters=30,
     adds=60.0,
 )
@@ -66,12 +66,14 @@ COPIED = replace(
 
 RESTORED = replace(
     FAULTY,
+    adds=60.0,
     network=replace(FAULTY.network, loss=0.6),
-    partitions=2.0,
-    crashes=1.0,
+    partitions=4.0,
+    crashes=2.0,
     journal_lost=0.0,
     restored=0.8,
     failing_disks=1.0,
+    slow_disks=2.0,
     commit_ms=10.0,
 )
 """Older copies of journals are put back, and it is some time before a peer shows what they lack."""

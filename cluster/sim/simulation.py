@@ -6,13 +6,15 @@ from typing import Any
 
 from gossip_counter.cluster.sim import verdict
 from gossip_counter.cluster.sim.clock import MS, SECOND, Clock, Trace
+from gossip_counter.cluster.sim.environment import Environment
 from gossip_counter.cluster.sim.faults import Faults
 from gossip_counter.cluster.sim.losses import Losses
 from gossip_counter.cluster.sim.network import Network
-from gossip_counter.cluster.sim.node import Environment, Node
+from gossip_counter.cluster.sim.node import Node
 from gossip_counter.cluster.sim.oracle import Oracle, PromiseBroken
+from gossip_counter.cluster.sim.redis_clients import RedisWorkload
 from gossip_counter.cluster.sim.scenario import Scenario
-from gossip_counter.cluster.sim.workload import Workload
+from gossip_counter.cluster.sim.workload import Counters, Workload
 from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core.replica import Replica
 
@@ -33,7 +35,9 @@ class Simulation:
         environment = Environment(scenario, self.rng, self.clock, self._trace, self.network, self.oracle, self._losses)
         names = tuple(f"n{i}" for i in range(1, scenario.nodes + 1))
         self.nodes = dict[str, Node]()
-        self._workload = Workload(environment, self.nodes)
+        counters = Counters(environment, self.nodes)
+        self._workload = Workload(environment, self.nodes, counters)
+        self._redis_workload = RedisWorkload(environment, self.nodes, counters)
         self._faults = Faults(environment, self.nodes, restored=self._workload.forget_tokens)
         for name in names:
             peers = tuple(other for other in names if other != name)
@@ -83,7 +87,7 @@ class Simulation:
         scenario, workload, faults = self.scenario, self._workload, self._faults
         for rate, act in (
             (scenario.adds, workload.add),
-            (scenario.runs, workload.add_run),
+            (scenario.pipelines, self._redis_workload.pipeline),
             (scenario.reads, workload.read),
             (scenario.partitions, faults.partition),
             (scenario.slow_nodes, faults.slow),
@@ -91,6 +95,7 @@ class Simulation:
             (scenario.crashes, faults.crash),
             (scenario.crashes, faults.back_up),
             (scenario.failing_disks, faults.fail_disk),
+            (scenario.slow_disks, faults.slow_disk),
         ):
             due = 0.0
             while rate and (due := due + self.rng.expovariate(rate)) < scenario.seconds:
