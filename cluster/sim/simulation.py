@@ -52,6 +52,14 @@ class Simulation:
 
     def run(self) -> None:
         """Live through the scenario, heal, and check every promise. Raises `PromiseBroken`."""
+        try:
+            self._run()
+        except PromiseBroken:
+            raise
+        except Exception as error:
+            raise PromiseBroken(f"an unexpected error: {error!r}") from error
+
+    def _run(self) -> None:
         self._plan()
         self.run_until(int(self.scenario.seconds * SECOND))
         self._faults.heal()
