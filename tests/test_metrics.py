@@ -1,4 +1,4 @@
-"""The metrics door of real processes: what Prometheus scrapes, whether a node is healthy, and the dashboard."""
+"""Claim: what a node counts can be scraped, and whether it is healthy and ready can be asked, whatever clients do."""
 
 import asyncio
 import json
@@ -8,34 +8,88 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from random import Random
+from time import monotonic_ns
+from typing import NamedTuple
+from wsgiref.simple_server import WSGIRequestHandler
 
 import pytest
-import redis
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-import cluster
-from gossip_counter.cluster.ports import free_ports
+import gossip_counter.cluster
 from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import Actor
+from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
-from gossip_counter.node.endpoints.http import metrics
-from tests.support.commands import Commands
-from tests.support.processes import ask, node_process, udp_node
+from gossip_counter.node.core.status import Status
+from gossip_counter.node.endpoints.http.health import STALLED_S, Health
+from gossip_counter.node.endpoints.http.metrics import PREFIX, Metrics
+from gossip_counter.node.endpoints.http.server import MAX_CLIENTS, REQUEST_S, HttpServer
+from tests.support.processes import udp_node
 from tests.support.waiting import LIMIT_S, until
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+TRAFFIC = {("in", "request"): [2, 70], ("out", "reply"): [2, 80]}
 
 
-def page(port: int, path: str) -> tuple[int, str]:
+class Served(NamedTuple):
+    """A node's figures over HTTP."""
+
+    port: int
+    metrics: Metrics
+    replica: Replica
+    errors: list[BaseException]
+
+
+def replica(*peers: str, recovered: Recovered | None = None) -> Replica:
+    return Replica(Config(name="n1", peers=peers), Random(1), monotonic_ns(), recovered)
+
+
+@contextmanager
+def served(node: Replica, host: str = "127.0.0.1", runs: bool = True, seconds: float = REQUEST_S) -> Iterator[Served]:
+    """Over HTTP at a free port. The event loop that gathers the figures `runs` in a thread, or stands still."""
+    loop, errors = asyncio.new_event_loop(), list[BaseException]()
+    thread = threading.Thread(target=loop.run_forever)
+    if runs:
+        thread.start()
+    metrics = Metrics(node, TRAFFIC, lambda: 3, loop, seconds)
+    server = HttpServer(metrics, host, 0, errors.append, seconds)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=LIMIT_S) as told:
-            return told.status, told.read().decode()
+        yield Served(server.address[1], metrics, node, errors)
+    finally:
+        server.close()
+        if runs:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+
+@pytest.fixture
+def found() -> Iterator[Served]:
+    with served(replica("n2", "n3")) as made:
+        yield made
+
+
+def add(node: Replica, delta: int) -> None:
+    """An add that is durable at once."""
+    node.submit("c", 1, [("likes", delta)])
+    while ready := node.ready(monotonic_ns()):
+        if ready.commit:
+            node.persisted()
+
+
+def page(port: int, path: str, host: str = "127.0.0.1", timeout: float = LIMIT_S) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=timeout) as answer:
+            return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
@@ -51,41 +105,35 @@ def samples(port: int) -> Samples:
     }
 
 
-@pytest.fixture
-def port(tmp_path: Path) -> Iterator[int]:
-    found, redis_port = free_ports(2)
-    with udp_node(f"--metrics=127.0.0.1:{found}", f"--resp=127.0.0.1:{redis_port}", data=tmp_path) as (_, address):
-        ask(address, lambda client: client.add(5))
-        ask(address, lambda client: client.read())
-        with redis.Redis(port=redis_port, socket_timeout=LIMIT_S) as counter:
-            counter.incr("likes")
-            counter.get("likes")
-            yield found
+# Figures.
 
 
-def test_what_is_counted_is_told(port: int) -> None:
-    told = samples(port)
-    prefix = metrics.PREFIX
-    assert told[prefix + "adds_total", ()] == 2
-    assert told[prefix + "reads_total", ()] == 2
-    assert told[prefix + "commits_total", ()] == told[prefix + "commit_seconds_count", ()] == 2
-    assert told[prefix + "rows", ()] == told[prefix + "counters", ()] == 2
-    assert told[prefix + "redis_connections", ()] == 1
-    assert told[prefix + "members", ()] == told[prefix + "ready", ()] == 1
-    assert told[prefix + "datagrams_total", (("direction", "in"), ("kind", "request"))] >= 2
-    assert told[prefix + "bytes_total", (("direction", "out"), ("kind", "reply"))] > 50
+def test_what_is_counted_can_be_scraped(found: Served) -> None:
+    add(found.replica, 5)
+    found.replica.value("likes")
+    found.metrics.committed(2_000_000)
+    figures = samples(found.port)
+    for name, value in (
+        ("adds_total", 1), ("reads_total", 1), ("commits_total", 1), ("commit_seconds_count", 1),
+        ("commit_seconds_sum", 0.002), ("rows", 1), ("counters", 1), ("actors", 1), ("dirty_rows", 0), ("members", 3),
+        ("peers_synced", 0), ("redis_connections", 3), ("ready", 1), ("rounds_total", 0),
+    ):  # fmt: skip
+        assert figures[PREFIX + name, ()] == value, name
+    assert figures[PREFIX + "datagrams_total", (("direction", "in"), ("kind", "request"))] == 2
+    assert figures[PREFIX + "bytes_total", (("direction", "out"), ("kind", "reply"))] == 80
+    assert figures[PREFIX + "peer_behind_seconds", (("peer", "n2"),)] == 0
+    assert [labels for (name, labels) in figures if name == PREFIX + "build_info"]
 
 
-def test_every_count_of_a_node_is_told(port: int) -> None:
-    names = {name for name, _ in samples(port)}
+def test_every_count_of_a_node_is_shown(found: Served) -> None:
+    names = {name for name, _ in samples(found.port)}
     by_kind = {"datagrams_in", "datagrams_out", "bytes_in", "bytes_out"}
-    assert {f"{metrics.PREFIX}{each.name}_total" for each in fields(Stats) if each.name not in by_kind} <= names
+    assert {f"{PREFIX}{each.name}_total" for each in fields(Stats) if each.name not in by_kind} <= names
 
 
-def test_the_dashboard_names_metrics_that_exist(port: int) -> None:
-    _, text = page(port, "/metrics")
-    names = {name for name, _ in samples(port)} | set(re.findall(r"# TYPE (\w+) gauge", text))
-    dashboard = json.loads((Path(cluster.__file__).parent / "grafana.json").read_text())
+def test_the_dashboard_names_metrics_that_exist(found: Served) -> None:
+    names = {name for name, _ in samples(found.port)}
+    dashboard = json.loads((Path(gossip_counter.cluster.__file__).parent / "grafana.json").read_text())
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     shown = {name for each in expressions for name in re.findall(r"\bgossip_counter_\w+", each)}
     assert len(shown) > 20
@@ -93,125 +141,138 @@ def test_the_dashboard_names_metrics_that_exist(port: int) -> None:
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
-def test_names_keep_to_the_conventions_of_prometheus(port: int) -> None:
-    _, text = page(port, "/metrics")
+def test_names_keep_to_the_conventions_of_prometheus(found: Served) -> None:
+    _, text = page(found.port, "/metrics")
     for family in text_string_to_metric_families(text):
         assert family.documentation.endswith(".")
-        assert family.name.startswith(metrics.PREFIX)
+        assert family.name.startswith(PREFIX)
         assert not re.search(r"_(ms|ns|kb|percent)$", family.name), "base units"
 
 
-def test_healthy_ready_and_nothing_else(port: int) -> None:
-    assert page(port, "/healthz") == (200, "ok\n")
-    assert page(port, "/readyz") == (200, "ok\n")
-    status, text = page(port, "/")
+def test_figures_are_gathered_by_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look at a node may settle what it has put off, and only the loop may do that."""
+    threads = set()
+    status = Replica.status
+
+    def noted(node: Replica, now_ns: int) -> Status:
+        threads.add(threading.current_thread())
+        return status(node, now_ns)
+
+    async def live() -> bytes:
+        made = Metrics(replica("n2"), {}, lambda: 0, asyncio.get_running_loop())
+        monkeypatch.setattr(Replica, "status", noted)
+        return await asyncio.to_thread(generate_latest, made.registry)
+
+    assert PREFIX.encode() in asyncio.run(live())
+    assert threads == {threading.main_thread()}
+
+
+def test_agreement_is_observed_once_for_each_change(found: Served) -> None:
+    node, name = found.replica, (PREFIX + "convergence_seconds_count", ())
+
+    def agrees() -> None:
+        for peer in ("n2", "n3"):
+            node.membership.heard_from(peer, node.state.fingerprint, monotonic_ns())
+        for _ in range(3):
+            found.metrics.ticked()
+
+    found.metrics.ticked()
+    assert samples(found.port)[name] == 0
+    agrees()
+    assert samples(found.port)[name] == 1
+    add(node, 1)
+    found.metrics.ticked()
+    assert samples(found.port)[name] == 1
+    agrees()
+    assert samples(found.port)[name] == 2
+
+
+# Health.
+
+
+def test_healthy_ready_and_nothing_else(found: Served) -> None:
+    assert page(found.port, "/healthz") == (200, "ok\n")
+    assert page(found.port, "/readyz") == (200, "ok\n")
+    status, text = page(found.port, "/")
     assert (status, "/metrics" in text) == (404, True)
 
 
-def test_a_node_whose_loop_stands_still_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = asyncio.new_event_loop()
-    made = metrics.Metrics(Replica(Config(name="n1"), Random(1), 0), {}, lambda: 0, loop)
-    loop.close()
-    health = [made.is_healthy]
-    monkeypatch.setattr(metrics, "monotonic_ns", lambda: made._round_ns + int(metrics.STILL_S * 1e9))
-    health += [made.is_healthy, made.is_ready]
-    assert health == [True, False, False]
+def test_a_node_that_waits_for_its_peers_is_healthy_and_not_ready() -> None:
+    node = replica("n2", recovered=Recovered(Actor("n1.a")))
+    node.begin(monotonic_ns())
+    with served(node) as found:
+        assert page(found.port, "/healthz") == (200, "ok\n")
+        assert page(found.port, "/readyz") == (503, "peers have not reported yet what they hold\n")
+        assert samples(found.port)[PREFIX + "ready", ()] == 0
 
 
-def test_what_a_scrape_settles_is_settled_by_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The state's hashes and index are brought up to date when somebody looks, and the loop writes them too."""
-    seen = set()
-    settle = State._settle
-
-    def noted(self: State) -> None:
-        seen.add(threading.current_thread())
-        settle(self)
-
-    async def live() -> bytes:
-        replica = Replica(Config(name="n1", peers=("n2",)), Random(1), 0)
-        made = metrics.Metrics(replica, {}, lambda: 0, asyncio.get_running_loop())
-        monkeypatch.setattr(State, "_settle", noted)
-        return await asyncio.to_thread(generate_latest, made.registry)
-
-    assert metrics.PREFIX.encode() in asyncio.run(live())
-    assert seen == {threading.main_thread()}
+def test_a_node_whose_loop_stands_still_is_neither_healthy_nor_ready() -> None:
+    now_ns = 0
+    health = Health(replica(), lambda: now_ns)
+    now_ns = int(STALLED_S * 1e9) - 1
+    assert (health.is_healthy, health.is_ready) == (True, True)
+    now_ns += 1
+    assert (health.is_healthy, health.is_ready) == (False, False)
+    health.ticked()
+    assert health.is_healthy
 
 
-def test_agreement_is_observed_once_each_time(tmp_path: Path) -> None:
-    made = Commands(tmp_path)
-    made.ok("up", "-n", "3", "--base-port", "0", "--metrics", "--detach")
-    try:
-        where = [node["metrics"] for node in made.status()["nodes"]]
-        port = int(where[0].rpartition(":")[2])
-        name = metrics.PREFIX + "convergence_seconds_count"
-        until(lambda: samples(port)[name, ()] == 1)  # that all of them know of nothing yet
-        made.ok("add", "1", "--node", "n1")
-        until(lambda: samples(port)[name, ()] == 2)
-        rounds = samples(port)[metrics.PREFIX + "rounds_total", ()]
-        until(lambda: samples(port)[metrics.PREFIX + "rounds_total", ()] > rounds + 5)
-        assert samples(port)[name, ()] == 2
-        assert samples(port)[metrics.PREFIX + "peer_behind_seconds", (("peer", "n2"),)] == 0
-    finally:
-        made.ok("down")
+def test_figures_of_a_loop_that_stands_still_are_not_waited_for_for_ever() -> None:
+    with served(replica(), runs=False, seconds=0.1) as found:
+        assert page(found.port, "/metrics") == (503, "the event loop stands still\n")
+
+
+# Clients.
 
 
 def test_ipv6_is_served_too() -> None:
-    (found,) = free_ports(1)
-    with udp_node(f"--metrics=[::1]:{found}"), urllib.request.urlopen(f"http://[::1]:{found}/healthz") as told:
-        assert told.read() == b"ok\n"
+    with served(replica(), host="::1") as found:
+        assert page(found.port, "/healthz", host="[::1]") == (200, "ok\n")
 
 
-def test_figures_of_a_node_that_stands_still_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "REQUEST_S", 0.1)
-    loop = asyncio.new_event_loop()  # which nobody runs
-    (found,) = free_ports(1)
-    made = metrics.Metrics(Replica(Config(name="n1"), Random(1), 0), {}, lambda: 0, loop)
-    door = metrics.Door(made, "127.0.0.1", found, print)
-    assert page(found, "/metrics") == (503, "the event loop stands still\n")
-    door.close()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
+def test_a_port_that_is_taken_is_an_error_that_names_it(found: Served) -> None:
+    with pytest.raises(ConfigError, match=f"can't serve metrics at 127.0.0.1:{found.port}: "):
+        HttpServer(found.metrics, "127.0.0.1", found.port, print)
 
 
-def test_a_client_that_says_nothing_is_no_mishap_and_what_nobody_foresaw_is_told(
+def end_of(port: int) -> bytes:
+    """What a client gets that sends nothing."""
+    with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as client:
+        return client.recv(100)
+
+
+def test_a_silent_client_is_no_error_and_an_unexpected_one_is_reported(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(metrics, "REQUEST_S", 0.1)
-    monkeypatch.setattr(metrics._Handler, "timeout", 0.1)
-    met = list[BaseException]()
-    (found,) = free_ports(1)
-    loop = asyncio.new_event_loop()
-    made = metrics.Metrics(Replica(Config(name="n1"), Random(1), 0), {}, lambda: 0, loop)
-    door = metrics.Door(made, "127.0.0.1", found, met.append)
-    with socket.create_connection(("127.0.0.1", found)) as silent:
-        assert silent.recv(100) == b""
-    assert met == []
-    monkeypatch.setattr(metrics._Handler, "handle", lambda _: 1 // 0)
-    with socket.create_connection(("127.0.0.1", found)) as one:
-        assert one.recv(100) == b""
-    until(lambda: met)
-    assert isinstance(met[0], ZeroDivisionError)
-    door.close()
-    loop.close()
+    with served(replica(), seconds=0.1) as found:
+        assert end_of(found.port) == b""
+        assert found.errors == []
+        monkeypatch.setattr(WSGIRequestHandler, "handle", lambda _: 1 // 0)
+        assert end_of(found.port) == b""
+        until(lambda: found.errors)
+        assert isinstance(found.errors[0], ZeroDivisionError)
     assert capfd.readouterr().err == ""
 
 
-def test_clients_are_bounded(port: int) -> None:
-    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(metrics.MOST_CLIENTS)]
-    with socket.create_connection(("127.0.0.1", port)) as one_more:
-        assert one_more.recv(100) == b""
+def is_served(port: int) -> bool:
+    try:
+        return page(port, "/healthz")[0] == 200
+    except (urllib.error.URLError, ConnectionError):
+        return False
+
+
+def test_clients_are_bounded(found: Served) -> None:
+    silent = [socket.create_connection(("127.0.0.1", found.port)) for _ in range(MAX_CLIENTS)]
+    assert end_of(found.port) == b""
     for each in silent:
         each.close()
-    until(lambda: page_or_nothing(port))
+    until(lambda: is_served(found.port))
 
 
-def test_a_client_that_no_thread_can_be_started_for_leaves_its_room_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    met: list[BaseException] = []
-    (port,) = free_ports(1)
-    loop = asyncio.new_event_loop()
-    made = metrics.Metrics(Replica(Config(name="n1"), Random(1), 0), {}, lambda: 0, loop)
-    door = metrics.Door(made, "127.0.0.1", port, met.append)
-    start = threading.Thread.start
+def test_clients_that_no_thread_can_be_started_for_leave_room_for_others(
+    found: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start: Callable[[threading.Thread], None] = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
         if thread.daemon:
@@ -220,39 +281,24 @@ def test_a_client_that_no_thread_can_be_started_for_leaves_its_room_to_others(mo
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        for _ in range(metrics.MOST_CLIENTS):
-            with socket.create_connection(("127.0.0.1", port)) as one:
-                assert one.recv(100) == b""
-    assert page(port, "/healthz") == (200, "ok\n")
-    assert len(met) == metrics.MOST_CLIENTS
-    door.close()
-    loop.close()
+        for _ in range(MAX_CLIENTS):
+            assert end_of(found.port) == b""
+    assert page(found.port, "/healthz") == (200, "ok\n")
+    assert len(found.errors) == MAX_CLIENTS
 
 
-def page_or_nothing(port: int) -> bool:
-    try:
-        return page(port, "/healthz")[0] == 200
-    except (urllib.error.URLError, ConnectionError):
-        return False
-
-
-def test_half_a_request_holds_up_nobody(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port)) as half:
+def test_half_a_request_holds_up_nobody(found: Served) -> None:
+    with socket.create_connection(("127.0.0.1", found.port)) as half:
         half.sendall(b"GET /met")
         # Sooner than the half one is given up, after which anybody would be answered.
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=metrics.REQUEST_S / 2) as told:
-            assert told.status == 200
+        assert page(found.port, "/healthz", timeout=REQUEST_S / 2)[0] == 200
 
 
-def test_a_busy_port_is_told_in_one_line(port: int) -> None:
-    with node_process("--name=n2", "--bind=127.0.0.1:0", "--ephemeral", f"--metrics=127.0.0.1:{port}") as process:
-        _, stderr = process.communicate(timeout=LIMIT_S)
-        assert process.returncode == 2
-        assert "can't serve metrics" in stderr.splitlines()[-1]
-
-
-def test_a_node_with_metrics_stops_cleanly(tmp_path: Path) -> None:
-    (found,) = free_ports(1)
-    with udp_node(f"--metrics=127.0.0.1:{found}", data=tmp_path) as (process, _):
+def test_a_real_node_serves_its_figures_and_stops_cleanly(tmp_path: Path) -> None:
+    with udp_node("--metrics=127.0.0.1:0", data=tmp_path) as (process, _):
+        assert process.stderr
+        port = int(process.stderr.readline().rpartition(":")[2])
+        until(lambda: samples(port)[PREFIX + "rounds_total", ()] > 1)
+        assert is_served(port)
         process.send_signal(signal.SIGTERM)
         assert process.wait(LIMIT_S) == 0

@@ -87,6 +87,13 @@ class Batch(Tally):
     reapplied: list[tuple[str, int]] = field(default_factory=list)
     """Those of its adds that re-apply what was absorbed. They were durable once, and must not fail with the disk."""
 
+    @property
+    def has_untried_writes(self) -> bool:
+        """Whether a write waits for its first commit. Those that a failed commit left behind wait for the next tick, or
+        for such a write: a disk that fails at once must not be asked at once again.
+        """
+        return bool(self.waiting) and any(not (each.is_reapplied or each.error) for each in self.waiting)
+
     def put(self, counter: str, delta: int) -> None:
         """Add, and keep `at_most` true."""
         self.add(counter, delta)

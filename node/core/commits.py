@@ -60,7 +60,7 @@ class Commits:
 
     def request_if_needed(self) -> None:
         """The same, if there is anything to make durable."""
-        if self._dirty or self.batch.reapplied or not self._identity.is_durable:
+        if self._dirty or self.batch.waiting or self.batch.reapplied or not self._identity.is_durable:
             self._is_requested = True
 
     @property
@@ -71,7 +71,7 @@ class Commits:
 
     def begin(self) -> Commit | None:
         """The next commit, if there is something to commit and none is under way."""
-        if self.under_way or not (self.batch.waiting or self._is_requested):
+        if self.under_way or not (self.batch.has_untried_writes or self._is_requested):
             return None
         batch, self.batch = self.batch, Batch()
         self._is_requested = False
@@ -191,7 +191,7 @@ class Commits:
         for pending in waiting:
             if pending.is_reapplied:
                 behind.add(pending.client)
-            else:
+            elif not pending.error:
                 self._stats.requests_refused += sum(type(each) is int for each in pending.values) or not pending.values
                 pending.error = error
             if pending.client in behind:

@@ -80,8 +80,10 @@ class CommitLog:
 
     def append(self, commit: Commit) -> None:
         """Make a commit durable, and go on with the compaction that is under way."""
-        database.end_failed_transaction(self._db)
-        self._begin_compaction()
+        if self._db.in_transaction:  # the last one failed, and could not even be rolled back
+            self._db.execute("ROLLBACK")
+        if self._compaction is None and self._is_long():
+            self._compaction, self._recent = _Compaction(self._recent), _Segment(self._recent.last)
         entry, number = entries.encode(commit), self._recent.last + 1
         record = number, entry, schema.entry_checksum(number, entry)
         if self._compaction is None and self._oldest > self._compacted:
@@ -98,11 +100,9 @@ class CommitLog:
                     self._compact(compaction, len(compaction.keys))
         self._db.execute("DELETE FROM log")
 
-    def _begin_compaction(self) -> None:
+    def _is_long(self) -> bool:
         recent = self._recent
-        is_long = recent.size > self._compact_bytes or recent.contents.row_count > self._compact_rows
-        if is_long and self._compaction is None:
-            self._compaction, self._recent = _Compaction(recent), _Segment(recent.last)
+        return recent.size > self._compact_bytes or recent.contents.row_count > self._compact_rows
 
     def _append_and_compact(self, record: tuple[int, str, int], row_count: int) -> None:
         """Append an entry of so many rows. What is noted in memory changes only once the transaction is over."""

@@ -43,14 +43,9 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         db.execute("COMMIT")
     except BaseException:
         with contextlib.suppress(sqlite3.Error):  # the error that matters is the first one
-            end_failed_transaction(db)
+            if db.in_transaction:
+                db.execute("ROLLBACK")
         raise
-
-
-def end_failed_transaction(db: sqlite3.Connection) -> None:
-    """Roll back the transaction that is open, if there is one."""
-    if db.in_transaction:
-        db.execute("ROLLBACK")
 
 
 def put(db: sqlite3.Connection, table: str, values: Sequence[tuple[object, ...]]) -> None:

@@ -121,11 +121,13 @@ def read(db: sqlite3.Connection) -> tuple[Contents, int]:
         checked_versions = limits.count(version, "version"), limits.count(source_version, "source version")
         contents.versions[checked_actor(actor)] = checked_versions
         contents.rows[actor] = {}
-    for actor, counter, *fields, checksum in db.execute(f"SELECT {', '.join(_COLUMNS)} FROM rows"):
-        if checksum != _checksum(actor, counter, *fields):
+    rows = contents.rows
+    for record in db.execute(f"SELECT {', '.join(_COLUMNS)} FROM rows"):
+        actor, counter, fields = record[0], record[1], record[2:-1]
+        if record[-1] != _checksum(actor, counter, *fields):
             raise ValueError(f"the row of {counter!r} is not as it was written")
         # The log may be the first to name the versions of an actor.
-        contents.rows.setdefault(actor, {})[counter] = Row(*fields)
+        rows.setdefault(actor, {})[counter] = Row(*fields)
     return contents, int(meta.get("compacted", 0))
 
 
@@ -143,8 +145,8 @@ def write_end(db: sqlite3.Connection, contents: Contents, compacted: int) -> Non
 
 
 def entry_checksum(number: int, entry: str) -> int:
-    """The checksum of an entry in the table `log`."""
-    return _checksum(entry, "", number)
+    """The checksum of an entry in the table `log`, and of its number."""
+    return crc32(entry.encode(), number)  # the number is what the CRC starts from
 
 
 def _checksum(actor: str, counter: str, *values: int) -> int:

@@ -3,6 +3,7 @@
 Both are asked from other threads than the event loop's, so they look only at figures that the loop writes.
 """
 
+from collections.abc import Callable
 from time import monotonic_ns
 
 from gossip_counter.node.core.replica import Replica
@@ -14,19 +15,20 @@ STALLED_S = 5.0
 class Health:
     """The health of one node. The runtime calls `ticked` after each gossip round."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, now_ns: Callable[[], int] = monotonic_ns) -> None:
         self._replica = replica
+        self._now_ns = now_ns
         self._max_silence_ns = max(STALLED_S * 1e9, 3 * replica.config.gossip_interval_ns)
-        self._round_ns = monotonic_ns()
+        self._round_ns = now_ns()
 
     def ticked(self) -> None:
         """A gossip round took place."""
-        self._round_ns = monotonic_ns()
+        self._round_ns = self._now_ns()
 
     @property
     def is_healthy(self) -> bool:
         """Whether the node's event loop still runs."""
-        return monotonic_ns() - self._round_ns < self._max_silence_ns
+        return self._now_ns() - self._round_ns < self._max_silence_ns
 
     @property
     def is_ready(self) -> bool:

@@ -37,10 +37,16 @@ class Metrics(Collector):
     """The figures of one node. The runtime calls `ticked` and `committed`."""
 
     def __init__(
-        self, replica: Replica, traffic: Traffic, connections: Callable[[], int], loop: asyncio.AbstractEventLoop
+        self,
+        replica: Replica,
+        traffic: Traffic,
+        connections: Callable[[], int],
+        loop: asyncio.AbstractEventLoop,
+        gather_s: float = GATHER_S,
     ) -> None:
         """`connections` gives the number of Redis clients; `loop` is the one that alone may touch the replica."""
         self.health = Health(replica)
+        self._gather_s = gather_s
         self._loop = loop
         self._replica = replica
         self._traffic = traffic
@@ -75,7 +81,7 @@ class Metrics(Collector):
         """As prometheus_client wants it, from another thread than the loop's. Raises `TimeoutError`."""
         gathering = asyncio.run_coroutine_threadsafe(self._gather(), self._loop)
         try:
-            return gathering.result(GATHER_S)
+            return gathering.result(self._gather_s)
         except TimeoutError:
             gathering.cancel()
             raise

@@ -24,7 +24,7 @@ MAX_CLIENTS = 16
 """Clients at once; connections beyond that are closed."""
 
 _STALLED = "the event loop stands still"
-_NOT_READY = "peers have not said yet what they hold"
+_NOT_READY = "peers have not reported yet what they hold"
 
 _Start = Any
 """WSGI's `start_response`."""
@@ -33,7 +33,14 @@ _Start = Any
 class HttpServer:
     """Serves one node's metrics and health, from construction until `close`."""
 
-    def __init__(self, metrics: Metrics, host: str, port: int, unexpected: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        host: str,
+        port: int,
+        unexpected: Callable[[BaseException], None],
+        request_s: float = REQUEST_S,
+    ) -> None:
         """`unexpected` is called, from another thread, with errors that should not have happened.
 
         Raises `ConfigError` if it can't listen.
@@ -44,6 +51,7 @@ class HttpServer:
         except OSError as error:
             raise ConfigError(f"can't serve metrics at {host}:{port}: {error.strerror}") from None
         self._server.unexpected = unexpected
+        self._server.request_s = request_s
         self.address = self._server.server_address[:2]
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
 
@@ -91,6 +99,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
     unexpected: Callable[[BaseException], None]
+    request_s: float
 
     def __init__(self, *arguments: Any) -> None:
         self._room = threading.BoundedSemaphore(MAX_CLIENTS)
@@ -124,7 +133,11 @@ class _Server6(_Server):
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = REQUEST_S
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.connection.settimeout(self.server.request_s)
 
     def log_message(self, *_: object) -> None:
         """Requests are not logged."""

@@ -34,6 +34,8 @@ class Batcher(RedisClient):
         """`sessions` are those that are connected, at any time."""
         self.is_full = False
         """Too many adds are in flight: the next ones wait with their clients."""
+        self.in_flight = 0
+        """Adds that were taken and not answered yet, those that gather among them."""
         self.adds_submitted = 0
         self._core = core
         self._runtime = runtime
@@ -49,8 +51,6 @@ class Batcher(RedisClient):
         self._is_gathering = False
         self._has_grown = False
         self._rounds = 0
-        self._in_flight = 0
-        """Adds that were taken and not answered yet, those that gather among them."""
 
     def add(self, session: Session, adds: list[Add]) -> None:
         """Take adds of a client into the batch that gathers."""
@@ -61,8 +61,8 @@ class Batcher(RedisClient):
         self._portions.append((session, len(adds)))
         self._adding.add(session)
         self._has_grown = True
-        self._in_flight += len(adds)
-        if self._in_flight > self._bounds.max_adds:
+        self.in_flight += len(adds)
+        if self.in_flight > self._bounds.max_adds:
             self._become_full()
         nobody_is_left = len(self._adding) >= len(self._sessions)
         if nobody_is_left or len(self._adds) >= self._bounds.batch_adds:
@@ -128,8 +128,8 @@ class Batcher(RedisClient):
 
     def _end_adds(self, count: int) -> None:
         """So many adds are no longer in flight."""
-        self._in_flight -= count
-        if self.is_full and self._in_flight <= self._bounds.max_adds // 2:
+        self.in_flight -= count
+        if self.is_full and self.in_flight <= self._bounds.max_adds // 2:
             self.is_full = False
             for session in self._sessions:
                 self._schedule(session)

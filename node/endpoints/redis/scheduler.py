@@ -64,8 +64,8 @@ class Scheduler:
         self._is_closing = False
         self._executed = 0
         """Commands that were no adds."""
-        self._batcher = Batcher(core, runtime, bounds, self.sessions.keys(), self.schedule, self.fail)
-        self._buffered = BufferedBytes()
+        self.batcher = Batcher(core, runtime, bounds, self.sessions.keys(), self.schedule, self.fail)
+        self.buffered = BufferedBytes()
         """What all clients have buffered."""
 
     # Clients that come and go.
@@ -100,7 +100,7 @@ class Scheduler:
         """Read and execute nothing more; adds that were taken are still submitted and answered."""
         self._is_closing = True
         self._pause()
-        self._batcher.submit()
+        self.batcher.submit()
 
     def close(self) -> None:
         """Close all sessions."""
@@ -110,7 +110,7 @@ class Scheduler:
     @property
     def commands_done(self) -> int:
         """How many commands were executed, adds among them."""
-        return self._executed + self._batcher.adds_submitted
+        return self._executed + self.batcher.adds_submitted
 
     @property
     def waiting_clients(self) -> int:
@@ -124,7 +124,7 @@ class Scheduler:
         if session.state is _DIRECT and len(data) <= self._bounds.quantum_bytes:
             adds = self._known.alone.get(data) or self._known.find(data)
             if adds:
-                self._batcher.add(session, adds)
+                self.batcher.add(session, adds)
                 return
         session.buffer(data)
         if session in self._scheduled:
@@ -175,11 +175,11 @@ class Scheduler:
         most = min(quantum.bytes_left, session.chunk_bytes)
         quantum.bytes_left -= most
         chunk = session.cut(most)
-        may_recognise = session.may_recognise_adds and not self._batcher.is_full
+        may_recognise = session.may_recognise_adds and not self.batcher.is_full
         adds = self._known.find(chunk) if may_recognise else None
         session.chunk_bytes = self._bounds.quantum_bytes if adds else self._bounds.chunk_bytes
         if adds:
-            self._batcher.add(session, adds)
+            self.batcher.add(session, adds)
         else:
             session.parse(chunk)
             self._execute(session, quantum)
@@ -189,9 +189,9 @@ class Scheduler:
         is_first = True
         while session.has_next():
             if add := session.next_add():
-                if self._batcher.is_full:
+                if self.batcher.is_full:
                     return
-                self._batcher.add(session, session.take_adds(add))
+                self.batcher.add(session, session.take_adds(add))
                 if not session.has_next():
                     return
             if session.in_flight or session.output_full:
@@ -205,7 +205,7 @@ class Scheduler:
                 self._wait(session, asked)
 
     def _end_quantum(self, session: Session) -> None:
-        if not self._batcher.is_full:
+        if not self.batcher.is_full:
             session.settle()
         if not self._note_buffered(session):
             self._cut_off(session)
@@ -234,12 +234,12 @@ class Scheduler:
             del self.sessions[session]  # it comes last from now on
         self.sessions[session] = now
         self._count_buffered(before, now)
-        return self._buffered.stuck <= self._bounds.max_stuck_bytes
+        return self.buffered.stuck <= self._bounds.max_stuck_bytes
 
     def _count_buffered(self, before: BufferedBytes, now: BufferedBytes) -> None:
-        queued, stuck = self._buffered
-        self._buffered = BufferedBytes(queued + now.queued - before.queued, stuck + now.stuck - before.stuck)
-        has_room = self._buffered.queued <= self._bounds.max_queued_bytes
+        queued, stuck = self.buffered
+        self.buffered = BufferedBytes(queued + now.queued - before.queued, stuck + now.stuck - before.stuck)
+        has_room = self.buffered.queued <= self._bounds.max_queued_bytes
         if now.queued > before.queued and not (has_room or self.is_paused):
             self._pause()
         elif now.queued < before.queued and has_room and self.is_paused and not self._is_closing:

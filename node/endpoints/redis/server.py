@@ -90,7 +90,7 @@ class RedisServer:
 
     @property
     def addresses(self) -> list[Address]:
-        """Where clients are served, since `start`."""
+        """Where clients are served, once `start` is done."""
         return [each.getsockname()[:2] for each in self._listener.sockets] if self._listener else []
 
     async def start(self) -> None:
@@ -127,7 +127,7 @@ class RedisServer:
             "total_commands_processed": scheduler.commands_done,
         }
         return info.sections(self._replica.status(monotonic_ns()), {
-            "Server": {"tcp_port": self._listen.port},
+            "Server": {"tcp_port": self.addresses[0][1] if self._listener else self._listen.port},
             "Clients": {**clients, "maxclients": self._max_connections},
             "Stats": dict(counts),
         })  # fmt: skip
