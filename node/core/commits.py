@@ -32,7 +32,6 @@ class UnderWay:
     rows: dict[str, PlainRow]
     version: int
     peers_rows: tuple[Stored, ...]
-    is_durable: bool = False
 
 
 class Commits:
@@ -42,6 +41,8 @@ class Commits:
         self.batch = Batch()
         """What gathers."""
         self.under_way: UnderWay | None = None
+        self.is_durable = False
+        """Whether the one under way is durable, and has still to count."""
         self._state = state
         self._stats = stats
         self._identity = identity
@@ -98,7 +99,7 @@ class Commits:
     def persisted(self) -> None:
         """The commit is durable. Replies that wait for nothing else leave."""
         done = self._not_yet_durable()
-        done.is_durable = True
+        self.is_durable = True
         if done.actor != self._identity.actor:
             return  # max-merge may have absorbed some of it, which must be durable again first
         waiting, done.batch.waiting = done.batch.waiting, []
@@ -108,16 +109,16 @@ class Commits:
             else:
                 self._outbox.reply(pending.client, written(pending, done))
 
-    def apply(self) -> UnderWay | None:
-        """Let a durable commit count; None if there is none. What is left in its `batch.waiting` can be acknowledged.
+    def apply(self) -> UnderWay:
+        """Let the durable commit count. What is left in its `batch.waiting` can be acknowledged.
 
         If another life wrote the same rows meanwhile, those writes wait for the next commit instead, which re-applies
         what max-merge absorbed.
         """
         done = self.under_way
-        if done is None or not done.is_durable:
-            return None
-        self.under_way = None
+        if done is None or not self.is_durable:
+            raise RuntimeError("no commit is durable")
+        self.under_way, self.is_durable = None, False
         self._stats.commits += 1
         for _, delta in done.batch.reapplied:
             self._stats.reapplied += abs(delta)
@@ -192,7 +193,7 @@ class Commits:
             if pending.is_reapplied:
                 behind.add(pending.client)
             elif not pending.error:
-                self._stats.requests_refused += sum(type(each) is int for each in pending.values) or not pending.values
+                self._stats.requests_refused += sum(type(each) is int for each in pending.values)
                 pending.error = error
             if pending.client in behind:
                 self.batch.waiting.append(pending)
@@ -207,7 +208,7 @@ class Commits:
         return self.under_way.batch if self.under_way else None
 
     def _not_yet_durable(self) -> UnderWay:
-        if self.under_way is None or self.under_way.is_durable:
+        if self.under_way is None or self.is_durable:
             raise RuntimeError("nothing is being committed")
         return self.under_way
 

@@ -31,7 +31,7 @@ class Writes:
     def put(self, writes: Sequence[Write]) -> list[Value]:
         """Take adds; for each the value after it, or why it was refused and changes nothing."""
         self._stats.adds += len(writes)
-        small = self._small_limit(len(writes))
+        small = self._admission.small_limit(len(writes), self._commits.batch, self._commits.committing)
         batch, values = self._commits.batch, list[Value]()
         batch.at_most += small * len(writes)
         batch.new_rows = None if small else batch.new_rows
@@ -51,7 +51,7 @@ class Writes:
             else:
                 values.append(self.put_one(counter, delta))
                 if abs(delta) >= small > 0:
-                    small = self._small_limit(len(writes))
+                    small = self._admission.small_limit(len(writes), self._commits.batch, self._commits.committing)
         return values + self._put_again(*last, again, small) if again else values
 
     def _put_again(self, counter: str, delta: int, times: int, small: int) -> list[Value]:
@@ -85,9 +85,6 @@ class Writes:
         if is_new and batch.new_rows is not None:
             batch.new_rows += 1
         batch.put(counter, delta)
-
-    def _small_limit(self, adds: int) -> int:
-        return self._admission.small_limit(adds, self._commits.batch, self._commits.committing)
 
     def _value_once_committed(self) -> Callable[[str, int], int]:
         """This node's value once what is being committed is durable; or the default, of a counter that has none."""

@@ -176,7 +176,7 @@ def bare(effects: Iterable[Effect]) -> list[Effect]:
 
     def without_token(effect: Effect) -> Effect:
         if isinstance(effect, Answer) and isinstance(effect.reply, Written | ReadOk):
-            return Answer(effect.to, replace(effect.reply, token=None))
+            return Answer(effect.to, effect.reply._replace(token=None) if isinstance(effect.reply, Written) else replace(effect.reply, token=None))
         return effect
 
     return [without_token(each) for each in effects]
