@@ -6,8 +6,6 @@ from itertools import count
 from typing import Annotated
 
 import typer
-from gossip_counter.cluster.sim.oracle import PromiseBroken
-from gossip_counter.cluster.sim.scenario import SCENARIOS
 from rich.live import Live
 from rich.progress import MofNCompleteColumn, Progress
 
@@ -26,27 +24,29 @@ from gossip_counter.cluster import running
 from gossip_counter.cluster.manifest import Settings
 from gossip_counter.cluster.options import GossipMode, Push, pushes
 from gossip_counter.cluster.running import interruptible, run
+from gossip_counter.cluster.sim.oracle import PromiseBroken
+from gossip_counter.cluster.sim.scenario import SCENARIOS
 from gossip_counter.node.core.config import Config
 
 HELP = """Measure gossip counters: real processes, real sockets, every acknowledgement checked.
 
     bench converge --increments 1000     # time until five nodes agree
 
-    bench throughput                     # acknowledged adds a second that one node serves
+    bench throughput                     # acknowledged adds a second
 
-    bench throughput --redis             # the same beside a redis-server on this machine
+    bench throughput --redis             # the same beside a redis-server
 
-    bench recover --counters 10000       # time until nodes that died are in sync again
+    bench recover --counters 10000       # time until dead nodes are back
 
-    bench cost                           # of a node at rest, a row in memory, a message on the wire
+    bench cost                           # processor, memory, bytes sent
 
-    bench torture --seconds 60 --seed 7  # is anything lost when everything goes wrong?
+    bench torture --seconds 60 --seed 7  # is any promise broken by faults?
 
-    bench sim --nodes 5,25,100           # how an increment spreads, by size and loss (simulated)
+    bench sim --nodes 5,25,100           # how an increment spreads
 
-    bench judge --seeds 1000             # are all promises kept when everything goes wrong? (simulated)
+    bench judge --seeds 1000             # is any promise broken, by seed?
 
-All but the simulated ones start clusters of their own on free ports. None leaves anything behind.
+sim and judge simulate. All others start clusters of their own on free ports. None leaves anything behind.
 Figures are distributions over several runs.
 """
 

@@ -12,11 +12,6 @@ from random import Random
 from statistics import mean
 from typing import Any
 
-from gossip_counter.cluster.sim.clock import MS, SECOND
-from gossip_counter.cluster.sim.network import Conditions, Traffic
-from gossip_counter.cluster.sim.oracle import PromiseBroken
-from gossip_counter.cluster.sim.scenario import Scenario
-from gossip_counter.cluster.sim.simulation import Simulation
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -25,9 +20,13 @@ from gossip_counter.bench.ideal import time_until_all_know
 from gossip_counter.bench.parallel import for_each_seed
 from gossip_counter.bench.report import distribution
 from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.sim.clock import MS, SECOND
+from gossip_counter.cluster.sim.network import Conditions, Traffic
+from gossip_counter.cluster.sim.oracle import PromiseBroken
+from gossip_counter.cluster.sim.scenario import Scenario
+from gossip_counter.cluster.sim.simulation import Simulation
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
-from gossip_counter.node.core.messages import Ack, Delta
 
 LIMIT_S = 60
 IDEAL_RUNS = 400
@@ -231,9 +230,8 @@ def _preload(simulation: Simulation, counters: int) -> None:
     for i, name in enumerate(names):
         mine = range(i, counters, len(names))
         rows = tuple((f"c{counter}", Row(1, 0, version)) for version, counter in enumerate(mine, 1))
-        delta = Delta(Actor(f"{name}.before"), 0, rows)
         for other in names if rows else []:
-            simulation.replica(other).step(Ack(name, 0, (delta,)), name, 0)
+            simulation.replica(other).state.merge(Actor(f"{name}.before"), 0, rows)
 
 
 def ideal_mean_ms(setting: Setting, seed: int) -> float:

@@ -60,6 +60,7 @@ def test_every_block_is_run_or_says_why_not(document: Path) -> None:
             assert block.mark.removeprefix("not run: ") in NOT_RUN, f"line {block.line}"
 
 
+@pytest.mark.timeout(180)  # commands are real processes, and a busy machine starts them slowly
 @pytest.mark.parametrize(
     "document",
     [each for each in DOCUMENTS if any(runs(block) and block.mark != "slow" for block in blocks(each))],
@@ -73,6 +74,7 @@ def test_samples_do_what_they_show(document: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "block",
     [block for each in DOCUMENTS for block in blocks(each) if block.mark == "slow"],

@@ -18,7 +18,7 @@ from tests.support.waiting import LIMIT_S, until
 
 
 def test_an_acknowledged_add_survives_kill_9(tmp_path: Path) -> None:
-    for already in range(0, 30, 10):
+    for already in range(0, 20, 10):
         with udp_node(data=tmp_path) as (process, address):
             assert ask(address, lambda client: client.read()) == already
             for _ in range(10):

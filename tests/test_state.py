@@ -1,4 +1,4 @@
-"""Named counters: merging any subset, in any order, any number of times; what a version may claim; the hashes."""
+"""All rows of a node: merging any subset, in any order, any number of times; what a version may claim; the hashes."""
 
 from random import Random
 
@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gossip_counter.node.core import actor_log
+from gossip_counter.node.core.actor_log import ActorLog
 from gossip_counter.node.core.batch import Tally
-from gossip_counter.node.core.counts import NOTHING, Counts, Row, added, value
+from gossip_counter.node.core.counts import ZERO, Actor, NamedRow, PlainRow, Row, added, as_row, row_hash, value
 from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.core.state import Actor, Held, NamedRow, State, Stored, row_hash
+from gossip_counter.node.core.state import NO_ENTRY, State, Stored
 
 A = Actor("a")
 Merge = tuple[Actor, int | None, list[NamedRow]]
@@ -44,8 +46,11 @@ def written(*counters: str) -> list[NamedRow]:
     """One actor's rows after it added 1 to these counters, one after the other."""
     held: dict[str, Row] = {}
     for version, counter in enumerate(counters, 1):
-        held[counter] = added(held.pop(counter, NOTHING), 1, version)
+        held[counter] = added(held.pop(counter, ZERO), 1, version)
     return list(held.items())
+
+
+# Merging and writing.
 
 
 @given(st.integers(0, 2**32))
@@ -58,19 +63,34 @@ def test_to_write_is_to_merge(seed: int) -> None:
             for state in (written, merged):
                 state.merge(Actor("b"), since, [row])
         else:
-            tally = Tally()
-            for _ in range(rng.randrange(1, 6)):
-                tally.add(rng.choice("xyz"), rng.choice((1, 2, -1, -3)))
-            rows = tally.rows(written.prefix(A, tally.net), written.version(A))
-            written.write(A, rows, tally.net, tally.counted)
-            merged.merge(A, merged.version(A), [(name, Row(*counts)) for name, counts in rows.items()])
-        if rng.random() < 0.5:
+            write_and_merge(rng, written, merged)
+        if rng.random() < 0.5:  # hashes are made now and then
             assert written.digest() == merged.digest()
-        assert set(written) == set(merged)
-        assert (written.totals, written.names, written.row_count) == (merged.totals, merged.names, merged.row_count)
-        assert (written.counted, written.whole(A), written.newer(A, 2, 3)) == (
-            merged.counted, merged.whole(A), merged.newer(A, 2, 3)
-        )  # fmt: skip
+            assert [written.newer(A, since, 3) for since in (0, 2)] == [merged.newer(A, since, 3) for since in (0, 2)]
+        assert seen(written) == seen(merged)
+    assert (written.digest(), written.fingerprint) == (merged.digest(), merged.fingerprint)
+
+
+def write_and_merge(rng: Random, written: State, merged: State) -> None:
+    """The same writes of A, in one of the two ways each."""
+    tally = Tally()
+    for _ in range(rng.randrange(1, 6)):
+        tally.add(rng.choice("xyz"), rng.choice((1, 2, -1, -3)))
+    rows = tally.rows(written.contiguous(A, tally.net), written.version(A))
+    written.write(A, rows, tally.net, tally.counted)
+    merged.merge(A, merged.version(A), [(name, Row(*row)) for name, row in rows.items()])
+
+
+def seen(state: State) -> list[object]:
+    """What can be asked of a state without making its hashes."""
+    return [
+        [state.contiguous(A, "xyz"), [state.row(A, name) for name in "xyz"], state.detached(A)],
+        [[*state.rows_of(name)] for name in "xyz"],
+        [state.has(name) for name in "xyz"],
+        [state.version(A), state.source_version(A), state.complete_version(A), state.covering_version(A)],
+        [state.counters, state.row_count, state.actors, state.counted, state.shrinking_rows],
+        [dict(state.totals), list(state.names), set(state)],
+    ]
 
 
 @given(merges, st.randoms())
@@ -95,15 +115,16 @@ def test_totals_fingerprint_and_counts_are_those_of_the_rows(given: list[Merge])
 @given(merges)
 def test_digest_hashes_what_is_held(given: list[Merge]) -> None:
     state = state_of(given)
-    for actor, held in state.digest().items():
-        prefix, ahead = state.newer(actor, -1, 10**6), state.ahead(actor)
-        assert held.hash == sum(row_hash(actor, *named) for named in prefix) % 2**64
-        assert held.ahead == sum(row_hash(actor, *named) for named in ahead) % 2**64
-        assert [row.version for _, row in prefix] == sorted(row.version for _, row in prefix)
+    for actor, entry in state.digest().items():
+        contiguous, detached = state.newer(actor, -1, 10**6), state.detached(actor)
+        assert entry.version == state.version(actor)
+        assert entry.hash == sum(row_hash(actor, *named) for named in contiguous) % 2**64
+        assert entry.detached == sum(row_hash(actor, *named) for named in detached) % 2**64
+        assert [row.version for _, row in contiguous] == sorted(row.version for _, row in contiguous)
 
 
 @given(merges)
-def test_merge_tells_what_was_news(given: list[Merge]) -> None:
+def test_merge_gives_what_was_news(given: list[Merge]) -> None:
     state = State()
     for actor, since, named in given:
         before = state.fingerprint
@@ -139,15 +160,15 @@ def test_a_delta_beyond_a_gap_counts_but_claims_nothing() -> None:
     assert state.value("z") == 1
     assert state.version(A) == 1
     assert state.newer(A, 0, 9) == (first,)
-    assert state.ahead(A) == (third,)
+    assert state.detached(A) == (third,)
     state.merge(A, 1, [second])
-    assert (state.version(A), state.ahead(A)) == (2, (third,))
+    assert (state.version(A), state.detached(A)) == (2, (third,))
     state.merge(A, 1, [second, third])
-    assert (state.version(A), state.ahead(A)) == (3, ())
+    assert (state.version(A), state.detached(A)) == (3, ())
     assert state.newer(A, 0, 9) == (first, second, third)
 
 
-def test_what_is_ahead_leaves_the_prefix_as_its_writer_had_it() -> None:
+def test_detached_rows_leave_the_contiguous_ones_as_their_writer_had_them() -> None:
     """Otherwise every lost push of a busy counter would look like unequal state at equal versions."""
     behind, gapped = State(), State()
     for state in (behind, gapped):
@@ -155,54 +176,60 @@ def test_what_is_ahead_leaves_the_prefix_as_its_writer_had_it() -> None:
     gapped.merge(A, 3, [("x", Row(3, 0, 4))])
     assert gapped.value("x") == 3
     assert gapped.digest()[A][:2] == behind.digest()[A][:2]
-    assert gapped.digest()[A].ahead
+    assert gapped.digest()[A].detached
 
 
-def test_a_row_ahead_joins_when_a_cut_delta_covers_it() -> None:
+def test_a_detached_row_joins_when_a_cut_delta_covers_it() -> None:
     state = State()
     state.merge(A, 2, [("x", Row(1, 0, 3))])
     state.merge(A, 0, [("y", Row(1, 0, 1)), ("z", Row(1, 0, 4))])  # its sender had rewritten x after 4
-    assert state.ahead(A) == ()
+    assert state.detached(A) == ()
     assert [counter for counter, _ in state.newer(A, 0, 9)] == ["y", "x", "z"]
 
 
 def test_equal_versions_are_not_yet_equal_state() -> None:
     """A row at version 3 is rewritten at 7, and a delta cut at 5 skips it."""
-    whole, holed = State(), State()
-    whole.merge(A, 0, written("a", "b", "x", "c", "d"))
+    complete, holed = State(), State()
+    complete.merge(A, 0, written("a", "b", "x", "c", "d"))
     holed.merge(A, 0, [named for named in written("a", "b", "x", "c", "d") if named[0] != "x"])
-    assert whole.version(A) == holed.version(A) == 5
-    assert whole.digest()[A].hash != holed.digest()[A].hash
-    holed.merge(A, 0, whole.newer(A, 0, 9))
-    assert holed.digest() == whole.digest()
-    assert holed.newer(A, 0, 9) == whole.newer(A, 0, 9)
+    assert complete.version(A) == holed.version(A) == 5
+    assert complete.digest()[A].hash != holed.digest()[A].hash
+    holed.merge(A, 0, complete.newer(A, 0, 9))
+    assert holed.digest() == complete.digest()
+    assert holed.newer(A, 0, 9) == complete.newer(A, 0, 9)
 
 
-@pytest.mark.parametrize("held", [1_000, 100_000])
-@pytest.mark.parametrize("since", [0, 500, 990])
-def test_a_delta_costs_the_rows_taken(held: int, since: int) -> None:
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[PlainRow]:
+    """Every row that a log looks at."""
+    looked: list[PlainRow] = []
+
+    def noted(row: PlainRow) -> Row:
+        looked.append(row)
+        return as_row(row)
+
+    monkeypatch.setattr(actor_log, "as_row", noted)
+    return looked
+
+
+@pytest.mark.parametrize("held", [1_000, 50_000])
+def test_a_delta_costs_the_rows_taken(looked_at: list[PlainRow], held: int) -> None:
     state = State()
     state.merge(A, 0, written(*(f"c{i}" for i in range(held))))
-    counted = CountingRows(state._logs[A].rows)
-    state._logs[A]._rows = counted
-    assert len(state.newer(A, since, 10)) == 10
-    assert counted.looked_at <= 11
+    for since in (0, 500, 990):
+        looked_at.clear()
+        assert len(state.newer(A, since, 10)) == 10
+        assert len(looked_at) <= 11
 
 
-class CountingRows(dict[str, Counts]):
-    looked_at = 0
-
-    def __getitem__(self, counter: str) -> Counts:
-        self.looked_at += 1
-        return super().__getitem__(counter)
-
-
-def test_rewritten_rows_do_not_pile_up() -> None:
+def test_old_entries_of_rewritten_rows_do_not_pile_up(looked_at: list[PlainRow]) -> None:
     state = State()
     state.merge(A, 0, written(*(f"c{i}" for i in range(10))))
     for version in range(11, 5000):
         state.merge(A, version - 1, [(f"c{version % 7}", Row(version, 0, version))])
-        assert len(state._logs[A].names) <= 2 * 10 + 8
+        looked_at.clear()
+        state.newer(A, 0, 99)
+        assert len(looked_at) <= 2 * 10 + 8
     assert len(state.newer(A, 0, 99)) == 10
     assert [row.version for _, row in state.newer(A, 4995, 99)] == [4996, 4997, 4998, 4999]
 
@@ -213,10 +240,15 @@ def test_rows_of_one_version_are_taken_together() -> None:
     assert len(state.newer(A, 0, 4)) == 6
 
 
-def test_reading_does_not_look_at_rows() -> None:
+def test_a_value_is_read_without_looking_at_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     state = State()
     state.merge(A, 0, written(*(f"c{i}" for i in range(1000))))
-    del state._logs[A]
+
+    def never(*_: object) -> None:
+        raise AssertionError("looked at a row")
+
+    for name in ("visible", "__iter__", "contiguous", "newer"):
+        monkeypatch.setattr(ActorLog, name, never)
     assert state.value("c5") == 1
 
 
@@ -226,10 +258,6 @@ def test_fingerprint_tells_apart_what_totals_do_not() -> None:
     cancelled = state_of([(A, None, [("", Row(6, 1, 2))])])
     assert one.value("") == other.value("") == cancelled.value("")
     assert len({one.fingerprint, other.fingerprint, cancelled.fingerprint}) == 3
-
-
-def test_fingerprint_is_the_same_in_every_process() -> None:
-    assert row_hash(Actor("n1"), "likes", Row(3, 2, 1)) == 5807238230666413806
 
 
 def test_a_row_that_counts_nothing_is_not_kept() -> None:
@@ -249,46 +277,51 @@ def test_shrinking_counts_and_jumping_versions_take_nothing_back() -> None:
     assert state.value("x") == 4
 
 
-def test_a_digest_of_an_unknown_actor_is_none() -> None:
-    assert State().version(A) == 0
-    assert State().newer(A, 0, 9) == State().ahead(A) == ()
-    assert Held() == (0, 0, 0)
+def test_of_an_unknown_actor_nothing_is_held() -> None:
+    state = State()
+    assert state.version(A) == state.source_version(A) == state.complete_version(A) == state.covering_version(A) == 0
+    assert state.newer(A, 0, 9) == state.detached(A) == ()
+    assert state.contiguous(A, ["x", "y"]) == [ZERO, ZERO]
+    assert state.row(A, "x") == ZERO
+    assert A not in state
+    assert state.digest() == {}
+    assert NO_ENTRY == (0, 0, 0)
 
 
-# Whole: when a version stands for every single write.
+# Complete: when a version stands for every single write.
 
 
-def test_a_delta_that_was_cut_short_is_not_whole_until_its_target_is_reached() -> None:
+def test_a_delta_that_was_cut_short_is_not_complete_until_its_source_version_is_reached() -> None:
     """A row at version 3 is rewritten at 7; who got the rows up to 5 lacks what the write of version 3 came to."""
     state = State()
     state.merge(A, 0, [("b", Row(1, 0, 4)), ("c", Row(1, 0, 5))], 7)
-    assert (state.version(A), state.target(A), state.whole(A)) == (5, 7, 0)
+    assert (state.version(A), state.source_version(A), state.complete_version(A)) == (5, 7, 0)
     state.merge(A, 5, [("a", Row(2, 0, 7))])
-    assert (state.version(A), state.target(A), state.whole(A)) == (7, 7, 7)
+    assert (state.version(A), state.source_version(A), state.complete_version(A)) == (7, 7, 7)
 
 
-def test_a_state_that_is_not_whole_passes_its_target_on() -> None:
+def test_a_state_that_is_not_complete_passes_its_source_version_on() -> None:
     first, second = State(), State()
     first.merge(A, 0, [("b", Row(1, 0, 4))], 7)
-    second.merge(A, 0, first.newer(A, 0, 10), first.target(A))
-    assert (second.version(A), second.whole(A)) == (4, 0)
+    second.merge(A, 0, first.newer(A, 0, 10), first.source_version(A))
+    assert (second.version(A), second.complete_version(A)) == (4, 0)
     second.merge(A, 4, [("c", Row(1, 0, 6))])  # from one who knows of 6 only: still less than 7
-    assert (second.version(A), second.whole(A)) == (6, 0)
+    assert (second.version(A), second.complete_version(A)) == (6, 0)
 
 
-def test_an_old_cut_delta_takes_nothing_from_a_whole_state() -> None:
+def test_an_old_cut_delta_takes_nothing_from_a_complete_state() -> None:
     state = State()
     state.merge(A, 0, [("a", Row(1, 0, 1)), ("b", Row(1, 0, 2))])
     state.merge(A, 0, [("b", Row(1, 0, 2))], 9)
-    assert (state.version(A), state.whole(A)) == (2, 2)
+    assert (state.version(A), state.complete_version(A)) == (2, 2)
 
 
-def test_what_covers_a_state_reaches_its_rows_ahead_too() -> None:
+def test_what_covers_a_state_reaches_its_detached_rows_too() -> None:
     state = State()
     state.merge(A, 0, [("a", Row(1, 0, 1))], 3)
-    assert state.covered_at(A) == 3
+    assert state.covering_version(A) == 3
     state.merge(A, 7, [("b", Row(1, 0, 9))])
-    assert state.covered_at(A) == 9
+    assert state.covering_version(A) == 9
 
 
 stored_rows = st.dictionaries(
@@ -307,7 +340,7 @@ def test_what_a_journal_gives_back_counts_the_same_and_can_be_given_on(
     assert state.version(A) <= version
     given_on = state.newer(A, 0, 100)
     assert (given_on[-1][1].version if given_on else 0) == state.version(A)
-    assert {name for name, _ in state.ahead(A)} == {name for name, row in rows if row.version > version}
-    # A row ahead hides an older one that is gone: until its version is reached, nothing is whole.
+    assert {name for name, _ in state.detached(A)} == {name for name, row in rows if row.version > version}
+    # A detached row hides an older one that is gone: until its version is reached, nothing is complete.
     if state.version(A):
-        assert state.target(A) == max(version, *(row.version for _, row in rows))
+        assert state.source_version(A) == max(version, *(row.version for _, row in rows))

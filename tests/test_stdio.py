@@ -113,8 +113,9 @@ def test_bad_requests_are_answered_with_errors_and_change_nothing() -> None:
 
 
 def test_before_init_everything_is_temporarily_unavailable() -> None:
-    assert json.loads(answers([READ])[0])["src"] == "n1"
-    replies = bodies([READ, INIT, INIT, READ])
+    lines = answers([READ, INIT, INIT, READ])
+    assert json.loads(lines[0])["src"] == "n1"
+    replies = [json.loads(each)["body"] for each in lines]
     assert (replies[0]["code"], replies[0]["msg_id"]) == (11, 0)
     assert [each["type"] for each in replies[1:]] == ["init_ok", "init_ok", "read_ok"]
 

@@ -224,7 +224,7 @@ def test_a_large_digest_is_sent_in_ranges_that_leave_nothing_out(digest: dict[Ac
 
 @given(many)
 def test_a_delta_that_is_cut_goes_on_where_it_was_cut(given: tuple[Delta, ...]) -> None:
-    """Whoever receives all its datagrams holds the same state as whoever received it whole."""
+    """Whoever receives all of its datagrams stores the same state as whoever receives the rows at once."""
     at_once, in_parts = State(), State()
     for delta in given:
         at_once.merge(delta.actor, delta.since, delta.rows, delta.source_version)

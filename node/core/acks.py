@@ -65,6 +65,7 @@ class Acks:
         self._ask_soon(now_ns)
         deadline_ns = now_ns + self._config.wait_ms * 1_000_000
         self._writes.setdefault(pending.copies, deque()).append(WaitingWrite(pending, done, deadline_ns))
+        self._outbox.wake_at(deadline_ns)
 
     def count(self, asked: CountCopies, client: Client, now_ns: int) -> None:
         """Answer a client once enough members hold what it asked about. A client waits for one thing at a time.
@@ -78,6 +79,7 @@ class Acks:
             return
         self._ask_soon(now_ns)
         self._counts[client] = asked
+        self._outbox.wake_at(asked.deadline_ns)
 
     def forget(self, client: Client) -> None:
         """A client is gone, and counts no copies any more."""
@@ -121,6 +123,7 @@ class Acks:
     def _ask_soon(self, now_ns: int) -> None:
         if not (self._writes or self._counts):
             self._next_ask_ns = now_ns + self._config.push_window_us * 1000  # when the rows themselves leave
+        self._outbox.wake_at(self._next_ask_ns)
 
     def _ask(self, now_ns: int) -> None:
         wanted = [waiting[-1].done.version for waiting in self._writes.values()]

@@ -64,7 +64,7 @@ class Pending:
     client: Client
     request_id: object
     values: Sequence[int | RequestError]
-    """Of a submitted write, what each of its adds comes to, or why it was refused. Of an `Add` there are none."""
+    """What each of its adds comes to, or why it was refused."""
     copies: int = 1
     """How many members must hold it durably."""
     wants_token: bool = False
@@ -86,13 +86,6 @@ class Batch(Tally):
     """In the order in which they were submitted."""
     reapplied: list[tuple[str, int]] = field(default_factory=list)
     """Those of its adds that re-apply what was absorbed. They were durable once, and must not fail with the disk."""
-
-    @property
-    def has_untried_writes(self) -> bool:
-        """Whether a write waits for its first commit. Those that a failed commit left behind wait for the next tick, or
-        for such a write: a disk that fails at once must not be asked at once again.
-        """
-        return bool(self.waiting) and any(not (each.is_reapplied or each.error) for each in self.waiting)
 
     def put(self, counter: str, delta: int) -> None:
         """Add, and keep `at_most` true."""

@@ -64,7 +64,7 @@ class ClientRequests:
     def submit(self, client: Client, request_id: object, writes: Sequence[Write]) -> None:
         """Take a write of many adds."""
         values = self._writes.put(writes)
-        self._commits.batch.waiting.append(Pending(client, request_id, values))
+        self._commits.wait(Pending(client, request_id, values))
 
     def refuse(self, client: Client, request_id: object, error: RequestError) -> None:
         """Answer with an error."""
@@ -78,6 +78,8 @@ class ClientRequests:
         self._stats.adds += 1
         if add.delta:
             self._writes.add(add.counter, add.delta)
-            self._commits.batch.waiting.append(Pending(client, add.msg_id, (), add.copies, True))
+        values = (self._commits.value_soon(add.counter),)
+        if add.delta:
+            self._commits.wait(Pending(client, add.msg_id, values, add.copies, True))
         else:
-            self._outbox.reply(client, Written(add.msg_id, (), None, 0, self._tokens.current()))
+            self._outbox.reply(client, Written(add.msg_id, values, None, 0, self._tokens.current()))

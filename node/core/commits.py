@@ -32,7 +32,6 @@ class UnderWay:
     rows: dict[str, PlainRow]
     version: int
     peers_rows: tuple[Stored, ...]
-    is_durable: bool = False
 
 
 class Commits:
@@ -42,6 +41,8 @@ class Commits:
         self.batch = Batch()
         """What gathers."""
         self.under_way: UnderWay | None = None
+        self.is_durable = False
+        """Whether the one under way is durable, and has still to count."""
         self._state = state
         self._stats = stats
         self._identity = identity
@@ -49,8 +50,13 @@ class Commits:
         self._outbox = outbox
         self._is_requested = False
 
+    def wait(self, pending: Pending) -> None:
+        """Let a write, whose adds are in the batch, wait until it is durable."""
+        self.batch.waiting.append(pending)
+        self._is_requested = True
+
     def request(self) -> None:
-        """Let the next commit begin though no write waits for it."""
+        """Let the next commit begin though no new write waits for it."""
         self._is_requested = True
 
     def begin_epoch(self) -> None:
@@ -60,7 +66,7 @@ class Commits:
 
     def request_if_needed(self) -> None:
         """The same, if there is anything to make durable."""
-        if self._dirty or self.batch.waiting or self.batch.reapplied or not self._identity.is_durable:
+        if self._dirty or self.batch.reapplied or not self._identity.is_durable:
             self._is_requested = True
 
     @property
@@ -71,7 +77,7 @@ class Commits:
 
     def begin(self) -> Commit | None:
         """The next commit, if there is something to commit and none is under way."""
-        if self.under_way or not (self.batch.has_untried_writes or self._is_requested):
+        if self.under_way or not self._is_requested:
             return None
         batch, self.batch = self.batch, Batch()
         self._is_requested = False
@@ -98,7 +104,7 @@ class Commits:
     def persisted(self) -> None:
         """The commit is durable. Replies that wait for nothing else leave."""
         done = self._not_yet_durable()
-        done.is_durable = True
+        self.is_durable = True
         if done.actor != self._identity.actor:
             return  # max-merge may have absorbed some of it, which must be durable again first
         waiting, done.batch.waiting = done.batch.waiting, []
@@ -108,16 +114,16 @@ class Commits:
             else:
                 self._outbox.reply(pending.client, written(pending, done))
 
-    def apply(self) -> UnderWay | None:
-        """Let a durable commit count; None if there is none. What is left in its `batch.waiting` can be acknowledged.
+    def apply(self) -> UnderWay:
+        """Let the durable commit count. What is left in its `batch.waiting` can be acknowledged.
 
         If another life wrote the same rows meanwhile, those writes wait for the next commit instead, which re-applies
         what max-merge absorbed.
         """
         done = self.under_way
-        if done is None or not done.is_durable:
-            return None
-        self.under_way = None
+        if done is None or not self.is_durable:
+            raise RuntimeError("no commit is durable")
+        self.under_way, self.is_durable = None, False
         self._stats.commits += 1
         for _, delta in done.batch.reapplied:
             self._stats.reapplied += abs(delta)
@@ -171,12 +177,13 @@ class Commits:
         refused = [failed.batch]
         if failed.batch.net:
             refused.append(self.batch)
-            self.batch = Batch()
+            self.batch, self._is_requested = Batch(), False
         for stored in failed.peers_rows:
             self._dirty.add(stored.actor, stored.rows)
         if failed.rows:
             self._dirty.add(failed.actor, failed.rows)
-        is_requested = self._is_requested  # a disk that fails at once is not asked at once again
+        # A disk that fails at once is not asked at once again: what stays waits for the next tick, or for a new write.
+        is_requested = self._is_requested
         for batch in refused:
             self.reapply(batch.reapplied)
         self._is_requested = is_requested
@@ -192,7 +199,7 @@ class Commits:
             if pending.is_reapplied:
                 behind.add(pending.client)
             elif not pending.error:
-                self._stats.requests_refused += sum(type(each) is int for each in pending.values) or not pending.values
+                self._stats.requests_refused += sum(type(each) is int for each in pending.values)
                 pending.error = error
             if pending.client in behind:
                 self.batch.waiting.append(pending)
@@ -207,7 +214,7 @@ class Commits:
         return self.under_way.batch if self.under_way else None
 
     def _not_yet_durable(self) -> UnderWay:
-        if self.under_way is None or self.under_way.is_durable:
+        if self.under_way is None or self.is_durable:
             raise RuntimeError("nothing is being committed")
         return self.under_way
 

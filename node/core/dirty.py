@@ -20,7 +20,8 @@ class DirtyRows:
         return actor in self._rows
 
     def __bool__(self) -> bool:
-        return bool(self._rows)  # an actor without rows counts: how far its rows reach is to be stored
+        """Whether there is anything to store, be it only how far an actor's rows reach."""
+        return bool(self._rows)
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))

@@ -53,11 +53,15 @@ class Ready(NamedTuple):
 
 
 class Outbox:
-    """Where the parts of a replica put replies and gossip until they are fetched."""
+    """Where the parts of a replica put what is to be done, until it is fetched."""
 
     def __init__(self) -> None:
         self.replies: list[Answer] = []
-        self.sends: list[Send] = []
+        self.wake_ns: int | None = None
+        """The earliest time that a part asked to be woken at."""
+        self._sends: list[Send] = []
+        self._given_ns: int | None = None
+        """The time last given in a Ready."""
 
     def reply(self, to: Client, reply: Reply) -> None:
         """Let this reply leave."""
@@ -65,10 +69,18 @@ class Outbox:
 
     def send(self, to: tuple[str, ...], message: Gossip) -> None:
         """Let this gossip leave."""
-        self.sends.append(Send(to, message))
+        self._sends.append(Send(to, message))
 
-    def take(self) -> tuple[list[Answer], list[Send]]:
-        """All that is to leave, which then has left."""
-        replies, self.replies = self.replies, []
-        sends, self.sends = self.sends, []
-        return replies, sends
+    def wake_at(self, due_ns: int) -> None:
+        """Let the replica be woken at this time, or earlier. Each part says so whenever it sets a deadline."""
+        if self.wake_ns is None or due_ns < self.wake_ns:
+            self.wake_ns = due_ns
+
+    def take(self, commit: Commit | None) -> Ready | None:
+        """All that is to be done, which then counts as done; None if it is nothing."""
+        replies, sends, wake_ns = self.replies, self._sends, self.wake_ns
+        is_new = wake_ns is not None and wake_ns != self._given_ns
+        if not (replies or sends or commit or is_new):
+            return None
+        self.replies, self._sends, self._given_ns = [], [], wake_ns
+        return Ready(replies, sends, commit, wake_ns if is_new else None)

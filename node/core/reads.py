@@ -54,7 +54,9 @@ class Reads:
             raise RequestError(NOT_SUPPORTED, "full-state gossip claims no versions: leave out token")
         if len(self._waiting) >= MAX_WAITING:
             raise RequestError(TEMPORARILY_UNAVAILABLE, "too many reads wait for what their tokens stand for")
-        self._waiting.append(_Waiting(client, read, now_ns + self._config.wait_ms * 1_000_000))
+        deadline_ns = now_ns + self._config.wait_ms * 1_000_000
+        self._waiting.append(_Waiting(client, read, deadline_ns))
+        self._outbox.wake_at(deadline_ns)
 
     def settle(self) -> None:
         """Answer the reads that waited for what is held now."""
@@ -72,7 +74,7 @@ class Reads:
         """When the first read has waited long enough."""
         return self._waiting[0].deadline_ns if self._waiting else None
 
-    def expire(self, now_ns: int) -> None:
+    def wake(self, now_ns: int) -> None:
         """Refuse the reads that have waited long enough."""
         text = f"this node does not hold all that the token stands for after {self._config.wait_ms} ms: ask again"
         for each in self._take(lambda each: each.deadline_ns <= now_ns):

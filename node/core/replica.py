@@ -45,7 +45,6 @@ class Replica:
 
     def __init__(self, config: Config, rng: Random, now_ns: int, recovered: Recovered | None = None) -> None:
         self.config, self.state, self.stats, self.rounds = config, State(), Stats(), 0
-        self._wake_ns: int | None = None
         state, stats, outbox = self.state, self.stats, Outbox()
         for stored in recovered.stored if recovered else ():
             state.restore(stored)
@@ -121,34 +120,23 @@ class Replica:
 
         Replies leave first: clients that wait for nothing else can go on while the state is brought up to date.
         """
-        if self._outbox.replies:
-            return Ready(*self._outbox.take(), None, None)
-        commit = self._advance(now_ns)
-        replies, sends = self._outbox.take()
-        wake_ns = self._next_wake()
-        return Ready(replies, sends, commit, wake_ns) if replies or sends or commit or wake_ns is not None else None
+        return self._outbox.take(None if self._outbox.replies else self._advance(now_ns))
 
     def _advance(self, now_ns: int) -> Commit | None:
-        if self._wake_ns is not None and now_ns >= self._wake_ns:
+        due_ns = self._outbox.wake_ns
+        if due_ns is not None and now_ns >= due_ns:
             self._wake(now_ns)
-        if done := self._commits.apply():
-            self._acknowledge(done, now_ns)
+        if self._commits.is_durable:
+            self._acknowledge(self._commits.apply(), now_ns)
         return self._commits.begin() if self.is_ready else None
 
     def _wake(self, now_ns: int) -> None:
-        self._wake_ns = None
-        self._gossip.wake(now_ns)
-        self._acks.wake(now_ns)
+        self._outbox.wake_ns = None
+        for part in (self._gossip, self._acks, self._reads):
+            part.wake(now_ns)
+            if part.due_ns is not None:
+                self._outbox.wake_at(part.due_ns)
         self._confirmations.expire(now_ns)
-        self._reads.expire(now_ns)
-
-    def _next_wake(self) -> int | None:
-        """When something is due, if that is before the time last given."""
-        before = self._wake_ns
-        for due_ns in (self._gossip.due_ns, self._acks.due_ns, self._reads.due_ns):
-            if due_ns is not None and (self._wake_ns is None or due_ns < self._wake_ns):
-                self._wake_ns = due_ns
-        return self._wake_ns if self._wake_ns != before else None
 
     def _acknowledge(self, done: UnderWay, now_ns: int) -> None:
         """A commit counts now: its writes are answered, and peers hear of it."""

@@ -48,6 +48,7 @@ class DigestEntry(NamedTuple):
 
 NO_ENTRY = DigestEntry()
 _NO_LOG = ActorLog()
+"""To be read only."""
 
 
 class State:
@@ -104,19 +105,19 @@ class State:
 
     def row(self, actor: Actor, counter: str) -> Row:
         """The row that counts, or ZERO."""
-        return self._log(actor).visible(counter) or ZERO
+        return self._logs.get(actor, _NO_LOG).visible(counter) or ZERO
 
     def contiguous(self, actor: Actor, counters: Collection[str]) -> list[PlainRow]:
         """An actor's rows up to `version` of some counters, ZERO where there is none."""
-        return self._log(actor).contiguous(counters)
+        return self._logs.get(actor, _NO_LOG).contiguous(counters)
 
     def has_detached(self, actor: Actor) -> bool:
         """Whether there are rows of an actor that no version claims."""
-        return bool(self._log(actor).detached)
+        return bool(self._logs.get(actor, _NO_LOG).detached)
 
     def detached(self, actor: Actor) -> tuple[NamedRow, ...]:
         """The rows held that no version claims, in no order."""
-        return tuple(self._log(actor).detached.items())
+        return tuple(self._logs.get(actor, _NO_LOG).detached.items())
 
     def rows_of(self, counter: str) -> Iterator[Row]:
         """Every actor's row of one counter; cost: the actors held."""
@@ -126,20 +127,20 @@ class State:
 
     def version(self, actor: Actor) -> int:
         """The version up to which every row of an actor is held; 0 for none."""
-        return self._log(actor).version
+        return self._logs.get(actor, _NO_LOG).version
 
     def source_version(self, actor: Actor) -> int:
         """The version of the state that the contiguous rows were cut from: above `version` while a delta was cut."""
-        log = self._log(actor)
+        log = self._logs.get(actor, _NO_LOG)
         return max(log.version, log.source_version)
 
     def complete_version(self, actor: Actor) -> int:
         """The version up to which every single write of an actor is held."""
-        return self._log(actor).complete_version
+        return self._logs.get(actor, _NO_LOG).complete_version
 
     def covering_version(self, actor: Actor) -> int:
         """The version at which another state, complete up to there, holds all of an actor that this one does."""
-        return self._log(actor).covering_version
+        return self._logs.get(actor, _NO_LOG).covering_version
 
     @property
     def fingerprint(self) -> int:
@@ -160,7 +161,7 @@ class State:
 
         Cost: the rows returned, and old entries of rewritten rows among them, whatever is held below.
         """
-        log = self._log(actor)
+        log = self._logs.get(actor, _NO_LOG)
         if not log.is_settled:
             self._settle()
         return tuple(log.newer(since, most))
@@ -226,10 +227,6 @@ class State:
         source_version = max(stored.source_version, rows[-1][1].version if rows else 0)
         self.merge(stored.actor, 0, rows[:upto], source_version)
         self.merge(stored.actor, None, rows[upto:])
-
-    def _log(self, actor: Actor) -> ActorLog:
-        """An actor's log, to be read only: an empty one if nothing is held of it."""
-        return self._logs.get(actor, _NO_LOG)
 
     def _log_of(self, actor: Actor) -> ActorLog:
         """An actor's log, to be changed."""

@@ -7,6 +7,7 @@ durable or not. It is sent once that is durable.
 from collections.abc import Callable, Sequence
 
 from gossip_counter.node.core.admission import Admission
+from gossip_counter.node.core.batch import Batch
 from gossip_counter.node.core.commits import Commits
 from gossip_counter.node.core.counts import counts_nothing
 from gossip_counter.node.core.errors import MALFORMED, RequestError
@@ -31,11 +32,11 @@ class Writes:
     def put(self, writes: Sequence[Write]) -> list[Value]:
         """Take adds; for each the value after it, or why it was refused and changes nothing."""
         self._stats.adds += len(writes)
-        small = self._small_limit(len(writes))
-        batch, values = self._commits.batch, list[Value]()
+        batch, committing, values = self._commits.batch, self._commits.committing, list[Value]()
+        small = self._admission.small_limit(len(writes), batch, committing)
         batch.at_most += small * len(writes)
         batch.new_rows = None if small else batch.new_rows
-        net, value = batch.net, self._value_once_committed()
+        net, value = batch.net, self._value_once(committing)
         last, again = ("", 0), 0
         for write in writes:
             if write is last:  # a pipeline often has the same many times
@@ -51,7 +52,7 @@ class Writes:
             else:
                 values.append(self.put_one(counter, delta))
                 if abs(delta) >= small > 0:
-                    small = self._small_limit(len(writes))
+                    small = self._admission.small_limit(len(writes), batch, committing)
         return values + self._put_again(*last, again, small) if again else values
 
     def _put_again(self, counter: str, delta: int, times: int, small: int) -> list[Value]:
@@ -86,12 +87,9 @@ class Writes:
             batch.new_rows += 1
         batch.put(counter, delta)
 
-    def _small_limit(self, adds: int) -> int:
-        return self._admission.small_limit(adds, self._commits.batch, self._commits.committing)
-
-    def _value_once_committed(self) -> Callable[[str, int], int]:
+    def _value_once(self, committing: Batch | None) -> Callable[[str, int], int]:
         """This node's value once what is being committed is durable; or the default, of a counter that has none."""
-        value, committing = self._state.totals.get, self._commits.committing
+        value = self._state.totals.get
         if committing is None:
             return value
         soon = committing.net.get

@@ -160,6 +160,8 @@ class Node:
             if ready.commit:
                 self._busy_poll.commit_begins()
                 self._guarded(self._committer.commit, ready.commit)
+            elif not ready.replies:  # or they may lead to more requests
+                return
 
     def _ready(self) -> Ready | None:
         try:

@@ -65,7 +65,7 @@ class CommitLog:
         """The entries that no compaction has begun with."""
 
     def replay(self, contents: Contents, compacted: int) -> None:
-        """Add to what the tables hold the entries after the one numbered `compacted`.
+        """Add to what the tables contain the entries after the one numbered `compacted`.
 
         Raises `ValueError` (or another error of `entries.decode`) for damage, `UnknownRecordError`.
         """

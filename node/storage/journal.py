@@ -1,11 +1,11 @@
 """The journal: the rows of a node, durable in one SQLite file in its data directory.
 
-Each commit is one transaction, so the file always holds the state as it was at some moment. WAL mode with
+Each commit is one transaction, so the file always contains the state of some moment. WAL mode with
 `synchronous=FULL` syncs a commit to the disk before it returns. `commit_log` says how a commit is written, `schema`
-what the file holds; its view `counts` shows the values to anyone with a SQLite tool, while the node runs too.
+what the file contains; its view `counts` shows the values to anyone with a SQLite tool, while the node runs too.
 
 A journal in which anything is wrong is set aside, never repaired: the node begins a new epoch, and its peers give back
-the rows that they hold.
+the rows that they store.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ class Journal:
         """
         self.path = directory / "journal.db"
         self.recovered: Recovered | None = None
-        """What an intact journal held; None where a new epoch must begin."""
+        """What an intact journal contained; None where a new epoch must begin."""
         self.set_aside: Path | None = None
         """Where an unusable journal was put."""
         self.took_ns = 0

@@ -112,7 +112,7 @@ def _meta(db: sqlite3.Connection) -> dict[str, str]:
 
 
 def read(db: sqlite3.Connection) -> tuple[Contents, int]:
-    """What the tables hold, and the number of the last log entry that is in them. Raises `ValueError` for damage."""
+    """What the tables contain, and the number of the last log entry that is in them. Raises `ValueError` for damage."""
     meta = _meta(db)
     contents = Contents(checked_actor(meta["actor"]) if "actor" in meta else None)
     for actor, version, source_version, checksum in db.execute("SELECT * FROM actors"):
@@ -138,7 +138,7 @@ def write_rows(db: sqlite3.Connection, rows: Iterable[tuple[Actor, str, PlainRow
 
 
 def write_end(db: sqlite3.Connection, contents: Contents, compacted: int) -> None:
-    """Write all but the rows of some contents. The tables then hold the log up to the entry numbered `compacted`."""
+    """Write all but the rows of some contents. The tables then contain the log up to the entry numbered `compacted`."""
     versions = ((actor, *both) for actor, both in contents.versions.items())
     database.put(db, "actors", [(actor, *both, _checksum(actor, "", *both)) for actor, *both in versions])
     database.put(db, "meta", [("actor", contents.actor), ("compacted", str(compacted))])

@@ -28,7 +28,7 @@ NOT_RUN = {"make targets", "needs several hosts", "needs Maelstrom"}
 OPTIONAL_TOOLS = {"redis-cli", "sqlite3", "curl"}
 """A command that needs one of these is left out where the tool is not installed."""
 
-LIMIT_S = 20.0
+LIMIT_S = 30.0
 _BLOCK = re.compile(r"^(?:<!-- (?P<mark>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 _ANY_TEXT = "…"
 _VARIES = {r"\d+\.\d+\ s": r"\d+\.\d+ s", r"pid\ \d+": r"pid \d+"}

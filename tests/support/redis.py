@@ -220,7 +220,7 @@ class FakeCore:
             raise RuntimeError("planted")
         self.batches.append((client, request_id, list(writes)))
 
-    def step(self, message: CountCopies, client: Any, now_ns: int) -> None:  # noqa: ARG002
+    def step(self, message: CountCopies, client: Any, now_ns: int) -> None:
         """As the replica has it."""
         self.asked.append((client, message))
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, NamedRow
 from gossip_counter.node.core.effects import Answer, Client, Commit, Send
@@ -176,7 +177,12 @@ def bare(effects: Iterable[Effect]) -> list[Effect]:
 
     def without_token(effect: Effect) -> Effect:
         if isinstance(effect, Answer) and isinstance(effect.reply, Written | ReadOk):
-            return Answer(effect.to, replace(effect.reply, token=None))
+            return Answer(
+                effect.to,
+                effect.reply._replace(token=None)
+                if isinstance(effect.reply, Written)
+                else replace(effect.reply, token=None),
+            )
         return effect
 
     return [without_token(each) for each in effects]
@@ -206,3 +212,39 @@ def push_of(node: Replica, sender: str) -> Push:
 def pushed(actor: Actor, since: int | None, *rows: NamedRow, sender: str = "n2", source_version: int = 0) -> Push:
     """A push of one delta."""
     return Push(sender, 1, (Delta(actor, since, rows, source_version),))
+
+
+# Clusters.
+
+
+def exchange(first: Replica, second: Replica) -> list[Gossip]:
+    """One round begun by the first; every message, through datagrams and within the bounds of an answer."""
+    sent: list[Gossip] = []
+    under_way = [(second, first, message) for message in messages(ticked(first))]
+    while under_way:
+        to, source, message = under_way.pop(0)
+        sent.append(message)
+        for part in through_datagrams(message, source.config):
+            under_way += [(source, to, answer) for answer in messages(hear(to, part))]
+    return sent
+
+
+def ticked(node: Replica, now_ns: int = 0) -> list[Effect]:
+    """One round of gossip, after which all that was to be stored is durable."""
+    node.tick(now_ns)
+    return settle(node, now_ns)
+
+
+def through_datagrams(message: Gossip, config: Config) -> list[Gossip]:
+    """What arrives of a message, cut into datagrams."""
+    packed = datagrams.pack_gossip(message, config.cluster, config.datagram_bytes, config.exchange_datagrams)
+    parts = [datagrams.unpack(each, config.cluster) for each in packed]
+    assert all(isinstance(part, Gossip) for part in parts)
+    return cast(list[Gossip], parts)
+
+
+def deliver(nodes: dict[str, Replica], message: Gossip, to: str) -> None:
+    """Let a message arrive, and all that follows from it at once."""
+    for send in sends(hear(nodes[to], message)):
+        for peer in send.to:
+            deliver(nodes, send.message, peer)

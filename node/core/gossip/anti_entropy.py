@@ -81,6 +81,7 @@ class AntiEntropy:
         """Ask peers, as the first thing after the start."""
         self.awaited = set(peers)
         self._give_up_ns = now_ns + PATIENCE * self._config.retry_ms * 1_000_000
+        self._outbox.wake_at(self._give_up_ns)
         self.ask(peers, now_ns)
 
     def ask(self, peers: tuple[str, ...], now_ns: int) -> None:
@@ -143,6 +144,7 @@ class AntiEntropy:
         """Note that an answer should come; how soon, its earlier ones tell."""
         patience = max(self._config.retry_ms * 1_000_000, int(2 * self._answer_ns.get(peer, 0)))
         self._asked[peer] = _Asked(now_ns, now_ns + patience, self._state.digest(), self._state.fingerprint)
+        self._outbox.wake_at(now_ns + patience)
 
     def _answered(self, peer: str, now_ns: int) -> _Asked | None:
         asked = self._asked.pop(peer, None)

@@ -66,7 +66,11 @@ class Push:
     def wrote(self, now_ns: int) -> None:
         """There is news of our own."""
         if self.due_ns is None and self._is_on and len(self._membership):
-            self.due_ns = now_ns + self._config.push_window_us * 1000
+            self._wake_soon(now_ns)
+
+    def _wake_soon(self, now_ns: int) -> None:
+        self.due_ns = now_ns + self._config.push_window_us * 1000
+        self._outbox.wake_at(self.due_ns)
 
     def pass_on(self, source: str, news: list[Delta], now_ns: int) -> None:
         """Keep what was news for the next push, unless everybody got it from its source."""
@@ -92,7 +96,7 @@ class Push:
                 deltas = tuple(delta for _, delta in group)
                 self._outbox.send(peers, PushMessage(self._config.name, self._state.fingerprint, deltas))
         if self._pushed < self._state.version(actor):
-            self.due_ns = now_ns + self._config.push_window_us * 1000
+            self._wake_soon(now_ns)
 
     def _peers(self, source: str) -> tuple[str, ...]:
         if len(self._membership) < SMALL_CLUSTER:

@@ -1,0 +1,114 @@
+"""What goes wrong: partitions, slow and paused nodes, crashes, failing disks, journals that are lost or put back."""
+
+from collections.abc import Callable
+
+from gossip_counter.cluster.sim.clock import MS
+from gossip_counter.cluster.sim.environment import Environment
+from gossip_counter.cluster.sim.node import Node
+
+
+class Faults:
+    """Each method but `heal` does one thing to a random node; what does not last ends by itself."""
+
+    def __init__(self, environment: Environment, nodes: dict[str, Node], restored: Callable[[], None]) -> None:
+        """`restored` is called when an older copy of a journal was put back."""
+        self._environment = environment
+        self._scenario = environment.scenario
+        self._rng = environment.rng
+        self._network = environment.network
+        self._losses = environment.losses
+        self._nodes = nodes
+        self._restored = restored
+
+    def partition(self) -> None:
+        """Some nodes hear no others for a while, and half of the time are not heard either."""
+        names = list(self._nodes)
+        one_side = set(self._rng.sample(names, self._rng.randrange(1, len(names))))
+        both_ways = self._rng.random() < 0.5
+        cut = {(a, b) for a in names for b in names if (a in one_side) > (b in one_side)}
+        cut |= {(b, a) for a, b in cut} if both_ways else set()
+        self._network.cut |= cut
+        self._later(lambda: self._network.cut.difference_update(cut), 100, 3000)
+
+    def slow(self) -> None:
+        """All datagrams from and to a node take longer for a while."""
+        node = self._anyone()
+        self._network.slow.add(node.name)
+        self._later(lambda: self._network.slow.discard(node.name), 100, 3000)
+
+    def pause(self) -> None:
+        """A node stops for a while, as under SIGSTOP."""
+        node = self._anyone()
+        node.pause()
+        self._later(node.resume, 50, 2000)
+
+    def crash(self) -> None:
+        """A node is killed and started again, perhaps without its journal or on an older copy of it."""
+        node = self._anyone()
+        if node.process is None:
+            return
+        self._losses.crashed(node.name)
+        fate = self._rng.random()
+        if fate < self._scenario.journal_lost:
+            self._lose_journal(node)
+        elif fate < self._scenario.journal_lost + self._scenario.restored:
+            self._put_back(node)
+        node.crash()
+        self._environment.oracle.crashed(node.name, node.life)
+        self._count_losses()
+        self._later(node.start, 20, 1500)
+
+    def back_up(self) -> None:
+        """A node's journal is copied."""
+        self._anyone().disk.back_up()
+
+    def fail_disk(self) -> None:
+        """No commit of a node succeeds for a while."""
+        disk = self._anyone().disk
+        disk.fail()
+        self._later(lambda: setattr(disk, "fails", False), 50, 1000)
+
+    def slow_disk(self) -> None:
+        """All commits of a node take longer for a while, so that it no longer waits for them."""
+        disk = self._anyone().disk
+        disk.is_slow = True
+        self._later(lambda: setattr(disk, "is_slow", False), 100, 3000)
+
+    def heal(self) -> None:
+        """All is well: every node runs, and hears every other."""
+        self._network.heal()
+        for node in self._nodes.values():
+            node.disk.fails = node.disk.is_slow = False
+            node.resume()
+            node.start()
+
+    def _anyone(self) -> Node:
+        return self._rng.choice(list(self._nodes.values()))
+
+    def _later(self, act: Callable[[], None], least_ms: float, most_ms: float) -> None:
+        clock = self._environment.clock
+        clock.at(clock.now_ns + int(self._rng.uniform(least_ms, most_ms) * MS), act)
+
+    def _lose_journal(self, node: Node) -> None:
+        copies = self._scenario.copies
+        if copies > 1 and len(self._losses.lost_disks) >= copies - 1:
+            return
+        self._losses.lost(node.name, node.disk.contents, node.disk.wrote_as)
+        node.disk.lose()
+
+    def _put_back(self, node: Node) -> None:
+        """Replace the journal by an older copy of it; once for each actor, or nobody could keep the books."""
+        backup = node.disk.backup
+        if backup is None or backup.actor is None or backup.actor in self._losses.forked or self._scenario.copies > 1:
+            return
+        self._losses.put_back(node.name, node.disk.contents, backup, backup.actor)
+        node.disk.put_back(backup)
+        self._restored()
+
+    def _count_losses(self) -> None:
+        if self._scenario.copies > 1:
+            return  # then nothing may be lost
+        nodes = self._nodes.values()
+        self._losses.count_orphans(
+            [node.replica.state.row if node.process else node.disk.contents.row for node in nodes]
+        )

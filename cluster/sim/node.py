@@ -1,0 +1,64 @@
+"""One simulated node: a name, a disk, and one process at a time, or none between a crash and the next start."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from gossip_counter.cluster.sim.disk import Disk
+from gossip_counter.cluster.sim.environment import Environment
+from gossip_counter.cluster.sim.process import Machine, Process
+from gossip_counter.node.core.replica import Replica
+
+
+class Node:
+    """Starts, crashes and starts again."""
+
+    def __init__(
+        self,
+        name: str,
+        peers: tuple[str, ...],
+        environment: Environment,
+        replied: Callable[["Node", bytes], None],
+    ) -> None:
+        """`replied` gets the datagrams that it sends to clients."""
+        rng, commit_ms = environment.rng, environment.scenario.commit_ms
+        self.name = name
+        self.life = 0
+        """Counts starts."""
+        self.process: Process | None = None
+        self.disk = Disk(rng, commit_ms, environment.losses.committed)
+        self._config = replace(environment.scenario.config, name=name, peers=peers)
+        self._machine = Machine(environment.clock, rng, environment.trace, environment.network, self.disk)
+        self._replied = replied
+
+    @property
+    def replica(self) -> Replica:
+        """The replica of the present life."""
+        assert self.process is not None
+        return self.process.replica
+
+    def start(self) -> None:
+        """Begin a life with what is on the disk, unless one is under way."""
+        if self.process is None:
+            self.life += 1
+            self.process = Process(self._config, self._machine, lambda datagram: self._replied(self, datagram))
+
+    def crash(self) -> None:
+        """End this life as `kill -9` does."""
+        if self.process:
+            self.process.kill()
+            self.process = None
+
+    def pause(self) -> None:
+        """Stop the process, as SIGSTOP does."""
+        if self.process:
+            self.process.pause()
+
+    def resume(self) -> None:
+        """Let the process go on, if it is paused."""
+        if self.process:
+            self.process.resume()
+
+    def receive(self, datagram: bytes, source: str) -> None:
+        """A datagram reaches the node's socket, if it has one; a later life gets what was sent to a former one."""
+        if self.process:
+            self.process.receive(datagram, source)

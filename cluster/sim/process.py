@@ -1,0 +1,247 @@
+"""One life of a simulated node: the real replica, committer and Redis scheduler on the virtual clock.
+
+It does what `runtime.node` does on a real machine: inputs go into the replica, and what is to be done is carried out
+until nothing is left. A process may be paused, as by SIGSTOP, and it is blocked while it waits for its disk. What
+happens to it meanwhile waits in its inbox, as it does in the buffers of the kernel, and is dealt with together.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import NamedTuple
+
+from gossip_counter.cluster.sim.clock import Clock, Trace
+from gossip_counter.cluster.sim.disk import Disk, DiskError, Journal
+from gossip_counter.cluster.sim.network import Network
+from gossip_counter.cluster.sim.oracle import PromiseBroken
+from gossip_counter.node.codec import datagrams, requests
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.effects import Answer, Send
+from gossip_counter.node.core.messages import Carrier, Replicate, Syn
+from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS, Bounds
+from gossip_counter.node.endpoints.redis.context import Node as RedisNode
+from gossip_counter.node.endpoints.redis.context import RedisClient
+from gossip_counter.node.endpoints.redis.ports import Runtime
+from gossip_counter.node.endpoints.redis.scheduler import Scheduler
+from gossip_counter.node.runtime.committer import Committer, Done
+
+ROUND_NS = 20_000
+"""How long a round of the event loop takes."""
+
+MAX_REDIS_CLIENTS = 100
+
+TIGHT_BOUNDS = Bounds(
+    quantum_bytes=256,
+    chunk_bytes=64,
+    max_chunks=3,
+    batch_adds=8,
+    max_adds=12,
+    max_behind_wait_bytes=32,
+    max_queued_bytes=512,
+)
+"""Every bound of Redis clients is met by a few short pipelines."""
+
+
+class Machine(NamedTuple):
+    """What a process runs on."""
+
+    clock: Clock
+    rng: Random
+    trace: Trace
+    network: Network
+    disk: Disk
+
+
+class Process:
+    """One life, until `kill`. `replied` gets the datagrams for clients."""
+
+    def __init__(self, config: Config, machine: Machine, replied: Callable[[bytes], None]) -> None:
+        rng = machine.rng
+        self.is_alive = True
+        self._clock = machine.clock
+        self._trace = machine.trace
+        self._network = machine.network
+        self._config = config
+        self._replied = replied
+        self._is_paused = False
+        self._blocked_until_ns = 0
+        self._inbox = deque[Callable[[], None]]()
+        self._outputs: list[Callable[[], None]] = []
+        """What leaves once the disk has done its work."""
+        self._alarm_ns = 0
+        self._journal = Journal(machine.disk, self._block)
+        self._committer = Committer(self._journal, self._aside, self._committed)
+        self.replica = Replica(
+            config, Random(rng.getrandbits(64)), self._clock.now_ns, machine.disk.contents.recovered()
+        )
+        bounds = rng.choice((DEFAULT_BOUNDS, TIGHT_BOUNDS))
+        runtime = Runtime(self.soon, self.now_ns, self.advance, _unexpected)
+        self.scheduler = Scheduler(self.replica, self._redis_node(), runtime, MAX_REDIS_CLIENTS, bounds)
+        self._at(self._clock.now_ns + int(rng.random() * config.gossip_interval_ns), self._tick)
+        self.enter(self._begin)
+
+    def _redis_node(self) -> RedisNode:
+        replica = self.replica
+        return RedisNode(
+            version="0",
+            value=replica.value,
+            names=replica.state.names,
+            peers=lambda: len(replica.membership),
+            counts_copies=replica.config.gossip != "full",
+            info=dict,
+            time_us=lambda: self.now_ns() // 1000,
+            settings={},
+        )
+
+    # Its life.
+
+    def kill(self) -> None:
+        """End it, as `kill -9` does: what waits in its buffers is gone."""
+        self.is_alive = False
+        self._inbox.clear()
+        self._outputs.clear()
+
+    def pause(self) -> None:
+        """Let it do nothing until `resume`."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Let it go on, with all that has happened meanwhile."""
+        self._is_paused = False
+        self._go_on()
+
+    def enter(self, act: Callable[[], None]) -> None:
+        """Let something happen to it: now, or as soon as it runs again. Nothing happens to the dead."""
+        if self.is_alive:
+            self._inbox.append(act)
+            self._go_on()
+
+    def emit(self, act: Callable[[], None]) -> None:
+        """Let something leave it: now, or once the disk for which it waits has done its work."""
+        if self._is_blocked:
+            self._outputs.append(act)
+        else:
+            act()
+
+    def now_ns(self) -> int:
+        """The time in this process, which has passed further than elsewhere while it is blocked."""
+        return max(self._clock.now_ns, self._blocked_until_ns)
+
+    def soon(self, act: Callable[..., None], *arguments: object) -> None:
+        """Call it in the next round of the event loop."""
+        self._at(self.now_ns() + ROUND_NS, partial(act, *arguments))
+
+    @property
+    def _is_blocked(self) -> bool:
+        return self._clock.now_ns < self._blocked_until_ns
+
+    def _block(self, took_ns: int) -> None:
+        if took_ns:
+            self._blocked_until_ns = self.now_ns() + took_ns
+            self._clock.at(self._blocked_until_ns, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._is_paused or self._is_blocked:
+            return
+        outputs, self._outputs = self._outputs, []
+        for act in outputs:
+            act()
+        while self._inbox and not self._is_blocked:
+            self._inbox.popleft()()
+        if self.is_alive:
+            self.advance()
+
+    def _at(self, due_ns: int, act: Callable[[], None]) -> None:
+        self._clock.at(due_ns, partial(self.enter, act))
+
+    # Inputs.
+
+    def receive(self, datagram: bytes, source: str) -> None:
+        """A datagram reaches its socket."""
+        self.enter(partial(self._receive, datagram, source))
+
+    def _receive(self, datagram: bytes, source: str) -> None:
+        self._trace.note(source, self._config.name, datagram)
+        message = datagrams.unpack(datagram, self._config.cluster)
+        parsed = requests.parse(message) if isinstance(message, dict) else message
+        self.replica.step(parsed, source, self.now_ns())  # type: ignore[arg-type]
+
+    def _begin(self) -> None:
+        self.replica.begin(self.now_ns())
+
+    def _tick(self) -> None:
+        self._at(self.now_ns() + self._config.gossip_interval_ns, self._tick)
+        self.replica.tick(self.now_ns())
+
+    # What is to be done.
+
+    def advance(self) -> None:
+        """Carry out all that the replica wants done now."""
+        while ready := self.replica.ready(self.now_ns()):
+            if ready.wake_ns is not None:
+                self._set_alarm(ready.wake_ns)
+            for answer in ready.replies:
+                self._reply(answer)
+            for send in ready.sends:
+                self._gossip(send)
+            if ready.commit:
+                self._committer.commit(ready.commit)
+
+    def _set_alarm(self, due_ns: int) -> None:
+        """Only the last alarm rings, as on a real machine."""
+
+        def ring() -> None:
+            if self._alarm_ns == due_ns:
+                self.enter(_nothing)
+
+        self._alarm_ns = due_ns
+        self._clock.at(due_ns, ring)
+
+    def _reply(self, answer: Answer) -> None:
+        if isinstance(answer.to, RedisClient):
+            answer.to.deliver(answer.reply)
+            return
+        datagram = datagrams.pack_body(requests.reply_body(answer.reply, 0))
+        self.emit(partial(self._trace.note, "reply", self._config.name, datagram))
+        self.emit(partial(self._replied, datagram))
+
+    def _gossip(self, send: Send) -> None:
+        """Pack it into datagrams within their bounds. Raises `PromiseBroken`."""
+        config, message = self._config, send.message
+        packed = datagrams.pack_gossip(message, config.cluster, config.datagram_bytes, config.exchange_datagrams)
+        if not isinstance(message, Replicate | Syn) and len(packed) > config.exchange_datagrams:
+            raise PromiseBroken(f"{len(packed)} datagrams in one answer")
+        if any(len(each) > config.datagram_bytes for each in packed):
+            raise PromiseBroken(f"a datagram of {max(map(len, packed))} bytes")
+        carries_rows = isinstance(message, Carrier) and bool(message.deltas)
+        self.emit(partial(self._network.send_all, config.name, send.to, packed, carries_rows))
+
+    # Commits.
+
+    def _aside(self, work: Callable[[], None], done: Done) -> None:
+        """Run a commit as a thread does. It is durable some time before the process hears of it: a crash in between
+        keeps rows that were never acknowledged.
+        """
+        now_ns, took_ns = self.now_ns(), self._journal.begin()
+
+        def run() -> None:
+            if self.is_alive:
+                error = self._journal.run_aside(work)
+                self._at(now_ns + took_ns, partial(done, error))
+
+        self._clock.at(now_ns + took_ns // 2, run)
+
+    def _committed(self, error: BaseException | None) -> None:
+        if error and not isinstance(error, DiskError):
+            raise error
+        self.replica.persisted(None if error is None else str(error))
+
+
+def _unexpected(error: Exception) -> None:
+    raise error
+
+
+def _nothing() -> None:
+    """The time has come, and the replica knows what to do."""

@@ -1,0 +1,81 @@
+"""What may happen in one simulated run, and the scenarios of `bench judge`."""
+
+from dataclasses import dataclass, replace
+
+from gossip_counter.cluster.sim.network import Conditions
+from gossip_counter.node.core.config import Config
+
+LOSSY = Conditions(delay_ms=5, loss=0.15, duplicates=0.1, late=0.03)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What happens in one simulated run. Rates are per second of the whole cluster."""
+
+    config: Config
+    nodes: int = 5
+    seconds: float = 10.0
+    counters: int = 3
+    adds: float = 20.0
+    pipelines: float = 5.0
+    """Of several commands each, by Redis clients."""
+    reads: float = 5.0
+    network: Conditions = LOSSY
+    partitions: float = 0.3
+    slow_nodes: float = 0.1
+    pauses: float = 0.2
+    crashes: float = 0.4
+    journal_lost: float = 0.3
+    """The share of crashes in which the journal is lost."""
+    restored: float = 0.2
+    """The share of crashes after which a node is given an older copy of its journal."""
+    failing_disks: float = 0.2
+    slow_disks: float = 0.3
+    copies: int = 1
+    """What adds ask for. With more than one, no more journals are lost than any add survives."""
+    commit_ms: float = 2.0
+    """A commit takes from a fifth of this to nine fifths, in milliseconds; ten times as long on a slow disk."""
+    heal_seconds: float = 30.0
+    """How long nodes may take to agree once nothing goes wrong any more."""
+
+
+FAULTY = Scenario(config=Config(name="?"))
+"""Everything that can go wrong, in moderation."""
+
+TRUNCATING = replace(
+    FAULTY,
+    config=Config(name="?", datagram_bytes=512, exchange_datagrams=1, gossip_fanout=1, push=False),
+    counters=60,
+    adds=120.0,
+    crashes=1.5,
+    journal_lost=0.8,
+)
+"""More news than answers have room for, and nodes that hold it crash."""
+
+CROWD = replace(FAULTY, nodes=12, seconds=5.0, adds=40.0)
+"""So many members that news is passed on."""
+
+COPIED = replace(
+    FAULTY,
+    config=Config(name="?", datagram_bytes=512, exchange_datagrams=1, wait_ms=300),
+    copies=2,
+    counters=30,
+    adds=60.0,
+)
+"""Adds are acknowledged when two nodes hold them durably, and then one journal is lost."""
+
+RESTORED = replace(
+    FAULTY,
+    adds=60.0,
+    network=replace(FAULTY.network, loss=0.6),
+    partitions=4.0,
+    crashes=2.0,
+    journal_lost=0.0,
+    restored=0.8,
+    failing_disks=1.0,
+    slow_disks=2.0,
+    commit_ms=10.0,
+)
+"""Older copies of journals are put back, and it is some time before a peer shows what they lack."""
+
+SCENARIOS = {"restored": RESTORED, "faulty": FAULTY, "truncating": TRUNCATING, "crowd": CROWD, "copied": COPIED}

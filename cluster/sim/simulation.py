@@ -1,0 +1,110 @@
+"""The whole of a simulated run: live through a scenario, heal, and check every promise."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from gossip_counter.cluster.sim import verdict
+from gossip_counter.cluster.sim.clock import MS, SECOND, Clock, Trace
+from gossip_counter.cluster.sim.environment import Environment
+from gossip_counter.cluster.sim.faults import Faults
+from gossip_counter.cluster.sim.losses import Losses
+from gossip_counter.cluster.sim.network import Network
+from gossip_counter.cluster.sim.node import Node
+from gossip_counter.cluster.sim.oracle import Oracle, PromiseBroken
+from gossip_counter.cluster.sim.redis_clients import RedisWorkload
+from gossip_counter.cluster.sim.scenario import Scenario
+from gossip_counter.cluster.sim.workload import Counters, Workload
+from gossip_counter.node.codec import datagrams as wire
+from gossip_counter.node.core.replica import Replica
+
+
+class Simulation:
+    """One run. `run` does all of it; `run_until` and `request` are for measurements without faults."""
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        self.scenario = scenario
+        self.clock = Clock()
+        self.rng = Random(seed)
+        self.oracle = Oracle()
+        self.network = Network(self.clock, self.rng, scenario.network, self._deliver)
+        self.touched = ""
+        """The node that something was last delivered to."""
+        self._trace = Trace(self.clock)
+        self._losses = Losses(self.oracle)
+        environment = Environment(scenario, self.rng, self.clock, self._trace, self.network, self.oracle, self._losses)
+        names = tuple(f"n{i}" for i in range(1, scenario.nodes + 1))
+        self.nodes = dict[str, Node]()
+        counters = Counters(environment, self.nodes)
+        self._workload = Workload(environment, self.nodes, counters)
+        self._redis_workload = RedisWorkload(environment, self.nodes, counters)
+        self._faults = Faults(environment, self.nodes, restored=self._workload.forget_tokens)
+        for name in names:
+            peers = tuple(other for other in names if other != name)
+            self.nodes[name] = Node(name, peers, environment, self._workload.replied)
+        for node in self.nodes.values():
+            node.start()
+
+    @property
+    def trace(self) -> str:
+        """Equal for equal runs, to the byte."""
+        return self._trace.digest
+
+    def run(self) -> None:
+        """Live through the scenario, heal, and check every promise. Raises `PromiseBroken`."""
+        try:
+            self._run()
+        except PromiseBroken:
+            raise
+        except Exception as error:
+            raise PromiseBroken(f"an unexpected error: {error!r}") from error
+
+    def _run(self) -> None:
+        self._plan()
+        self.run_until(int(self.scenario.seconds * SECOND))
+        self._faults.heal()
+        limit_ns = self.clock.now_ns + int(self.scenario.heal_seconds * SECOND)
+        while not (self.oracle.all_answered and verdict.in_sync(self._replicas)):
+            if self.clock.now_ns >= limit_ns:
+                raise PromiseBroken(f"the nodes do not agree {self.scenario.heal_seconds:g} s after all was well")
+            self.run_until(self.clock.now_ns + 50 * MS)
+        lives = sum(node.life for node in self.nodes.values())
+        verdict.check(self._replicas, lives, self.oracle, self._losses)
+
+    def run_until(self, end_ns: int, stop: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass to `end_ns`, or until `stop` returns True; it is asked after each event."""
+        self.clock.run_until(end_ns, stop)
+
+    def replica(self, name: str) -> Replica:
+        """The replica of a node that is up."""
+        return self.nodes[name].replica
+
+    def request(self, name: str, body: dict[str, Any]) -> None:
+        """A client's datagram reaches a node."""
+        self._deliver(name, wire.pack_body(body), "client")
+
+    @property
+    def _replicas(self) -> list[Replica]:
+        return [node.replica for node in self.nodes.values()]
+
+    def _deliver(self, to: str, datagram: bytes, source: str) -> None:
+        self.touched = to
+        self.nodes[to].receive(datagram, source)
+
+    def _plan(self) -> None:
+        scenario, workload, faults = self.scenario, self._workload, self._faults
+        for rate, act in (
+            (scenario.adds, workload.add),
+            (scenario.pipelines, self._redis_workload.pipeline),
+            (scenario.reads, workload.read),
+            (scenario.partitions, faults.partition),
+            (scenario.slow_nodes, faults.slow),
+            (scenario.pauses, faults.pause),
+            (scenario.crashes, faults.crash),
+            (scenario.crashes, faults.back_up),
+            (scenario.failing_disks, faults.fail_disk),
+            (scenario.slow_disks, faults.slow_disk),
+        ):
+            due = 0.0
+            while rate and (due := due + self.rng.expovariate(rate)) < scenario.seconds:
+                self.clock.at(int(due * SECOND), act)
