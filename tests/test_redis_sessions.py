@@ -84,6 +84,19 @@ def test_half_a_command_is_answered_when_the_rest_arrives(cut: int) -> None:
     assert client.received == b":1\r\n"
 
 
+def test_bytes_of_a_word_that_look_like_a_known_add_are_part_of_the_word() -> None:
+    bench = Bench(quick=True)
+    client = bench.connect().sends(INCR_X)
+    bench.round()
+    client.take()
+    echo = command("ECHO", INCR_X * 3)
+    head = len(echo) - len(INCR_X * 3 + b"\r\n")
+    for data in (echo[:head], INCR_X, INCR_X, INCR_X, b"\r\n"):
+        client.sends(data)
+        bench.round()
+    assert client.received == b"$%d\r\n%s\r\n" % (len(INCR_X * 3), INCR_X * 3)
+
+
 @pytest.mark.parametrize(
     "junk",
     [
@@ -173,7 +186,7 @@ def test_an_unexpected_error_ends_one_connection_and_leaves_others_their_replies
 def test_the_limits_of_an_authenticated_client_hold_from_the_command_after_auth(auth: bytes) -> None:
     def sends(password: bytes, cut: int) -> Client:
         bench = Bench(password=b"secret")
-        data = auth.replace(b"$2", b"$6") % password + command("MGET", *["x"] * 2000) + command("PING")
+        data = auth.replace(b"$2", b"$6") % password + command("MGET", "\n*", *["x"] * 1999) + command("PING")
         client = bench.connect().sends(data[:cut]).sends(data[cut:])
         bench.round(9)
         return client

@@ -15,6 +15,7 @@ from random import Random
 from time import monotonic_ns
 from typing import Any
 
+import pytest
 import uvloop
 
 from gossip_counter.node.core.config import Config
@@ -23,6 +24,7 @@ from gossip_counter.node.core.messages import CountCopies
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS, Bounds
 from gossip_counter.node.endpoints.redis.context import Add, Node, RedisClient
+from gossip_counter.node.endpoints.redis.parser import Limits, Parser
 from gossip_counter.node.endpoints.redis.ports import Runtime
 from gossip_counter.node.endpoints.redis.scheduler import Scheduler
 from gossip_counter.node.endpoints.redis.server import Address, Listen, RedisServer
@@ -36,6 +38,19 @@ def command(*words: bytes | str) -> bytes:
 
 
 INCR_X = command("INCR", "x")
+
+
+def parsed_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes are parsed from now on, each time."""
+    found: list[int] = []
+    feed = Parser.feed
+
+    def watched(parser: Parser, data: bytes, limits: Limits) -> list[Any]:
+        found.append(len(data))
+        return feed(parser, data, limits)
+
+    monkeypatch.setattr(Parser, "feed", watched)
+    return found
 
 
 class Client:
