@@ -6,8 +6,6 @@ from itertools import count
 from typing import Annotated
 
 import typer
-from gossip_counter.cluster.sim.oracle import PromiseBroken
-from gossip_counter.cluster.sim.scenario import SCENARIOS
 from rich.live import Live
 from rich.progress import MofNCompleteColumn, Progress
 
@@ -26,6 +24,8 @@ from gossip_counter.cluster import running
 from gossip_counter.cluster.manifest import Settings
 from gossip_counter.cluster.options import GossipMode, Push, pushes
 from gossip_counter.cluster.running import interruptible, run
+from gossip_counter.cluster.sim.oracle import PromiseBroken
+from gossip_counter.cluster.sim.scenario import SCENARIOS
 from gossip_counter.node.core.config import Config
 
 HELP = """Measure gossip counters: real processes, real sockets, every acknowledgement checked.

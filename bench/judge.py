@@ -7,12 +7,11 @@ from statistics import median
 from time import process_time
 from typing import Any
 
+from gossip_counter.bench import report
+from gossip_counter.bench.parallel import for_each_seed
 from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.cluster.sim.scenario import SCENARIOS
 from gossip_counter.cluster.sim.simulation import Simulation
-
-from gossip_counter.bench import report
-from gossip_counter.bench.parallel import for_each_seed
 
 
 @dataclass(frozen=True, slots=True)

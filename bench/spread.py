@@ -12,11 +12,6 @@ from random import Random
 from statistics import mean
 from typing import Any
 
-from gossip_counter.cluster.sim.clock import MS, SECOND
-from gossip_counter.cluster.sim.network import Conditions, Traffic
-from gossip_counter.cluster.sim.oracle import PromiseBroken
-from gossip_counter.cluster.sim.scenario import Scenario
-from gossip_counter.cluster.sim.simulation import Simulation
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -25,6 +20,11 @@ from gossip_counter.bench.ideal import time_until_all_know
 from gossip_counter.bench.parallel import for_each_seed
 from gossip_counter.bench.report import distribution
 from gossip_counter.cluster.manifest import Settings
+from gossip_counter.cluster.sim.clock import MS, SECOND
+from gossip_counter.cluster.sim.network import Conditions, Traffic
+from gossip_counter.cluster.sim.oracle import PromiseBroken
+from gossip_counter.cluster.sim.scenario import Scenario
+from gossip_counter.cluster.sim.simulation import Simulation
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.messages import Ack, Delta

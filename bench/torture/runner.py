@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Callable
 
-from gossip_counter.cluster.sim.oracle import PromiseBroken
-
 from gossip_counter.bench.torture.clients import Clients
 from gossip_counter.bench.torture.faults import Faults
 from gossip_counter.bench.torture.plan import Plan
@@ -14,6 +12,7 @@ from gossip_counter.cluster.client import ClientError
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.manifest import Settings
 from gossip_counter.cluster.processes import temporary
+from gossip_counter.cluster.sim.oracle import PromiseBroken
 
 
 async def run(plan: Plan, watch: Callable[[Progress], None]) -> Verdict:

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gossip_counter.cluster.sim.oracle import Oracle
 from rich.table import Table
 
 from gossip_counter.bench import report
 from gossip_counter.bench.torture.plan import Plan
 from gossip_counter.cluster.client import Client, ClientError, Status
 from gossip_counter.cluster.processes import Cluster
+from gossip_counter.cluster.sim.oracle import Oracle
 
 POLL_S = 0.02
 STYLES = {"up": "green", "paused": "cyan", "dead": "bold red"}

@@ -4,13 +4,13 @@ import asyncio
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gossip_counter.cluster.sim.oracle import PromiseBroken
 from rich.table import Table
 
 from gossip_counter.bench import report
 from gossip_counter.bench.torture.faults import Faults
 from gossip_counter.bench.torture.plan import Plan
 from gossip_counter.bench.torture.trial import Trial
+from gossip_counter.cluster.sim.oracle import PromiseBroken
 
 IN_SYNC_S = 60.0
 """How long nodes may take to reach equal state."""
