@@ -134,7 +134,8 @@ class Commits:
         """Take into the state what is durable now."""
         actor, state = done.actor, self._state
         # Somebody else wrote as this actor, which made us another, or sent a later row of it that counts no more.
-        if actor != self._identity.actor or state.detached(actor):
+        is_ours_alone = actor == self._identity.actor and state.version(actor) == done.version - len(done.rows)
+        if not is_ours_alone or state.detached(actor):
             rows = [(counter, Row(*row)) for counter, row in done.rows.items()]
             state.merge(actor, state.version(actor), rows)
         elif done.rows:
