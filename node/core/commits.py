@@ -106,7 +106,7 @@ class Commits:
             if pending.copies > 1 or pending.wants_token:
                 done.batch.waiting.append(pending)
             else:
-                self._outbox.reply(pending.client, written(pending, done))
+                self._outbox.reply(pending.client, written(pending, done.actor, done.version))
 
     def apply(self) -> UnderWay | None:
         """Let a durable commit count; None if there is none. What is left in its `batch.waiting` can be acknowledged.
@@ -220,9 +220,8 @@ class Commits:
         return Row(row.p + plus, row.n + minus)
 
 
-def written(pending: Pending, done: UnderWay, token: str | None = None) -> Written | ErrorReply:
-    """The reply to a write whose commit is done."""
+def written(pending: Pending, actor: Actor, version: int, token: str | None = None) -> Written | ErrorReply:
+    """The reply to a write whose commit is done, as what `actor` wrote up to `version`."""
     if pending.error:
         return ErrorReply(pending.request_id, pending.error.code, pending.error.text)
-    actor = None if pending.is_reapplied else done.actor
-    return Written(pending.request_id, pending.values, actor, done.version, token)
+    return Written(pending.request_id, pending.values, None if pending.is_reapplied else actor, version, token)
