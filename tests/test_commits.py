@@ -16,6 +16,7 @@ from tests.support.replica import (
     bare,
     commits,
     drain,
+    hear,
     messages,
     persisted,
     pushed,
@@ -98,6 +99,16 @@ def test_peers_rows_are_stored_in_the_next_commit_or_at_the_next_tick() -> None:
     step(node, pushed(X, 1, ("", Row(2, 0, 2))))
     (commit,) = step(node, Add(1, 5))
     assert commit == Commit(ME, (Stored(X, 2, 2, {"": Row(2, 0, 2)}), Stored(ME, 1, 1, {"": Row(5, 0, 1)})))
+
+
+def test_how_far_an_actors_rows_reach_is_stored_though_none_of_them_changed() -> None:
+    node = replica()
+    hear(node, pushed(X, None, ("", Row(1, 0, 1))))
+    tick(node)
+    settle(node)
+    step(node, pushed(X, 0, ("", Row(1, 0, 1))))
+    assert node.state.version(X) == 1
+    assert commits(tick(node, 100 * MS)) == [Commit(ME, (Stored(X, 1, 1, {}),))]
 
 
 # Writes of many adds.
@@ -220,6 +231,14 @@ def test_peers_rows_of_a_commit_that_fails_are_in_the_next_one() -> None:
     assert persisted(node, "ill") == []
     assert node.status(0).dirty_rows == 1
     assert commits(tick(node, 100 * MS)) == [failed]
+
+
+def test_a_tick_while_a_commit_is_under_way_lets_none_begin_once_it_has_failed() -> None:
+    node = replica()
+    step(node, Add(1, 5))
+    step(node, Add(2, 5))
+    tick(node)
+    assert not commits(persisted(node, "ill"))
 
 
 def test_a_disk_that_fails_at_once_is_not_asked_at_once_again() -> None:
