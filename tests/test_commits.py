@@ -3,6 +3,7 @@
 from gossip_counter.node.core.counts import NamedRow, Row
 from gossip_counter.node.core.effects import Answer, Commit, Ready
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE
+from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import Add, Read, ReadOk, Syn, Written
 from gossip_counter.node.core.state import Stored
 from tests.support.replica import (
@@ -214,6 +215,15 @@ def test_no_value_is_given_twice_though_a_commit_failed() -> None:
     submit(node, 3, ("", 1))
     assert persisted(node)[0] == Answer("c", Written(3, [1], ME, 1))
     assert node.state.value("") == 1
+
+
+def test_in_a_write_that_fails_an_add_that_was_refused_keeps_its_own_reason() -> None:
+    node = replica()
+    submit(node, 1, ("", MAX_COUNT), ("", 1), ("", -1))
+    ((reply,),) = ([each.reply for each in persisted(node, "ill") if isinstance(each, Answer)],)
+    assert isinstance(reply, Written)
+    assert ["ill" in str(each) for each in reply.values] == [True, False, True]
+    assert str(MAX_COUNT) in str(reply.values[1])
 
 
 def test_each_add_of_a_write_that_fails_is_counted_as_refused() -> None:

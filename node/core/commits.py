@@ -205,7 +205,7 @@ class Commits:
             if pending.client in behind:
                 self.batch.waiting.append(pending)
             else:
-                self._outbox.reply(pending.client, ErrorReply(pending.request_id, error.code, error.text))
+                self._outbox.reply(pending.client, refused(pending, error))
 
     # What will be, once all that waits is durable.
 
@@ -236,5 +236,13 @@ class Commits:
 def written(pending: Pending, actor: Actor, version: int, token: str | None = None) -> Written | ErrorReply:
     """The reply to a write whose commit is done, as what `actor` wrote up to `version`."""
     if pending.error:
-        return ErrorReply(pending.request_id, pending.error.code, pending.error.text)
+        return refused(pending, pending.error)
     return Written(pending.request_id, pending.values, None if pending.is_reapplied else actor, version, token)
+
+
+def refused(pending: Pending, error: RequestError) -> Written | ErrorReply:
+    """The reply to a write that never counts. Of a submitted one, adds that had been refused keep their own reason."""
+    if pending.wants_token:
+        return ErrorReply(pending.request_id, error.code, error.text)
+    values = [each if isinstance(each, RequestError) else error for each in pending.values]
+    return Written(pending.request_id, values, None, 0)
