@@ -124,6 +124,18 @@ def test_a_stream_of_adds_has_some_chunks_on_their_way_to_a_slow_disk() -> None:
     assert client.is_read
 
 
+def test_the_next_chunk_is_taken_as_soon_as_one_is_answered() -> None:
+    core = FakeCore()
+    bench = Bench(core=core, max_chunks=2, chunk_bytes=len(INCR_X), quantum_ns=10**12)
+    bench.connect().sends(INCR_X * 4)
+    bench.round(5)
+    assert len(core.batches) == 2
+    client, portions, _ = core.batches[0]
+    client.deliver(Written(portions, [1], Actor("n1.a"), 1))
+    bench.round()
+    assert len(core.batches) == 3
+
+
 def test_a_client_of_small_adds_is_not_read_while_too_many_are_in_flight() -> None:
     bench = Bench(max_chunks=3)
     client, _ = bench.clients(2)

@@ -256,9 +256,11 @@ def test_what_comes_after_a_wait_is_executed_after_it() -> None:
 
 def test_a_client_that_sends_much_behind_a_wait_is_not_read_any_more() -> None:
     bench, client = waiting(FakeCore())
-    client.sends(b"x" * (bench.bounds.max_behind_wait_bytes + 1))
+    size = bench.bounds.max_behind_wait_bytes + 1
+    client.sends(b"x" * size)
     bench.round()
     assert not client.is_read
+    assert bench.scheduler.buffered == (0, size)  # only the replica or the client itself can move it on
 
 
 def test_a_wait_is_answered_with_what_is_known_when_the_input_ends() -> None:
