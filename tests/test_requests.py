@@ -1,4 +1,4 @@
-"""Bodies: every bad input gets the code and a text that names the field and the limit."""
+"""Bodies and lines: each bad input is refused with the right code and a text that names the field and the limit."""
 
 import json
 from typing import Any
@@ -7,12 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossip_counter.node.codec import requests
-from gossip_counter.node.core.counts import Row
-from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, RequestError
+from gossip_counter.node.codec import datagrams, json_lines, requests
+from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, ProtocolError, RequestError
 from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.core.messages import Add, AddOk, Delta, ErrorReply, GossipStatus, Read, ReadOk, Replicate
-from gossip_counter.node.core.state import Actor
+from gossip_counter.node.core.messages import (
+    Add,
+    Delta,
+    ErrorReply,
+    GossipStatus,
+    InitOk,
+    Read,
+    ReadOk,
+    Replicate,
+    Reply,
+    Written,
+)
+
+ME = Actor("n1.me")
 
 
 def refusal(body: dict[Any, Any]) -> RequestError:
@@ -87,8 +99,8 @@ def replicate(**fields: object) -> Replicate:
     return requests.parse_replicate(body, "n2")
 
 
-def test_replicate_is_merged_node_by_node() -> None:
-    message = replicate(p_counters={"n1": 4, "n9": 7}, n_counters={"n1": 2}, extra="let pass")
+def test_replicate_has_a_row_for_each_node() -> None:
+    message = replicate(p_counters={"n1": 4, "n9": 7}, n_counters={"n1": 2}, extra="ignored")
     assert set(message.deltas) == {delta("n1", "", Row(4, 2)), delta("n9", "", Row(7, 0))}
 
 
@@ -139,9 +151,47 @@ def test_replicate_comes_back_as_it_was(rows: dict[tuple[str, str], Row]) -> Non
     assert set(requests.parse_replicate(body, "n1").deltas) == set(message.deltas)
 
 
-def test_reply_fields_stand_in_the_protocols_order() -> None:
+def test_reply_fields_stand_in_the_order_of_the_protocol() -> None:
     assert list(requests.reply_body(ReadOk(3, 8), 5).items()) == [
         ("type", "read_ok"), ("in_reply_to", 3), ("value", 8), ("msg_id", 5),
     ]  # fmt: skip
-    assert list(requests.reply_body(AddOk(3), 5)) == ["type", "in_reply_to", "msg_id"]
+    assert list(requests.reply_body(Written(3, [4], ME, 1), 5)) == ["type", "in_reply_to", "msg_id"]
     assert list(requests.reply_body(ErrorReply(3, 12, "why"), 5)) == ["type", "in_reply_to", "code", "text", "msg_id"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (InitOk(1), "83a474797065a7696e69745f6f6bab696e5f7265706c795f746f01a66d73675f6964cd012c"),
+        (Written(3, [4], ME, 1), "83a474797065a66164645f6f6bab696e5f7265706c795f746f03a66d73675f6964cd012c"),
+        (
+            Written(3, [4], ME, 1, "t"),
+            "84a474797065a66164645f6f6bab696e5f7265706c795f746f03a5746f6b656ea174a66d73675f6964cd012c",
+        ),
+        (ReadOk(4, -5), "84a474797065a7726561645f6f6bab696e5f7265706c795f746f04a576616c7565fba66d73675f6964cd012c"),
+    ],
+    ids=repr,
+)
+def test_the_bytes_of_replies_are_fixed(reply: Reply, expected: str) -> None:
+    assert datagrams.pack_body(requests.reply_body(reply, 300)).hex() == expected
+
+
+def test_a_line_of_json_comes_back_as_it_was() -> None:
+    line = json_lines.pack("n1", "c\né", {"type": "read_ok", "value": 2**70})
+    assert (
+        line == b'{"src": "n1", "dest": "c\\n\\u00e9", "body": {"type": "read_ok", "value": 1180591620717411303424}}\n'
+    )
+    assert json_lines.unpack(line) == ("n1", "c\né", {"type": "read_ok", "value": 2**70})
+
+
+@pytest.mark.parametrize(
+    "line", [b"{", b"[]", b"7", b"{}", b'{"src": 1, "body": {}}', b'{"src": "c", "body": []}', b"\xff", b"[" * 10**5]
+)
+def test_a_line_that_is_no_message_is_refused(line: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        json_lines.unpack(line)
+
+
+@pytest.mark.parametrize("destination", [b"", b', "dest": 7', b', "dest": null'])
+def test_a_line_need_not_say_to_whom_it_is_sent(destination: bytes) -> None:
+    assert json_lines.unpack(b'{"src": "c1"' + destination + b', "body": {}}').destination == ""

@@ -1,4 +1,4 @@
-"""Datagrams: every message comes back as it was, within its budget; junk of any kind is refused and nothing else."""
+"""Datagrams: their bytes are fixed, every message comes back as it was, within its budget, and all junk is refused."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossip_counter.node.codec import datagrams as wire
-from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.counts import Actor, NamedRow, Row
 from gossip_counter.node.core.errors import BadDatagramError
 from gossip_counter.node.core.limits import MAX_ACTOR_BYTES, MAX_COUNT, MAX_NAME_BYTES
 from gossip_counter.node.core.messages import (
@@ -23,7 +23,7 @@ from gossip_counter.node.core.messages import (
     Syn,
     SynAck,
 )
-from gossip_counter.node.core.state import Actor, Held, NamedRow, State
+from gossip_counter.node.core.state import DigestEntry, State
 
 BUDGET = 1200
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -43,12 +43,12 @@ def deltas(draw: st.DrawFn) -> Delta:
     versions = sorted(since + draw(st.integers(1, 2**40)) for _ in counters)
     named = [(each, Row(draw(counts), draw(counts), version)) for each, version in zip(counters, versions, strict=True)]
     cut = bool(versions) and draw(st.booleans())
-    target = versions[-1] + draw(st.integers(1, 2**40)) if cut else 0
-    return Delta(draw(actors), since, tuple(named), target)
+    source_version = versions[-1] + draw(st.integers(1, 2**40)) if cut else 0
+    return Delta(draw(actors), since, tuple(named), source_version)
 
 
 many = st.lists(deltas(), max_size=4).map(tuple)
-digests = st.dictionaries(actors, st.builds(Held, counts, hashes, hashes), max_size=100)
+digests = st.dictionaries(actors, st.builds(DigestEntry, counts, hashes, hashes), max_size=100)
 wants = st.dictionaries(actors, counts, max_size=8)
 messages = st.one_of(
     st.builds(Replicate, senders, hashes, many),
@@ -81,6 +81,119 @@ def rows_of(parts: list[Gossip]) -> list[tuple[Actor, NamedRow]]:
     ]
 
 
+A, B = Actor("n1.AAAAAAAAAAE"), Actor("n2.BBBBBBBBBBQ")
+ROWS = (("", Row(1, 0, 5)), ("likes", Row(MAX_COUNT, 300, 70_000)), ("é\0", Row(0, 70_000, 2**40)))
+SAME_VERSION = tuple((f"c{i}", Row(1, 0, 1)) for i in range(3))
+LOOSE = (("b", Row(3, 2, 9)), ("a", Row(1, 0, 4)))
+DELTAS = (Delta(A, 4, ROWS, 2**40 + 9), Delta(B, None, LOOSE), Delta(B, 0, ()))
+DIGEST = {B: DigestEntry(MAX_COUNT, 2**64 - 1, 0), A: DigestEntry(5, 9, 1)}
+MANY_ACTORS = {Actor(f"n{i}"): DigestEntry(i, i, 0) for i in range(4)}
+GOLDEN: list[tuple[Gossip, int, int, list[str]]] = [
+    (
+        Replicate("n1", 7, (Delta(A, None, ROWS),)), 1200, 16,
+        [
+            "960100a56c696b6573a26e31079194ae6e312e4141414141414141414145c0009ca0010005a56c696b6573cf7fffffffffff"
+            "ffffcd012cce00011170a3c3a90000ce00011170cf0000010000000000",
+        ],
+    ),
+    (
+        Replicate("n1", 0, ()), 1200, 16,
+        [
+            "960100a56c696b6573a26e310090",
+        ],
+    ),
+    (
+        Syn("n1", 2**64 - 1, DIGEST), 1200, 16,
+        [
+            "980101a56c696b6573a26e31cfffffffffffffffffa0c098ae6e312e4141414141414141414145050901ae6e322e42424242"
+            "42424242424251cf7fffffffffffffffcfffffffffffffffff00",
+        ],
+    ),
+    (
+        Syn("n1", 7, {A: DIGEST[A]}, "n0", "n1.z"), 1200, 16,
+        [
+            "980101a56c696b6573a26e3107a26e30a46e312e7a94ae6e312e4141414141414141414145050901",
+        ],
+    ),
+    (
+        Syn("n1", 7, MANY_ACTORS), 40, 16,
+        [
+            "980101a56c696b6573a26e3107a0a26e3198a26e30000000a26e31010100",
+            "980101a56c696b6573a26e3107a26e31c098a26e32020200a26e33030300",
+        ],
+    ),
+    (
+        SynAck("n1", 7, DELTAS, {A: 5, B: 0}), 1200, 16,
+        [
+            "970102a56c696b6573a26e310794ae6e312e414141414141414141414505ae6e322e4242424242424242424251009294ae6e"
+            "312e414141414141414141414504099ca0010001a56c696b6573cf7fffffffffffffffcd012cce0001116ca3c3a90000ce00"
+            "011170cf000000fffffffffc94ae6e322e4242424242424242424251c00098a162030209a161010004",
+        ],
+    ),
+    (
+        SynAck("n1", 7, DELTAS[:1], {A: 5}), 90, 16,
+        [
+            "970102a56c696b6573a26e310792ae6e312e4141414141414141414145059194ae6e312e414141414141414141414504cf00"
+            "0000fffffeee9998a0010001a56c696b6573cf7fffffffffffffffcd012cce0001116c",
+            "970102a56c696b6573a26e3107909194ae6e312e4141414141414141414145ce000111700994a3c3a90000ce00011170cf00"
+            "0000fffffeee90",
+        ],
+    ),
+    (
+        Ack("n1", 7, DELTAS), 1200, 16,
+        [
+            "960103a56c696b6573a26e31079294ae6e312e414141414141414141414504099ca0010001a56c696b6573cf7fffffffffff"
+            "ffffcd012cce0001116ca3c3a90000ce00011170cf000000fffffffffc94ae6e322e4242424242424242424251c00098a162"
+            "030209a161010004",
+        ],
+    ),
+    (
+        Push("n1", 7, (Delta(A, 4, ROWS[:1]),)), 1200, 16,
+        [
+            "960104a56c696b6573a26e31079194ae6e312e4141414141414141414145040094a0010001",
+        ],
+    ),
+    (
+        Push("n1", 7, DELTAS), 70, 1,
+        [
+            "960104a56c696b6573a26e31079194ae6e312e414141414141414141414504cf000001000000000494a0010001",
+        ],
+    ),
+    (
+        Push("n1", 7, (Delta(A, 0, SAME_VERSION),)), 45, 16,
+        [
+            "960104a56c696b6573a26e31079194ae6e312e4141414141414141414145c00094a26330010001",
+            "960104a56c696b6573a26e31079194ae6e312e4141414141414141414145c00094a26331010001",
+            "960104a56c696b6573a26e31079194ae6e312e4141414141414141414145c00094a26332010001",
+        ],
+    ),
+    (
+        Confirm("n1", 7, A, 2**40), 1200, 16,
+        [
+            "970105a56c696b6573a26e3107ae6e312e4141414141414141414145cf0000010000000000",
+        ],
+    ),
+    (
+        Confirmed("n1", 7, A, 0), 1200, 16,
+        [
+            "970106a56c696b6573a26e3107ae6e312e414141414141414141414500",
+        ],
+    ),
+]  # fmt: skip
+"""Messages, the budget of bytes, the most datagrams, and the datagrams that version 1 of the protocol has for them."""
+
+
+@pytest.mark.parametrize(("message", "budget", "most", "expected"), GOLDEN, ids=lambda each: type(each).__name__)
+def test_the_bytes_of_each_kind_of_gossip_are_those_of_protocol_version_1(
+    message: Gossip, budget: int, most: int, expected: list[str]
+) -> None:
+    assert [datagram.hex() for datagram in wire.pack_gossip(message, "likes", budget, most)] == expected
+
+
+def test_every_kind_of_gossip_has_golden_bytes() -> None:
+    assert {type(message) for message, *_ in GOLDEN} == {Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed}
+
+
 @given(messages)
 def test_gossip_comes_back_as_it_was_and_fits(message: Gossip) -> None:
     datagrams = pack(message)
@@ -95,35 +208,35 @@ def test_gossip_comes_back_as_it_was_and_fits(message: Gossip) -> None:
 
 
 @given(digests)
-def test_a_large_digest_is_told_in_ranges_that_leave_nothing_out(digest: dict[Actor, Held]) -> None:
+def test_a_large_digest_is_sent_in_ranges_that_leave_nothing_out(digest: dict[Actor, DigestEntry]) -> None:
     parts = [unpack(datagram) for datagram in pack(Syn("n1", 7, digest))]
-    told: dict[Actor, Held] = {}
+    received: dict[Actor, DigestEntry] = {}
     above: str | None = ""
     for part in parts:
         assert isinstance(part, Syn)
         assert part.above == above
         assert all(actor > part.above and (part.upto is None or actor <= part.upto) for actor in part.digest)
-        told |= part.digest
+        received |= part.digest
         above = part.upto
     assert above is None
-    assert told == digest
+    assert received == digest
 
 
 @given(many)
-def test_a_delta_cut_in_two_goes_on_where_it_was_cut(given: tuple[Delta, ...]) -> None:
-    """Whoever gets only some of the datagrams claims only what came; whoever gets all of them, all."""
-    whole, pieces = State(), State()
+def test_a_delta_that_is_cut_goes_on_where_it_was_cut(given: tuple[Delta, ...]) -> None:
+    """Whoever receives all its datagrams holds the same state as whoever received it whole."""
+    at_once, in_parts = State(), State()
     for delta in given:
-        whole.merge(delta.actor, delta.since, delta.rows, delta.target)
+        at_once.merge(delta.actor, delta.since, delta.rows, delta.source_version)
     for datagram in pack(Ack("n1", 7, given), budget=600):
         part = unpack(datagram)
         assert isinstance(part, Ack)
         for delta in part.deltas:
-            pieces.merge(delta.actor, delta.since, delta.rows, delta.target)
-    assert pieces.digest() == whole.digest()
+            in_parts.merge(delta.actor, delta.since, delta.rows, delta.source_version)
+    assert in_parts.digest() == at_once.digest()
 
 
-def test_rows_of_one_version_are_never_parted() -> None:
+def test_rows_of_one_version_are_never_separated() -> None:
     rows = tuple((f"c{i:04}", Row(1, 0, 1 + i // 3)) for i in range(300))
     for datagram in pack(Ack("n1", 7, (Delta(Actor("a"), 0, rows),)), budget=512):
         part = unpack(datagram)
@@ -131,7 +244,7 @@ def test_rows_of_one_version_are_never_parted() -> None:
         assert all(len(delta.rows) % 3 == 0 for delta in part.deltas)
 
 
-def test_rows_of_one_version_that_fit_no_datagram_go_apart_and_claim_nothing() -> None:
+def test_rows_of_one_version_that_fit_no_datagram_are_sent_one_by_one_and_claim_nothing() -> None:
     rows = tuple((f"c{i:04}", Row(1, 0, 1)) for i in range(3000))
     datagrams = pack(Ack("n1", 7, (Delta(Actor("a"), 0, rows),)))
     assert all(len(datagram) <= BUDGET for datagram in datagrams)
@@ -155,7 +268,7 @@ def test_wants_leave_room_for_rows() -> None:
     assert 0 < len(first.wants) < 50
 
 
-def test_an_empty_state_is_told_too() -> None:
+def test_an_empty_state_is_sent_too() -> None:
     assert len(pack(Replicate("n1", 0, ()))) == len(pack(Syn("n1", 0, {}))) == 1
 
 
@@ -205,7 +318,7 @@ BAD_ENTRIES: tuple[Any, ...] = (None, ["n1"], ["", 1, 1, 1], ["n1", -1, 1, 1], [
 NOT_COUNTS: tuple[Any, ...] = (-1, MAX_COUNT + 1, True, 1.0, "1", None)
 
 
-def test_the_good_ones_are_good() -> None:
+def test_well_formed_gossip_is_accepted() -> None:
     for good in (PUSH, SYN, SYN_ACK, CONFIRM, changed(CONFIRM, 1, 6), delta(1, None), delta(2, 4)):
         unpack(msgpack.packb(good))
     with pytest.raises(BadDatagramError):
@@ -247,7 +360,7 @@ def test_trailing_bytes_are_refused() -> None:
         wire.unpack(msgpack.packb(PUSH) + b"\x00", "c")
 
 
-def test_gossip_of_another_cluster_is_told_apart() -> None:
+def test_gossip_of_another_cluster_has_an_error_of_its_own() -> None:
     with pytest.raises(wire.OtherClusterError):
         wire.unpack(msgpack.packb(PUSH), "d")
 

@@ -1,15 +1,14 @@
-"""Bodies <-> requests and replies: one meaning for a map, whether msgpack or JSON brought it.
+"""Bodies <-> requests and replies. A body is a map and means the same in msgpack and in JSON.
 
 Pure. A field that is missing, of the wrong type or out of range is refused with error 12 and a text that names the
-field and its limit; an unknown type with error 10. Fields that no request has are let pass, as Maelstrom's own are.
+field and its limit. An unknown type is refused with error 10. Unknown fields are ignored: Maelstrom adds some.
 """
 
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from gossip_counter.node.core import limits
-from gossip_counter.node.core import tokens as token
+from gossip_counter.node.core import limits, tokens
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, RequestError
 from gossip_counter.node.core.messages import (
@@ -41,7 +40,7 @@ _REPLY_TYPES: dict[type[Reply], str] = {
 
 
 def parse(body: Body) -> Request:
-    """The request a body holds. Raises `RequestError`, which carries the `msg_id` if that much was readable."""
+    """The request that a body holds. Raises `RequestError`, which carries the `msg_id` if the body has a usable one."""
     msg_id = answerable(body)
     try:
         match body.get("type"):
@@ -51,7 +50,7 @@ def parse(body: Body) -> Request:
                 return Add(msg_id, delta, _counter(body), copies)
             case "read":
                 given = body.get("token")
-                return Read(msg_id, _counter(body), None if given is None else token.parse(given))
+                return Read(msg_id, _counter(body), None if given is None else tokens.parse(given))
             case "gossip_status":
                 return GossipStatus(msg_id, _counter(body))
             case unknown:
@@ -61,7 +60,7 @@ def parse(body: Body) -> Request:
 
 
 def parse_init(body: Body) -> Init:
-    """The `init` a body holds. Raises `RequestError`."""
+    """The `init` that a body holds. Raises `RequestError`."""
     msg_id = answerable(body)
     try:
         node_id = limits.nonempty_name(_field(body, "node_id"), "node_id")
@@ -75,9 +74,9 @@ def parse_init(body: Body) -> Init:
 
 
 def parse_replicate(body: Body, sender: str) -> Replicate:
-    """The full state a `replicate` body holds: the default counter, and named ones in the optional `counters`.
+    """The full state that a `replicate` body holds: the default counter, and named ones in the optional `counters`.
 
-    Node ids that we have never heard of are actors like any other. Raises `RequestError`; then nothing is merged.
+    Any node id is an actor, be it a member's or not. Raises `RequestError`.
     """
     try:
         vectors = {DEFAULT_COUNTER: _vectors(body, "")}
@@ -99,7 +98,7 @@ def parse_replicate(body: Body, sender: str) -> Replicate:
 
 
 def replicate_body(message: Replicate) -> dict[str, Any]:
-    """The body of a `replicate`; named counters stand where a node of the seed's task does not look."""
+    """The body of a `replicate`. Named counters stand in a field that plain PN-Counter nodes ignore."""
     vectors: dict[str, dict[str, Any]] = {DEFAULT_COUNTER: _no_vectors()}
     for delta in message.deltas:
         for counter, row in delta.rows:
@@ -113,7 +112,7 @@ def replicate_body(message: Replicate) -> dict[str, Any]:
 def reply_body(reply: Reply, msg_id: int) -> dict[str, Any]:
     """The body of a reply, its fields in the protocol's order: type, in_reply_to, the reply's own, msg_id."""
     body: dict[str, Any] = {"type": _REPLY_TYPES[type(reply)]}
-    if type(reply) is Written:  # the hot path
+    if isinstance(reply, Written):  # the hot path
         body["in_reply_to"] = reply.in_reply_to
         body["token"] = reply.token
     else:
@@ -126,7 +125,7 @@ def reply_body(reply: Reply, msg_id: int) -> dict[str, Any]:
 
 
 def message_id(body: Body) -> int | None:
-    """The body's `msg_id`, or None where nobody waits for an answer: it has no usable one, or is itself a reply.
+    """The body's `msg_id`; None if it has no usable one or is itself a reply, and so must not be answered.
 
     Two nodes that answered each other's replies would never stop.
     """
@@ -137,7 +136,7 @@ def message_id(body: Body) -> int | None:
 
 
 def answerable(body: Body) -> int:
-    """The `msg_id` of a request. Raises `RequestError` where nobody waits for an answer."""
+    """The `msg_id` of a request. Raises `RequestError`, without a `msg_id`, if the body must not be answered."""
     msg_id = message_id(body)
     if msg_id is None:
         raise RequestError(MALFORMED, f"a request needs a msg_id from 0 to {limits.MAX_COUNT} and no in_reply_to")

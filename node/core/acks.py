@@ -49,11 +49,12 @@ class Acks:
 
     def acknowledge(self, done: UnderWay, now_ns: int) -> None:
         """Answer the writes of a commit that counts; those that want more copies have to wait."""
-        for pending in done.batch.waiting:
+        waiting = done.batch.waiting
+        token = self._tokens.current() if waiting else None
+        for pending in waiting:
             if pending.copies > 1 and not pending.error:
                 self._wait(pending, done, now_ns)
             else:
-                token = self._tokens.current() if pending.wants_token else None
                 self._outbox.reply(pending.client, written(pending, done.actor, done.version, token))
 
     def _wait(self, pending: Pending, done: UnderWay, now_ns: int) -> None:

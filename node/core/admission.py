@@ -4,8 +4,6 @@ Pure. Clients get an error that names the bound, and nothing has changed. Peers'
 counted: they can be sent again.
 """
 
-from collections.abc import Iterable
-
 from gossip_counter.node.core import counts
 from gossip_counter.node.core.batch import Batch
 from gossip_counter.node.core.config import Config
@@ -31,14 +29,12 @@ class Admission:
 
     # Clients.
 
-    def small_limit(self, adds: int, waiting: Iterable[Batch]) -> int:
-        """Adds in (0, this) need no check if so many come at once, be it to new counters; 0: each must be checked.
-
-        `waiting` are the batches on their way to the disk.
-        """
-        rows, counted = self._state.row_count + adds, self._state.counted + adds * SMALL
-        for batch in waiting:
-            rows, counted = rows + len(batch.net), counted + batch.at_most
+    def small_limit(self, adds: int, batch: Batch, committing: Batch | None) -> int:
+        """Adds in (0, this) need no check if so many come at once, be it to new counters; 0: each must be checked."""
+        rows = self._state.row_count + len(batch.net) + adds
+        counted = self._state.counted + batch.at_most + adds * SMALL
+        if committing:
+            rows, counted = rows + len(committing.net), counted + committing.at_most
         return SMALL if rows <= self._config.max_rows and counted <= MAX_COUNT else 0
 
     def check_add(self, own: Row, delta: int) -> None:
@@ -63,11 +59,11 @@ class Admission:
             raise RequestError(TEMPORARILY_UNAVAILABLE, f"this node holds max_rows ({self._config.max_rows}) rows")
 
     def check_copies(self, copies: int) -> None:
-        """Whether an add can wait for so many copies. Raises `RequestError`."""
+        """Whether an add can wait for so many copies, more than one. Raises `RequestError`."""
         members = len(self._config.peers) + 1
         if copies > members:
             raise RequestError(MALFORMED, f"copies must be from 1 to {members}, the members of this cluster")
-        if copies > 1 and not self._claims_versions:
+        if not self._claims_versions:
             raise RequestError(NOT_SUPPORTED, "full-state gossip can't tell what peers hold: copies must be 1")
 
     # Peers.

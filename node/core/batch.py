@@ -59,11 +59,12 @@ class Tally:
 
 @dataclass(slots=True)
 class Pending:
-    """A write whose reply waits until it is durable: what each of its adds comes to, or why it was refused."""
+    """A write whose reply waits until it is durable."""
 
     client: Client
     request_id: object
     values: Sequence[int | RequestError]
+    """Of a submitted write, what each of its adds comes to, or why it was refused. Of an `Add` there are none."""
     copies: int = 1
     """How many members must hold it durably."""
     wants_token: bool = False

@@ -73,12 +73,11 @@ class ClientRequests:
 
     def _add(self, add: Add, client: Client) -> None:
         """Take a write of one add; to add 0 is none, and is answered at once."""
-        self._admission.check_copies(add.copies)
+        if add.copies > 1:
+            self._admission.check_copies(add.copies)
         self._stats.adds += 1
         if add.delta:
             self._writes.add(add.counter, add.delta)
-        values = (self._commits.value_soon(add.counter),)
-        if add.delta:
-            self._commits.batch.waiting.append(Pending(client, add.msg_id, values, add.copies, wants_token=True))
+            self._commits.batch.waiting.append(Pending(client, add.msg_id, (), add.copies, True))
         else:
-            self._outbox.reply(client, Written(add.msg_id, values, None, 0, self._tokens.current()))
+            self._outbox.reply(client, Written(add.msg_id, (), None, 0, self._tokens.current()))

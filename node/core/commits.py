@@ -89,7 +89,7 @@ class Commits:
 
     def _durable_rows(self, actor: Actor, batch: Batch) -> list[PlainRow]:
         """Our durable rows of the counters of a batch; where none is detached, there is less to do."""
-        if self._state.detached(actor):
+        if self._state.has_detached(actor):
             return [self._state.row(actor, counter) for counter in batch.net]
         return self._state.contiguous(actor, batch.net)
 
@@ -97,7 +97,7 @@ class Commits:
 
     def persisted(self) -> None:
         """The commit is durable. Replies that wait for nothing else leave."""
-        done = self._committing()
+        done = self._not_yet_durable()
         done.is_durable = True
         if done.actor != self._identity.actor:
             return  # max-merge may have absorbed some of it, which must be durable again first
@@ -119,7 +119,8 @@ class Commits:
             return None
         self.under_way = None
         self._stats.commits += 1
-        self._stats.reapplied += sum(abs(delta) for _, delta in done.batch.reapplied)
+        for _, delta in done.batch.reapplied:
+            self._stats.reapplied += abs(delta)
         absorbed = list[Write]()
         if done.actor != self._identity.actor:
             absorbed = self._identity.absorbed_from(done.actor, done.rows, done.batch)
@@ -135,7 +136,7 @@ class Commits:
         actor, state = done.actor, self._state
         # Somebody else wrote as this actor, which made us another, or sent a later row of it that counts no more.
         is_ours_alone = actor == self._identity.actor and state.version(actor) == done.version - len(done.rows)
-        if not is_ours_alone or state.detached(actor):
+        if not is_ours_alone or state.has_detached(actor):
             rows = [(counter, Row(*row)) for counter, row in done.rows.items()]
             state.merge(actor, state.version(actor), rows)
         elif done.rows:
@@ -167,7 +168,7 @@ class Commits:
 
         So are those that gathered meanwhile: they were given values on top of what now never counts.
         """
-        failed, self.under_way = self._committing(), None
+        failed, self.under_way = self._not_yet_durable(), None
         refused = [failed.batch]
         if failed.batch.net:
             refused.append(self.batch)
@@ -192,7 +193,7 @@ class Commits:
             if pending.is_reapplied:
                 behind.add(pending.client)
             elif not pending.error:
-                self._stats.requests_refused += sum(type(value) is int for value in pending.values)
+                self._stats.requests_refused += sum(type(each) is int for each in pending.values) or not pending.values
                 pending.error = error
             if pending.client in behind:
                 self.batch.waiting.append(pending)
@@ -201,7 +202,12 @@ class Commits:
 
     # What will be, once all that waits is durable.
 
-    def _committing(self) -> UnderWay:
+    @property
+    def committing(self) -> Batch | None:
+        """The batch under way."""
+        return self.under_way.batch if self.under_way else None
+
+    def _not_yet_durable(self) -> UnderWay:
         if self.under_way is None or self.under_way.is_durable:
             raise RuntimeError("nothing is being committed")
         return self.under_way

@@ -20,8 +20,7 @@ class DirtyRows:
         return actor in self._rows
 
     def __bool__(self) -> bool:
-        """Whether there is anything to store, be it only how far an actor's rows reach."""
-        return bool(self._rows)
+        return bool(self._rows)  # an actor without rows counts: how far its rows reach is to be stored
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
@@ -37,6 +36,8 @@ class DirtyRows:
 
     def take(self) -> tuple[Stored, ...]:
         """All of them as they are now; they are dirty no more."""
+        if not self._rows:
+            return ()
         rows, self._rows = self._rows, {}
         return tuple(self._stored(actor, counters) for actor, counters in rows.items())
 

@@ -56,24 +56,19 @@ class Outbox:
     """Where the parts of a replica put replies and gossip until they are fetched."""
 
     def __init__(self) -> None:
-        self._replies: list[Answer] = []
-        self._sends: list[Send] = []
-
-    @property
-    def has_replies(self) -> bool:
-        """Whether a reply waits to be fetched."""
-        return bool(self._replies)
+        self.replies: list[Answer] = []
+        self.sends: list[Send] = []
 
     def reply(self, to: Client, reply: Reply) -> None:
         """Let this reply leave."""
-        self._replies.append(Answer(to, reply))
+        self.replies.append(Answer(to, reply))
 
     def send(self, to: tuple[str, ...], message: Gossip) -> None:
         """Let this gossip leave."""
-        self._sends.append(Send(to, message))
+        self.sends.append(Send(to, message))
 
     def take(self) -> tuple[list[Answer], list[Send]]:
         """All that is to leave, which then has left."""
-        replies, self._replies = self._replies, []
-        sends, self._sends = self._sends, []
+        replies, self.replies = self.replies, []
+        sends, self.sends = self.sends, []
         return replies, sends

@@ -51,7 +51,7 @@ class Identity:
         self._durable = self._inherited
         """The actor that the journal names."""
         # Detached rows of our own: we had seen those of a former life, and ended before the new epoch was durable.
-        is_usable = recovered and not state.detached(recovered.actor)
+        is_usable = recovered and not state.has_detached(recovered.actor)
         self.actor = recovered.actor if recovered and is_usable else self._mint()
 
     @property

@@ -6,7 +6,7 @@ A reply carries the id that its client gave the request. Its own `msg_id` is add
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from gossip_counter.node.core.counts import Actor, NamedRow
 from gossip_counter.node.core.errors import RequestError
@@ -67,6 +67,8 @@ class CountCopies:
 
 
 Request = Add | Read | GossipStatus | CountCopies
+REQUESTS = (Add, Read, GossipStatus, CountCopies)
+"""The same for `isinstance`, which takes a tuple in a fraction of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +78,12 @@ class InitOk:
     in_reply_to: int
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Answers an Add, and a write of several adds: it is durable.
+class Written(NamedTuple):
+    """Answers an Add, and a write of several adds: it is durable. A tuple, since every add makes one.
 
-    `values` has this node's value after each add, or why that one was refused and changed nothing. The write stands in
-    rows of `actor` up to `version`; None: in rows of more than one actor. `token` stands for all that this node held
-    then; it is given to Add only, and None where versions mean nothing.
+    To a write of several it gives `values`: this node's value after each add, or why that one was refused and changed
+    nothing. The write stands in rows of `actor` up to `version`; None: in rows of more than one actor, or of none. To
+    an Add it gives a `token` for all that this node held then; None where versions mean nothing.
     """
 
     in_reply_to: Any

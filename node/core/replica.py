@@ -17,7 +17,7 @@ from gossip_counter.node.core import status
 from gossip_counter.node.core.acks import Acks
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.client_requests import ClientRequests
-from gossip_counter.node.core.commits import Commits
+from gossip_counter.node.core.commits import Commits, UnderWay
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.confirmations import Confirmations
 from gossip_counter.node.core.counts import Actor
@@ -28,7 +28,7 @@ from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.gossip.full_state import FullStateGossip
 from gossip_counter.node.core.identity import Identity, Recovered, Write
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Gossip, Request
+from gossip_counter.node.core.messages import REQUESTS, Gossip, Request
 from gossip_counter.node.core.peer_messages import PeerMessages
 from gossip_counter.node.core.reads import Reads
 from gossip_counter.node.core.state import State
@@ -84,7 +84,7 @@ class Replica:
 
     def step(self, message: Request | Gossip, client: Client, now_ns: int) -> None:
         """Take one message. A request is answered, be it with an error, an add once it is durable; gossip is not."""
-        if isinstance(message, Request):
+        if isinstance(message, REQUESTS):
             self._client_requests.answer(message, client, now_ns)
         else:
             self._peer_messages.receive(message, now_ns)
@@ -121,7 +121,9 @@ class Replica:
 
         Replies leave first: clients that wait for nothing else can go on while the state is brought up to date.
         """
-        commit = None if self._outbox.has_replies else self._advance(now_ns)
+        if self._outbox.replies:
+            return Ready(*self._outbox.take(), None, None)
+        commit = self._advance(now_ns)
         replies, sends = self._outbox.take()
         wake_ns = self._next_wake()
         return Ready(replies, sends, commit, wake_ns) if replies or sends or commit or wake_ns is not None else None
@@ -129,7 +131,8 @@ class Replica:
     def _advance(self, now_ns: int) -> Commit | None:
         if self._wake_ns is not None and now_ns >= self._wake_ns:
             self._wake(now_ns)
-        self._apply_commit(now_ns)
+        if done := self._commits.apply():
+            self._acknowledge(done, now_ns)
         return self._commits.begin() if self.is_ready else None
 
     def _wake(self, now_ns: int) -> None:
@@ -147,11 +150,8 @@ class Replica:
                 self._wake_ns = due_ns
         return self._wake_ns if self._wake_ns != before else None
 
-    def _apply_commit(self, now_ns: int) -> None:
-        """Let a durable commit count, acknowledge its writes, and let peers know of it."""
-        done = self._commits.apply()
-        if done is None:
-            return
+    def _acknowledge(self, done: UnderWay, now_ns: int) -> None:
+        """A commit counts now: its writes are answered, and peers hear of it."""
         self._confirmations.persisted(done)
         if done.rows:
             self.membership.state_changed(now_ns)
@@ -171,7 +171,7 @@ class Replica:
     @property
     def is_ready(self) -> bool:
         """Whether an add would be committed at once: peers have said what they hold of us, or were given up."""
-        return not (self._identity.is_inherited and self._gossip.anti_entropy.awaited)
+        return not (self._gossip.anti_entropy.awaited and self._identity.is_inherited)
 
     def value(self, counter: str) -> int | None:
         """This node's value of a counter, None for one that nobody ever wrote to: a read that is answered at once."""

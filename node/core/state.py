@@ -110,6 +110,10 @@ class State:
         """An actor's rows up to `version` of some counters, ZERO where there is none."""
         return self._log(actor).contiguous(counters)
 
+    def has_detached(self, actor: Actor) -> bool:
+        """Whether there are rows of an actor that no version claims."""
+        return bool(self._log(actor).detached)
+
     def detached(self, actor: Actor) -> tuple[NamedRow, ...]:
         """The rows held that no version claims, in no order."""
         return tuple(self._log(actor).detached.items())

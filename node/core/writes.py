@@ -80,22 +80,19 @@ class Writes:
         commits, batch = self._commits, self._commits.batch
         own = commits.own_row_soon(counter)
         if is_new := counts_nothing(own):
-            committing = commits.under_way.batch if commits.under_way else None
-            self._admission.check_room(self._identity.actor, batch, committing)
+            self._admission.check_room(self._identity.actor, batch, commits.committing)
         self._admission.check_add(own, delta)
         if is_new and batch.new_rows is not None:
             batch.new_rows += 1
         batch.put(counter, delta)
 
     def _small_limit(self, adds: int) -> int:
-        under_way = self._commits.under_way
-        waiting = (self._commits.batch, under_way.batch) if under_way else (self._commits.batch,)
-        return self._admission.small_limit(adds, waiting)
+        return self._admission.small_limit(adds, self._commits.batch, self._commits.committing)
 
     def _value_once_committed(self) -> Callable[[str, int], int]:
         """This node's value once what is being committed is durable; or the default, of a counter that has none."""
-        value, under_way = self._state.totals.get, self._commits.under_way
-        if under_way is None:
+        value, committing = self._state.totals.get, self._commits.committing
+        if committing is None:
             return value
-        soon = under_way.batch.net.get
+        soon = committing.net.get
         return lambda counter, default: value(counter, default) + soon(counter, 0)

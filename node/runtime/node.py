@@ -26,9 +26,8 @@ from gossip_counter.node.runtime.timers import Alarm, BusyPoll, Ticker
 from gossip_counter.node.storage.journal import Journal, JournalError
 
 if TYPE_CHECKING:
-    from gossip_counter.node.endpoints.http.server import HttpServer
-
     from gossip_counter.node.endpoints.http.metrics import Metrics
+    from gossip_counter.node.endpoints.http.server import HttpServer
 
 log = logging.getLogger("gossip_counter.node")
 

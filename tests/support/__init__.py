@@ -1,0 +1,1 @@
+"""What tests share: waiting, commands in this process, real node processes."""

@@ -116,8 +116,10 @@ class AntiEntropy:
     @property
     def due_ns(self) -> int | None:
         """When `wake` should be called, if at all."""
+        if not (self._asked or self.awaited):
+            return None
         due = [asked.retry_ns for asked in self._asked.values()]
-        return min([*due, self._give_up_ns] if self.awaited else due, default=None)
+        return min([*due, self._give_up_ns] if self.awaited else due)
 
     def wake(self, now_ns: int) -> None:
         """Begin exchanges again that found no answer."""

@@ -95,7 +95,10 @@ class DeltaGossip:
     @property
     def due_ns(self) -> int | None:
         """When `wake` should be called, if at all."""
-        return min((due for due in (self.anti_entropy.due_ns, self._push.due_ns) if due is not None), default=None)
+        exchange_ns, push_ns = self.anti_entropy.due_ns, self._push.due_ns
+        if exchange_ns is None or push_ns is None:
+            return push_ns if exchange_ns is None else exchange_ns
+        return min(exchange_ns, push_ns)
 
     def wake(self, now_ns: int) -> None:
         """Do what is due: push the news that has gathered, begin exchanges again that found no answer."""

@@ -1,4 +1,4 @@
-"""What INFO tells Redis's tools: the sections and names that they look for, as far as they mean anything here."""
+"""What INFO shows Redis's tools: the sections and names that they look for, as far as they mean anything here."""
 
 import os
 import resource
@@ -6,18 +6,18 @@ from pathlib import Path
 from time import monotonic_ns
 
 from gossip_counter import __version__
-from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.core.membership import Standing
+from gossip_counter.node.core.status import Status
+from gossip_counter.node.endpoints.redis.context import Sections
 
-Sections = dict[str, dict[str, object]]
-
-_BEGAN_NS = monotonic_ns()
+_STARTED_NS = monotonic_ns()
 
 
-def sections(replica: Replica, door: dict[str, dict[str, object]]) -> Sections:
-    """All of them, with what the door knows beside."""
-    uptime_s = (monotonic_ns() - _BEGAN_NS) // 1_000_000_000
+def sections(status: Status, of_server: Sections) -> Sections:
+    """All sections; `of_server` has what the Redis server adds to some of them."""
+    uptime_s = (monotonic_ns() - _STARTED_NS) // 1_000_000_000
     used = resource.getrusage(resource.RUSAGE_SELF)
-    stats = replica.stats
+    stats = status.stats
     found: Sections = {
         "Server": {
             "redis_version": "7.0.0", "server_name": "gossip-counter", "version": __version__,
@@ -32,16 +32,36 @@ def sections(replica: Replica, door: dict[str, dict[str, object]]) -> Sections:
         "Replication": {"role": "master", "connected_slaves": 0},
         "CPU": {"used_cpu_sys": f"{used.ru_stime:.6f}", "used_cpu_user": f"{used.ru_utime:.6f}"},
         "Cluster": {"cluster_enabled": 0},
-        "Gossip": replica.gossip_facts(monotonic_ns()),
-        "Keyspace": {"db0": f"keys={replica.state.counters},expires=0,avg_ttl=0"} if replica.state.counters else {},
+        "Gossip": _gossip(status),
+        "Keyspace": {"db0": f"keys={status.counters},expires=0,avg_ttl=0"} if status.counters else {},
     }  # fmt: skip
-    for name, facts in door.items():
+    for name, facts in of_server.items():
         found[name] |= facts
     return found
 
 
+def _gossip(status: Status) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "name": status.name,
+        "cluster": status.cluster,
+        "members": status.members,
+        "peers_synced": status.peers_synced,
+        "convergence_ms": "" if status.convergence_ms is None else f"{status.convergence_ms:.1f}",
+        "epoch": status.actor,
+        "rounds": status.rounds,
+        "rows": status.rows,
+    }
+    return facts | {f"peer{i}": _peer(each) for i, each in enumerate(status.standings)}
+
+
+def _peer(peer: Standing) -> str:
+    state = "level" if peer.level else "unheard" if peer.behind_ms is None else "behind"
+    behind = "" if peer.behind_ms is None else f",versions_behind={peer.versions},ms_behind={peer.behind_ms:.0f}"
+    return f"name={peer.name},state={state}{behind}"
+
+
 def _resident_bytes() -> int:
-    """What this process has in memory, where the system tells; else the most it ever had."""
+    """How much memory this process uses, where the system tells; else the most it ever used."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:

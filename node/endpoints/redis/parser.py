@@ -1,8 +1,9 @@
-"""The Redis protocol's bytes: requests to lists of words, replies to bytes (RESP2 and RESP3).
+"""Requests of the Redis protocol: bytes to commands, each a list of words.
 
 Pure. A request is an array of bulk strings, or a line as one types it into telnet. The parser takes these and nothing
-else, wherever a read is cut, and makes no room for what is merely announced. (hiredis reads replies, of eleven types,
-and does make room: eighteen bytes of a stranger cost it gigabytes.) What one request may bring is bounded.
+else, wherever a read is cut, and allocates nothing for what is merely announced. (hiredis reads replies, of eleven
+types, and does allocate: eighteen bytes of an unauthenticated client cost it gigabytes.) The size of a request is
+bounded.
 
 Source: "Redis serialization protocol specification", redis.io; limits and error texts after networking.c of Redis 7.
 """
@@ -10,17 +11,17 @@ Source: "Redis serialization protocol specification", redis.io; limits and error
 import re
 from typing import Any, NamedTuple
 
-from gossip_counter.node.endpoints.redis.commands import Error, Reply, Verbatim
+from gossip_counter.node.endpoints.redis.replies import Error
 
-WORD_BYTES = 64
-"""What a word takes in memory beside its bytes, and some."""
+WORD_OVERHEAD_BYTES = 64
+"""Memory that a word takes beside its bytes, rounded up."""
 
 MAX_LINE_BYTES = 65_536
-"""The most bytes of a command that is typed as a line."""
+"""The most bytes of a command that is sent as a line."""
 
 
 class Limits(NamedTuple):
-    """The most that one command may have; who sends more is cut off."""
+    """The most that one command may have; a client that sends more is disconnected."""
 
     words: int
     word_bytes: int
@@ -28,13 +29,13 @@ class Limits(NamedTuple):
     what: str
 
 
-KNOWN = Limits(100_000, 2**20, 2**20, "invalid")
-STRANGER = Limits(1000, 16_384, 65_536, "unauthenticated")
-"""For a client that has still to tell the password."""
+AUTHENTICATED = Limits(100_000, 2**20, 2**20, "invalid")
+UNAUTHENTICATED = Limits(1000, 16_384, 65_536, "unauthenticated")
+"""For a client that has yet to send the password."""
 
 _STAR, _DOLLAR = b"*$"
-_SMALL = {b"%d" % number: number for number in range(STRANGER.words)}
-"""Lengths that are within all limits, by how they are written."""
+_SMALL = {b"%d" % number: number for number in range(UNAUTHENTICATED.words)}
+"""Lengths that are within all limits, by their digits."""
 _QUOTED = rb"""(?:"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+')(?=\s|\Z)"""
 _TYPED = re.compile(rb"""((?:[^\s"']++|%s)++)(?:\s+|\Z)""" % _QUOTED, re.DOTALL)
 _PART = re.compile(_QUOTED, re.DOTALL)
@@ -43,41 +44,41 @@ _CONTROLS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
 
 
 class _ProtocolError(Exception):
-    """Nobody can tell where the next command begins. The text is Redis's."""
+    """It is unknown where the next command begins. The text is Redis's."""
 
 
 class Parser:
-    """Bytes to commands: each a list of words; or an Error, after which nothing makes sense any more."""
+    """Bytes to commands: each a list of words; or an Error, after which nothing more must be fed."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
-        """What is no whole word, length or line yet."""
-        self._lacking = 0
-        """How long the rest must be before it is worth a look."""
+        """The start of a word, length or line whose end has yet to come."""
+        self._needed = 0
+        """How long the rest must be before it is worth parsing again."""
         self._words: list[bytes] = []
         self._missing = 0
-        """Words of a command that has begun."""
+        """How many words of a command that has begun have yet to come."""
         self._begun = 0
-        """Bytes of it that came, at the most."""
+        """How many bytes of it have come, at most."""
         self._began_at = -1
-        """Where in what was read last it began; -1: earlier."""
+        """Where in the last bytes it began; -1: before them."""
 
     @property
-    def held(self) -> int:
-        """What half a command takes in memory, in bytes; 0 between two."""
-        return self._begun + WORD_BYTES * len(self._words)
+    def buffered(self) -> int:
+        """How many bytes of memory an incomplete command takes; 0 between two commands."""
+        return self._begun + WORD_OVERHEAD_BYTES * len(self._words)
 
     @property
     def lacking(self) -> int:
-        """How many bytes at the least are missing of half a command; 0 between two."""
-        return max(1, self._lacking - len(self._rest)) if self._missing or self._rest else 0
+        """How many bytes, at least, an incomplete command still needs; 0 between two commands."""
+        return max(1, self._needed - len(self._rest)) if self._missing or self._rest else 0
 
-    def feed(self, data: bytes, limits: Limits = KNOWN) -> list[Any]:
+    def feed(self, data: bytes, limits: Limits = AUTHENTICATED) -> list[Any]:
         """The commands that are complete now."""
         fed = len(data)
         if self._rest:
             self._rest += data
-            if len(self._rest) < self._lacking:
+            if len(self._rest) < self._needed:
                 self._begun += fed
                 return []
             data = bytes(self._rest)
@@ -96,9 +97,9 @@ class Parser:
         return found
 
     def _parse(self, data: bytes, found: list[Any], limits: Limits) -> int:
-        """Find commands; up to where whole words, lengths and lines were taken."""
+        """Append commands to `found`; the end of the last complete word, length or line."""
         at, size, missing, words = 0, len(data), self._missing, self._words
-        self._lacking, began = 0, -1
+        self._needed, began = 0, -1
         while at < size:
             began = began if missing else at
             if not missing and data[at] != _STAR:
@@ -122,7 +123,7 @@ class Parser:
                 raise _ProtocolError(f"expected '$', got '{chr(data[at])}'")
             stop = end + 2 + (number if number >= 0 else _bytes_announced(data[at + 1 : end], limits))
             if stop + 2 > size:
-                self._lacking = stop + 2 - at
+                self._needed = stop + 2 - at
                 break
             words.append(data[end + 2 : stop])
             at = stop + 2
@@ -143,7 +144,7 @@ def _words_announced(text: bytes, limits: Limits) -> int:
     number = _number(text, "multibulk")
     if number > limits.words:
         raise _ProtocolError(f"{limits.what} multibulk length")
-    return max(0, number)  # a negative one is an empty command, as Redis has it
+    return max(0, number)  # Redis takes a negative one as an empty command
 
 
 def _bytes_announced(text: bytes, limits: Limits) -> int:
@@ -167,7 +168,7 @@ def _number(text: bytes, what: str) -> int:
 
 
 def _typed(line: bytes) -> list[bytes]:
-    """The words of a line, some of them in quotes, as sdssplitargs of Redis has it."""
+    """The words of a line, some of them in quotes, like `sdssplitargs` of Redis."""
     words, line = list[bytes](), line.strip()
     at = 0
     while at < len(line):
@@ -189,27 +190,3 @@ def _unquoted(part: re.Match[bytes]) -> bytes:
 def _unescaped(escape: re.Match[bytes]) -> bytes:
     digits, name = escape.groups()
     return bytes.fromhex(digits.decode()) if digits else _CONTROLS.get(name, name)
-
-
-def packed(reply: Reply, protocol: int) -> bytes:  # noqa: PLR0911 one for each kind
-    """A reply in bytes, in protocol 2 or 3."""
-    match reply:
-        case None:
-            return b"_\r\n" if protocol == 3 else b"$-1\r\n"
-        case Error():
-            return b"-%s\r\n" % reply.replace("\r", " ").replace("\n", " ").encode()
-        case int():
-            return b":%d\r\n" % reply
-        case Verbatim() if protocol == 3:
-            return b"=%d\r\ntxt:%s\r\n" % (len(reply) + 4, reply)
-        case bytes():
-            return b"$%d\r\n%s\r\n" % (len(reply), reply)
-        case str():
-            return b"+%s\r\n" % reply.encode()
-        case dict():
-            head = b"%%%d\r\n" % len(reply) if protocol == 3 else b"*%d\r\n" % (2 * len(reply))
-            flat = (part for key, value in reply.items() for part in (key.encode(), value))
-            return head + b"".join(packed(part, protocol) for part in flat)
-        case list():
-            return b"*%d\r\n" % len(reply) + b"".join(packed(part, protocol) for part in reply)
-    raise TypeError(f"{reply!r} is no reply")

@@ -1,0 +1,145 @@
+"""Deltas <-> their part of a datagram, cut to a budget of bytes.
+
+Pure. On the wire, deltas are an array of arrays:
+
+    [[actor, since, source version - last version, [counter, p, n, version - since, counter, ...]], ...]
+
+Any subset of rows is a valid message. A delta that does not fit one datagram goes on in the next, from the last version
+that was sent. Rows of one version are never separated: a version that was sent in part could not be claimed.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from gossip_counter.node.codec.packing import ARRAY_BYTES, COUNT_BYTES, array_header, flat, flat_array, records
+from gossip_counter.node.core import limits
+from gossip_counter.node.core.counts import FIELDS, Actor, NamedRow, decode, encode
+from gossip_counter.node.core.messages import Delta
+
+_ROW_WIDTH = 1 + len(FIELDS)
+"""A row's counter, then its fields."""
+
+
+def pack_deltas(deltas: Iterable[Delta], room: int) -> Iterator[bytes]:
+    """The deltas of each datagram, in at most `room` bytes, and at least one result, perhaps of no deltas.
+
+    Rows of one version that exceed `room` are sent one by one, and claim nothing. A row that exceeds it goes alone.
+    """
+    room -= ARRAY_BYTES
+    full: list[bytes] = []
+    size = 0
+    for delta in deltas:
+        section, groups = _begin(delta, room)
+        size += section.size
+        for rows in groups:
+            packed = section.pack(rows)
+            if size + _size(packed) > room and (full or section.rows):
+                yield _joined([*full, *section.packed()])
+                section = section.rest()
+                full, size = [], section.size
+                packed = section.pack(rows)
+            section.add(packed, rows[-1][1].version)
+            size += _size(packed)
+        full += section.packed()
+    yield _joined(full)
+
+
+def _begin(delta: Delta, room: int) -> tuple["_Section", list[list[NamedRow]]]:
+    """An empty section for the delta, and the delta's rows in the groups that must not be separated."""
+    one_by_one = [[named] for named in delta.rows]
+    if delta.since is None:
+        return _Section(delta.actor, None, 0), one_by_one
+    groups = [list(group) for _, group in groupby(delta.rows, _version)]
+    # Each part is sent with the version of the state that it was cut from.
+    source_version = max(delta.source_version, _version(delta.rows[-1])) if delta.rows else delta.source_version
+    section = _Section(delta.actor, delta.since, source_version)
+    if any(_size(section.pack(group)) > room - section.size for group in groups if len(group) > 1):
+        return _Section(delta.actor, None, 0), one_by_one  # no correct node writes so many rows at one version
+    return section, groups
+
+
+def _version(named: NamedRow) -> int:
+    return named[1].version
+
+
+def _joined(sections: list[bytes]) -> bytes:
+    return flat_array(sections, 1)
+
+
+def _size(packed: list[bytes]) -> int:
+    return sum(map(len, packed))
+
+
+class _Section:
+    """A delta, or a part of one, that stands in one datagram.
+
+    `since` None: its rows claim nothing. `last` is the version of its last row, from which the next part goes on.
+    """
+
+    def __init__(self, actor: Actor, since: int | None, source_version: int) -> None:
+        self._actor = actor
+        self._head = array_header(4) + flat(actor, since)
+        self._since = self.last = since
+        self._source_version = source_version
+        self.rows: list[bytes] = []
+        self.size = len(self._head) + COUNT_BYTES + ARRAY_BYTES
+        """The most bytes of the section without its rows."""
+
+    def rest(self) -> "_Section":
+        """An empty section for the rows after those of this one."""
+        return _Section(self._actor, self.last, self._source_version)
+
+    def pack(self, rows: list[NamedRow]) -> list[bytes]:
+        """Rows as they stand in this section."""
+        base = self._since or 0
+        return [flat(counter, *encode(row, base)) for counter, row in rows]
+
+    def add(self, packed: list[bytes], version: int) -> None:
+        """Take in rows of one version, packed for this section."""
+        self.rows += packed
+        if self._since is not None:
+            self.last = version
+
+    def packed(self) -> list[bytes]:
+        """The section's bytes; nothing if it has no rows."""
+        if not self.rows:
+            return []
+        beyond = 0 if self.last is None else max(0, self._source_version - self.last)
+        return [b"".join([self._head, flat(beyond), flat_array(self.rows, _ROW_WIDTH)])]
+
+
+def unpack_deltas(value: object) -> tuple[Delta, ...]:
+    """The deltas of a datagram. Raises `ValueError`."""
+    if type(value) is not tuple:
+        raise ValueError(f"deltas must be an array, not {limits.kind(value)}")
+    return tuple(_unpack_delta(each) for each in value)
+
+
+def _unpack_delta(value: object) -> Delta:
+    if type(value) is not tuple or len(value) != 4:
+        raise ValueError("a delta must be an array of 4")
+    actor, since, beyond, flat_rows = value
+    from_version = None if since is None else limits.count(since, "since")
+    rows = _unpack_rows(flat_rows, from_version)
+    last = rows[-1][1].version if rows else from_version or 0
+    further = limits.count(beyond, "source version")
+    claims = further and from_version is not None
+    source_version = limits.count(last + further, "source version") if claims else 0
+    return Delta(unpack_actor(actor), from_version, rows, source_version)
+
+
+def _unpack_rows(value: object, since: int | None) -> tuple[NamedRow, ...]:
+    last = base = since or 0
+    rows = []
+    for record in records(value, _ROW_WIDTH, "rows"):
+        row = decode(record[1:], base)
+        if not row.version or (since is not None and (row.version <= base or row.version < last)):
+            raise ValueError("rows of a delta must come in ascending order of version, all above since and 0")
+        last = row.version
+        rows.append((limits.name(record[0], "counter"), row))
+    return tuple(rows)
+
+
+def unpack_actor(value: object) -> Actor:
+    """An actor's name. Raises `ValueError`."""
+    return Actor(limits.nonempty_name(value, "actor", limits.MAX_ACTOR_BYTES))

@@ -1,0 +1,34 @@
+"""Whether a node is healthy, and whether it is ready for clients.
+
+Both are asked from other threads than the event loop's, so they look only at figures that the loop writes.
+"""
+
+from time import monotonic_ns
+
+from gossip_counter.node.core.replica import Replica
+
+STALLED_S = 5.0
+"""Seconds without a gossip round after which a node is not healthy any more."""
+
+
+class Health:
+    """The health of one node. The runtime calls `ticked` after each gossip round."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._max_silence_ns = max(STALLED_S * 1e9, 3 * replica.config.gossip_interval_ns)
+        self._round_ns = monotonic_ns()
+
+    def ticked(self) -> None:
+        """A gossip round took place."""
+        self._round_ns = monotonic_ns()
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the node's event loop still runs."""
+        return monotonic_ns() - self._round_ns < self._max_silence_ns
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it runs, and peers have reported what they hold or were given up. The disk is not asked."""
+        return self.is_healthy and self._replica.is_ready

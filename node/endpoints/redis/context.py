@@ -1,0 +1,106 @@
+"""What a command handler gets and gives: the client that asks, the node that answers, and how a command is described.
+
+Pure.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gossip_counter.node.core import messages
+from gossip_counter.node.core.counts import Actor
+from gossip_counter.node.core.names import NameIndex
+
+Add = tuple[str, int]
+"""A counter, and what is added to it."""
+
+Sections = dict[str, dict[str, object]]
+"""Facts by name, by section, as INFO lists them."""
+
+
+class RedisClient:
+    """Whom the replica replies to here: the scheduler about a batch of adds, or a session about its WAIT."""
+
+    __slots__ = ()
+
+    def deliver(self, reply: messages.Reply) -> None:
+        """Take a reply of the replica. Must not raise."""
+
+
+class Wait(NamedTuple):
+    """What WAIT asks: for how many other members, and for how many milliseconds at most (0: no limit)."""
+
+    members: int
+    timeout_ms: int
+
+
+@dataclass(slots=True)
+class ClientInfo:
+    """A client as commands see it: its number, its protocol (2 or 3), the name that it gave itself."""
+
+    id: int
+    address: str
+    authenticated: bool
+    protocol: int = 2
+    name: str = ""
+    library_name: str = ""
+    library_version: str = ""
+    in_transaction: bool = False
+    """After MULTI, which is refused: every command up to EXEC or DISCARD is refused too."""
+    quits: bool = False
+    """The reply to this command is the last one."""
+    written: tuple[Actor, int] | None = None
+    """Who wrote all its adds, and up to which version; None before its first add."""
+
+    @property
+    def may_add(self) -> bool:
+        """Whether adds are taken."""
+        return self.authenticated and not self.in_transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What commands may know of the node."""
+
+    version: str
+    value: Callable[[str], int | None]
+    """This node's value of a counter; None for one that nobody ever wrote to."""
+    names: NameIndex
+    """All counters."""
+    peers: Callable[[], int]
+    """How many other members there are."""
+    counts_copies: bool
+    """Whether peers confirm what they hold, which full-state gossip does not."""
+    info: Callable[[], Sections]
+    time_us: Callable[[], int]
+    """Microseconds since 1970."""
+    settings: Mapping[str, str]
+    """What CONFIG GET lists."""
+    password: bytes | None = None
+    """What clients must authenticate with; None: nothing."""
+
+
+Handler = Callable[[ClientInfo, Node, list[bytes]], Any]
+"""Gets the arguments, without the command's name. Returns a Reply, an Add or a Wait. An exception ends the connection.
+"""
+
+READS = ("readonly", "fast")
+ADDS = ("write", "fast")
+NO_KEYS, ONE_KEY, ALL_KEYS = (0, 0, 0), (1, 1, 1), (1, -1, 1)
+
+
+class Command(NamedTuple):
+    """One line of the command table.
+
+    `arity` counts the command's name, as Redis does; negative: at least so many words. A command with the flags `ADDS`
+    returns an `Add`, or an error. Such commands are put into batches; all others wait until the adds before them are
+    durable.
+    """
+
+    handle: Handler
+    arity: int
+    summary: str
+    group: str = "generic"
+    keys: tuple[int, int, int] = NO_KEYS
+    """Which arguments are keys: the first, the last (-1: up to the end), and the step."""
+    flags: tuple[str, ...] = READS

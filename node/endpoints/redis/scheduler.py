@@ -1,0 +1,269 @@
+"""All Redis clients of a node: whose commands are executed when, and who is read.
+
+Pure, but for the event loop that it is given. Clients are served in turns: each gets a quantum, so many bytes and so
+much time, before others have theirs. Adds of all clients are gathered by the batcher. All that clients may have
+buffered or in flight is bounded (`bounds`).
+"""
+
+from gossip_counter.node.core.messages import CountCopies
+from gossip_counter.node.endpoints.redis.adds import KnownAdds
+from gossip_counter.node.endpoints.redis.batcher import Batcher
+from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS, Bounds
+from gossip_counter.node.endpoints.redis.context import ClientInfo, Node, Wait
+from gossip_counter.node.endpoints.redis.ports import Core, Runtime
+from gossip_counter.node.endpoints.redis.replies import Error
+from gossip_counter.node.endpoints.redis.session import SCATTERED, BufferedBytes, Outlet, Session, State
+
+NEVER_NS = 2**63
+"""A time that does not come."""
+
+_DIRECT = State.DIRECT
+_TOO_MANY_CLIENTS = Error("ERR max number of clients reached")
+_TOO_MUCH_BUFFERED = Error(
+    "ERR too much of what clients sent is incomplete, or waits behind a WAIT or unread replies: try again later"
+)
+
+
+class Quantum:
+    """What one client may use before others have their turn."""
+
+    __slots__ = ("_runtime", "_until_ns", "bytes_left")
+
+    def __init__(self, runtime: Runtime, bounds: Bounds) -> None:
+        self.bytes_left = bounds.quantum_bytes
+        self._runtime = runtime
+        self._until_ns = runtime.now_ns() + bounds.quantum_ns
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its time is up."""
+        return self._runtime.now_ns() > self._until_ns
+
+
+class Scheduler:
+    """Serves all clients."""
+
+    def __init__(
+        self, core: Core, node: Node, runtime: Runtime, max_clients: int, bounds: Bounds = DEFAULT_BOUNDS
+    ) -> None:
+        self.sessions: dict[Session, BufferedBytes] = {}
+        """Those that are connected, with what each has buffered. They are read again in this order after all had to
+        wait: whose queue grew last comes last.
+        """
+        self.clients_seen = 0
+        self.is_paused = False
+        """So much is buffered that no client is read."""
+        self._core = core
+        self._node = node
+        self._runtime = runtime
+        self._max_clients = max_clients
+        self._bounds = bounds
+        self._known = KnownAdds()
+        self._scheduled: set[Session] = set()
+        """Those that get a quantum in the next round."""
+        self._is_closing = False
+        self._executed = 0
+        """Commands that were no adds."""
+        self._batcher = Batcher(core, runtime, bounds, self.sessions.keys(), self.schedule, self.fail)
+        self._buffered = BufferedBytes()
+        """What all clients have buffered."""
+
+    # Clients that come and go.
+
+    def connect(self, address: str, outlet: Outlet) -> Session:
+        """A new client. If there are too many, it gets an error and its session is closed."""
+        self.clients_seen += 1
+        client = ClientInfo(self.clients_seen, address, authenticated=self._node.password is None)
+        session = Session(client, self._node, self._known, outlet, self._bounds)
+        if len(self.sessions) < self._max_clients:
+            self.sessions[session] = BufferedBytes()
+        else:
+            session.send(_TOO_MANY_CLIENTS)
+            session.state = State.CLOSED
+        return session
+
+    def disconnect(self, session: Session) -> None:
+        """A client is gone. Its adds in flight stay, and nobody hears of them."""
+        before = self.sessions.pop(session, None)
+        if before is not None:
+            self._core.forget(session)
+            session.state = State.CLOSED
+            session.release()
+            self._count_buffered(before, BufferedBytes())
+
+    def fail(self, session: Session, error: Exception) -> None:
+        """An unexpected error ends this client's connection, and no other's."""
+        self._runtime.unexpected(error)
+        session.abort()
+
+    def begin_close(self) -> None:
+        """Read and execute nothing more; adds that were taken are still submitted and answered."""
+        self._is_closing = True
+        self._pause()
+        self._batcher.submit()
+
+    def close(self) -> None:
+        """Close all sessions."""
+        for session in list(self.sessions):
+            session.close()
+
+    @property
+    def commands_done(self) -> int:
+        """How many commands were executed, adds among them."""
+        return self._executed + self._batcher.adds_submitted
+
+    @property
+    def waiting_clients(self) -> int:
+        """How many clients wait for a WAIT."""
+        return sum(session.state is State.WAITING for session in self.sessions)
+
+    # Turns.
+
+    def receive(self, session: Session, data: bytes) -> None:
+        """Take bytes of a client."""
+        if session.state is _DIRECT and len(data) <= self._bounds.quantum_bytes:
+            adds = self._known.alone.get(data) or self._known.find(data)
+            if adds:
+                self._batcher.add(session, adds)
+                return
+        session.buffer(data)
+        if session in self._scheduled:
+            session.update()
+        else:
+            self._run(session)
+
+    def end_input(self, session: Session) -> None:
+        """A client sends nothing more. It may be gone, so a WAIT is answered with what is known now."""
+        session.end_input()
+        if session.state is State.WAITING:
+            self._count_copies(session, 0, 0)
+        session.close_if_done()
+
+    def schedule(self, session: Session) -> None:
+        """Give a client a quantum in the next round of the event loop."""
+        if session not in self._scheduled:
+            self._scheduled.add(session)
+            self._runtime.soon(self._run_scheduled, session)
+
+    def _run_scheduled(self, session: Session) -> None:
+        self._scheduled.discard(session)
+        if session not in self.sessions:  # it has gone since
+            return
+        try:
+            self._run(session)
+        except Exception as error:  # noqa: BLE001 counted, logged and shown in status
+            self.fail(session, error)
+
+    def _run(self, session: Session) -> None:
+        """Give a client a quantum: execute its commands, as far as none has to wait for something else."""
+        if self._is_closing:
+            return
+        quantum = Quantum(self._runtime, self._bounds)
+        self._execute(session, quantum)
+        while self._is_runnable(session) and quantum.bytes_left > 0:
+            self._run_chunk(session, quantum)
+            if quantum.is_over:
+                break
+        if self._is_runnable(session):
+            self.schedule(session)
+        self._end_quantum(session)
+
+    def _is_runnable(self, session: Session) -> bool:
+        return session.is_runnable and session not in self._scheduled
+
+    def _run_chunk(self, session: Session, quantum: Quantum) -> None:
+        most = min(quantum.bytes_left, session.chunk_bytes)
+        quantum.bytes_left -= most
+        chunk = session.cut(most)
+        may_recognise = session.may_recognise_adds and not self._batcher.is_full
+        adds = self._known.find(chunk) if may_recognise else None
+        session.chunk_bytes = self._bounds.quantum_bytes if adds else self._bounds.chunk_bytes
+        if adds:
+            self._batcher.add(session, adds)
+        else:
+            session.parse(chunk)
+            self._execute(session, quantum)
+
+    def _execute(self, session: Session, quantum: Quantum) -> None:
+        """Execute commands that were parsed, up to one that has to wait; one that is no add whatever the time."""
+        is_first = True
+        while session.has_next():
+            if add := session.next_add():
+                if self._batcher.is_full:
+                    return
+                self._batcher.add(session, session.take_adds(add))
+                if not session.has_next():
+                    return
+            if session.in_flight or session.output_full:
+                return
+            if not is_first and quantum.is_over:
+                self.schedule(session)
+                return
+            is_first = False
+            self._executed += 1
+            if asked := session.execute():
+                self._wait(session, asked)
+
+    def _end_quantum(self, session: Session) -> None:
+        if not self._batcher.is_full:
+            session.settle()
+        if not self._note_buffered(session):
+            self._cut_off(session)
+        session.update()
+        session.close_if_done()
+
+    def _wait(self, session: Session, asked: Wait) -> None:
+        timeout_ns = asked.timeout_ms * 1_000_000
+        self._count_copies(session, asked.members, self._runtime.now_ns() + timeout_ns if timeout_ns else NEVER_NS)
+
+    def _count_copies(self, session: Session, members: int, deadline_ns: int) -> None:
+        """Let the replica answer a WAIT, in place of what it was asked before."""
+        actor, version = session.client.written or SCATTERED
+        self._core.forget(session)
+        self._core.step(CountCopies(0, actor, version, members, deadline_ns), session, self._runtime.now_ns())
+        self._runtime.advance()
+
+    # Buffered bytes.
+
+    def _note_buffered(self, session: Session) -> bool:
+        """Count what a client has buffered in place of what it had; whether there is room for it."""
+        before, now = self.sessions.get(session), session.buffered()
+        if before is None or before == now:
+            return True
+        if now.queued > before.queued:
+            del self.sessions[session]  # it comes last from now on
+        self.sessions[session] = now
+        self._count_buffered(before, now)
+        return self._buffered.stuck <= self._bounds.max_stuck_bytes
+
+    def _count_buffered(self, before: BufferedBytes, now: BufferedBytes) -> None:
+        queued, stuck = self._buffered
+        self._buffered = BufferedBytes(queued + now.queued - before.queued, stuck + now.stuck - before.stuck)
+        has_room = self._buffered.queued <= self._bounds.max_queued_bytes
+        if now.queued > before.queued and not (has_room or self.is_paused):
+            self._pause()
+        elif now.queued < before.queued and has_room and self.is_paused and not self._is_closing:
+            self._resume()
+
+    def _pause(self) -> None:
+        """Read no client."""
+        self.is_paused = True
+        for session in self.sessions:
+            session.update()
+
+    def _resume(self) -> None:
+        """Read clients again, those whose queues are oldest first."""
+        self.is_paused = False
+        for session in self.sessions:
+            session.update()
+
+    def _cut_off(self, session: Session) -> None:
+        """Disconnect a client that brought more than there is room for."""
+        session.release()
+        self._note_buffered(session)
+        if session.output_full:  # it would not read this reply either
+            session.abort()
+            return
+        if not (session.in_flight or session.state is State.WAITING):  # or the reply would be taken for another
+            session.send(_TOO_MUCH_BUFFERED)
+        session.close()

@@ -1,0 +1,307 @@
+"""One Redis client: what it sent, what it is owed, and in which order replies leave.
+
+Pure: bytes in, replies out. A session knows no socket, no event loop and no clock. The scheduler decides when its
+commands are executed, and passes on what others have to do: adds to the replica, a WAIT to the replica.
+
+Replies leave in the order of the commands. Adds may be in flight while more adds are taken; every other command waits
+until all adds before it are durable, so that a client sees its own writes.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any, NamedTuple, Protocol, cast
+
+from gossip_counter.node.core.counts import Actor
+from gossip_counter.node.core.messages import CopiesOk, ErrorReply, Reply
+from gossip_counter.node.endpoints.redis.adds import KnownAdds
+from gossip_counter.node.endpoints.redis.bounds import Bounds
+from gossip_counter.node.endpoints.redis.commands import ADD_COMMANDS, dispatch
+from gossip_counter.node.endpoints.redis.context import Add, ClientInfo, Node, RedisClient, Wait
+from gossip_counter.node.endpoints.redis.parser import AUTHENTICATED, UNAUTHENTICATED, WORD_OVERHEAD_BYTES, Parser
+from gossip_counter.node.endpoints.redis.replies import Error, encode
+
+Author = tuple[Actor, int]
+"""Who wrote, and up to which version."""
+
+SCATTERED: Author = (Actor(""), 0)
+"""More than one actor wrote: nobody can tell who holds all of it."""
+
+
+class State(Enum):
+    """What a session does with bytes that arrive. Each excludes the others."""
+
+    DIRECT = auto()
+    """Nothing is buffered and the client may add: known adds are taken without being buffered or parsed."""
+    BUFFERED = auto()
+    """Bytes are buffered, and executed when the scheduler gives this client a quantum."""
+    WAITING = auto()
+    """As BUFFERED, but nothing is executed, since a WAIT is under way."""
+    CLOSED = auto()
+    """The last reply was sent. Nothing more is executed or sent."""
+    ABORTED = auto()
+    """As CLOSED, but replies that the client has not received yet are dropped."""
+
+
+_DIRECT, _BUFFERED, _WAITING = State.DIRECT, State.BUFFERED, State.WAITING
+
+
+class BufferedBytes(NamedTuple):
+    """Bytes that a client has buffered: those that will be executed, and those that only the client can move on."""
+
+    queued: int = 0
+    stuck: int = 0
+
+
+class Outlet(Protocol):
+    """What a session needs of whoever connects it with its client."""
+
+    @property
+    def send(self) -> Callable[[bytes], object]:
+        """Send bytes to the client."""
+
+    def update(self) -> None:
+        """Look at the session: whether it is to be read (`wants_input`), and whether it is open (`state`)."""
+
+    def schedule(self) -> None:
+        """Let the scheduler give this session a quantum soon."""
+
+
+class Session(RedisClient):
+    """One client, from its first byte to its last reply."""
+
+    __slots__ = (
+        "_almost_full", "_bounds", "_commands", "_commands_bytes", "_known", "_node", "_outlet", "_parser", "_send",
+        "_unread", "chunk_bytes", "client", "in_flight", "input_ended", "output_full", "state",
+    )  # fmt: skip
+
+    def __init__(self, client: ClientInfo, node: Node, known: KnownAdds, outlet: Outlet, bounds: Bounds) -> None:
+        self.client = client
+        self.state = State.BUFFERED
+        self.in_flight = 0
+        """How many chunks and reads with adds are on their way to the disk."""
+        self.input_ended = False
+        """The client sends nothing more. What it sent is still answered."""
+        self.output_full = False
+        """The client does not read its replies: nothing is executed meanwhile."""
+        self.chunk_bytes = bounds.chunk_bytes
+        """How much to look at together; more while only known adds arrive."""
+        self._bounds = bounds
+        self._almost_full = bounds.max_chunks - 1
+        self._node = node
+        self._known = known
+        self._outlet = outlet
+        self._send = outlet.send
+        self._parser = Parser()
+        self._unread = bytearray()
+        """What arrived and was not looked at yet."""
+        self._commands: deque[Any] = deque()
+        """Commands that were parsed and not executed yet: lists of words, or an Error that ends the connection."""
+        self._commands_bytes = 0
+        """Memory that these take, at most."""
+
+    # What arrives.
+
+    def buffer(self, data: bytes) -> None:
+        """Keep bytes until they can be executed."""
+        if self.is_open:
+            self._unread += data  # which may come although the client is not being read: TLS passes on what it had
+            self.leave_direct()
+
+    def leave_direct(self) -> None:
+        """Let what arrives next be buffered."""
+        if self.state is _DIRECT:
+            self.state = State.BUFFERED
+
+    def end_input(self) -> None:
+        """The client sends nothing more."""
+        self.input_ended = True
+        self.leave_direct()
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether the client is to be read, as far as that depends on this session."""
+        if self.output_full or self.in_flight >= self._bounds.max_chunks:
+            return False
+        if self.state is _WAITING:
+            return len(self._unread) <= self._bounds.max_behind_wait_bytes
+        return not (self._unread or self._commands)
+
+    # What is executed.
+
+    @property
+    def is_runnable(self) -> bool:
+        """Whether there are bytes to look at, and nothing has to come first."""
+        is_blocked = self._commands or self.output_full or self.in_flight >= self._bounds.max_chunks
+        return bool(self._unread) and not is_blocked and self.state is _BUFFERED
+
+    @property
+    def may_recognise_adds(self) -> bool:
+        """Whether the bytes that come next begin a command, and may be an add."""
+        return self.client.may_add and not self._parser.buffered
+
+    def cut(self, most: int) -> bytes:
+        """Take at most so many of the bytes to look at, so that they end, or the next begin, where a command may.
+
+        Known adds can then be recognised by whole commands; and what follows an AUTH is parsed after it was executed,
+        within the limits of an authenticated client.
+        """
+        unread, lacking, cut = self._unread, self._parser.lacking, most
+        if lacking or not self.client.authenticated:
+            cut = unread.find(b"\n*", max(0, lacking - 1), most) + 1 or most
+        elif len(unread) > most or not unread.endswith(b"\n"):
+            cut = unread.rfind(b"\n*", 0, most) + 1 or most
+        chunk = bytes(unread[:cut])
+        del unread[:cut]
+        return chunk
+
+    def parse(self, chunk: bytes) -> None:
+        """Make commands of bytes that were cut off."""
+        begun = self._parser.buffered
+        found = self._parser.feed(chunk, AUTHENTICATED if self.client.authenticated else UNAUTHENTICATED)
+        self._commands_bytes = begun + len(chunk) + WORD_OVERHEAD_BYTES * sum(map(len, found))
+        self._commands.extend(found)
+
+    def has_next(self) -> bool:
+        """Whether there is a command, and no WAIT before it."""
+        return bool(self._commands) and self.state is _BUFFERED
+
+    def next_add(self) -> Add | None:
+        """The next command, if it is an add. There must be a next command."""
+        return self._as_add(self._commands[0])
+
+    def take_adds(self, add: Add) -> list[Add]:
+        """Take the next commands as far as they are adds. The first of them is this one."""
+        adds, commands = [add], self._commands
+        words = commands.popleft()
+        while commands:
+            if commands[0] != words:
+                words = commands[0]
+                if not (following := self._as_add(words)):
+                    break
+                add = following
+            adds.append(add)
+            commands.popleft()
+        return adds
+
+    def _as_add(self, words: list[bytes] | Error) -> Add | None:
+        if isinstance(words, Error) or not self.client.may_add:
+            return None
+        command = ADD_COMMANDS.get(words[0].upper())
+        if command is None or command.arity != len(words):
+            return None
+        add: Add | Error = command.handle(self.client, self._node, words[1:])
+        if isinstance(add, Error):  # which `execute` sends when all before it are answered
+            return None
+        self._known.note(words, add)
+        return add
+
+    def execute(self) -> Wait | None:
+        """Execute the next command, which is not an add. Adds before it must be durable.
+
+        For a WAIT, returns what it asks: nothing more is executed until `deliver` is called with the answer.
+        """
+        words = self._commands.popleft()
+        client = self.client
+        reply = words if isinstance(words, Error) else dispatch(client, self._node, words)
+        if type(reply) is Wait:
+            self.state = State.WAITING
+            return reply
+        self._send(encode(reply, client.protocol))
+        if client.quits or reply is words:
+            self.close()
+        return None
+
+    # What comes back.
+
+    def added(self, replies: bytes, written: Author | None) -> None:
+        """The adds of one chunk are durable, written by this actor up to this version; or were refused (None).
+
+        What had to wait for them waits a little longer: the state that it may ask for is not up to date yet.
+        """
+        if written is not None:
+            client = self.client
+            is_same = client.written is None or client.written[0] == written[0]
+            client.written = written if is_same else SCATTERED
+        state = self.state
+        if state is _DIRECT or state is _BUFFERED or state is _WAITING:
+            self._send(replies)
+        self.in_flight = left = self.in_flight - 1
+        if state is _DIRECT:
+            if left == self._almost_full:
+                self._outlet.update()
+        elif left in (0, self._almost_full):
+            self._outlet.schedule()
+
+    def deliver(self, reply: Reply) -> None:
+        """The replica's answer to a WAIT."""
+        if self.state is _WAITING:
+            self.state = State.BUFFERED
+            self.send(Error(f"ERR {reply.text}") if isinstance(reply, ErrorReply) else cast(CopiesOk, reply).members)
+            self._outlet.schedule()
+
+    def block_output(self) -> None:
+        """The client reads its replies too slowly."""
+        self.output_full = True
+        self._outlet.update()
+        self._outlet.schedule()  # not at once: this may come in the midst of a quantum
+
+    def unblock_output(self) -> None:
+        """The client has read enough of its replies."""
+        self.output_full = False
+        self._outlet.schedule()
+
+    # What is kept, and how it ends.
+
+    def buffered(self) -> BufferedBytes:
+        """What is buffered now."""
+        if not self._commands:
+            self._commands_bytes = 0
+        size = self._parser.buffered + self._commands_bytes + len(self._unread)
+        moves_on = (self._commands or self._unread) and not self.output_full and self.state is not _WAITING
+        return BufferedBytes(queued=size) if moves_on else BufferedBytes(stuck=size)
+
+    def settle(self) -> None:
+        """After a quantum: recognise adds directly from now on, if nothing can come before them."""
+        is_empty = not (self._commands or self._unread or self._parser.buffered)
+        if self.state is _BUFFERED and is_empty and self.client.may_add and not self.input_ended:
+            self.state = State.DIRECT
+
+    def close_if_done(self) -> None:
+        """Close if the client sends nothing more and everything is answered."""
+        is_done = not (self.in_flight or self._commands or self._unread)
+        if self.input_ended and is_done and self.state is _BUFFERED:
+            self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether commands are executed and replies are sent."""
+        return self.state not in {State.CLOSED, State.ABORTED}
+
+    def update(self) -> None:
+        """Let the outlet look at this session."""
+        self._outlet.update()
+
+    def send(self, reply: object) -> None:
+        """Send a reply that no command asked for."""
+        self._send(encode(reply, 2))
+
+    def close(self) -> None:
+        """Execute nothing more; what was sent still arrives."""
+        if self.is_open:
+            self._end(State.CLOSED)
+
+    def abort(self) -> None:
+        """End at once."""
+        self._end(State.ABORTED)
+
+    def _end(self, state: State) -> None:
+        self.state = state
+        self.release()
+        self._outlet.update()
+
+    def release(self) -> None:
+        """Drop all that is buffered."""
+        self._unread.clear()
+        self._commands.clear()
+        self._parser = Parser()

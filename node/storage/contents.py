@@ -1,0 +1,38 @@
+"""What commits add up to: the newest row of each counter, and how far the rows of each actor reach."""
+
+from dataclasses import dataclass, field
+
+from gossip_counter.node.core.counts import Actor, PlainRow
+from gossip_counter.node.core.effects import Commit
+from gossip_counter.node.core.identity import Recovered
+from gossip_counter.node.core.state import Stored
+
+
+@dataclass(slots=True)
+class Contents:
+    """The contents of a journal, or of some of its entries. Rows are the tuples that were committed, not copies."""
+
+    actor: Actor | None = None
+    """Who this node writes as."""
+    versions: dict[Actor, tuple[int, int]] = field(default_factory=dict)
+    """By actor, its version and its source version, as in `Stored`."""
+    rows: dict[Actor, dict[str, PlainRow]] = field(default_factory=dict)
+    """By actor and counter."""
+    row_count: int = 0
+
+    def add(self, commit: Commit) -> None:
+        """Let a commit follow those before."""
+        self.actor = commit.actor
+        for actor, version, source_version, rows in commit.stored:
+            self.versions[actor] = version, source_version
+            mine = self.rows.setdefault(actor, {})
+            before = len(mine)
+            mine.update(rows)
+            self.row_count += len(mine) - before
+
+    def recovered(self) -> Recovered | None:
+        """What the core starts from; None if nothing was committed. Raises `KeyError` for rows of an unknown actor."""
+        if self.actor is None:
+            return None
+        stored = (Stored(actor, *self.versions[actor], rows) for actor, rows in sorted(self.rows.items()))
+        return Recovered(self.actor, tuple(stored))

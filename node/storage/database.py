@@ -1,0 +1,111 @@
+"""SQLite as the journal uses it: connections, transactions, damage, and the names of its files."""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.storage.errors import DamagedError
+
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+
+_LARGEST_STATEMENT = 256
+"""Rows in one statement. Each statement releases and takes Python's global lock, so few are better than many."""
+
+
+def connect(path: Path, busy_s: float, checkpoint_pages: int) -> sqlite3.Connection:
+    """Open a database, in which each transaction is on the disk when it ends. Raises `DamagedError`, `sqlite3.Error`.
+
+    `busy_s` is how many seconds a statement waits for another process's lock. After `checkpoint_pages` pages of 4096
+    bytes in its write-ahead log, SQLite copies them into the file.
+    """
+    db = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+    try:
+        with noticing_damage():
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA cell_size_check = ON")
+            db.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All of the block's changes, or none of them."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # the error that matters is the first one
+            end_failed_transaction(db)
+        raise
+
+
+def end_failed_transaction(db: sqlite3.Connection) -> None:
+    """Roll back the transaction that is open, if there is one."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+
+
+def put(db: sqlite3.Connection, table: str, values: Sequence[tuple[object, ...]]) -> None:
+    """Insert or replace records, in statements of a few sizes only, so that all of them stay compiled."""
+    at, size = 0, _LARGEST_STATEMENT
+    while at < len(values):
+        while size > len(values) - at:
+            size //= 2
+        marks = f"({', '.join('?' * len(values[at]))})"
+        flat = [value for each in values[at : at + size] for value in each]
+        db.execute(f"INSERT OR REPLACE INTO {table} VALUES {', '.join([marks] * size)}", flat)
+        at += size
+
+
+def check_structure(db: sqlite3.Connection) -> None:
+    """Look at every page. Raises `ValueError` or `sqlite3.Error`."""
+    if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        raise ValueError("the file's structure is damaged")
+
+
+@contextlib.contextmanager
+def noticing_damage() -> Iterator[None]:
+    """Turn what reading a damaged file raises into `DamagedError`."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        # Text that is not UTF-8, even that of SQLite's own error messages, is a ValueError.
+        raise DamagedError(str(error)) from None
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _DAMAGE:
+            raise DamagedError(str(error)) from None
+        raise
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a database and SQLite's files beside it to a name that no file has. Raises `ConfigError`."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    try:
+        for suffix in ("-shm", "-wal", ""):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        sync_directory(path.parent)
+    except OSError as error:
+        raise ConfigError(f"can't set the damaged journal {path} aside: {error.strerror}") from None
+    return aside
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory as durable as the files."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,56 @@
+"""Entries of the commit log <-> commits.
+
+An entry is one commit: a JSON object that has the commit's records by their kind.
+
+    {"actor": actor,
+     "rows": [[actor, version, source version, {counter: [p, n, version], ...}], ...]}
+
+    actor  this node writes as this actor; in every entry
+    rows   rows of one actor each, which replace those stored before, and how far its rows reach with them
+
+A row's fields stand in the order of `counts.FIELDS`. A record that is to hold anything else gets a kind of its own: a
+version that does not know it refuses the journal, and does not take it for damaged.
+"""
+
+import orjson
+
+from gossip_counter.node.core import limits
+from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.effects import Commit
+from gossip_counter.node.core.state import Stored
+from gossip_counter.node.storage.errors import UnknownRecordError
+
+ACTOR = "actor"
+ROWS = "rows"
+
+
+def encode(commit: Commit) -> str:
+    """A commit's entry."""
+    records = {ACTOR: commit.actor, ROWS: commit.stored}
+    return orjson.dumps(records, default=tuple).decode()  # orjson knows plain tuples only, `default` makes them
+
+
+def decode(entry: str) -> Commit:
+    """The commit that an entry holds.
+
+    Raises `UnknownRecordError` for a kind that is not listed above; `ValueError`, `KeyError` or `TypeError` for what no
+    version writes.
+    """
+    records = orjson.loads(entry)
+    if type(records) is not dict:
+        raise ValueError("an entry of the log is no map")
+    if unknown := records.keys() - {ACTOR, ROWS}:
+        raise UnknownRecordError(f"it has records of kind {min(unknown)!r}, which this version does not know")
+    return Commit(checked_actor(records[ACTOR]), tuple(_stored(*each) for each in records[ROWS]))
+
+
+def _stored(actor: str, version: int, source_version: int, rows: dict[str, list[int]]) -> Stored:
+    if type(rows) is not dict:
+        raise ValueError("the rows of an entry of the log are no map")
+    named = {counter: Row(*row) for counter, row in rows.items()}
+    return Stored(checked_actor(actor), version, source_version, named)
+
+
+def checked_actor(text: str) -> Actor:
+    """An actor's name. Raises `ValueError`."""
+    return Actor(limits.nonempty_name(text, "actor", limits.MAX_ACTOR_BYTES))

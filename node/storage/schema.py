@@ -1,0 +1,151 @@
+"""The journal's tables and the view `counts`, and how rows stand in them.
+
+SQLite checks the pages of its write-ahead log but not those of its file. So each record has a checksum of its own.
+The columns of a row are the fields of `counts.Row`.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+from gossip_counter.node.core import limits
+from gossip_counter.node.core.counts import FIELDS, Actor, PlainRow, Row
+from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.storage import database
+from gossip_counter.node.storage.contents import Contents
+from gossip_counter.node.storage.entries import ROWS, checked_actor
+
+SCHEMA = 1
+"""The number of this form of the file."""
+
+APPLICATION = 0x676F7331
+"""Tells our files from those of other programs that use SQLite."""
+
+_BEFORE_RELEASE = 0x676F7373
+"""What versions wrote that were never released, with schemas of their own."""
+
+_COLUMNS = ("actor", "counter", *FIELDS, "checksum")
+
+_P, _N = FIELDS.index("p"), FIELDS.index("n")
+
+_TABLES = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE actors (
+    actor TEXT PRIMARY KEY, version INTEGER NOT NULL, source_version INTEGER NOT NULL, checksum INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE rows (
+    actor TEXT NOT NULL, counter TEXT NOT NULL, {", ".join(f"{field} INTEGER NOT NULL" for field in FIELDS)},
+    checksum INTEGER NOT NULL, PRIMARY KEY (actor, counter)
+) WITHOUT ROWID;
+CREATE TABLE log (id INTEGER PRIMARY KEY, entry TEXT NOT NULL, checksum INTEGER NOT NULL);
+CREATE VIEW counts AS
+WITH stored AS (
+    SELECT actor, counter, p, n, 0 AS id FROM rows
+    UNION ALL
+    SELECT json_extract(record.value, '$[0]'), named.key, json_extract(named.value, '$[{_P}]'),
+        json_extract(named.value, '$[{_N}]'), log.id
+    FROM log, json_each(log.entry, '$.{ROWS}') AS record, json_each(record.value, '$[3]') AS named
+),
+newest AS (SELECT actor, counter, p, n, max(id) FROM stored GROUP BY actor, counter)
+SELECT counter, CASE WHEN abs(total(p) - total(n)) < 9.2e18
+    THEN (sum((p - n) >> 32) << 32) + sum((p - n) & 4294967295)
+    ELSE total(p) - total(n) END AS value  -- an approximation beyond 64 bits
+FROM newest GROUP BY counter;
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {SCHEMA};
+"""
+
+
+class Owner(NamedTuple):
+    """Whose journal it is."""
+
+    node: str
+    cluster: str
+
+
+def is_new(db: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file is empty. Raises `ConfigError` if it is neither empty nor of this schema."""
+    tables, application, schema = (
+        db.execute(query).fetchone()[0]
+        for query in ("SELECT count(*) FROM sqlite_master", "PRAGMA application_id", "PRAGMA user_version")
+    )
+    if not tables and not schema:
+        return True
+    if application == _BEFORE_RELEASE:
+        raise ConfigError(
+            f"{path} was written by a version before the first release, and this one can't read it: move it away, or"
+            f" choose another data directory. Its view shows what it counted: sqlite3 {path} 'SELECT * FROM counts'"
+        )
+    if application != APPLICATION:
+        raise ConfigError(f"{path} is another program's file: choose another data directory")
+    if schema != SCHEMA:
+        raise ConfigError(
+            f"{path} has schema {schema}, and this version reads only schema {SCHEMA}: use the version that wrote it,"
+            " or choose another data directory"
+        )
+    return False
+
+
+def create(db: sqlite3.Connection, owner: Owner) -> None:
+    """Make the tables of an empty file, all or nothing."""
+    db.executescript(_TABLES)
+    db.executemany("INSERT INTO meta VALUES (?, ?)", owner._asdict().items())
+    db.execute("COMMIT")
+
+
+def check_owner(db: sqlite3.Connection, owner: Owner, directory: Path) -> None:
+    """Raise `ConfigError` if the journal belongs to another node or cluster, `KeyError` if it does not say to whom."""
+    meta = _meta(db)
+    found = Owner(meta["node"], meta["cluster"])
+    if found != owner:
+        raise ConfigError(
+            f"{directory} belongs to node {found.node!r} of cluster {found.cluster!r}, not to {owner.node!r}"
+            f" of {owner.cluster!r}: choose another data directory"
+        )
+
+
+def _meta(db: sqlite3.Connection) -> dict[str, str]:
+    return dict(db.execute("SELECT key, value FROM meta"))
+
+
+def read(db: sqlite3.Connection) -> tuple[Contents, int]:
+    """What the tables hold, and the number of the last log entry that is in them. Raises `ValueError` for damage."""
+    meta = _meta(db)
+    contents = Contents(checked_actor(meta["actor"]) if "actor" in meta else None)
+    for actor, version, source_version, checksum in db.execute("SELECT * FROM actors"):
+        if checksum != _checksum(actor, "", version, source_version):
+            raise ValueError(f"the versions of {actor!r} are not as they were written")
+        checked_versions = limits.count(version, "version"), limits.count(source_version, "source version")
+        contents.versions[checked_actor(actor)] = checked_versions
+        contents.rows[actor] = {}
+    for actor, counter, *fields, checksum in db.execute(f"SELECT {', '.join(_COLUMNS)} FROM rows"):
+        if checksum != _checksum(actor, counter, *fields):
+            raise ValueError(f"the row of {counter!r} is not as it was written")
+        # The log may be the first to name the versions of an actor.
+        contents.rows.setdefault(actor, {})[counter] = Row(*fields)
+    return contents, int(meta.get("compacted", 0))
+
+
+def write_rows(db: sqlite3.Connection, rows: Iterable[tuple[Actor, str, PlainRow]]) -> None:
+    """Replace rows in the table."""
+    keyed = ((actor, counter, *row) for actor, counter, row in rows)
+    database.put(db, "rows", [(*each, _checksum(*each)) for each in keyed])
+
+
+def write_end(db: sqlite3.Connection, contents: Contents, compacted: int) -> None:
+    """Write all but the rows of some contents. The tables then hold the log up to the entry numbered `compacted`."""
+    versions = ((actor, *both) for actor, both in contents.versions.items())
+    database.put(db, "actors", [(actor, *both, _checksum(actor, "", *both)) for actor, *both in versions])
+    database.put(db, "meta", [("actor", contents.actor), ("compacted", str(compacted))])
+
+
+def entry_checksum(number: int, entry: str) -> int:
+    """The checksum of an entry in the table `log`."""
+    return _checksum(entry, "", number)
+
+
+def _checksum(actor: str, counter: str, *values: int) -> int:
+    return crc32(f"{values} {len(actor)} {actor}{counter}".encode())

@@ -1,0 +1,44 @@
+"""Journals of node n1 in cluster c, and what another program sees in their files."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from gossip_counter.node.core.counts import Actor, NamedRow
+from gossip_counter.node.core.effects import Commit
+from gossip_counter.node.core.identity import Recovered
+from gossip_counter.node.core.state import Stored
+from gossip_counter.node.storage.journal import Journal, Tuning
+
+ME, PEER = Actor("n1.me"), Actor("n2.x")
+Rows = dict[tuple[str, str], tuple[int, int]]
+"""By actor and counter, the increments and the decrements."""
+
+
+def mine(version: int, *rows: NamedRow) -> Commit:
+    return Commit(ME, (Stored(ME, version, version, dict(rows)),))
+
+
+@contextmanager
+def opened(directory: Path, tuning: Tuning | None = None) -> Iterator[Journal]:
+    with closing(Journal(directory, "n1", "c", tuning or Tuning())) as found:
+        yield found
+
+
+def look(directory: Path, query: str) -> list[tuple[Any, ...]]:
+    """What another program sees in the file."""
+    with closing(sqlite3.connect(f"file:{directory / 'journal.db'}?mode=ro", uri=True)) as db:
+        return db.execute(query).fetchall()
+
+
+def change(directory: Path, statement: str) -> None:
+    with closing(sqlite3.connect(directory / "journal.db")) as db:
+        db.execute(statement)
+        db.commit()
+
+
+def rows(recovered: Recovered | None) -> Rows:
+    stored = recovered.stored if recovered else ()
+    return {(each.actor, name): row[:2] for each in stored for name, row in each.rows.items()}
