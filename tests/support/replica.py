@@ -176,7 +176,9 @@ def bare(effects: Iterable[Effect]) -> list[Effect]:
     """The same, replies without their tokens."""
 
     def without_token(effect: Effect) -> Effect:
-        if isinstance(effect, Answer) and isinstance(effect.reply, Written | ReadOk):
+        if isinstance(effect, Answer) and isinstance(effect.reply, Written):
+            return Answer(effect.to, effect.reply._replace(token=None))
+        if isinstance(effect, Answer) and isinstance(effect.reply, ReadOk):
             return Answer(effect.to, replace(effect.reply, token=None))
         return effect
 
