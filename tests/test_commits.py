@@ -44,7 +44,7 @@ def test_an_add_is_answered_when_durable_and_not_before() -> None:
     assert node.state.value("") == 0
     assert bare(step(node, Read(8))) == [Answer("c", ReadOk(8, 0))]
     answer, wake = bare(persisted(node, now_ns=3))
-    assert (answer, wake) == (Answer("c", Written(7, (5,), ME, 1)), Wake(3 + CONFIG.push_window_us * 1000))
+    assert (answer, wake) == (Answer("c", Written(7, (), ME, 1)), Wake(3 + CONFIG.push_window_us * 1000))
     assert bare(step(node, Read(9))) == [Answer("c", ReadOk(9, 5))]
 
 
@@ -55,12 +55,12 @@ def test_while_one_commit_is_under_way_the_next_gathers() -> None:
     assert step(node, Add(3, 4, "x"), "c3") == []
     assert step(node, Add(4, 1), "c2") == []
     answer, _, second = bare(persisted(node))
-    assert (first, answer) == (mine(1, ("", Row(5, 0, 1))), Answer("c1", Written(1, (5,), ME, 1)))
+    assert (first, answer) == (mine(1, ("", Row(5, 0, 1))), Answer("c1", Written(1, (), ME, 1)))
     assert second == mine(3, ("", Row(6, 2, 2)), ("x", Row(4, 0, 3)))
     assert bare(persisted(node)) == [
-        Answer("c2", Written(2, (3,), ME, 3)),
-        Answer("c3", Written(3, (4,), ME, 3)),
-        Answer("c2", Written(4, (4,), ME, 3)),
+        Answer("c2", Written(2, (), ME, 3)),
+        Answer("c3", Written(3, (), ME, 3)),
+        Answer("c2", Written(4, (), ME, 3)),
     ]
     assert (node.state.value(""), node.state.value("x"), node.state.version(ME)) == (4, 4, 3)
 
@@ -76,7 +76,7 @@ def test_nothing_is_gossiped_before_it_is_durable() -> None:
 
 def test_an_add_of_nothing_is_answered_at_once_and_changes_nothing() -> None:
     node = replica()
-    assert bare(step(node, Add(1, 0))) == [Answer("c", Written(1, (0,), None, 0))]
+    assert bare(step(node, Add(1, 0))) == [Answer("c", Written(1, (), None, 0))]
     assert list(node.state) == []
 
 
@@ -152,7 +152,7 @@ def test_replies_that_wait_for_nothing_else_leave_before_anything_changes() -> N
     assert (node.state.value(""), node.status(0).state_since_ns) == (0, 0)
     late = node.ready(7)
     assert late
-    assert (bare(late.replies), late.sends) == ([Answer("c2", Written(2, (6,), ME, 1))], [])
+    assert (bare(late.replies), late.sends) == ([Answer("c2", Written(2, (), ME, 1))], [])
     assert (late.commit, late.wake_ns) == (None, 7 + WINDOW_NS)
     assert (node.state.value(""), node.status(0).state_since_ns) == (8, 7)
     assert node.ready(7) is None
@@ -186,7 +186,7 @@ def test_adds_of_a_commit_that_fails_are_refused_and_never_count() -> None:
     (commit,) = commits(step(node, Add(4, 7, "x"), "d"))
     # What the failed one may have left in the journal is overwritten, then comes what is new.
     assert commit.stored == (Stored(ME, 1, 1, {"": Row(1, 0, 1)}), Stored(ME, 2, 2, {"x": Row(7, 0, 2)}))
-    assert bare(persisted(node))[0] == Answer("d", Written(4, (7,), ME, 2))
+    assert bare(persisted(node))[0] == Answer("d", Written(4, (), ME, 2))
     assert (node.state.value(""), node.state.value("x")) == (1, 7)
 
 

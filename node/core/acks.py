@@ -55,7 +55,8 @@ class Acks:
             if pending.copies > 1 and not pending.error:
                 self._wait(pending, done, now_ns)
             else:
-                self._outbox.reply(pending.client, written(pending, done.actor, done.version, token))
+                given = token if pending.wants_token else None
+                self._outbox.reply(pending.client, written(pending, done.actor, done.version, given))
 
     def _wait(self, pending: Pending, done: UnderWay, now_ns: int) -> None:
         """Hold back the reply to a write that has just become durable here."""
