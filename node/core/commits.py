@@ -200,7 +200,8 @@ class Commits:
             if pending.is_reapplied:
                 behind.add(pending.client)
             elif not pending.error:
-                self._stats.requests_refused += sum(type(each) is int for each in pending.values)
+                # An `Add` is one request; in a submitted write, what was refused before is counted already.
+                self._stats.requests_refused += sum(type(each) is int for each in pending.values) or pending.wants_token
                 pending.error = error
             if pending.client in behind:
                 self.batch.waiting.append(pending)
