@@ -1,6 +1,7 @@
 """The simulator: faulty runs that keep every promise, planted faults that it must find, and the oracle itself."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,8 @@ LEISURELY = replace(FAULTY.config, push=False, gossip_interval_ms=500)
 CURIOUS = replace(FAULTY, reads=80.0, counters=10, crashes=0.0, seconds=4.0, config=LEISURELY)
 QUIET_PUSH = replace(CROWD, network=Conditions(delay_ms=5, loss=0.5, late=0.1), crashes=3.0, journal_lost=1.0)
 
+MANY_SEEDS = 20
+
 PLANTS: list[tuple[Plant, Scenario, int, int]] = [
     (faults.merge_by_sum, FAULTY, 0, 2),
     (faults.merge_forgets_n, FAULTY, 0, 2),
@@ -118,7 +121,13 @@ PLANTS: list[tuple[Plant, Scenario, int, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("plant", "scenario", "first", "seeds"), PLANTS, ids=[plant.__name__ for plant, *_ in PLANTS])
+def marked(plant: Plant, scenario: Scenario, first: int, seeds: int) -> Any:
+    """Faults that only many runs find are looked for by `make soak`."""
+    marks = [pytest.mark.soak, pytest.mark.timeout(600)] if seeds > MANY_SEEDS else []
+    return pytest.param(plant, scenario, first, seeds, marks=marks, id=plant.__name__)
+
+
+@pytest.mark.parametrize(("plant", "scenario", "first", "seeds"), [marked(*each) for each in PLANTS])
 def test_a_planted_fault_is_found(
     monkeypatch: pytest.MonkeyPatch, plant: Plant, scenario: Scenario, first: int, seeds: int
 ) -> None:
