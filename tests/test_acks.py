@@ -117,6 +117,7 @@ def test_peers_are_asked_with_the_push_and_again_until_they_confirm() -> None:
     node = three()
     (wake,) = wakes(waiting(node, 2))
     assert [type(each) for each in messages(drain(node, wake.at_ns))] == [Push, Confirm]
+    assert not sends(drain(node, wake.at_ns + node.config.retry_ms * MS - 1))
     again = sends(drain(node, wake.at_ns + node.config.retry_ms * MS))
     assert [(each.to, each.message) for each in again] == [(("n2", "n3"), Confirm("n1", node.state.fingerprint, N1, 1))]
     confirmed(node, "n3", 1)
@@ -151,6 +152,18 @@ def test_a_new_epoch_ends_the_wait_for_copies_of_the_former_actor() -> None:
     assert isinstance(error, ErrorReply)
     assert error.code == TIMEOUT
     assert replies(confirmed(node, "n2", 50)) == []
+
+
+def test_what_was_confirmed_of_the_former_actor_says_nothing_of_the_new_one() -> None:
+    node = three()
+    for _ in range(3):
+        add(node, 1)
+    confirmed(node, "n2", 3)
+    hear(node, pushed(N1, 0, ("", Row(100, 0, 50))))
+    assert waiting(node, 2) == []
+    assert confirmed(node, "n3", 0, node.actor) == []
+    assert replies(step(node, CountCopies(7, node.actor, 1, 1, NEVER), "d")) == []
+    assert len(replies(confirmed(node, "n2", 3, node.actor))) == 2
 
 
 def test_an_add_whose_actor_is_another_by_the_time_it_is_durable_has_no_copies() -> None:
@@ -313,6 +326,21 @@ def test_what_a_journal_gave_back_is_confirmed_at_once() -> None:
     recovered = Recovered(N2, (Stored(N1, 4, 4, {"": Row(5, 0, 4)}),))
     node = Replica(Config(name="n2", peers=("n1",)), Random(1), 0, recovered)
     assert messages(step(node, Confirm("n1", 1, N1, 4))) == [Confirmed("n2", node.state.fingerprint, N1, 4)]
+
+
+def test_what_a_node_wrote_itself_it_confirms_too() -> None:
+    """To a peer that knows of it from an earlier life of its own."""
+    _, second = two()
+    add(second, 5)
+    assert messages(step(second, Confirm("n1", 1, N2, 1))) == [Confirmed("n2", second.state.fingerprint, N2, 1)]
+
+
+def test_a_confirmation_is_given_once_each_time_it_is_asked_for() -> None:
+    _, second = two(push=False)
+    add(second, 5)
+    for _ in range(2):
+        assert len(messages(step(second, Confirm("n1", 1, N2, 1)))) == 1
+        assert not messages(add(second, 1))
 
 
 def test_what_a_peer_asked_about_is_forgotten_in_time() -> None:

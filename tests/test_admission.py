@@ -22,11 +22,13 @@ from gossip_counter.node.core.writes import Value
 from tests.support.replica import (
     ME,
     Effect,
+    X,
     add,
     drain,
     hear,
     is_committing,
     persisted,
+    pushed,
     refusal,
     replica,
     replies,
@@ -95,6 +97,16 @@ def test_rows_are_bounded() -> None:
     assert error.code == TEMPORARILY_UNAVAILABLE
     assert "max_rows" in error.text
     assert add(node, 1, "a", msg_id=3)[0] == Answer("c", Written(3, (), ME, 2))
+
+
+def test_rows_that_are_held_already_need_no_room() -> None:
+    node = replica(max_rows=3)
+    hear(node, pushed(X, 0, ("a", Row(1, 0, 1)), ("b", Row(1, 0, 2))))
+    rows = (("a", Row(2, 0, 3)), ("b", Row(2, 0, 4)), ("c", Row(2, 0, 5)), ("d", Row(2, 0, 6)))
+    hear(node, pushed(X, 2, *rows))
+    assert [node.state.value(name) for name in "abcd"] == [2, 2, 2, 0]
+    assert node.stats.rows_dropped == 1
+    assert node.state.version(X) == 2  # what was dropped is no part of what is held
 
 
 def test_a_write_of_many_adds_keeps_to_the_bound_of_rows_with_all_that_waits() -> None:

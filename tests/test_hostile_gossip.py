@@ -95,6 +95,18 @@ def test_a_counter_named_twice_in_a_delta_counts_once() -> None:
     assert list(first.state.names) == ["a"]
 
 
+def test_a_later_row_of_ours_past_a_gap_does_no_harm() -> None:
+    node, other = two()
+    add(node, 5, "a")
+    hear(node, pushed(N1, 7, ("a", Row(5, 0, 9))))
+    add(node, 1, "a")
+    assert (node.state.value("a"), node.state.row(N1, "a").p, node.stats.new_epochs) == (6, 6, 0)
+    exchange(node, other)
+    exchange(other, node)
+    assert other.state.fingerprint == node.state.fingerprint
+    assert other.state.value("a") == 6
+
+
 def test_a_peer_that_raises_a_version_of_ours_while_we_write_does_no_harm() -> None:
     """What it sends has no counts that are new to us, so it is no former life."""
     node, other = two(push_window_us=0)

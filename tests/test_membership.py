@@ -121,13 +121,13 @@ def test_without_peers_convergence_takes_no_time() -> None:
 
 def test_each_member_stands_where_it_was_last_heard_to_stand() -> None:
     node = replica(peers=("n2", "n3", "n4"))
-    hear(node, push_of(node, "n2"), now_ns=0)
+    hear(node, push_of(node, "n2"), now_ns=2 * MS)
     add(node, 1, "a", now_ns=5 * MS)
     add(node, 1, "b", now_ns=5 * MS)
     hear(node, Syn("n2", 0, {}), now_ns=10 * MS)
     hear(node, push_of(node, "n3"), now_ns=20 * MS)
     assert node.membership.standings(30 * MS) == [
-        Standing("n2", False, 2, 30.0), Standing("n3", True, 0, 0.0), Standing("n4", False, 0, None)
+        Standing("n2", False, 2, 28.0), Standing("n3", True, 0, 0.0), Standing("n4", False, 0, None)
     ]  # fmt: skip
     assert node.status(30 * MS).standings == tuple(node.membership.standings(30 * MS))
 
