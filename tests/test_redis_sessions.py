@@ -169,7 +169,7 @@ def test_a_client_that_is_gone_gets_nothing_more_and_its_adds_count() -> None:
 
 def test_nothing_is_kept_for_a_connection_that_was_closed() -> None:
     bench = Bench(quick=True)
-    client = bench.connect().sends(command("QUIT"))
+    client = bench.connect().sends(command("QUIT") + command("PING") * 1000)
     client.sends(INCR_X)
     assert client.received == b"+OK\r\n"
     assert bench.buffered == 0

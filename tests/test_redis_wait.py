@@ -1,5 +1,7 @@
 """Claim: WAIT counts the members that hold a client's writes durably, in time, and never more than are known to."""
 
+from typing import Any
+
 import pytest
 
 from gossip_counter.node.core.counts import Actor
@@ -48,10 +50,10 @@ def test_full_state_gossip_counts_no_copies() -> None:
 
 
 def waiting(
-    core: FakeCore, data: bytes = b"WAIT 1 50\r\n", actors: tuple[str | None, ...] = ("n1.a",)
+    core: FakeCore, data: bytes = b"WAIT 1 50\r\n", actors: tuple[str | None, ...] = ("n1.a",), **bounds: Any
 ) -> tuple[Bench, Client]:
     """A client whose adds were written by these actors, each one as its version says, and which then sends WAIT."""
-    bench = Bench(core=core)
+    bench = Bench(core=core, **bounds)
     client = bench.connect()
     for version, actor in enumerate(actors, 1):
         client.sends(INCR_X)
@@ -112,6 +114,7 @@ def test_a_wait_is_answered_with_what_is_known_when_the_input_ends() -> None:
     bench, client = waiting(core)
     client.ends_input()
     assert asked(core)[-1] == ("n1.a", 1, 0)
+    assert core.forgotten[-1] is client.session  # what it asked before
     assert not client.is_closed
     client.session.deliver(CopiesOk(0, 0))
     bench.round()
@@ -119,7 +122,17 @@ def test_a_wait_is_answered_with_what_is_known_when_the_input_ends() -> None:
 
 
 def test_an_answer_to_a_wait_that_is_over_is_dropped() -> None:
-    _, client = waiting(FakeCore())
+    core = FakeCore()
+    _, client = waiting(core)
+    core.forgotten.clear()
     client.disconnects()
+    assert core.forgotten == [client.session]
     client.session.deliver(CopiesOk(0, 0))
     assert client.received == b""
+
+
+def test_a_client_that_is_disconnected_while_it_waits_gets_no_error_in_place_of_the_answer() -> None:
+    bench, client = waiting(FakeCore(), max_stuck_bytes=100)
+    client.sends(b"x" * 200)
+    bench.round()
+    assert (client.received, client.is_closed) == (b"", True)
