@@ -76,7 +76,7 @@ def test_an_add_is_answered_when_so_many_members_hold_it_durably() -> None:
     node = three()
     assert replies(waiting(node, 3)) == []
     assert replies(confirmed(node, "n2", 1)) == []
-    assert bare(confirmed(node, "n3", 1)) == [Answer("c", Written(1, (5,), N1, 1))]
+    assert bare(confirmed(node, "n3", 1)) == [Answer("c", Written(1, (), N1, 1))]
     assert not sends(drain(node, 10**9 - 1))[1:]  # after the push, nobody is asked anything
 
 
@@ -166,7 +166,7 @@ def test_an_add_that_had_to_be_applied_again_waits_for_copies_of_that() -> None:
     step(node, pushed(N1, 0, ("", Row(100, 0, 50))))
     assert replies(settle(node)) == []
     (answer,) = bare(confirmed(node, "n2", 1, node.actor))
-    assert answer == Answer("c", Written(1, (5,), None, 1))
+    assert answer == Answer("c", Written(1, (), None, 1))
 
 
 def test_a_peer_that_may_hold_a_former_lifes_writes_confirms_none_of_ours() -> None:
@@ -203,7 +203,7 @@ def test_more_copies_than_members_are_refused(copies: int) -> None:
 def test_full_state_gossip_knows_no_copies() -> None:
     node = three(gossip="full")
     assert refusal(step(node, Add(1, 5, copies=2))).code == NOT_SUPPORTED
-    assert replies(add(node, 5)) == [Written(1, (5,), N1, 1)]
+    assert replies(add(node, 5)) == [Written(1, (), N1, 1)]
 
 
 # Counting copies of what was written before.

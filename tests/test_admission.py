@@ -94,7 +94,7 @@ def test_rows_are_bounded() -> None:
     error = refusal(step(node, Add(2, 1, "new")))
     assert error.code == TEMPORARILY_UNAVAILABLE
     assert "max_rows" in error.text
-    assert add(node, 1, "a", msg_id=3)[0] == Answer("c", Written(3, (2,), ME, 2))
+    assert add(node, 1, "a", msg_id=3)[0] == Answer("c", Written(3, (), ME, 2))
 
 
 def test_a_write_of_many_adds_keeps_to_the_bound_of_rows_with_all_that_waits() -> None:
@@ -145,7 +145,7 @@ def test_unknown_actors_by_the_thousand_are_bounded() -> None:
     hear(node, Push("n2", 1, flood))
     assert node.state.actors == 10
     assert node.stats.actors_dropped == 4990
-    assert add(node, 1, "mine")[0] == Answer("c", Written(1, (1,), ME, 1))
+    assert add(node, 1, "mine")[0] == Answer("c", Written(1, (), ME, 1))
 
 
 # Many adds at once are taken a short way, which must come to the same as one by one.

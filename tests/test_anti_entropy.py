@@ -65,7 +65,7 @@ def test_an_exchange_brings_each_what_the_other_has() -> None:
 def test_when_states_are_equal_an_exchange_is_two_small_datagrams_and_no_rows() -> None:
     nodes = list(members(5, push=False, cluster="f00dcafe").values())
     for node in nodes:
-        fill(node, 2000)
+        fill(node, 500)
     first, second = nodes[:2]
     for other in (*nodes[1:], second):
         exchange_until_equal(first, other)
@@ -214,7 +214,7 @@ def test_a_full_node_still_learns_of_the_counters_it_holds() -> None:
     wide, _ = two(push=False)
     add(wide, 1, "held")
     exchange(second, wide)
-    fill(wide, 3000)
+    fill(wide, 2000)
     add(wide, 41, "held")
     for _ in range(20):
         exchange(wide, second)

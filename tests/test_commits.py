@@ -3,6 +3,7 @@
 from gossip_counter.node.core.counts import NamedRow, Row
 from gossip_counter.node.core.effects import Answer, Commit, Ready
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE
+from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import Add, Read, ReadOk, Syn, Written
 from gossip_counter.node.core.state import Stored
 from tests.support.replica import (
@@ -16,6 +17,7 @@ from tests.support.replica import (
     bare,
     commits,
     drain,
+    hear,
     messages,
     persisted,
     pushed,
@@ -42,7 +44,7 @@ def test_an_add_is_answered_when_durable_and_not_before() -> None:
     assert node.state.value("") == 0
     assert bare(step(node, Read(8))) == [Answer("c", ReadOk(8, 0))]
     answer, wake = bare(persisted(node, now_ns=3))
-    assert (answer, wake) == (Answer("c", Written(7, (5,), ME, 1)), Wake(3 + CONFIG.push_window_us * 1000))
+    assert (answer, wake) == (Answer("c", Written(7, (), ME, 1)), Wake(3 + CONFIG.push_window_us * 1000))
     assert bare(step(node, Read(9))) == [Answer("c", ReadOk(9, 5))]
 
 
@@ -53,12 +55,12 @@ def test_while_one_commit_is_under_way_the_next_gathers() -> None:
     assert step(node, Add(3, 4, "x"), "c3") == []
     assert step(node, Add(4, 1), "c2") == []
     answer, _, second = bare(persisted(node))
-    assert (first, answer) == (mine(1, ("", Row(5, 0, 1))), Answer("c1", Written(1, (5,), ME, 1)))
+    assert (first, answer) == (mine(1, ("", Row(5, 0, 1))), Answer("c1", Written(1, (), ME, 1)))
     assert second == mine(3, ("", Row(6, 2, 2)), ("x", Row(4, 0, 3)))
     assert bare(persisted(node)) == [
-        Answer("c2", Written(2, (3,), ME, 3)),
-        Answer("c3", Written(3, (4,), ME, 3)),
-        Answer("c2", Written(4, (4,), ME, 3)),
+        Answer("c2", Written(2, (), ME, 3)),
+        Answer("c3", Written(3, (), ME, 3)),
+        Answer("c2", Written(4, (), ME, 3)),
     ]
     assert (node.state.value(""), node.state.value("x"), node.state.version(ME)) == (4, 4, 3)
 
@@ -74,7 +76,7 @@ def test_nothing_is_gossiped_before_it_is_durable() -> None:
 
 def test_an_add_of_nothing_is_answered_at_once_and_changes_nothing() -> None:
     node = replica()
-    assert bare(step(node, Add(1, 0))) == [Answer("c", Written(1, (0,), None, 0))]
+    assert bare(step(node, Add(1, 0))) == [Answer("c", Written(1, (), None, 0))]
     assert list(node.state) == []
 
 
@@ -98,6 +100,16 @@ def test_peers_rows_are_stored_in_the_next_commit_or_at_the_next_tick() -> None:
     step(node, pushed(X, 1, ("", Row(2, 0, 2))))
     (commit,) = step(node, Add(1, 5))
     assert commit == Commit(ME, (Stored(X, 2, 2, {"": Row(2, 0, 2)}), Stored(ME, 1, 1, {"": Row(5, 0, 1)})))
+
+
+def test_how_far_an_actors_rows_reach_is_stored_though_none_of_them_changed() -> None:
+    node = replica()
+    hear(node, pushed(X, None, ("", Row(1, 0, 1))))
+    tick(node)
+    settle(node)
+    step(node, pushed(X, 0, ("", Row(1, 0, 1))))
+    assert node.state.version(X) == 1
+    assert commits(tick(node, 100 * MS)) == [Commit(ME, (Stored(X, 1, 1, {}),))]
 
 
 # Writes of many adds.
@@ -140,7 +152,7 @@ def test_replies_that_wait_for_nothing_else_leave_before_anything_changes() -> N
     assert (node.state.value(""), node.status(0).state_since_ns) == (0, 0)
     late = node.ready(7)
     assert late
-    assert (bare(late.replies), late.sends) == ([Answer("c2", Written(2, (6,), ME, 1))], [])
+    assert (bare(late.replies), late.sends) == ([Answer("c2", Written(2, (), ME, 1))], [])
     assert (late.commit, late.wake_ns) == (None, 7 + WINDOW_NS)
     assert (node.state.value(""), node.status(0).state_since_ns) == (8, 7)
     assert node.ready(7) is None
@@ -174,7 +186,7 @@ def test_adds_of_a_commit_that_fails_are_refused_and_never_count() -> None:
     (commit,) = commits(step(node, Add(4, 7, "x"), "d"))
     # What the failed one may have left in the journal is overwritten, then comes what is new.
     assert commit.stored == (Stored(ME, 1, 1, {"": Row(1, 0, 1)}), Stored(ME, 2, 2, {"x": Row(7, 0, 2)}))
-    assert bare(persisted(node))[0] == Answer("d", Written(4, (7,), ME, 2))
+    assert bare(persisted(node))[0] == Answer("d", Written(4, (), ME, 2))
     assert (node.state.value(""), node.state.value("x")) == (1, 7)
 
 
@@ -205,6 +217,15 @@ def test_no_value_is_given_twice_though_a_commit_failed() -> None:
     assert node.state.value("") == 1
 
 
+def test_in_a_write_that_fails_an_add_that_was_refused_keeps_its_own_reason() -> None:
+    node = replica()
+    submit(node, 1, ("", MAX_COUNT), ("", 1), ("", -1))
+    ((reply,),) = ([each.reply for each in persisted(node, "ill") if isinstance(each, Answer)],)
+    assert isinstance(reply, Written)
+    assert ["ill" in str(each) for each in reply.values] == [True, False, True]
+    assert str(MAX_COUNT) in str(reply.values[1])
+
+
 def test_each_add_of_a_write_that_fails_is_counted_as_refused() -> None:
     node = replica(max_rows=2)
     submit(node, 1, ("x", 1), ("y", 1), ("z", 1))
@@ -220,6 +241,14 @@ def test_peers_rows_of_a_commit_that_fails_are_in_the_next_one() -> None:
     assert persisted(node, "ill") == []
     assert node.status(0).dirty_rows == 1
     assert commits(tick(node, 100 * MS)) == [failed]
+
+
+def test_a_tick_while_a_commit_is_under_way_lets_none_begin_once_it_has_failed() -> None:
+    node = replica()
+    step(node, Add(1, 5))
+    step(node, Add(2, 5))
+    tick(node)
+    assert not commits(persisted(node, "ill"))
 
 
 def test_a_disk_that_fails_at_once_is_not_asked_at_once_again() -> None:

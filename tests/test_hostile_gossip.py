@@ -7,9 +7,11 @@ from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.errors import BadDatagramError
 from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.core.messages import Push, Syn, SynAck
+from gossip_counter.node.core.messages import Add, Push, Syn, SynAck
 from gossip_counter.node.core.state import DigestEntry
-from tests.support.replica import X, exchange, hear, messages, pushed, step, two
+from tests.support.replica import X, add, exchange, hear, messages, persisted, pushed, rows_in, step, two
+
+N1 = Actor("n1.actor")
 
 
 def packed(push: Push) -> bytes:
@@ -56,7 +58,7 @@ def test_versions_that_jump_do_not_keep_later_rows_out() -> None:
 
 def test_a_digest_that_claims_our_own_future_is_counted() -> None:
     first, _ = two()
-    step(first, Syn("n2", 1, {Actor("n1.actor"): DigestEntry(MAX_COUNT, 1, 0)}))
+    step(first, Syn("n2", 1, {N1: DigestEntry(MAX_COUNT, 1, 0)}))
     assert (first.stats.future_digests, first.stats.new_epochs) == (1, 1)
 
 
@@ -82,7 +84,7 @@ def test_digests_of_actors_nobody_knows_leave_nothing_behind(monkeypatch: pytest
 
 def test_wants_of_what_we_never_had_are_answered_with_silence() -> None:
     first, _ = two()
-    wants = {Actor(f"x{i}"): 0 for i in range(1000)} | {Actor("n1.actor"): MAX_COUNT}
+    wants = {Actor(f"x{i}"): 0 for i in range(1000)} | {N1: MAX_COUNT}
     assert step(first, SynAck("n2", 1, (), wants)) == []
 
 
@@ -91,3 +93,17 @@ def test_a_counter_named_twice_in_a_delta_counts_once() -> None:
     step(first, pushed(X, 0, ("a", Row(1, 0, 1)), ("a", Row(3, 0, 2))))
     assert (first.state.value("a"), first.state.row_count) == (3, 1)
     assert list(first.state.names) == ["a"]
+
+
+def test_a_peer_that_raises_a_version_of_ours_while_we_write_does_no_harm() -> None:
+    """What it sends has no counts that are new to us, so it is no former life."""
+    node, other = two(push_window_us=0)
+    add(node, 5, "a")
+    step(node, Add(2, 1, "a"))
+    step(node, pushed(N1, 1, ("a", Row(5, 0, 6))))
+    assert rows_in(messages(persisted(node))[0]) == [("a", Row(6, 0, 6))]
+    assert (node.state.version(N1), node.state.newer(N1, 0, 9)) == (6, (("a", Row(6, 0, 6)),))
+    assert node.stats.new_epochs == 0
+    add(node, 1, "b")
+    exchange(node, other)
+    assert other.state.digest() == node.state.digest() != {}

@@ -171,4 +171,4 @@ class AgainstAPlainList(RuleBasedStateMachine):
 
 
 TestAgainstAPlainList = AgainstAPlainList.TestCase
-TestAgainstAPlainList.settings = settings(max_examples=60, stateful_step_count=40)
+TestAgainstAPlainList.settings = settings(max_examples=50, stateful_step_count=30)

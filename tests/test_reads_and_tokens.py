@@ -9,8 +9,8 @@ from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.effects import Answer
 from gossip_counter.node.core.errors import NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE
 from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.core.messages import Add, Delta, Push, Read, ReadOk, Written
-from gossip_counter.node.core.state import State
+from gossip_counter.node.core.messages import Add, Delta, Push, Read, ReadOk, Syn, Written
+from gossip_counter.node.core.state import DigestEntry, State
 from gossip_counter.node.core.tokens import Token
 from tests.support.replica import (
     MS,
@@ -90,7 +90,7 @@ def test_a_read_waits_for_what_this_node_is_committing() -> None:
     elsewhere.merge(N1, 0, [("", Row(5, 0, 1))])
     assert replies(step(node, Read(7, "", token_of(elsewhere)))) == []
     added, read = replies(settle(node))
-    assert (added, read) == (Written(1, (5,), N1, 1), ReadOk(7, 5))
+    assert (added, read) == (Written(1, (), N1, 1), ReadOk(7, 5))
 
 
 def test_a_read_that_waits_too_long_is_refused_and_changes_nothing() -> None:
@@ -169,6 +169,15 @@ def test_a_write_of_many_adds_has_no_token() -> None:
     node, _ = two()
     node.submit("c", 1, [("", 5)])
     drain(node)
+    node.persisted()
+    assert replies(drain(node)) == [Written(1, [5], N1, 1, None)]
+
+
+def test_nor_has_one_that_a_new_epoch_overtook() -> None:
+    node, _ = two()
+    node.submit("c", 1, [("", 5)])
+    drain(node)
+    step(node, Syn("n2", 1, {N1: DigestEntry(50, 7, 0)}))
     node.persisted()
     assert replies(drain(node)) == [Written(1, [5], N1, 1, None)]
 

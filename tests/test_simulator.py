@@ -1,18 +1,19 @@
 """The simulator: faulty runs that keep every promise, planted faults that it must find, and the oracle itself."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from gossip_counter.cluster.sim.network import Conditions
 from gossip_counter.cluster.sim.oracle import Oracle, PromiseBroken
 from gossip_counter.cluster.sim.redis_clients import replies
-from gossip_counter.cluster.sim.scenario import COPIED, CROWD, FAULTY, RESTORED, SCENARIOS, TRUNCATING, Scenario
+from gossip_counter.cluster.sim.scenario import COPIED, CROWD, FAULTY, REDIS, RESTORED, SCENARIOS, TRUNCATING, Scenario
 from gossip_counter.cluster.sim.simulation import Simulation
 from tests.support import planted_faults as faults
 from tests.support.planted_faults import Plant
 
-SOAK = {"faulty": 100, "truncating": 60, "crowd": 20, "copied": 20, "restored": 100}
+SOAK = {"faulty": 100, "truncating": 60, "crowd": 20, "copied": 20, "restored": 100, "redis": 40}
 """Seeds of each scenario, in slices that can run side by side; `make sim` runs as many as you like."""
 SLICE = 20
 
@@ -64,7 +65,6 @@ MODES: dict[str, Scenario] = {
         crashes=0.0,
     ),
     "half of all datagrams lost": replace(FAULTY, network=Conditions(loss=0.5)),
-    "many Redis clients": replace(FAULTY, pipelines=60.0, adds=5.0),
 }
 
 
@@ -89,7 +89,8 @@ ILL = replace(RESTORED, failing_disks=5.0)
 LEISURELY = replace(FAULTY.config, push=False, gossip_interval_ms=500)
 CURIOUS = replace(FAULTY, reads=80.0, counters=10, crashes=0.0, seconds=4.0, config=LEISURELY)
 QUIET_PUSH = replace(CROWD, network=Conditions(delay_ms=5, loss=0.5, late=0.1), crashes=3.0, journal_lost=1.0)
-REDIS = MODES["many Redis clients"]
+
+MANY_SEEDS = 20
 
 PLANTS: list[tuple[Plant, Scenario, int, int]] = [
     (faults.merge_by_sum, FAULTY, 0, 2),
@@ -120,7 +121,13 @@ PLANTS: list[tuple[Plant, Scenario, int, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("plant", "scenario", "first", "seeds"), PLANTS, ids=[plant.__name__ for plant, *_ in PLANTS])
+def marked(plant: Plant, scenario: Scenario, first: int, seeds: int) -> Any:
+    """Faults that only many runs find are looked for by `make soak`."""
+    marks = [pytest.mark.soak, pytest.mark.timeout(600)] if seeds > MANY_SEEDS else []
+    return pytest.param(plant, scenario, first, seeds, marks=marks, id=plant.__name__)
+
+
+@pytest.mark.parametrize(("plant", "scenario", "first", "seeds"), [marked(*each) for each in PLANTS])
 def test_a_planted_fault_is_found(
     monkeypatch: pytest.MonkeyPatch, plant: Plant, scenario: Scenario, first: int, seeds: int
 ) -> None:

@@ -26,8 +26,8 @@ DELTAS = (1, 1, 1, 2, -1, -3)
 WAITS = 0.3
 """The share of pipelines that end with a WAIT."""
 
-ENDS, ABORTS = 0.05, 0.05
-"""The shares of pipelines after which the client sends nothing more, or is gone."""
+ENDS, ABORTS, STALLS = 0.05, 0.05, 0.1
+"""The shares of pipelines after which the client sends nothing more, is gone, or reads no replies for a while."""
 
 NOT_DURABLE = "it can't be made durable"
 
@@ -86,6 +86,8 @@ class RedisClient:
             self._connection.end()
         elif fate < ENDS + ABORTS:
             self._abort()
+        elif fate < ENDS + ABORTS + STALLS:
+            self._connection.stall(self._rng.uniform(1, 300))
 
     # Commands.
 

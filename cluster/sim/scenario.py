@@ -78,4 +78,14 @@ RESTORED = replace(
 )
 """Older copies of journals are put back, and it is some time before a peer shows what they lack."""
 
-SCENARIOS = {"restored": RESTORED, "faulty": FAULTY, "truncating": TRUNCATING, "crowd": CROWD, "copied": COPIED}
+REDIS = replace(FAULTY, seconds=5.0, adds=5.0, pipelines=60.0, slow_disks=1.0)
+"""Many Redis clients, whose adds share commits."""
+
+SCENARIOS = {
+    "restored": RESTORED,
+    "faulty": FAULTY,
+    "truncating": TRUNCATING,
+    "crowd": CROWD,
+    "copied": COPIED,
+    "redis": REDIS,
+}

@@ -106,6 +106,7 @@ class Connection:
     def __init__(self, process: Process, clock: Clock, rng: Random, received: Callable[[bytes], None]) -> None:
         """`received` gets what the node sends, and b"" when it closes the connection."""
         self._process = process
+        self._clock = clock
         self._received = received
         self._to_client = Stream(clock, rng, self._deliver)
         self._to_node = Stream(clock, rng, lambda piece: process.enter(partial(self._reach, piece)))
@@ -130,6 +131,17 @@ class Connection:
         self._to_client.cut()
         self._to_node.cut()
         self._process.enter(self._disconnect)
+
+    def stall(self, stall_ms: float) -> None:
+        """Read no replies for a while: the node's buffers fill, and it is to take no more commands meanwhile."""
+        self._process.enter(lambda: self._block_output(True))
+        resumes_ns = self._clock.now_ns + int(stall_ms * MS)
+        self._clock.at(resumes_ns, lambda: self._process.enter(lambda: self._block_output(False)))
+
+    def _block_output(self, is_full: bool) -> None:
+        session = self._server.session if self._server else None
+        if session and session.is_open:
+            session.block_output() if is_full else session.unblock_output()
 
     def _accept(self) -> None:
         self._server = ServerEnd(self._process, self._to_client)

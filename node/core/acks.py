@@ -21,10 +21,10 @@ from gossip_counter.node.core.tokens import Issuer
 
 @dataclass(frozen=True, slots=True)
 class WaitingWrite:
-    """A write that is durable here."""
+    """A write that is durable here, as what our actor wrote up to `version`."""
 
     pending: Pending
-    done: UnderWay
+    version: int
     deadline_ns: int
 
 
@@ -55,7 +55,8 @@ class Acks:
             if pending.copies > 1 and not pending.error:
                 self._wait(pending, done, now_ns)
             else:
-                self._outbox.reply(pending.client, written(pending, done, token))
+                given = token if pending.wants_token else None
+                self._outbox.reply(pending.client, written(pending, done.actor, done.version, given))
 
     def _wait(self, pending: Pending, done: UnderWay, now_ns: int) -> None:
         """Hold back the reply to a write that has just become durable here."""
@@ -64,7 +65,7 @@ class Acks:
             return
         self._ask_soon(now_ns)
         deadline_ns = now_ns + self._config.wait_ms * 1_000_000
-        self._writes.setdefault(pending.copies, deque()).append(WaitingWrite(pending, done, deadline_ns))
+        self._writes.setdefault(pending.copies, deque()).append(WaitingWrite(pending, done.version, deadline_ns))
         self._outbox.wake_at(deadline_ns)
 
     def count(self, asked: CountCopies, client: Client, now_ns: int) -> None:
@@ -90,8 +91,9 @@ class Acks:
         self._confirmed[message.sender] = max(message.version, self._confirmed[message.sender])
         for copies in list(self._writes):
             held = self._held_by(copies)
-            for each in self._take(copies, lambda write, held=held: write.done.version <= held):  # type: ignore[misc]
-                self._outbox.reply(each.pending.client, written(each.pending, each.done, self._tokens.current()))
+            for each in self._take(copies, lambda write, held=held: write.version <= held):  # type: ignore[misc]
+                reply = written(each.pending, message.actor, each.version, self._tokens.current())
+                self._outbox.reply(each.pending.client, reply)
         self._answer_counts(0)
 
     def begin_epoch(self) -> None:
@@ -126,7 +128,7 @@ class Acks:
         self._outbox.wake_at(self._next_ask_ns)
 
     def _ask(self, now_ns: int) -> None:
-        wanted = [waiting[-1].done.version for waiting in self._writes.values()]
+        wanted = [waiting[-1].version for waiting in self._writes.values()]
         wanted += [asked.version for asked in self._counts.values()]
         if not wanted or now_ns < self._next_ask_ns:
             return

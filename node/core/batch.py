@@ -64,7 +64,7 @@ class Pending:
     client: Client
     request_id: object
     values: Sequence[int | RequestError]
-    """What each of its adds comes to, or why it was refused."""
+    """Of a submitted write, what each of its adds comes to, or why it was refused. Of an `Add` there are none."""
     copies: int = 1
     """How many members must hold it durably."""
     wants_token: bool = False

@@ -78,8 +78,6 @@ class ClientRequests:
         self._stats.adds += 1
         if add.delta:
             self._writes.add(add.counter, add.delta)
-        values = (self._commits.value_soon(add.counter),)
-        if add.delta:
-            self._commits.wait(Pending(client, add.msg_id, values, add.copies, True))
+            self._commits.wait(Pending(client, add.msg_id, (), add.copies, wants_token=True))
         else:
-            self._outbox.reply(client, Written(add.msg_id, values, None, 0, self._tokens.current()))
+            self._outbox.reply(client, Written(add.msg_id, (), None, 0, self._tokens.current()))

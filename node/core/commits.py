@@ -112,7 +112,7 @@ class Commits:
             if pending.copies > 1 or pending.wants_token:
                 done.batch.waiting.append(pending)
             else:
-                self._outbox.reply(pending.client, written(pending, done))
+                self._outbox.reply(pending.client, written(pending, done.actor, done.version))
 
     def apply(self) -> UnderWay:
         """Let the durable commit count. What is left in its `batch.waiting` can be acknowledged.
@@ -141,7 +141,8 @@ class Commits:
         """Take into the state what is durable now."""
         actor, state = done.actor, self._state
         # Somebody else wrote as this actor, which made us another, or sent a later row of it that counts no more.
-        if actor != self._identity.actor or state.has_detached(actor):
+        is_ours_alone = actor == self._identity.actor and state.version(actor) == done.version - len(done.rows)
+        if not is_ours_alone or state.has_detached(actor):
             rows = [(counter, Row(*row)) for counter, row in done.rows.items()]
             state.merge(actor, state.version(actor), rows)
         elif done.rows:
@@ -199,12 +200,13 @@ class Commits:
             if pending.is_reapplied:
                 behind.add(pending.client)
             elif not pending.error:
-                self._stats.requests_refused += sum(type(each) is int for each in pending.values)
+                # An `Add` is one request; in a submitted write, what was refused before is counted already.
+                self._stats.requests_refused += sum(type(each) is int for each in pending.values) or pending.wants_token
                 pending.error = error
             if pending.client in behind:
                 self.batch.waiting.append(pending)
             else:
-                self._outbox.reply(pending.client, ErrorReply(pending.request_id, error.code, error.text))
+                self._outbox.reply(pending.client, refused(pending, error))
 
     # What will be, once all that waits is durable.
 
@@ -232,9 +234,16 @@ class Commits:
         return Row(row.p + plus, row.n + minus)
 
 
-def written(pending: Pending, done: UnderWay, token: str | None = None) -> Written | ErrorReply:
-    """The reply to a write whose commit is done."""
+def written(pending: Pending, actor: Actor, version: int, token: str | None = None) -> Written | ErrorReply:
+    """The reply to a write whose commit is done, as what `actor` wrote up to `version`."""
     if pending.error:
-        return ErrorReply(pending.request_id, pending.error.code, pending.error.text)
-    actor = None if pending.is_reapplied else done.actor
-    return Written(pending.request_id, pending.values, actor, done.version, token)
+        return refused(pending, pending.error)
+    return Written(pending.request_id, pending.values, None if pending.is_reapplied else actor, version, token)
+
+
+def refused(pending: Pending, error: RequestError) -> Written | ErrorReply:
+    """The reply to a write that never counts. Of a submitted one, adds that had been refused keep their own reason."""
+    if pending.wants_token:
+        return ErrorReply(pending.request_id, error.code, error.text)
+    values = [each if isinstance(each, RequestError) else error for each in pending.values]
+    return Written(pending.request_id, values, None, 0)

@@ -79,11 +79,11 @@ class InitOk:
 
 
 class Written(NamedTuple):
-    """Answers an Add, and a write of several adds: it is durable. A tuple, since every add makes one.
+    """Answers an Add that is durable, and a write of several adds. A tuple, since every add makes one.
 
-    `values` has this node's value after each add, or why that one was refused and changed nothing. The write stands in
-    rows of `actor` up to `version`; None: in rows of more than one actor, or of none. To an Add it gives a `token` for
-    all that this node held then; None where versions mean nothing.
+    To a write of several it gives `values`: this node's value after each add, or why that one was refused and changed
+    nothing. The write stands in rows of `actor` up to `version`; None: in rows of more than one actor, or of none. To
+    an Add it gives a `token` for all that this node held then; None where versions mean nothing.
     """
 
     in_reply_to: Any

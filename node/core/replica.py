@@ -92,8 +92,8 @@ class Replica:
     def submit(self, client: Client, request_id: object, writes: Sequence[Write]) -> None:
         """Take any number of adds, each (counter, delta), as one write.
 
-        It is answered by `Written` once all of it is durable, or by an ErrorReply if it can't be made so. Replies to
-        one client's writes come in the order in which it submitted them.
+        It is answered by `Written` once all of it is durable; if it can't be made so, each of its values is an error.
+        Replies to one client's writes come in the order in which it submitted them.
         """
         self._client_requests.submit(client, request_id, writes)
 

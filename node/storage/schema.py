@@ -116,7 +116,7 @@ def read(db: sqlite3.Connection) -> tuple[Contents, int]:
     meta = _meta(db)
     contents = Contents(checked_actor(meta["actor"]) if "actor" in meta else None)
     for actor, version, source_version, checksum in db.execute("SELECT * FROM actors"):
-        if checksum != _checksum(actor, "", version, source_version):
+        if checksum != _checksum(actor, "", (version, source_version)):
             raise ValueError(f"the versions of {actor!r} are not as they were written")
         checked_versions = limits.count(version, "version"), limits.count(source_version, "source version")
         contents.versions[checked_actor(actor)] = checked_versions
@@ -124,7 +124,7 @@ def read(db: sqlite3.Connection) -> tuple[Contents, int]:
     rows = contents.rows
     for record in db.execute(f"SELECT {', '.join(_COLUMNS)} FROM rows"):
         actor, counter, fields = record[0], record[1], record[2:-1]
-        if record[-1] != _checksum(actor, counter, *fields):
+        if record[-1] != _checksum(actor, counter, fields):
             raise ValueError(f"the row of {counter!r} is not as it was written")
         # The log may be the first to name the versions of an actor.
         rows.setdefault(actor, {})[counter] = Row(*fields)
@@ -133,14 +133,14 @@ def read(db: sqlite3.Connection) -> tuple[Contents, int]:
 
 def write_rows(db: sqlite3.Connection, rows: Iterable[tuple[Actor, str, PlainRow]]) -> None:
     """Replace rows in the table."""
-    keyed = ((actor, counter, *row) for actor, counter, row in rows)
-    database.put(db, "rows", [(*each, _checksum(*each)) for each in keyed])
+    records = [(actor, counter, *row, _checksum(actor, counter, tuple(row))) for actor, counter, row in rows]
+    database.put(db, "rows", records)
 
 
 def write_end(db: sqlite3.Connection, contents: Contents, compacted: int) -> None:
     """Write all but the rows of some contents. The tables then contain the log up to the entry numbered `compacted`."""
-    versions = ((actor, *both) for actor, both in contents.versions.items())
-    database.put(db, "actors", [(actor, *both, _checksum(actor, "", *both)) for actor, *both in versions])
+    versions = contents.versions.items()
+    database.put(db, "actors", [(actor, *both, _checksum(actor, "", both)) for actor, both in versions])
     database.put(db, "meta", [("actor", contents.actor), ("compacted", str(compacted))])
 
 
@@ -149,5 +149,6 @@ def entry_checksum(number: int, entry: str) -> int:
     return crc32(entry.encode(), number)  # the number is what the CRC starts from
 
 
-def _checksum(actor: str, counter: str, *values: int) -> int:
+def _checksum(actor: str, counter: str, values: tuple[int, ...]) -> int:
+    """`values` is a plain tuple: a Row has another text."""
     return crc32(f"{values} {len(actor)} {actor}{counter}".encode())

@@ -9,6 +9,7 @@ from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, NamedRow
 from gossip_counter.node.core.effects import Answer, Client, Commit, Send
+from gossip_counter.node.core.errors import RequestError
 from gossip_counter.node.core.identity import Recovered, Write
 from gossip_counter.node.core.messages import (
     Add,
@@ -192,6 +193,10 @@ def refusal(effects: Sequence[Effect]) -> ErrorReply:
     """The error that is all of these effects."""
     (effect,) = effects
     assert isinstance(effect, Answer)
+    if isinstance(effect.reply, Written):  # a submitted write, all of whose adds were refused
+        assert effect.reply.actor is None
+        (why,) = {value for value in effect.reply.values if isinstance(value, RequestError)}
+        return ErrorReply(effect.reply.in_reply_to, why.code, why.text)
     assert isinstance(effect.reply, ErrorReply)
     return effect.reply
 

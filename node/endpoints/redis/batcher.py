@@ -5,10 +5,9 @@ comes back with the batch's `portions`, which tell whose adds are whose.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 from gossip_counter.node.core.errors import RequestError
-from gossip_counter.node.core.messages import ErrorReply, Reply, Written
+from gossip_counter.node.core.messages import Reply, Written
 from gossip_counter.node.endpoints.redis.bounds import Bounds
 from gossip_counter.node.endpoints.redis.context import Add, RedisClient
 from gossip_counter.node.endpoints.redis.ports import Core, Runtime
@@ -103,13 +102,9 @@ class Batcher(RedisClient):
 
     def deliver(self, reply: Reply) -> None:
         """The replica's reply to a batch: each client gets its portion."""
-        portions: Any = reply.in_reply_to  # those that were submitted
-        if isinstance(reply, Written):
-            written = (reply.actor, reply.version) if reply.actor else SCATTERED
-            self._distribute(portions, reply.values, written)
-        elif isinstance(reply, ErrorReply):
-            count = sum(count for _, count in portions)
-            self._distribute(portions, [RequestError(reply.code, reply.text)] * count, None)
+        if isinstance(reply, Written):  # the replica answers a write with nothing else
+            nowhere = SCATTERED if reply.version else None
+            self._distribute(reply.in_reply_to, reply.values, (reply.actor, reply.version) if reply.actor else nowhere)
 
     def _distribute(
         self, portions: list[Portion], values: Sequence[int | RequestError], written: Author | None
