@@ -200,8 +200,8 @@ def test_adds_are_taken_again_once_half_of_those_in_flight_are_answered() -> Non
     for client in bench.clients(3)[:2]:
         client.sends(INCR_X * 6)
     found = [bench.scheduler.batcher.is_full]
-    for client, portions, adds in core.batches:
-        client.deliver(Written(portions, [1] * len(adds), Actor("n1.a"), 1))
+    for batcher, portions, adds in core.batches:
+        batcher.deliver(Written(portions, [1] * len(adds), Actor("n1.a"), 1))
         found.append(bench.scheduler.batcher.is_full)
     assert found == [True, True, False]
 

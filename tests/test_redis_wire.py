@@ -183,9 +183,17 @@ def test_adds_that_are_recognised_are_what_the_parser_takes_them_for(reads: list
 
 
 @pytest.mark.parametrize(
-    "data", [
-        b"", b"*", b"*\r\n", b"PING\r\n", INCR_X[:-1], INCR_X[:-2] + b"xx", b"x" + INCR_X, b"x" + INCR_X[1:],
-    ]
+    "data",
+    [
+        b"",
+        b"*",
+        b"*\r\n",
+        b"PING\r\n",
+        INCR_X[:-1],
+        INCR_X[:-2] + b"xx",
+        b"x" + INCR_X,
+        b"x" + INCR_X[1:],
+    ],
 )
 def test_what_is_not_whole_known_adds_is_not_recognised(data: bytes) -> None:
     known = KnownAdds()
