@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from gossip_counter.node.core.messages import Confirmed
 from gossip_counter.node.endpoints.redis.commands import COMMANDS
 from gossip_counter.node.endpoints.redis.context import ADDS
 from tests.support.redis import Bench, Client, command
@@ -225,40 +224,3 @@ def test_every_command_of_the_table_is_executed_with_as_many_words_as_it_says(cl
 
 def test_commands_that_add_are_those_with_the_flag() -> None:
     assert [name for name, each in COMMANDS.items() if each.flags == ADDS] == [b"INCR", b"DECR", b"INCRBY", b"DECRBY"]
-
-
-# WAIT.
-
-
-def waits(client: Client, line: str) -> bytes:
-    assert asks(client, "INCR x") == b":1\r\n"
-    return asks(client, line)
-
-
-def test_wait_is_answered_once_so_many_members_hold_what_was_written() -> None:
-    bench = Bench(quick=True, peers=("n2", "n3"))
-    client = bench.connect()
-    assert asks(client, "WAIT 2 1") == b":2\r\n"  # nothing was written, and everybody holds that
-    assert waits(client, "WAIT 1 0") == b""
-    assert bench.scheduler.waiting_clients == 1
-    bench.replica.step(Confirmed("n2", 0, bench.replica.actor, 1), "n2", 0)
-    bench.advance()
-    assert (client.take(), bench.scheduler.waiting_clients) == (b":1\r\n", 0)
-    assert asks(client, "WAIT 1 0") == b":1\r\n"
-
-
-def test_wait_ends_at_its_deadline_and_promises_no_more_than_is_known() -> None:
-    bench = Bench(quick=True, peers=("n2",))
-    client = bench.connect()
-    assert waits(client, "WAIT 1 50") == b""
-    bench.now_ns = 49_000_000
-    bench.advance()
-    assert client.take() == b""
-    bench.now_ns = 51_000_000
-    bench.advance()
-    assert client.take() == b":0\r\n"
-
-
-def test_full_state_gossip_counts_no_copies() -> None:
-    client = Bench(quick=True, node={"counts_copies": False}).connect()
-    assert asks(client, "WAIT 0 0").startswith(b"-ERR WAIT needs delta gossip")

@@ -6,11 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gossip_counter.node.core.counts import Actor
-from gossip_counter.node.core.messages import CopiesOk, Written
 from gossip_counter.node.endpoints.redis.replies import NOT_AN_INTEGER, encode
-from gossip_counter.node.endpoints.redis.session import SCATTERED
-from tests.support.redis import INCR_X, Bench, Client, FakeCore, command
+from tests.support.redis import INCR_X, Bench, Client, command
 
 GET_X = command("GET", "x")
 
@@ -140,6 +137,15 @@ def test_everything_is_answered_after_the_end_of_input_and_then_the_connection_c
     assert idle.is_closed
 
 
+@pytest.mark.parametrize("bounds", [{"quantum_ns": 0}, {"quantum_bytes": 14, "chunk_bytes": 14}])
+def test_commands_that_wait_for_their_turn_at_the_end_of_input_are_answered(bounds: dict[str, Any]) -> None:
+    bench = Bench(**bounds)
+    client = bench.connect().sends(command("PING") * 9)
+    client.ends_input()
+    bench.round(20)
+    assert (client.received, client.is_closed) == (b"+PONG\r\n" * 9, True)
+
+
 def test_known_adds_before_the_end_of_input_are_answered_too() -> None:
     bench = Bench()
     client = bench.connect().sends(INCR_X)
@@ -163,7 +169,7 @@ def test_a_client_that_is_gone_gets_nothing_more_and_its_adds_count() -> None:
 
 def test_nothing_is_kept_for_a_connection_that_was_closed() -> None:
     bench = Bench(quick=True)
-    client = bench.connect().sends(command("QUIT"))
+    client = bench.connect().sends(command("QUIT") + command("PING") * 1000)
     client.sends(INCR_X)
     assert client.received == b"+OK\r\n"
     assert bench.buffered == 0
@@ -199,87 +205,6 @@ def test_the_limits_of_an_authenticated_client_hold_from_the_command_after_auth(
     assert client.received.startswith(b"-WRONGPASS")
     assert client.received.endswith(b"unauthenticated multibulk length\r\n")
     assert client.is_closed
-
-
-# WAIT.
-
-
-def waiting(
-    core: FakeCore, data: bytes = b"WAIT 1 50\r\n", actors: tuple[str | None, ...] = ("n1.a",)
-) -> tuple[Bench, Client]:
-    """A client whose adds were written by these actors, each one as its version says, and which then sends WAIT."""
-    bench = Bench(core=core)
-    client = bench.connect()
-    for version, actor in enumerate(actors, 1):
-        client.sends(INCR_X)
-        batcher, portions, _ = core.batches[-1]
-        batcher.deliver(Written(portions, [version], Actor(actor) if actor else None, version))
-        bench.round()
-    client.sends(data)
-    client.take()
-    return bench, client
-
-
-def asked(core: FakeCore) -> list[tuple[str, int, int]]:
-    return [(each.actor, each.version, each.members) for _, each in core.asked]
-
-
-def test_wait_asks_about_all_that_the_client_wrote() -> None:
-    core = FakeCore()
-    waiting(core, actors=("n1.a", "n1.a"))
-    assert asked(core) == [("n1.a", 2, 1)]
-
-
-@pytest.mark.parametrize("actors", [("n1.a", "n1.b"), (None,), ("n1.a", None, "n1.a")])
-def test_wait_vouches_for_nothing_that_more_than_one_actor_wrote(actors: tuple[str | None, ...]) -> None:
-    core = FakeCore()
-    waiting(core, actors=actors)
-    assert asked(core) == [(*SCATTERED, 1)]
-
-
-def test_what_comes_after_a_wait_is_executed_after_it() -> None:
-    core = FakeCore()
-    bench, client = waiting(core, b"WAIT 1 0\r\nPING\r\nWAIT 2 0\r\nPING\r\n")
-    assert client.is_read  # or nobody would notice if it went away
-    assert bench.scheduler.waiting_clients == 1
-    client.sends(b"ECHO a\r\n")
-    assert client.received == b""
-    client.session.deliver(CopiesOk(0, 3))
-    assert asked(core) == [("n1.a", 1, 1)]  # the next is not asked while replies are being delivered
-    bench.round()
-    assert client.take() == b":3\r\n+PONG\r\n"
-    assert asked(core) == [("n1.a", 1, 1), ("n1.a", 1, 2)]
-    client.session.deliver(CopiesOk(0, 4))
-    bench.round()
-    assert client.take() == b":4\r\n+PONG\r\n$1\r\na\r\n"
-
-
-def test_a_client_that_sends_much_behind_a_wait_is_not_read_any_more() -> None:
-    bench, client = waiting(FakeCore())
-    size = bench.bounds.max_behind_wait_bytes + 1
-    client.sends(b"x" * size)
-    bench.round()
-    assert not client.is_read
-    assert bench.scheduler.buffered == (0, size)  # only the replica or the client itself can move it on
-
-
-def test_a_wait_is_answered_with_what_is_known_when_the_input_ends() -> None:
-    """The client may be gone, and then nobody would ever know."""
-    core = FakeCore()
-    bench, client = waiting(core)
-    client.ends_input()
-    assert asked(core)[-1] == ("n1.a", 1, 0)
-    assert not client.is_closed
-    client.session.deliver(CopiesOk(0, 0))
-    bench.round()
-    assert (client.received, client.is_closed) == (b":0\r\n", True)
-
-
-def test_an_answer_to_a_wait_that_is_over_is_dropped() -> None:
-    _, client = waiting(FakeCore())
-    client.disconnects()
-    client.session.deliver(CopiesOk(0, 0))
-    assert client.received == b""
 
 
 # Everything at once.

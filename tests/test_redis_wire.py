@@ -13,7 +13,7 @@ from gossip_counter.node.endpoints.redis.context import Add
 from gossip_counter.node.endpoints.redis.glob import matching
 from gossip_counter.node.endpoints.redis.parser import AUTHENTICATED, UNAUTHENTICATED, Limits, Parser
 from gossip_counter.node.endpoints.redis.replies import Error, Verbatim, encode, encode_results
-from tests.support.redis import command
+from tests.support.redis import INCR_X, command
 
 WORD = st.binary(max_size=20) | st.sampled_from([b"INCR", b"x", b"", b"*2", b"\r\n", b"$1\r\nx\r\n", b"\n*1000000\r\n"])
 COMMANDS = st.lists(st.lists(WORD, min_size=1, max_size=4), min_size=1, max_size=4)
@@ -183,7 +183,17 @@ def test_adds_that_are_recognised_are_what_the_parser_takes_them_for(reads: list
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"*", b"*\r\n", b"PING\r\n", command("INCR", "x")[:-1], b"x" + command("INCR", "x")]
+    "data",
+    [
+        b"",
+        b"*",
+        b"*\r\n",
+        b"PING\r\n",
+        INCR_X[:-1],
+        INCR_X[:-2] + b"xx",
+        b"x" + INCR_X,
+        b"x" + INCR_X[1:],
+    ],
 )
 def test_what_is_not_whole_known_adds_is_not_recognised(data: bytes) -> None:
     known = KnownAdds()
@@ -198,6 +208,8 @@ def test_known_adds_are_bounded() -> None:
         known.find(command("INCR", b"%d" % i))
     assert known.find(command("INCR", "0")) is None
     assert known.find(command("INCR", b"%d" % MAX_KNOWN)) == [(str(MAX_KNOWN), 1)]
+    both = command("INCR", b"%d" % MAX_KNOWN) * 2
+    assert known.find(both) == [(str(MAX_KNOWN), 1)] * 2
     assert len(known.alone) == 1
 
 

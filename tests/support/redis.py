@@ -212,6 +212,7 @@ class FakeCore:
     def __init__(self) -> None:
         self.batches: list[tuple[RedisClient, Any, list[Add]]] = []
         self.asked: list[tuple[RedisClient, CountCopies]] = []
+        self.forgotten: list[RedisClient] = []
         self.fails = False
 
     def submit(self, client: Any, request_id: object, writes: Sequence[Add]) -> None:
@@ -226,6 +227,7 @@ class FakeCore:
 
     def forget(self, client: Any) -> None:
         """As the replica has it."""
+        self.forgotten.append(client)
 
 
 @contextmanager
