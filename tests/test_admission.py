@@ -13,7 +13,7 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.effects import Answer
 from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, RequestError
-from gossip_counter.node.core.identity import Recovered, Write
+from gossip_counter.node.core.identity import Increment, Recovered
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import Add, Delta, Push, Syn, Written
 from gossip_counter.node.core.replica import Replica
@@ -167,13 +167,13 @@ def test_unknown_actors_by_the_thousand_are_bounded() -> None:
 @example([[("a", MAX_COUNT - 2 * SMALL)], *[[("a", SMALL - 1)] * 2] * 2], [True, False, False], 99)
 @given(RUNS, st.lists(st.booleans(), min_size=6, max_size=6), ROWS)
 def test_a_write_of_many_adds_is_what_plain_sums_within_the_bounds_are(
-    runs: list[list[Write]], commits: list[bool], max_rows: int
+    runs: list[list[Increment]], commits: list[bool], max_rows: int
 ) -> None:
     """Near every bound and far from it, whether the commits before are done or under way."""
     node = Replica(Config(name="n1", max_rows=max_rows), Random(1), 0)
-    taken: list[Write] = []
+    taken: list[Increment] = []
     expected = list[list[int | None]]()
-    same: dict[Write, Write] = {}
+    same: dict[Increment, Increment] = {}
     """An add that comes again is the same object."""
     effects = list[Effect]()
     for number, (run, is_done) in enumerate(zip(runs, commits, strict=False)):
@@ -194,7 +194,7 @@ def test_a_write_of_many_adds_is_what_plain_sums_within_the_bounds_are(
     }
 
 
-def value_after(taken: list[Write], add: Write, max_rows: int) -> int | None:
+def value_after(taken: list[Increment], add: Increment, max_rows: int) -> int | None:
     """What an add comes to after those taken, None if a bound keeps it out."""
     name, delta = add
     plus, minus = sums([*taken, add])
@@ -204,7 +204,7 @@ def value_after(taken: list[Write], add: Write, max_rows: int) -> int | None:
     return value if fits else None
 
 
-def sums(adds: list[Write]) -> tuple[Counter[str], Counter[str]]:
+def sums(adds: list[Increment]) -> tuple[Counter[str], Counter[str]]:
     """By counter, what was added and what was subtracted."""
     plus, minus = Counter[str](), Counter[str]()
     for name, delta in adds:
@@ -212,7 +212,7 @@ def sums(adds: list[Write]) -> tuple[Counter[str], Counter[str]]:
     return plus, minus
 
 
-def outcome(runs: list[list[Write]], commits: list[bool], max_rows: int, theirs: int) -> list[object]:
+def outcome(runs: list[list[Increment]], commits: list[bool], max_rows: int, theirs: int) -> list[object]:
     """All that such writes come to, at a node that holds peers' rows too, and whose former life may show up."""
     node = Replica(Config(name="n1", peers=("n2",), max_rows=max_rows), Random(1), 0, Recovered(ME))
     hear(node, Push("n2", 1, (Delta(Actor("x"), 0, (("a", Row(theirs, 0, 1)), ("d", Row(0, theirs, 2)))),)))
@@ -239,10 +239,10 @@ def shown(effect: Effect) -> object:
 
 @given(RUNS, st.lists(st.booleans(), min_size=6, max_size=6), ROWS, st.sampled_from([0, 7, 2**62, MAX_COUNT]))
 def test_the_short_way_of_many_adds_comes_to_what_every_check_of_each_does(
-    runs: list[list[Write]], commits: list[bool], max_rows: int, theirs: int
+    runs: list[list[Increment]], commits: list[bool], max_rows: int, theirs: int
 ) -> None:
-    same: dict[Write, Write] = {}
+    same: dict[Increment, Increment] = {}
     runs = [[same.setdefault(each, each) for each in run] for run in runs]
     short = outcome(runs, commits, max_rows, theirs)
-    with patch.object(Admission, "small_limit", return_value=0):
+    with patch.object(Admission, "unchecked_below", return_value=0):
         assert outcome(runs, commits, max_rows, theirs) == short

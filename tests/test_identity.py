@@ -163,7 +163,7 @@ def test_what_no_row_has_room_for_is_counted_and_everybody_is_answered() -> None
 
 
 def absorbed(node: Replica) -> None:
-    """Write 5 as request 1, and let a former life absorb it while it is being committed."""
+    """Increment 5 as request 1, and let a former life absorb it while it is being committed."""
     node.submit("c", 1, [("", 5)])
     drain(node)
     step(node, former_life(100))

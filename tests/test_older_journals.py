@@ -10,7 +10,7 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import ZERO, NamedRow, Row, merged
 from gossip_counter.node.core.effects import Answer, Commit
 from gossip_counter.node.core.errors import RequestError
-from gossip_counter.node.core.identity import Identity, Recovered, Write
+from gossip_counter.node.core.identity import Identity, Increment, Recovered
 from gossip_counter.node.core.messages import Add, Delta, ErrorReply, Push, Written
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import Stored
@@ -51,7 +51,7 @@ class Restored:
         self.commit: Commit | None = None
         """What is under way."""
         self.acknowledged: dict[tuple[str, bool], int] = {}
-        self.open: dict[int, list[Write]] = {}
+        self.open: dict[int, list[Increment]] = {}
         self.submitted: list[int] = []
         """What waits for its reply of the writes whose replies keep their order."""
         self.echoes: dict[Delta, None] = {}

@@ -7,19 +7,19 @@ from hypothesis import strategies as st
 
 from gossip_counter.node.core.batch import Tally
 from gossip_counter.node.core.counts import ZERO, Row
-from gossip_counter.node.core.identity import Write
+from gossip_counter.node.core.identity import Increment
 
 ADDS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(-5, 5).filter(bool)), max_size=12)
 
 
-def tally(adds: list[Write]) -> Tally:
+def tally(adds: list[Increment]) -> Tally:
     made = Tally()
     for name, delta in adds:
         made.add(name, delta)
     return made
 
 
-def sums(adds: list[Write]) -> tuple[Counter[str], Counter[str]]:
+def sums(adds: list[Increment]) -> tuple[Counter[str], Counter[str]]:
     """By counter, what was added and what was subtracted."""
     plus, minus = Counter[str](), Counter[str]()
     for name, delta in adds:
@@ -28,7 +28,7 @@ def sums(adds: list[Write]) -> tuple[Counter[str], Counter[str]]:
 
 
 @given(ADDS, ADDS)
-def test_a_tally_has_what_was_added_and_what_was_subtracted(first: list[Write], then: list[Write]) -> None:
+def test_a_tally_has_what_was_added_and_what_was_subtracted(first: list[Increment], then: list[Increment]) -> None:
     both = tally(first)
     both.include(tally(then))
     plus, minus = sums(first + then)
@@ -41,7 +41,7 @@ def test_a_tally_has_what_was_added_and_what_was_subtracted(first: list[Write], 
 
 
 @given(ADDS)
-def test_rows_come_on_top_of_those_held_in_the_order_of_their_versions(adds: list[Write]) -> None:
+def test_rows_come_on_top_of_those_held_in_the_order_of_their_versions(adds: list[Increment]) -> None:
     held = {"a": Row(7, 3, 5)}
     plus, minus = sums(adds)
     made = tally(adds)

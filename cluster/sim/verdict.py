@@ -42,9 +42,9 @@ def check(replicas: Sequence[Replica], lives: int, oracle: Oracle, losses: Losse
 
 def _check_rows(replicas: Sequence[Replica], by_version: bool) -> None:
     """Of a fork, nodes may know a count by the version of either branch: then versions are not compared."""
-    parts = 3 if by_version else 2
     first, *others = (
-        sorted((actor, counter, row[:parts]) for actor, counter, row in replica.state) for replica in replicas
+        sorted((actor, counter, row if by_version else row._replace(version=0)) for actor, counter, row in each.state)
+        for each in replicas
     )
     if any(each != first for each in others):
         raise PromiseBroken("equal digests, unequal rows")

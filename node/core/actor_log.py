@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, cast
 
-from gossip_counter.node.core.counts import ZERO, Actor, NamedRow, PlainRow, Row, as_row, merged, row_hash
+from gossip_counter.node.core.counts import ZERO, Actor, NamedRow, PlainRow, Row, as_row, is_news, merged, row_hash
 
 WRAP = 2**64
 """Hashes of rows are added up modulo this."""
@@ -164,7 +164,7 @@ class ActorLog:
                     self._detach(counter, new)
             if new is not row and row.version > counted.version and (row.p < counted.p or row.n < counted.n):
                 self.shrinking_rows += 1
-            if new.p != counted.p or new.n != counted.n:
+            if is_news(counted, new):
                 changes.append(Change(counter, counted, new))
         return changes
 

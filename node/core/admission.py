@@ -29,7 +29,7 @@ class Admission:
 
     # Clients.
 
-    def small_limit(self, adds: int, batch: Batch, committing: Batch | None) -> int:
+    def unchecked_below(self, adds: int, batch: Batch, committing: Batch | None) -> int:
         """Adds in (0, this) need no check if so many come at once, be it to new counters; 0: each must be checked."""
         rows = self._state.row_count + len(batch.net) + adds
         counted = self._state.counted + batch.at_most + adds * SMALL

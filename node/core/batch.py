@@ -8,6 +8,7 @@ commit fails, or when we become another actor.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from gossip_counter.node.core import counts
 from gossip_counter.node.core.counts import PlainRow
 from gossip_counter.node.core.effects import Client
 from gossip_counter.node.core.errors import RequestError
@@ -45,11 +46,7 @@ class Tally:
 
     def rows(self, held: Iterable[PlainRow], version: int) -> dict[str, PlainRow]:
         """What this makes of the rows `held`, one for each counter: the writes that come after number `version`."""
-        made = zip(self.net.items(), held, range(version + 1, version + 1 + len(self.net)), strict=True)
-        if not self.minus:  # most often, and then there is less to do
-            return {name: (p + net, n, number) for (name, net), (p, n, _), number in made}
-        minus = self.minus.get
-        return {name: (p + net + minus(name, 0), n + minus(name, 0), number) for (name, net), (p, n, _), number in made}
+        return counts.written(self.net, self.minus, held, version)
 
     @property
     def counted(self) -> int:
@@ -67,7 +64,8 @@ class Pending:
     """Of a submitted write, what each of its adds comes to, or why it was refused. Of an `Add` there are none."""
     copies: int = 1
     """How many members must hold it durably."""
-    wants_token: bool = False
+    is_add: bool = False
+    """It is an `Add`: answered with a token, or with an ErrorReply."""
     is_reapplied: bool = False
     """Max-merge absorbed some of it, which is in a later batch again: more than one actor wrote it, and it stays."""
     error: RequestError | None = None

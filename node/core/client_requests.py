@@ -11,7 +11,7 @@ from gossip_counter.node.core.batch import Pending
 from gossip_counter.node.core.commits import Commits
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.errors import RequestError
-from gossip_counter.node.core.identity import Write
+from gossip_counter.node.core.identity import Increment
 from gossip_counter.node.core.messages import Add, CountCopies, ErrorReply, GossipStatus, Read, Request, Written
 from gossip_counter.node.core.reads import Reads
 from gossip_counter.node.core.stats import Stats
@@ -61,7 +61,7 @@ class ClientRequests:
         except RequestError as error:
             self.refuse(client, request.msg_id, error)
 
-    def submit(self, client: Client, request_id: object, writes: Sequence[Write]) -> None:
+    def submit(self, client: Client, request_id: object, writes: Sequence[Increment]) -> None:
         """Take a write of many adds."""
         values = self._writes.put(writes)
         self._commits.wait(Pending(client, request_id, values))
@@ -78,6 +78,6 @@ class ClientRequests:
         self._stats.adds += 1
         if add.delta:
             self._writes.add(add.counter, add.delta)
-            self._commits.wait(Pending(client, add.msg_id, (), add.copies, wants_token=True))
+            self._commits.wait(Pending(client, add.msg_id, (), add.copies, is_add=True))
         else:
             self._outbox.reply(client, Written(add.msg_id, (), None, 0, self._tokens.current()))

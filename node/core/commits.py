@@ -1,4 +1,4 @@
-"""The commit pipeline: writes gather in a batch, become rows, become durable, count, and are acknowledged.
+"""The commit pipeline: writes gather in a batch, become rows, become durable, enter the state, and are acknowledged.
 
 Pure. The state holds only what is durable, so no read shows, no delta carries and no digest claims what a crash could
 still take back. While one batch is being committed, the next gathers. A batch goes through these steps:
@@ -17,7 +17,7 @@ from gossip_counter.node.core.counts import Actor, PlainRow, Row
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Commit, Outbox
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestError
-from gossip_counter.node.core.identity import Identity, Write
+from gossip_counter.node.core.identity import Identity, Increment
 from gossip_counter.node.core.messages import ErrorReply, Written
 from gossip_counter.node.core.state import State, Stored
 from gossip_counter.node.core.stats import Stats
@@ -42,7 +42,7 @@ class Commits:
         """What gathers."""
         self.under_way: UnderWay | None = None
         self.is_durable = False
-        """Whether the one under way is durable, and has still to count."""
+        """Whether the one under way is durable, and has still to enter the state."""
         self._state = state
         self._stats = stats
         self._identity = identity
@@ -65,7 +65,7 @@ class Commits:
         self.request()
 
     def request_if_needed(self) -> None:
-        """The same, if there is anything to make durable."""
+        """Let the next commit begin if rows wait to be stored, or the journal names another actor."""
         if self._dirty or self.batch.reapplied or not self._identity.is_durable:
             self._is_requested = True
 
@@ -109,13 +109,13 @@ class Commits:
             return  # max-merge may have absorbed some of it, which must be durable again first
         waiting, done.batch.waiting = done.batch.waiting, []
         for pending in waiting:
-            if pending.copies > 1 or pending.wants_token:
+            if pending.copies > 1 or pending.is_add:
                 done.batch.waiting.append(pending)
             else:
                 self._outbox.reply(pending.client, written(pending, done.actor, done.version))
 
     def apply(self) -> UnderWay:
-        """Let the durable commit count. What is left in its `batch.waiting` can be acknowledged.
+        """Let the durable commit enter the state. What is left in its `batch.waiting` can be acknowledged.
 
         If another life wrote the same rows meanwhile, those writes wait for the next commit instead, which re-applies
         what max-merge absorbed.
@@ -127,20 +127,21 @@ class Commits:
         self._stats.commits += 1
         for _, delta in done.batch.reapplied:
             self._stats.reapplied += abs(delta)
-        absorbed = list[Write]()
+        absorbed = list[Increment]()
         if done.actor != self._identity.actor:
             absorbed = self._identity.absorbed_from(done.actor, done.rows, done.batch)
-        self._count(done)
+        self._enter_state(done)
         self._identity.committed(done.actor, done.batch, absorbed)
         if absorbed:
             self._wait_again(done)
             self.reapply(absorbed)
+            self.request()
         return done
 
-    def _count(self, done: UnderWay) -> None:
+    def _enter_state(self, done: UnderWay) -> None:
         """Take into the state what is durable now."""
         actor, state = done.actor, self._state
-        # Somebody else wrote as this actor, which made us another, or sent a later row of it that counts no more.
+        # Where somebody else wrote as this actor, or a peer sent newer rows of it, ours can't just take their place.
         is_ours_alone = actor == self._identity.actor and state.version(actor) == done.version - len(done.rows)
         if not is_ours_alone or state.has_detached(actor):
             rows = [(counter, Row(*row)) for counter, row in done.rows.items()]
@@ -154,7 +155,7 @@ class Commits:
             pending.is_reapplied = True
         self.batch.waiting[:0] = waiting
 
-    def reapply(self, absorbed: list[Write]) -> None:
+    def reapply(self, absorbed: list[Increment]) -> None:
         """Add again what max-merge absorbed, as the actor that we are now."""
         for counter, delta in absorbed:
             try:
@@ -165,14 +166,13 @@ class Commits:
                 self.batch.new_rows = None
                 self.batch.put(counter, delta)
                 self.batch.reapplied.append((counter, delta))
-        self._is_requested = self._is_requested or bool(absorbed)
 
     # The commit failed.
 
     def failed(self, reason: str) -> None:
         """The commit is not durable. Its writes are refused, and what it may have left in the journal is overwritten.
 
-        So are those that gathered meanwhile: they were given values on top of what now never counts.
+        So are those that gathered meanwhile: their values were computed from what is now discarded.
         """
         failed, self.under_way = self._not_yet_durable(), None
         refused = [failed.batch]
@@ -183,11 +183,8 @@ class Commits:
             self._dirty.add(stored.actor, stored.rows)
         if failed.rows:
             self._dirty.add(failed.actor, failed.rows)
-        # A disk that fails at once is not asked at once again: what stays waits for the next tick, or for a new write.
-        is_requested = self._is_requested
         for batch in refused:
-            self.reapply(batch.reapplied)
-        self._is_requested = is_requested
+            self.reapply(batch.reapplied)  # with the next tick or write: a disk that fails is not asked at once again
         error = RequestError(TEMPORARILY_UNAVAILABLE, f"not counted, because it can't be made durable: {reason}")
         self._refuse([pending for batch in refused for pending in batch.waiting], error)
 
@@ -201,7 +198,7 @@ class Commits:
                 behind.add(pending.client)
             elif not pending.error:
                 # An `Add` is one request; in a submitted write, what was refused before is counted already.
-                self._stats.requests_refused += sum(type(each) is int for each in pending.values) or pending.wants_token
+                self._stats.requests_refused += sum(type(each) is int for each in pending.values) or pending.is_add
                 pending.error = error
             if pending.client in behind:
                 self.batch.waiting.append(pending)
@@ -226,12 +223,12 @@ class Commits:
         return self._state.value(counter) + committing + self.batch.net.get(counter, 0)
 
     def own_row_soon(self, counter: str) -> Row:
-        """Our own row then, without a version."""
-        row, under_way = self._state.row(self._identity.actor, counter), self.under_way
+        """Our own row then; its version is an older one."""
+        row: PlainRow = self._state.row(self._identity.actor, counter)
+        under_way = self.under_way
         if under_way and under_way.actor == self._identity.actor:
-            row = Row(*under_way.rows.get(counter, row))
-        plus, minus = self.batch.of(counter)
-        return Row(row.p + plus, row.n + minus)
+            row = under_way.rows.get(counter, row)
+        return counts.grown(row, *self.batch.of(counter))
 
 
 def written(pending: Pending, actor: Actor, version: int, token: str | None = None) -> Written | ErrorReply:
@@ -243,7 +240,7 @@ def written(pending: Pending, actor: Actor, version: int, token: str | None = No
 
 def refused(pending: Pending, error: RequestError) -> Written | ErrorReply:
     """The reply to a write that never counts. Of a submitted one, adds that had been refused keep their own reason."""
-    if pending.wants_token:
+    if pending.is_add:
         return ErrorReply(pending.request_id, error.code, error.text)
     values = [each if isinstance(each, RequestError) else error for each in pending.values]
     return Written(pending.request_id, values, None, 0)

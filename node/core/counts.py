@@ -4,15 +4,16 @@ Pure. An actor writes only its own rows. `p` is all it ever added and `n` all it
 the elementwise maximum of two copies is the newer one. Merging is therefore commutative, associative and idempotent:
 rows may arrive in any order, any number of times.
 
-Hash, wire form, columns of the journal and JSON form of a row derive from `Row` and the functions below. A new field is
-added to `Row` (with the value that means "not there"), to `merged`, and, if two states that differ in it are unequal,
-to `row_hash`.
+A new field is added here: to `Row` (with the value that means "not there"), `merged`, `is_news`, `row_hash` (if states
+that differ in it are unequal), `encode` and `decode`. Log, batches, columns of the journal, its entries and the
+simulator take rows as they are. The version of the wire form (`codec.datagrams.VERSION`) and that of the journal
+(`storage.schema.SCHEMA`) are raised with it.
 
 Source: Shapiro, Preguiça, Baquero, Zawirski, "A comprehensive study of Convergent and Commutative Replicated Data
 Types", INRIA RR-7506 (2011), section 3.1.3, specification 7.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple, NewType
 
@@ -58,6 +59,32 @@ def added(row: Row, delta: int, version: int) -> Row:
         side = "increments" if delta >= 0 else "decrements"
         raise ValueError(f"delta would take this node's {side} of the counter past {MAX_COUNT}")
     return Row(p, n, version)
+
+
+def written(
+    net: Mapping[str, int], minus: Mapping[str, int], held: Iterable[PlainRow], version: int
+) -> dict[str, PlainRow]:
+    """By counter, the row after adds that come to `net`, of which `minus` was subtracted, where anything was.
+
+    `held` are the rows before, one for each counter of `net`; the new ones are the writes after number `version`.
+    """
+    made = zip(net.items(), held, range(version + 1, version + 1 + len(net)), strict=True)
+    if not minus:  # most often, and then there is less to do
+        return {name: (row[0] + delta, row[1], number) for (name, delta), row, number in made}
+    less = minus.get
+    return {
+        name: (row[0] + delta + less(name, 0), row[1] + less(name, 0), number) for (name, delta), row, number in made
+    }
+
+
+def grown(row: PlainRow, plus: int, minus: int) -> Row:
+    """The row with so much more added and subtracted; its version stays."""
+    return Row(row[0] + plus, row[1] + minus, row[2])
+
+
+def is_news(old: Row, new: Row) -> bool:
+    """Whether a row that takes the place of another changes what counts, and has to be sent on and stored."""
+    return new.p != old.p or new.n != old.n
 
 
 def merged(mine: Row, theirs: Row) -> Row:

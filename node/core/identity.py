@@ -19,8 +19,8 @@ from gossip_counter.node.core.counts import Actor, PlainRow
 from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.state import State, Stored
 
-Write = tuple[str, int]
-"""A counter, and what was added to it."""
+Increment = tuple[str, int]
+"""A counter, and what is added to it; negative: a decrement."""
 
 
 def mint(name: str, epoch: int) -> Actor:
@@ -71,7 +71,7 @@ class Identity:
     def _mint(self) -> Actor:
         return mint(self._name, self._rng.getrandbits(63))
 
-    def committed(self, actor: Actor, written: Tally, absorbed: Iterable[Write]) -> None:
+    def committed(self, actor: Actor, written: Tally, absorbed: Iterable[Increment]) -> None:
         """What was written as `actor` is durable; the part of it that max-merge absorbed is none of its rows."""
         self._durable = actor
         if actor == self._inherited:
@@ -79,20 +79,20 @@ class Identity:
             for counter, delta in absorbed:
                 self._written.forget(counter, delta)
 
-    def absorbed_by(self, deltas: tuple[Delta, ...]) -> list[Write]:
+    def absorbed_by(self, deltas: tuple[Delta, ...]) -> list[Increment]:
         """What max-merge with these rows will absorb of the adds that this life made as the inherited actor.
 
         A larger total than ours was never ours, so of what we added on top of the common past it has nothing, and the
         maximum will have none of it. (A smaller one may be an echo of ours: then nothing is lost but what it had.)
         """
-        absorbed: list[Write] = []
+        absorbed: list[Increment] = []
         for delta in deltas:
             if delta.actor == self._inherited:
                 for counter, row in delta.rows:
                     absorbed += self._absorbed_by_row(delta.actor, counter, row)
         return absorbed
 
-    def _absorbed_by_row(self, actor: Actor, counter: str, row: PlainRow) -> list[Write]:
+    def _absorbed_by_row(self, actor: Actor, counter: str, row: PlainRow) -> list[Increment]:
         plus, minus = self._written.of(counter)
         if not (plus or minus):
             return []
@@ -103,13 +103,13 @@ class Identity:
             self._written.forget(*each)
         return absorbed
 
-    def absorbed_from(self, actor: Actor, rows: dict[str, PlainRow], written: Tally) -> list[Write]:
+    def absorbed_from(self, actor: Actor, rows: dict[str, PlainRow], written: Tally) -> list[Increment]:
         """What max-merge will absorb of a batch whose rows another life wrote too while it was being committed."""
-        absorbed: list[Write] = []
-        for counter, (ours_p, ours_n, _) in rows.items():
+        absorbed: list[Increment] = []
+        for counter, ours in rows.items():
             other = self._state.row(actor, counter)
             plus, minus = written.of(counter)
             # What the others' count is above ours of before, but no more than what we added.
-            p, n = min(plus, other.p - (ours_p - plus)), min(minus, other.n - (ours_n - minus))
+            p, n = min(plus, other.p - (ours[0] - plus)), min(minus, other.n - (ours[1] - minus))
             absorbed += [(counter, sign * lost) for sign, lost in ((1, p), (-1, n)) if lost > 0]
         return absorbed

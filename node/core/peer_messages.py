@@ -59,7 +59,7 @@ class PeerMessages:
         if self._gossip.receive(message, now_ns):
             self._begin_epoch()
         self._commits.reapply(absorbed)
-        if self._confirmations.waits_for(self._dirty):
+        if absorbed or self._confirmations.waits_for(self._dirty):
             self._commits.request()
 
     def _confirm(self, asked: Confirm, now_ns: int) -> None:
@@ -73,7 +73,10 @@ class PeerMessages:
         self._confirmations.settle()
 
     def _confirmed(self, message: Confirmed) -> None:
-        """A peer holds so much of our actor durably. It must have shown that it has none of that from a former life."""
+        """A peer holds so much of our actor durably: if an earlier life wrote as the same actor, that may be its rows.
+
+        So it counts only if the peer has shown, since our start, that it holds no more of our actor than we do.
+        """
         if message.actor != self._identity.actor:
             return
         if message.version > self._state.version(message.actor):

@@ -26,7 +26,7 @@ from gossip_counter.node.core.effects import Client, Commit, Outbox, Ready
 from gossip_counter.node.core.errors import RequestError
 from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.gossip.full_state import FullStateGossip
-from gossip_counter.node.core.identity import Identity, Recovered, Write
+from gossip_counter.node.core.identity import Identity, Increment, Recovered
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import REQUESTS, Gossip, Request
 from gossip_counter.node.core.peer_messages import PeerMessages
@@ -69,9 +69,10 @@ class Replica:
     # Inputs. What they cause is fetched with `ready`.
 
     def begin(self, now_ns: int) -> None:
-        """The first call: ask peers what they hold. Until they answered or were given up, no add is committed.
+        """The first call: ask peers what they hold.
 
-        A journal that is older than what peers were sent is found out here, before anything is written on top.
+        If an earlier life wrote as our actor too, no add is committed until they answered or were given up (some 80
+        ms): so a journal that is older than what peers were sent is found out before anything is written on top.
         """
         self._gossip.begin(now_ns)
 
@@ -89,7 +90,7 @@ class Replica:
             self._peer_messages.receive(message, now_ns)
             self._reads.settle()
 
-    def submit(self, client: Client, request_id: object, writes: Sequence[Write]) -> None:
+    def submit(self, client: Client, request_id: object, writes: Sequence[Increment]) -> None:
         """Take any number of adds, each (counter, delta), as one write.
 
         It is answered by `Written` once all of it is durable; if it can't be made so, each of its values is an error.
@@ -139,7 +140,7 @@ class Replica:
         self._confirmations.expire(now_ns)
 
     def _acknowledge(self, done: UnderWay, now_ns: int) -> None:
-        """A commit counts now: its writes are answered, and peers hear of it."""
+        """A commit is in the state now: its writes are answered, and peers hear of it."""
         self._confirmations.persisted(done)
         if done.rows:
             self.membership.state_changed(now_ns)

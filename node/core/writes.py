@@ -11,7 +11,7 @@ from gossip_counter.node.core.batch import Batch
 from gossip_counter.node.core.commits import Commits
 from gossip_counter.node.core.counts import counts_nothing
 from gossip_counter.node.core.errors import MALFORMED, RequestError
-from gossip_counter.node.core.identity import Identity, Write
+from gossip_counter.node.core.identity import Identity, Increment
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
@@ -29,14 +29,14 @@ class Writes:
         self._admission = admission
         self._commits = commits
 
-    def put(self, writes: Sequence[Write]) -> list[Value]:
+    def put(self, writes: Sequence[Increment]) -> list[Value]:
         """Take adds; for each the value after it, or why it was refused and changes nothing."""
         self._stats.adds += len(writes)
         batch, committing, values = self._commits.batch, self._commits.committing, list[Value]()
-        small = self._admission.small_limit(len(writes), batch, committing)
+        small = self._admission.unchecked_below(len(writes), batch, committing)
         batch.at_most += small * len(writes)
         batch.new_rows = None if small else batch.new_rows
-        net, value = batch.net, self._value_once(committing)
+        net, value = batch.net, self._value_after_commit(committing)
         last, again = ("", 0), 0
         for write in writes:
             if write is last:  # a pipeline often has the same many times
@@ -52,7 +52,7 @@ class Writes:
             else:
                 values.append(self.put_one(counter, delta))
                 if abs(delta) >= small > 0:
-                    small = self._admission.small_limit(len(writes), batch, committing)
+                    small = self._admission.unchecked_below(len(writes), batch, committing)
         return values + self._put_again(*last, again, small) if again else values
 
     def _put_again(self, counter: str, delta: int, times: int, small: int) -> list[Value]:
@@ -87,7 +87,7 @@ class Writes:
             batch.new_rows += 1
         batch.put(counter, delta)
 
-    def _value_once(self, committing: Batch | None) -> Callable[[str, int], int]:
+    def _value_after_commit(self, committing: Batch | None) -> Callable[[str, int], int]:
         """This node's value once what is being committed is durable; or the default, of a counter that has none."""
         value = self._state.totals.get
         if committing is None:

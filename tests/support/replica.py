@@ -10,7 +10,7 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, NamedRow
 from gossip_counter.node.core.effects import Answer, Client, Commit, Send
 from gossip_counter.node.core.errors import RequestError
-from gossip_counter.node.core.identity import Recovered, Write
+from gossip_counter.node.core.identity import Increment, Recovered
 from gossip_counter.node.core.messages import (
     Add,
     Carrier,
@@ -93,7 +93,7 @@ def step(node: Replica, message: Request | Gossip, client: Client = "c", now_ns:
     return drain(node, now_ns)
 
 
-def submit(node: Replica, request_id: object, *writes: Write, client: Client = "c") -> list[Effect]:
+def submit(node: Replica, request_id: object, *writes: Increment, client: Client = "c") -> list[Effect]:
     node.submit(client, request_id, writes)
     return drain(node)
 
@@ -145,7 +145,7 @@ def hear(node: Replica, message: Gossip, now_ns: int = 0) -> list[Effect]:
 
 
 def fill(node: Replica, counters: int) -> None:
-    """Write to so many counters, each once."""
+    """Increment to so many counters, each once."""
     node.submit("c", 0, [(f"c{i:05}", 1) for i in range(counters)])
     settle(node)
 

@@ -1,8 +1,8 @@
 """Full-state gossip: each tick sends the whole state to a few random peers, and nothing else is begun.
 
-Pure. It is exactly the seed's protocol, the baseline of the benchmarks, and what the stdin/stdout endpoint speaks. Its
-messages claim no versions, so peers can confirm no copies. A peer with delta gossip is answered all the same: a mixed
-cluster comes to one state.
+Pure. It is the protocol of a plain state-based PN-Counter, the baseline of the benchmarks, and what the stdin/stdout
+endpoint speaks. Its messages claim no versions, so peers can confirm no copies. A peer with delta gossip is answered
+all the same: a mixed cluster comes to one state.
 """
 
 from itertools import groupby

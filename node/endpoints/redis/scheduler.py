@@ -230,11 +230,11 @@ class Scheduler:
             del self.sessions[session]  # it comes last from now on
         self.sessions[session] = now
         self._count_buffered(before, now)
-        return self.buffered.stuck <= self._bounds.max_stuck_bytes
+        return self.buffered.blocked <= self._bounds.max_stuck_bytes
 
     def _count_buffered(self, before: BufferedBytes, now: BufferedBytes) -> None:
-        queued, stuck = self.buffered
-        self.buffered = BufferedBytes(queued + now.queued - before.queued, stuck + now.stuck - before.stuck)
+        queued, blocked = self.buffered
+        self.buffered = BufferedBytes(queued + now.queued - before.queued, blocked + now.blocked - before.blocked)
         has_room = self.buffered.queued <= self._bounds.max_queued_bytes
         if now.queued > before.queued and not (has_room or self.is_paused):
             self._pause()

@@ -50,7 +50,7 @@ class BufferedBytes(NamedTuple):
     """Bytes that a client has buffered: those that will be executed, and those that only the client can move on."""
 
     queued: int = 0
-    stuck: int = 0
+    blocked: int = 0
 
 
 class Outlet(Protocol):
@@ -260,7 +260,7 @@ class Session(RedisClient):
             self._commands_bytes = 0
         size = self._parser.buffered + self._commands_bytes + len(self._unread)
         moves_on = (self._commands or self._unread) and not self.output_full and self.state is not _WAITING
-        return BufferedBytes(queued=size) if moves_on else BufferedBytes(stuck=size)
+        return BufferedBytes(queued=size) if moves_on else BufferedBytes(blocked=size)
 
     def enter_direct(self) -> None:
         """Take known adds directly from now on, if the client may add. Nothing must be buffered."""
