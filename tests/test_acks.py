@@ -190,6 +190,14 @@ def test_a_peer_that_may_hold_a_former_lifes_writes_confirms_none_of_ours() -> N
     assert len(replies(confirmed(node, "n2", 1))) == 1
 
 
+def test_a_digest_that_says_nothing_of_our_actor_makes_no_peer_agree() -> None:
+    node = Replica(Config(name="n1", peers=("n2", "n3")), Random(1), 0, Recovered(N1))
+    waiting(node, 2)
+    for out_of_range in (Syn("n2", 1, {}, above="n1.b"), Syn("n2", 1, {}, upto="n1")):
+        step(node, out_of_range)
+        assert replies(confirmed(node, "n2", 1)) == []
+
+
 def test_of_a_new_actor_every_member_may_confirm_at_once() -> None:
     node = Replica(Config(name="n1", peers=("n2", "n3")), Random(1), 0)
     waiting(node, 2)

@@ -51,20 +51,22 @@ def test_writes_within_the_window_share_a_push_and_one_row() -> None:
 
 def test_in_a_large_cluster_news_goes_to_a_few_who_pass_it_on_but_never_back() -> None:
     nodes = members(30)
-    add(nodes["n1"], 5)
-    (send,) = sends(drain(nodes["n1"], WINDOW_NS))
-    assert len(send.to) == FANOUT
-    second = nodes[send.to[0]]
-    for _ in range(20):
-        fresh = members(30)[second.config.name]
-        (wake,) = step(fresh, send.message)
+    first, second, now = nodes["n1"], nodes["n2"], 0
+    receivers = set[str]()
+    for _ in range(40):
+        add(first, 5, now_ns=now)
+        now += WINDOW_NS
+        (send,) = sends(drain(first, now))
+        assert len(send.to) == FANOUT
+        (wake,) = step(second, send.message, now_ns=now)
         assert isinstance(wake, Wake)
-        (passed,) = sends(drain(fresh, wake.at_ns))
-        assert "n1" not in passed.to
+        now = wake.at_ns
+        (passed,) = sends(drain(second, now))
+        assert len(passed.to) == FANOUT
         assert rows_in(passed.message) == rows_in(send.message)
-    assert step(second, send.message)
-    drain(second, WINDOW_NS)
-    assert step(second, pushed(N1, 0, ("", Row(5, 0, 1)), sender="n3")) == []  # no news the second time
+        receivers |= set(passed.to)
+        assert step(second, pushed(N1, 0, *rows_in(send.message), sender="n3"), now_ns=now) == []  # no news again
+    assert receivers == set(nodes) - {"n1", "n2"}
 
 
 def test_only_news_is_passed_on() -> None:
