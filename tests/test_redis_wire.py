@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, RequestError
@@ -23,6 +23,7 @@ def parsed(data: bytes, limits: Limits = AUTHENTICATED) -> list[Any]:
     return Parser().feed(data, limits)
 
 
+@settings(deadline=None)
 @given(COMMANDS, st.lists(st.integers(0, 99), max_size=6))
 @example([[b"INCR", b"x"]], [14])
 def test_commands_are_the_same_wherever_reads_cut_them(commands: list[list[bytes]], cuts: list[int]) -> None:
@@ -35,6 +36,7 @@ def test_commands_are_the_same_wherever_reads_cut_them(commands: list[list[bytes
         assert parser.buffered == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=30) | st.sampled_from([b"*1\r\n", b"$4\r\nPING\r\n", b"$-1\r\n", b'"']), max_size=8))
 def test_whatever_comes_is_commands_or_an_error_and_no_exception(parts: list[bytes]) -> None:
     whole = parsed(b"".join(parts))
@@ -166,6 +168,7 @@ def add_of(words: list[bytes]) -> Add:
     return repr(words), 1
 
 
+@settings(deadline=None)
 @given(st.lists(ADDS, min_size=1, max_size=8))
 def test_adds_that_are_recognised_are_what_the_parser_takes_them_for(reads: list[list[tuple[bytes, bytes]]]) -> None:
     """Whatever bytes names hold, such as those of another command."""
@@ -232,6 +235,7 @@ def test_patterns(pattern: bytes, name: bytes, matches: bool) -> None:
 GLOBS = st.lists(st.sampled_from([b"a", b"b", b"*", b"?", b"[ab]", b"[^a]", b"[a-b]", b"[]", b"[^]"]), max_size=7)
 
 
+@settings(deadline=None)
 @given(GLOBS, st.text("abc\n", max_size=7).map(str.encode))
 def test_a_pattern_matches_just_what_its_parts_do(parts: list[bytes], name: bytes) -> None:
     def takes(part: bytes, byte: bytes) -> bool:
@@ -249,6 +253,7 @@ def test_a_pattern_matches_just_what_its_parts_do(parts: list[bytes], name: byte
     assert bool(matching(b"".join(parts))(name)) is matches(parts, name)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=20), st.binary(max_size=20))
 def test_no_pattern_fails(pattern: bytes, name: bytes) -> None:
     matching(pattern)(name)
