@@ -5,10 +5,12 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 SEEDS ?= 10000
 SOAK_SEEDS ?= 300
+MUTANTS ?= 300
+SEED ?= 1
 PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sim test soak coverage check format clean
+.PHONY: help demo sim test soak coverage mutation check format clean
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +31,9 @@ soak: .venv/developing ## long campaigns: real processes tortured, then SOAK_SEE
 
 coverage: .venv/developing ## which lines the tests of make test run in their own processes
 	$(BIN)/pytest -n auto -m "not soak" --cov --cov-report=term:skip-covered
+
+mutation: .venv/mutating ## how many of MUTANTS=300 small changes to node/core/ a test notices (0: all; SEED=1 draws them)
+	$(BIN)/python -m tests.mutation --mutants $(MUTANTS) --seed $(SEED)
 
 check: .venv/developing ## lint and types only
 	$(BIN)/ruff check .
@@ -52,4 +57,8 @@ clean: ## remove what the other targets made
 
 .venv/developing: $(PINS) | .venv/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch .venv/installed $@
+
+.venv/mutating: $(PINS) | .venv/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'
 	@touch .venv/installed $@

@@ -13,7 +13,6 @@ itself: each input goes to the part whose business it is.
 from collections.abc import Sequence
 from random import Random
 
-from gossip_counter.node.core import status
 from gossip_counter.node.core.acks import Acks
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.client_requests import ClientRequests
@@ -33,6 +32,7 @@ from gossip_counter.node.core.peer_messages import PeerMessages
 from gossip_counter.node.core.reads import Reads
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
+from gossip_counter.node.core.status import Status, snapshot
 from gossip_counter.node.core.tokens import Issuer
 from gossip_counter.node.core.writes import Writes
 
@@ -166,9 +166,9 @@ class Replica:
         """This node's value of a counter, None for one that nobody ever wrote to: a read that is answered at once."""
         return self._reads.value(counter)
 
-    def status(self, now_ns: int, counter: str = "") -> status.Status:
+    def status(self, now_ns: int, counter: str = "") -> Status:
         """A snapshot of this node; `counter` is the one whose value it has."""
-        return status.snapshot(
+        return snapshot(
             self.config, self.state, self.stats, self.membership, now_ns, counter,
             actor=self.actor, rounds=self.rounds, is_ready=self.is_ready, dirty_rows=self._commits.dirty_rows,
         )  # fmt: skip
