@@ -47,6 +47,15 @@ def exchange_until_equal(first: Replica, second: Replica, most: int = 100) -> in
 # What an exchange brings.
 
 
+def test_one_answer_brings_the_rows_of_all_actors_that_are_lacking() -> None:
+    first, second = two(push=False)
+    add(second, 7, "b")
+    hear(second, pushed(X, 0, ("c", Row(2, 0, 1)), sender="n1"))
+    _, syn_ack, *_ = exchange(first, second)
+    assert isinstance(syn_ack, SynAck)
+    assert {delta.actor for delta in syn_ack.deltas} == {N2, X}
+
+
 def test_an_exchange_brings_each_what_the_other_has() -> None:
     first, second = two(push=False)
     add(first, 5, "a")

@@ -125,6 +125,14 @@ def test_what_a_former_life_absorbs_is_added_again_once_whatever_comes_later() -
     assert node.stats.reapplied == 3
 
 
+def test_what_a_former_life_absorbs_of_several_counters_is_all_added_again() -> None:
+    node = replica()
+    add(node, 3, "x")
+    add(node, 4, "y")
+    hear(node, pushed(ME, 0, ("x", Row(100, 0, 50)), ("y", Row(200, 0, 51))))
+    assert (node.state.value("x"), node.state.value("y")) == (103, 204)
+
+
 def test_a_write_that_was_absorbed_in_part_has_no_single_actor() -> None:
     node = replica()
     node.submit("c", 1, [("", 5)])

@@ -86,7 +86,6 @@ def seen(state: State) -> list[object]:
     return [
         [state.contiguous(A, "xyz"), [state.row(A, name) for name in "xyz"], state.detached(A)],
         [[*state.rows_of(name)] for name in "xyz"],
-        [state.has(name) for name in "xyz"],
         [state.version(A), state.source_version(A), state.complete_version(A), state.covering_version(A)],
         [state.counters, state.row_count, state.actors, state.counted, state.shrinking_rows],
         [dict(state.totals), list(state.names), set(state)],

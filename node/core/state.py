@@ -89,10 +89,6 @@ class State:
         """The value of every counter that has a row."""
         return self._totals
 
-    def has(self, counter: str) -> bool:
-        """Whether anybody ever wrote to a counter."""
-        return counter in self._totals
-
     @property
     def counters(self) -> int:
         """How many counters have a row."""
