@@ -11,7 +11,7 @@ by the kernel takes as long as half of what they wait for. Who comes later costs
 
 
 class Ticker:
-    """Calls `tick` every `interval_s` until `stop`. Ticks that a stopped or starved process missed are left out."""
+    """Calls `tick` every `interval_s` until `stop`. Those that a starved process missed are not made up for."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, interval_s: float, tick: Callable[[], None]) -> None:
         self._loop = loop
@@ -37,22 +37,34 @@ class Ticker:
 
 
 class Alarm:
-    """Calls `ring` once, at the time that was set last."""
+    """Calls `ring` once, at the time that was set last and never before it.
+
+    A timer of the loop may end up to a millisecond early, since the loop rounds times. To ring then would be of no use:
+    nothing would be due yet, and nobody would set the alarm again.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
         self._loop = loop
         self._ring = ring
+        self._at_ns = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, at_ns: int) -> None:
         """Ring at this time of the monotonic clock."""
         self.stop()
-        self._timer = self._loop.call_later(max(0, at_ns - monotonic_ns()) / 1e9, self._ring)
+        self._at_ns = at_ns
+        self._timer = self._loop.call_later(max(0, at_ns - monotonic_ns()) / 1e9, self._ring_if_due)
 
     def stop(self) -> None:
         """Don't ring."""
         if self._timer:
             self._timer.cancel()
+
+    def _ring_if_due(self) -> None:
+        if monotonic_ns() < self._at_ns:
+            self.set(self._at_ns)
+        else:
+            self._ring()
 
 
 class BusyPoll:
