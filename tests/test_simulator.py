@@ -90,7 +90,7 @@ LEISURELY = replace(FAULTY.config, push=False, gossip_interval_ms=500)
 CURIOUS = replace(FAULTY, reads=80.0, counters=10, crashes=0.0, seconds=4.0, config=LEISURELY)
 QUIET_PUSH = replace(CROWD, network=Conditions(delay_ms=5, loss=0.5, late=0.1), crashes=3.0, journal_lost=1.0)
 
-MANY_SEEDS = 20
+MANY_SEEDS = 10
 
 PLANTS: list[tuple[Plant, Scenario, int, int]] = [
     (faults.merge_by_sum, FAULTY, 0, 2),
