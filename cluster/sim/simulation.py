@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 from gossip_counter.cluster.sim import verdict
-from gossip_counter.cluster.sim.clock import MS, SECOND, Clock, Trace
+from gossip_counter.cluster.sim.clock import SECOND, Clock, Trace
 from gossip_counter.cluster.sim.environment import Environment
 from gossip_counter.cluster.sim.faults import Faults
 from gossip_counter.cluster.sim.losses import Losses
@@ -63,13 +63,27 @@ class Simulation:
         self._plan()
         self.run_until(int(self.scenario.seconds * SECOND))
         self._faults.heal()
-        limit_ns = self.clock.now_ns + int(self.scenario.heal_seconds * SECOND)
-        while not (self.oracle.all_answered and verdict.in_sync(self._replicas)):
-            if self.clock.now_ns >= limit_ns:
-                raise PromiseBroken(f"the nodes do not agree {self.scenario.heal_seconds:g} s after all was well")
-            self.run_until(self.clock.now_ns + 50 * MS)
+        self._settle()
         lives = sum(node.life for node in self.nodes.values())
         verdict.check(self._replicas, lives, self.oracle, self._losses)
+
+    def _settle(self) -> None:
+        """Wait until all nodes agree, and still hold the same state three gossip rounds later.
+
+        A commit of its own adds again what max-merge absorbed. It may not have begun when nodes first agree.
+        """
+        limit_ns = self.clock.now_ns + int(self.scenario.heal_seconds * SECOND)
+        before = None
+        while (agreed := self._agreed_on()) is None or agreed != before:
+            if self.clock.now_ns >= limit_ns:
+                raise PromiseBroken(f"the nodes do not agree {self.scenario.heal_seconds:g} s after all was well")
+            before = agreed
+            self.run_until(self.clock.now_ns + 3 * self.scenario.config.gossip_interval_ns)
+
+    def _agreed_on(self) -> int | None:
+        """The fingerprint of the state that all nodes hold; None if they differ, or a request is open."""
+        is_level = self.oracle.all_answered and verdict.in_sync(self._replicas)
+        return self._replicas[0].state.fingerprint if is_level else None
 
     def run_until(self, end_ns: int, stop: Callable[[], bool] = lambda: False) -> None:
         """Let time pass to `end_ns`, or until `stop` returns True; it is asked after each event."""
