@@ -66,7 +66,7 @@ class Simulation:
         limit_ns = self.clock.now_ns + int(self.scenario.heal_seconds * SECOND)
         while not (self.oracle.all_answered and verdict.in_sync(self._replicas)):
             if self.clock.now_ns >= limit_ns:
-                raise PromiseBroken(f"the nodes do not agree {self.scenario.heal_seconds:g} s after all was well")
+                raise PromiseBroken(f"the nodes do not agree {self.scenario.heal_seconds:g} s after the last fault")
             self.run_until(self.clock.now_ns + 50 * MS)
         lives = sum(node.life for node in self.nodes.values())
         verdict.check(self._replicas, lives, self.oracle, self._losses)
