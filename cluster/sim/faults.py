@@ -21,7 +21,7 @@ class Faults:
         self._restored = restored
 
     def partition(self) -> None:
-        """Some nodes hear no others for a while, and half of the time are not heard either."""
+        """Some nodes receive nothing from the others for a while; half of the time in both directions."""
         names = list(self._nodes)
         one_side = set(self._rng.sample(names, self._rng.randrange(1, len(names))))
         both_ways = self._rng.random() < 0.5
@@ -75,7 +75,7 @@ class Faults:
         self._later(lambda: setattr(disk, "is_slow", False), 100, 3000)
 
     def heal(self) -> None:
-        """All is well: every node runs, and hears every other."""
+        """End all faults: every node runs, and receives what every other sends."""
         self._network.heal()
         for node in self._nodes.values():
             node.disk.fails = node.disk.is_slow = False

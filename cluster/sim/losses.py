@@ -62,7 +62,7 @@ class Losses:
         for actor in sorted(actors):  # it may have begun a new epoch before any peer had the last rows
             for counter, row in disk.rows.get(actor, {}).items():
                 if (actor, counter) not in self._forks:
-                    known = self._orphans.get((actor, counter), ZERO)  # what an earlier journal of it held
+                    known = self._orphans.get((actor, counter), ZERO)  # what an earlier journal of it had
                     self._orphans[actor, counter] = merged(known, row)
         self._oracle.forget_acknowledged_at(node)
 

@@ -21,7 +21,7 @@ Known = Mapping[tuple[str, bool], int]
 
 
 class PromiseBroken(Exception):  # noqa: N818 a verdict
-    """The cluster did what it promised never to do. The text says what."""
+    """The cluster did what it promised never to do. The text names it."""
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class Oracle:
         return self._ask(node, life, counter, None, token)
 
     def ask_copies(self, node: str, life: int) -> int:
-        """A client asks how many members hold what it added; the request's id."""
+        """A client asks how many members store what it added; the request's id."""
         return self._ask(node, life, "", None)
 
     def must_include(self, msg_id: int, delta: int) -> None:

@@ -221,7 +221,7 @@ class Process:
     # Commits.
 
     def _aside(self, work: Callable[[], None], done: Done) -> None:
-        """Run a commit as a thread does. It is durable some time before the process hears of it: a crash in between
+        """Run a commit as a thread does. It is durable some time before the process learns of it: a crash in between
         keeps rows that were never acknowledged.
         """
         now_ns, took_ns = self.now_ns(), self._journal.begin()

@@ -156,7 +156,7 @@ class RedisClient:
             self._oracle.acknowledged(command.msg_id)
 
     def _copied(self, members: int) -> None:
-        """So many other members hold all that this client added."""
+        """So many other members store durably all that this client added."""
         if self._only:
             self._counters.check_copies(self._only.counter, self._only.delta, members + 1)
         added, self._added = self._added, []

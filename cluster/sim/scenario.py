@@ -36,7 +36,7 @@ class Scenario:
     commit_ms: float = 2.0
     """A commit takes from a fifth of this to nine fifths, in milliseconds; ten times as long on a slow disk."""
     heal_seconds: float = 30.0
-    """How long nodes may take to agree once nothing goes wrong any more."""
+    """How long nodes may take to agree after the last fault."""
 
 
 FAULTY = Scenario(config=Config(name="?"))
@@ -50,7 +50,7 @@ TRUNCATING = replace(
     crashes=1.5,
     journal_lost=0.8,
 )
-"""More news than answers have room for, and nodes that hold it crash."""
+"""More news than answers have room for, and nodes that have it crash."""
 
 CROWD = replace(FAULTY, nodes=12, seconds=5.0, adds=40.0)
 """So many members that news is passed on."""
@@ -62,7 +62,7 @@ COPIED = replace(
     counters=30,
     adds=60.0,
 )
-"""Adds are acknowledged when two nodes hold them durably, and then one journal is lost."""
+"""Adds are acknowledged when two nodes store them durably, and then one journal is lost."""
 
 RESTORED = replace(
     FAULTY,

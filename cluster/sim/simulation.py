@@ -76,7 +76,7 @@ class Simulation:
         before = None
         while (agreed := self._agreed_on()) is None or agreed != before:
             if self.clock.now_ns >= limit_ns:
-                raise PromiseBroken(f"the nodes do not agree {self.scenario.heal_seconds:g} s after all was well")
+                raise PromiseBroken(f"the nodes do not agree {self.scenario.heal_seconds:g} s after the last fault")
             before = agreed
             self.run_until(self.clock.now_ns + 3 * self.scenario.config.gossip_interval_ns)
 

@@ -1,4 +1,4 @@
-"""The verdict: what must hold at the end of a run, when every node is up and nothing goes wrong any more.
+"""The verdict: what must be true at the end of a run, when every node is up and all faults have ended.
 
 Pure. 4. *Convergence*: all nodes come to the same state. 5. *Bounded*: no node stores a row nobody wrote. The other
 promises are the oracle's.
@@ -13,7 +13,7 @@ from gossip_counter.node.core.replica import Replica
 
 
 def in_sync(replicas: Sequence[Replica]) -> bool:
-    """Whether all of them hold the same state, and know it by the same digest."""
+    """Whether all of them have the same state and the same digest."""
     first, *others = (replica.state for replica in replicas)
     full = replicas[0].config.gossip == "full"  # which claims nothing, so that versions differ
     return all(
@@ -55,4 +55,4 @@ def _check_tokens(replicas: Sequence[Replica]) -> None:
     first, *others = replicas
     token = tokens.issue(first.state) if first.config.gossip == "delta" else None
     if token and not all(tokens.includes(tokens.reach(each.state), tokens.parse(token)) for each in others):
-        raise PromiseBroken("a token is not good at another node, though all hold the same")
+        raise PromiseBroken("a token is not good at another node, though all have the same state")

@@ -18,7 +18,7 @@ TOKENS_KEPT = 0.2
 
 
 class Counters:
-    """Names of counters, and how many nodes hold what was added to one."""
+    """Names of counters, and how many nodes store what was added to one."""
 
     def __init__(self, environment: Environment, nodes: dict[str, Node]) -> None:
         self._environment = environment
@@ -35,7 +35,7 @@ class Counters:
         return f"{ONLY}{self._only}"
 
     def check_copies(self, counter: str, delta: int, copies: int) -> None:
-        """Whether so many nodes hold durably what was added to a counter of one add. Raises `PromiseBroken`."""
+        """Whether so many nodes store durably what was added to a counter of one add. Raises `PromiseBroken`."""
         if not counter.startswith(ONLY):
             return
         wanted = max(delta, 0), max(-delta, 0)

@@ -142,7 +142,7 @@ def plant_committer(patch: pytest.MonkeyPatch, made: Callable[[Store | None, Any
 
 
 def answer_before_the_commit(patch: pytest.MonkeyPatch) -> None:
-    """The committer says that a commit is durable as soon as it has begun."""
+    """The committer reports that a commit is durable as soon as it has begun."""
 
     class Hasty(Committer):
         def __init__(self, store: Any, aside: Any, done: Done) -> None:
