@@ -1,9 +1,11 @@
 """Whom a node writes as: when it becomes another actor, and what is added again then."""
 
+import asyncio
 from random import Random
 
 import pytest
 
+from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.effects import Answer, Commit
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE
@@ -12,6 +14,8 @@ from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import Ack, Add, Confirmed, Delta, Push, Syn, SynAck, Written
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import DigestEntry, Stored
+from gossip_counter.node.endpoints.udp import UdpEndpoint, bind
+from gossip_counter.node.runtime.node import Node
 from tests.support.replica import (
     CONFIG,
     ME,
@@ -90,6 +94,20 @@ def test_increments_and_decrements_of_a_former_life_are_told_apart() -> None:
     add(node, -2)
     hear(node, former_life(p=100, n=1))  # of the decrements, 1 may be an echo of ours
     assert node.state.value("") == 100 - 2 + 3
+
+
+def test_an_actor_never_comes_from_the_seed() -> None:
+    """Else a node that lost its journal, and is started with the same seed, would be its former life again."""
+
+    async def actor() -> str:
+        config = Config(name="n1")
+        with bind(("127.0.0.1", 0)) as bound:
+            node = Node(
+                config, lambda made, log: UdpEndpoint(bound, {}, config, Random(7), made.stats, log.note), Random(7)
+            )
+            return node.replica.actor
+
+    assert asyncio.run(actor()) != asyncio.run(actor())
 
 
 def test_lives_do_not_share_an_actor() -> None:

@@ -43,12 +43,20 @@ STRATEGIES = {"delta": DeltaGossip, "full": FullStateGossip}
 class Replica:
     """One member of the cluster. Without `recovered` it begins a new epoch."""
 
-    def __init__(self, config: Config, rng: Random, now_ns: int, recovered: Recovered | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        rng: Random,
+        now_ns: int,
+        recovered: Recovered | None = None,
+        entropy: Random | None = None,
+    ) -> None:
+        """`rng` picks peers. `entropy` mints epochs: it must be the system's, except where lives are to be repeated."""
         self.config, self.state, self.stats, self.rounds = config, State(), Stats(), 0
         state, stats, outbox = self.state, self.stats, Outbox()
         for stored in recovered.stored if recovered else ():
             state.restore(stored)
-        self._identity = identity = Identity(config.name, rng, state, recovered)
+        self._identity = identity = Identity(config.name, entropy or rng, state, recovered)
         self.membership = membership = Membership(config.peers, lambda: state.fingerprint, now_ns)
         self._outbox, strategy, dirty = outbox, STRATEGIES[config.gossip], DirtyRows(state)
         tokens = Issuer(state, strategy.claims_versions)

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from random import Random
+from random import Random, SystemRandom
 from time import monotonic_ns
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -55,7 +55,9 @@ class Node:
     ) -> None:
         """`endpoint` makes the UDP endpoint of this node's replica."""
         loop = asyncio.get_running_loop()
-        self.replica = Replica(config, rng, monotonic_ns(), journal.recovered if journal else None)
+        # Epochs are the system's: two lives with one seed must never share an actor.
+        recovered = journal.recovered if journal else None
+        self.replica = Replica(config, rng, monotonic_ns(), recovered, SystemRandom())
         self._rng = rng
         self._loop = loop
         self._listeners = listeners

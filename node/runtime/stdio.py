@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
-from random import Random
+from random import Random, SystemRandom
 from time import monotonic_ns
 from typing import Any, BinaryIO
 
@@ -120,7 +120,8 @@ class StdioNode:
             now_ns = monotonic_ns()
             self._config = replace(self._config, name=init.node_id, peers=peers, gossip="full")
             # Other nodes know us by our name alone, so that is what our rows are called.
-            self._replica = Replica(self._config, self._rng, now_ns, Recovered(Actor(init.node_id)))
+            recovered = Recovered(Actor(init.node_id))
+            self._replica = Replica(self._config, self._rng, now_ns, recovered, SystemRandom())
             self._diagnostics = Diagnostics(log, self._replica.stats)
             self._next_tick_ns = now_ns + int(self._rng.random() * self._config.gossip_interval_ns)
         elif (self._config.name, self._config.peers) != (init.node_id, peers):
