@@ -21,11 +21,17 @@ def check(path: Path) -> None:
         raise PlotError(f"{path} should end in .svg, .png or .pdf")
 
 
+LEAST_MS = 0.01
+"""Where runs that took no time are drawn: nodes can agree before the last acknowledgement arrives, and a logarithmic axis
+has no zero.
+"""
+
+
 def distributions(path: Path, figures: Mapping[str, Sequence[float]], label: str) -> None:
     """For each name, the share of runs that took at most so long."""
     figure, (axes,) = _figure(1)
     for name, each in figures.items():
-        ordered = sorted(each)
+        ordered = sorted(max(LEAST_MS, value) for value in each)
         axes.step(ordered, [(i + 1) / len(ordered) for i in range(len(ordered))], where="post", label=name)
     axes.set(xlabel=label, ylabel="share of runs", xscale="log", ylim=(0, 1.02))
     _finish(figure, [axes], path)

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
-from gossip_counter.bench import converge, cost, judge, recover, spread, torture
+from gossip_counter.bench import converge, cost, judge, plot, recover, spread, torture
 from gossip_counter.bench.ideal import time_until_all_know
 from gossip_counter.bench.parallel import for_each_seed
 from gossip_counter.bench.report import percentile
@@ -314,3 +314,8 @@ def test_percentile_is_the_least_figure_that_covers_its_share(figures: list[floa
     found = percentile(figures, share)
     assert found in figures
     assert sum(each <= found for each in figures) >= share * len(figures) - 1e-9
+
+
+def test_runs_that_took_no_time_are_drawn_too(tmp_path: Path) -> None:
+    plot.distributions(tmp_path / "none.svg", {"at once": [0.0, 0.0]}, "ms")
+    assert (tmp_path / "none.svg").stat().st_size
