@@ -22,8 +22,8 @@ def check(path: Path) -> None:
 
 
 LEAST_MS = 0.01
-"""Where runs that took no time are drawn: nodes can agree before the last acknowledgement arrives, and a logarithmic axis
-has no zero.
+"""Where runs that took no time are drawn: nodes can agree before the last acknowledgement arrives. The axis is
+logarithmic, so it has no zero.
 """
 
 
