@@ -113,10 +113,12 @@ def test_a_member_that_confirms_less_later_still_holds_what_it_confirmed() -> No
     assert len(replies(confirmed(node, "n3", 2))) == 1
 
 
-def test_peers_are_asked_with_the_push_and_again_until_they_confirm() -> None:
+def test_peers_are_asked_after_the_push_and_again_until_they_confirm() -> None:
     node = three()
-    (wake,) = wakes(waiting(node, 2))
-    assert [type(each) for each in messages(drain(node, wake.at_ns))] == [Push, Confirm]
+    effects = waiting(node, 2)
+    (wake,) = wakes(effects)
+    assert [type(each) for each in messages(effects)] == [Push]
+    assert [type(each) for each in messages(drain(node, wake.at_ns))] == [Confirm]
     assert not sends(drain(node, wake.at_ns + node.config.retry_ms * MS - 1))
     again = sends(drain(node, wake.at_ns + node.config.retry_ms * MS))
     assert [(each.to, each.message) for each in again] == [(("n2", "n3"), Confirm("n1", node.state.fingerprint, N1, 1))]

@@ -27,12 +27,10 @@ from tests.support.replica import (
 N1 = Actor("n1.actor")
 
 
-def test_a_write_is_pushed_to_all_peers_of_a_small_cluster() -> None:
+def test_a_write_is_pushed_at_once_to_all_peers_of_a_small_cluster() -> None:
     nodes = members(SMALL_CLUSTER)
     first = nodes["n1"]
-    assert Wake(WINDOW_NS) in add(first, 5)
-    assert drain(first, WINDOW_NS - 1) == []
-    (send,) = sends(drain(first, WINDOW_NS))
+    (send,) = sends(add(first, 5))
     assert set(send.to) == set(nodes) - {"n1"}
     assert rows_in(send.message) == [("", Row(5, 0, 1))]
     for peer in send.to:
@@ -41,12 +39,21 @@ def test_a_write_is_pushed_to_all_peers_of_a_small_cluster() -> None:
     assert drain(first, 2 * WINDOW_NS) == []
 
 
-def test_writes_within_the_window_share_a_push_and_one_row() -> None:
+def test_writes_within_a_window_after_a_push_share_the_next_and_one_row() -> None:
     first, _ = two()
-    assert len(wakes(add(first, 5))) == 1
-    assert not wakes(add(first, 5))
+    add(first, 5)
+    assert wakes(add(first, 5)) == [Wake(WINDOW_NS)]
+    assert not sends(add(first, 5, now_ns=WINDOW_NS - 1))
     (push,) = messages(drain(first, WINDOW_NS))
-    assert rows_in(push) == [("", Row(10, 0, 2))]
+    assert rows_in(push) == [("", Row(15, 0, 3))]
+
+
+def test_a_timer_that_ends_early_is_no_reason_to_wait_longer() -> None:
+    first, _ = two()
+    add(first, 5)
+    add(first, 5)
+    first.wake(WINDOW_NS)
+    assert len(sends(drain(first, WINDOW_NS // 2))) == 1
 
 
 def test_in_a_large_cluster_news_goes_to_a_few_who_pass_it_on_but_never_back() -> None:
@@ -54,14 +61,10 @@ def test_in_a_large_cluster_news_goes_to_a_few_who_pass_it_on_but_never_back() -
     first, second, now = nodes["n1"], nodes["n2"], 0
     receivers = set[str]()
     for _ in range(40):
-        add(first, 5, now_ns=now)
         now += WINDOW_NS
-        (send,) = sends(drain(first, now))
+        (send,) = sends(add(first, 5, now_ns=now))
         assert len(send.to) == FANOUT
-        (wake,) = step(second, send.message, now_ns=now)
-        assert isinstance(wake, Wake)
-        now = wake.at_ns
-        (passed,) = sends(drain(second, now))
+        (passed,) = sends(step(second, send.message, now_ns=now))
         assert len(passed.to) == FANOUT
         assert rows_in(passed.message) == rows_in(send.message)
         receivers |= set(passed.to)
@@ -85,8 +88,7 @@ def test_push_alone_brings_everyone_together_where_nothing_is_lost() -> None:
     nodes = members(5, gossip_fanout=0)
     for node in nodes.values():
         assert ticked(node) == []
-        add(node, 1)
-        for send in sends(drain(node, WINDOW_NS)):
+        for send in sends(add(node, 1)):
             for peer in send.to:
                 deliver(nodes, send.message, peer)
     assert {node.state.fingerprint for node in nodes.values()} == {nodes["n1"].state.fingerprint}
@@ -95,24 +97,20 @@ def test_push_alone_brings_everyone_together_where_nothing_is_lost() -> None:
 
 def test_many_writes_are_pushed_in_several_windows() -> None:
     first, second = two()
-    fill(first, 2000)
-    pushes, due = 0, [Wake(WINDOW_NS)]
-    while due:
-        effects = drain(first, due[0].at_ns)
+    pushes, effects = 0, fill(first, 2000)
+    while effects:
         pushes += len(messages(effects))
         for message in messages(effects):
             hear(second, message)
-        due = wakes(effects)
+        effects = [each for due in wakes(effects) for each in drain(first, due.at_ns)]
     assert 1 < pushes < 10
     assert second.state.digest() == first.state.digest()
 
 
 def test_a_lost_push_leaves_a_gap_that_the_next_exchange_fills() -> None:
     first, second = two()
-    add(first, 1, "a")
-    assert sends(drain(first, WINDOW_NS))  # lost
-    add(first, 1, "b", now_ns=WINDOW_NS)
-    (push,) = messages(drain(first, 2 * WINDOW_NS))
+    assert sends(add(first, 1, "a"))  # lost
+    (push,) = messages(add(first, 1, "b", now_ns=WINDOW_NS))
     hear(second, push)
     assert (second.state.value("a"), second.state.value("b")) == (0, 1)
     assert second.state.version(N1) == 0
@@ -134,8 +132,7 @@ def test_a_new_epoch_pushes_all_that_the_new_actor_wrote() -> None:
 def test_a_push_of_thousands_of_deltas_is_passed_on_in_part() -> None:
     node = members(30)["n1"]
     flood = tuple(Delta(Actor(f"x{i}"), 0, (("a", Row(1, 0, 1)),)) for i in range(3000))
-    step(node, Push("n2", 1, flood))
-    (push,) = messages(drain(node, WINDOW_NS))
+    (push,) = messages(step(node, Push("n2", 1, flood)))
     assert len(rows_in(push)) == MAX_TO_PASS_ON
 
 

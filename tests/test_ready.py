@@ -93,12 +93,13 @@ def test_a_commit_ends_once() -> None:
 
 def test_a_time_is_given_only_when_it_is_before_the_one_given_last() -> None:
     node = replica(wait_ms=100)
+    add(node, 1)  # pushed at once, so that the next waits
     node.step(Read(1, token=LATE), "c", 0)
     assert node.ready(0) == Ready([], [], None, 100 * MS)
     node.step(Read(2, token=LATE), "c", 5)
     assert node.ready(5) is None  # the one before stands
-    assert [each.at_ns for each in wakes(add(node, 1, now_ns=7))] == [7 + WINDOW_NS]
-    assert wakes(drain(node, 7 + WINDOW_NS))[0].at_ns == 100 * MS
+    assert [each.at_ns for each in wakes(add(node, 1, now_ns=7))] == [WINDOW_NS]
+    assert wakes(drain(node, WINDOW_NS))[0].at_ns == 100 * MS
     (first, *_) = drain(node, 100 * MS)
     assert len(wakes([first])) == 0
 

@@ -124,7 +124,7 @@ class Acks:
 
     def _ask_soon(self, now_ns: int) -> None:
         if not (self._writes or self._counts):
-            self._next_ask_ns = now_ns + self._config.push_window_us * 1000  # when the rows themselves leave
+            self._next_ask_ns = now_ns + self._config.push_window_us * 1000  # once the rows themselves have left
         self._outbox.wake_at(self._next_ask_ns)
 
     def _ask(self, now_ns: int) -> None:

@@ -55,7 +55,7 @@ class Config:
     )
 
     push_window_us: int = _number(
-        1000, 0, 1_000_000, "microseconds that new rows wait for others before they are pushed together"
+        1000, 0, 1_000_000, "least microseconds between two pushes; rows written meanwhile are pushed together"
     )
 
     wait_ms: int = _number(

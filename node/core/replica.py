@@ -121,31 +121,33 @@ class Replica:
         else:
             self._commits.failed(error)
 
-    # What is to be done.
-
-    def ready(self, now_ns: int) -> Ready | None:
-        """What is to be done now; None if nothing is. To be called after inputs and once its `wake_ns` has come, until
-        it gives None.
-
-        Replies leave first: clients that wait for nothing else can go on while the state is brought up to date.
-        """
-        return self._outbox.take(None if self._outbox.replies else self._advance(now_ns))
-
-    def _advance(self, now_ns: int) -> Commit | None:
+    def wake(self, now_ns: int) -> None:
+        """Do what is due. An adapter whose timers end a little early passes the time it set, not the one it is."""
         due_ns = self._outbox.wake_ns
-        if due_ns is not None and now_ns >= due_ns:
-            self._wake(now_ns)
-        if self._commits.is_durable:
-            self._acknowledge(self._commits.apply(), now_ns)
-        return self._commits.begin() if self.is_ready else None
-
-    def _wake(self, now_ns: int) -> None:
+        if due_ns is None or now_ns < due_ns:
+            return
         self._outbox.wake_ns = None
         for part in (self._gossip, self._acks, self._reads):
             part.wake(now_ns)
             if part.due_ns is not None:
                 self._outbox.wake_at(part.due_ns)
         self._confirmations.expire(now_ns)
+
+    # What is to be done.
+
+    def ready(self, now_ns: int) -> Ready | None:
+        """What is to be done now; None if nothing is. To be called after inputs and once its `wake_ns` has come (then
+        `wake` may be called first), until it gives None.
+
+        Replies leave first: clients that wait for nothing else can go on while the state is brought up to date.
+        """
+        return self._outbox.take(None if self._outbox.replies else self._advance(now_ns))
+
+    def _advance(self, now_ns: int) -> Commit | None:
+        self.wake(now_ns)
+        if self._commits.is_durable:
+            self._acknowledge(self._commits.apply(), now_ns)
+        return self._commits.begin() if self.is_ready else None
 
     def _acknowledge(self, done: UnderWay, now_ns: int) -> None:
         """A commit is in the state now: its writes are answered, and peers hear of it."""

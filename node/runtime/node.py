@@ -68,7 +68,7 @@ class Node:
         self._disk = ThreadPoolExecutor(1, "journal")
         self._under_way: asyncio.Future[None] | None = None
         self._ticker = Ticker(loop, config.gossip_interval_ms / 1000, self._tick)
-        self._alarm = Alarm(loop, self._advance)
+        self._alarm = Alarm(loop, self._wake)
         self._busy_poll = BusyPoll(loop)
         self._redis = None
         if listeners.redis:
@@ -140,6 +140,10 @@ class Node:
         self._advance()
         if self._metrics:
             self._guarded(self._metrics.ticked)
+
+    def _wake(self, due_ns: int) -> None:
+        self._guarded(self.replica.wake, max(due_ns, monotonic_ns()))
+        self._advance()
 
     def _guarded(self, act: Callable[..., None], *arguments: object) -> None:
         """Do it; the tick, the receive loop and the commits outlive whatever happens in it."""

@@ -37,34 +37,26 @@ class Ticker:
 
 
 class Alarm:
-    """Calls `ring` once, at the time that was set last and never before it.
+    """Calls `ring` once, with the time that was set last.
 
-    A timer of the loop may end up to a millisecond early, since the loop rounds times. To ring then would be of no use:
-    nothing would be due yet, and nobody would set the alarm again.
+    A timer of the loop may end up to a millisecond before that time, since the loop rounds times. To set it again for
+    what is left, rounded once more, makes the alarm late instead; so `ring` is given the time for which it was set.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[int], None]) -> None:
         self._loop = loop
         self._ring = ring
-        self._at_ns = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, at_ns: int) -> None:
         """Ring at this time of the monotonic clock."""
         self.stop()
-        self._at_ns = at_ns
-        self._timer = self._loop.call_later(max(0, at_ns - monotonic_ns()) / 1e9, self._ring_if_due)
+        self._timer = self._loop.call_later(max(0, at_ns - monotonic_ns()) / 1e9, self._ring, at_ns)
 
     def stop(self) -> None:
         """Don't ring."""
         if self._timer:
             self._timer.cancel()
-
-    def _ring_if_due(self) -> None:
-        if monotonic_ns() < self._at_ns:
-            self.set(self._at_ns)
-        else:
-            self._ring()
 
 
 class BusyPoll:

@@ -144,10 +144,10 @@ def hear(node: Replica, message: Gossip, now_ns: int = 0) -> list[Effect]:
     return settle(node, now_ns)
 
 
-def fill(node: Replica, counters: int) -> None:
-    """Increment to so many counters, each once."""
+def fill(node: Replica, counters: int) -> list[Effect]:
+    """Increment so many counters, each once."""
     node.submit("c", 0, [(f"c{i:05}", 1) for i in range(counters)])
-    settle(node)
+    return settle(node)
 
 
 # Looking at effects.

@@ -1,8 +1,8 @@
 """Push: news is sent at once, unasked.
 
-Pure. What was written here is coalesced for about a millisecond. In a small cluster it goes to all peers. In a larger
-one it goes to a few at random, who pass on only what was news to them, and never back. A push that is lost is made good
-by anti-entropy.
+Pure. News that comes alone leaves at once. What follows within about a millisecond of a push is coalesced into the
+next. In a small cluster a push goes to all peers. In a larger one it goes to a few at random, who pass on only what was
+news to them, and never back. A push that is lost is made good by anti-entropy.
 
 Source: rumor mongering, Demers et al., "Epidemic algorithms for replicated database maintenance", PODC 1987,
 section 1.4.
@@ -58,6 +58,8 @@ class Push:
         """Deltas, with the peer that each came from."""
         self.due_ns: int | None = None
         """When `wake` should be called, if at all."""
+        self._next_ns = 0
+        """The earliest time of the next push: one window after the last."""
 
     def begin_epoch(self) -> None:
         """Our rows are another actor's from now on."""
@@ -66,10 +68,13 @@ class Push:
     def wrote(self, now_ns: int) -> None:
         """There is news of our own."""
         if self.due_ns is None and self._is_on and len(self._membership):
-            self._wake_soon(now_ns)
+            if now_ns >= self._next_ns:
+                self._push(now_ns)
+            else:
+                self._wake_next()
 
-    def _wake_soon(self, now_ns: int) -> None:
-        self.due_ns = now_ns + self._config.push_window_us * 1000
+    def _wake_next(self) -> None:
+        self.due_ns = self._next_ns
         self._outbox.wake_at(self.due_ns)
 
     def pass_on(self, source: str, news: list[Delta], now_ns: int) -> None:
@@ -81,9 +86,12 @@ class Push:
 
     def wake(self, now_ns: int) -> None:
         """Send the news that has gathered, if it is time to."""
-        if self.due_ns is None or self.due_ns > now_ns:
-            return
+        if self.due_ns is not None and self.due_ns <= now_ns:
+            self._push(now_ns)
+
+    def _push(self, now_ns: int) -> None:
         self.due_ns = None
+        self._next_ns = now_ns + self._config.push_window_us * 1000
         actor = self._identity.actor
         own = self._deltas.next_push(actor, self._pushed)
         gathered = [("", own)] if own.rows else []
@@ -96,7 +104,7 @@ class Push:
                 deltas = tuple(delta for _, delta in group)
                 self._outbox.send(peers, PushMessage(self._config.name, self._state.fingerprint, deltas))
         if self._pushed < self._state.version(actor):
-            self._wake_soon(now_ns)
+            self._wake_next()
 
     def _peers(self, source: str) -> tuple[str, ...]:
         if len(self._membership) < SMALL_CLUSTER:
