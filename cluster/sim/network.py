@@ -6,6 +6,7 @@ from functools import partial
 from random import Random
 
 from gossip_counter.cluster.sim.clock import MS, Clock
+from gossip_counter.node.core.effects import Client
 
 SLOWNESS = 20
 """How many times longer a datagram takes from and to a slow node."""
@@ -62,12 +63,12 @@ class Network:
         self._rng = rng
         self._deliver = deliver
 
-    def send_all(self, source: str, peers: tuple[str, ...], datagrams: list[bytes], carries_rows: bool) -> None:
+    def send_all(self, source: str, peers: tuple[Client, ...], datagrams: list[bytes], carries_rows: bool) -> None:
         """Send gossip to each of these peers."""
         self.traffic.add(datagrams, len(peers), carries_rows)
         for peer in peers:
             for datagram in datagrams:
-                self.send(source, peer, datagram)
+                self.send(source, str(peer), datagram)
 
     def send(self, source: str, to: str, datagram: bytes) -> None:
         """Deliver the datagram some time later, perhaps twice, perhaps never."""

@@ -108,8 +108,8 @@ def push_without_anti_entropy(patch: pytest.MonkeyPatch) -> None:
 
 def the_actor_outlives_the_journal(patch: pytest.MonkeyPatch) -> None:
     class Stubborn(DeltaGossip):
-        def receive(self, message: Any, now_ns: int) -> bool:
-            super().receive(message, now_ns)
+        def receive(self, message: Any, source: Any, now_ns: int) -> bool:
+            super().receive(message, source, now_ns)
             return False
 
     patch.setattr(identity, "mint", lambda name, _: Actor(name))
@@ -118,8 +118,8 @@ def the_actor_outlives_the_journal(patch: pytest.MonkeyPatch) -> None:
 
 def an_epoch_is_begun_for_nothing(patch: pytest.MonkeyPatch) -> None:
     class Nervous(DeltaGossip):
-        def receive(self, message: Any, now_ns: int) -> bool:
-            super().receive(message, now_ns)
+        def receive(self, message: Any, source: Any, now_ns: int) -> bool:
+            super().receive(message, source, now_ns)
             return True
 
     plant_strategy(patch, Nervous)
