@@ -45,9 +45,7 @@ def test_one_process_at_a_time_is_no_fork() -> None:
     assert answers(node, 1, ONE) == {SynAck: "n2"}
     assert answers(node, 1, OTHER) == {SynAck: "n2"}  # its address has changed
     assert answers(node, 2, OTHER) == {SynAck: "n2"}  # started again
-    assert answers(node, 3, ONE, SPEAKING_NS) == {
-        SynAck: "n2"
-    }  # once more elsewhere, long after
+    assert answers(node, 3, ONE, SPEAKING_NS) == {SynAck: "n2"}  # once more elsewhere, long after
     assert node.stats.forks == 0
 
 
