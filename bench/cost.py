@@ -187,7 +187,7 @@ def bytes_on_the_wire() -> dict[str, int]:
     one = dict(list(digest.items())[:1])
     return {
         "SYN of five nodes that hold something each": _bytes(Syn("n1", FINGERPRINT, digest, boot=2**32 - 1)),
-        "SYN-ACK when states are equal": _bytes(SynAck("n1", FINGERPRINT, (), {})),
+        "SYN-ACK when states are equal": _bytes(SynAck("n1", FINGERPRINT, (), {}, 2**32 - 1)),
         "one digest entry": _bytes(Syn("n1", FINGERPRINT, one)) - _bytes(Syn("n1", FINGERPRINT, {})),
         "push of one row": _bytes(_push(1)),
         "one row more": _bytes(_push(2)) - _bytes(_push(1)),

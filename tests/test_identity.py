@@ -288,10 +288,17 @@ def test_nothing_is_written_on_top_of_a_journal_before_peers_could_show_that_it_
     assert not node.is_ready
     assert not commits(step(node, Add(1, 5)))
     for peer in ("n2", "n3", "n4"):
-        assert not commits(step(node, SynAck(peer, 0, (), {})))
-    (commit,) = commits(step(node, SynAck("n5", 0, (Delta(ME, 0, (("", Row(100, 0, 50)),)),), {})))
+        assert not commits(step(node, SynAck(peer, 0, (), {}, syn.message.boot)))
+    (commit,) = commits(step(node, SynAck("n5", 0, (Delta(ME, 0, (("", Row(100, 0, 50)),)),), {}, syn.message.boot)))
     assert commit.actor != ME
     assert node.is_ready
+
+
+def asked(node: Replica) -> int:
+    """Let a node begin; the boot id with which it asks its peers."""
+    (syn,) = messages(begin(node))
+    assert isinstance(syn, Syn)
+    return syn.boot
 
 
 def commit_after_ticks(node: Replica) -> tuple[int, Commit]:
@@ -305,8 +312,8 @@ def commit_after_ticks(node: Replica) -> tuple[int, Commit]:
 
 def test_peers_that_do_not_answer_hold_a_write_up_only_so_long() -> None:
     node = replica()
-    begin(node)
-    step(node, SynAck("n2", 0, (), {}))
+    boot = asked(node)
+    step(node, SynAck("n2", 0, (), {}, boot))
     now, commit = commit_after_ticks(node)
     assert (now, commit.actor) == (80, ME)
 
@@ -325,12 +332,22 @@ def test_where_nobody_answers_a_write_waits_a_little_longer_and_is_a_new_actors(
 
 def test_who_answers_after_the_others_were_given_up_is_waited_for_no_longer() -> None:
     node = replica()
-    begin(node)
+    boot = asked(node)
     step(node, Add(1, 5))
     for now in range(0, 300, 10):
         assert not commits(tick(node, now * MS))
-    (commit,) = commits(step(node, SynAck("n2", 0, (), {}), now_ns=300 * MS))
+    (commit,) = commits(step(node, SynAck("n2", 0, (), {}, boot), now_ns=300 * MS))
     assert commit.actor == ME
+
+
+def test_an_answer_to_another_process_of_the_same_name_is_none() -> None:
+    node = replica()
+    boot = asked(node)
+    for peer in CONFIG.peers:
+        step(node, SynAck(peer, 0, (), {}, boot ^ 1))
+    now, commit = commit_after_ticks(node)
+    assert now == 500
+    assert commit.actor != ME
 
 
 def test_a_peer_that_starts_later_is_asked_as_soon_as_it_speaks() -> None:

@@ -6,7 +6,7 @@ protocol's table. An array is gossip:
     [VERSION, kind, cluster, sender, fingerprint, ...]
     0 replicate  deltas
     1 syn        boot, above, upto, [actor, version, hash, hash of detached rows, actor, ...]
-    2 syn-ack    [actor, version, actor, ...], deltas
+    2 syn-ack    boot, [actor, version, actor, ...], deltas
     3 ack        deltas
     4 push       deltas
     5 confirm    actor, version
@@ -67,7 +67,7 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
             room -= BOOT_BYTES
             rests = [[flat(message.boot, above, upto), entries] for above, upto, entries in _ranges(message, room)]
         case SynAck():
-            rests = _answers(message, room, most)
+            rests = _answers(message, room - BOOT_BYTES, most)
         case Confirm() | Confirmed():
             rests = [[flat(message.actor, message.version)]]
         case Rival():
@@ -76,7 +76,7 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
             rests = [[part] for part in pack_deltas(message.deltas, room)]
         case _:
             rests = [[part] for part in islice(pack_deltas(message.deltas, room), most)]
-    fields = {Syn: 9, SynAck: 7, Confirm: 7, Confirmed: 7, Rival: 7}.get(type(message), 6)
+    fields = {Syn: 9, SynAck: 8, Confirm: 7, Confirmed: 7, Rival: 7}.get(type(message), 6)
     return [b"".join([array_header(fields), head, *rest]) for rest in rests]
 
 
@@ -98,9 +98,9 @@ def _ranges(syn: Syn, room: int) -> Iterator[tuple[str, str | None, bytes]]:
 
 def _answers(message: SynAck, room: int, most: int) -> list[list[bytes]]:
     """Wants and deltas of each datagram. The wants all stand in the first."""
-    wants, none = _pack_wants(message.wants, room // 2), array_header(0)
+    boot, wants, none = flat(message.boot), _pack_wants(message.wants, room // 2), array_header(0)
     parts = islice(pack_deltas(message.deltas, room - len(wants)), most)
-    return [[none if number else wants, part] for number, part in enumerate(parts)]
+    return [[boot, none if number else wants, part] for number, part in enumerate(parts)]
 
 
 def _pack_wants(wants: dict[Actor, int], room: int) -> bytes:
@@ -152,8 +152,8 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
             return Syn(sender, fingerprint, _unpack_digest(entries), low, high, _unpack_boot(boot))
         case 7, [boot, wants]:
             return Rival(sender, fingerprint, _unpack_boot(boot), _unpack_wants(wants))
-        case 2, [wants, deltas]:
-            return SynAck(sender, fingerprint, unpack_deltas(deltas), _unpack_wants(wants))
+        case 2, [boot, wants, deltas]:
+            return SynAck(sender, fingerprint, unpack_deltas(deltas), _unpack_wants(wants), _unpack_boot(boot))
         case 5 | 6, [actor, version]:
             asked = {5: Confirm, 6: Confirmed}[kind]
             return cast(Gossip, asked(sender, fingerprint, unpack_actor(actor), limits.count(version, "version")))

@@ -194,12 +194,16 @@ class Syn:
 
 @dataclass(frozen=True, slots=True)
 class SynAck:
-    """Answers Syn: rows that its sender lacks, and what we lack of theirs, as the version to go on from."""
+    """Answers Syn: rows that its sender lacks, and what we lack of theirs, as the version to go on from.
+
+    `boot` is that of the SYN: it may have come from another process than the one this reaches.
+    """
 
     sender: str
     fingerprint: int
     deltas: tuple[Delta, ...]
     wants: dict[Actor, int]
+    boot: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,8 @@ class AntiEntropy:
 
     def receive_syn_ack(self, syn_ack: SynAck, now_ns: int) -> None:
         """Answer a SYN-ACK, whose rows are merged already, with the rows that its sender lacks."""
+        if syn_ack.boot != self._identity.boot:
+            return  # it says nothing of us: another process that speaks under our name had asked
         asked = self._answered(syn_ack.sender, now_ns)
         self._start.answered(syn_ack.sender)
         if self._identity.actor in syn_ack.wants or syn_ack.fingerprint == self._state.fingerprint:
@@ -186,7 +188,8 @@ class AntiEntropy:
             elif mine.detached != theirs.detached:
                 lacks[actor] = wants[actor] = mine.version
         self._membership.versions_behind[syn.sender] = behind
-        return SynAck(self._config.name, self._state.fingerprint, self._deltas.answer(lacks, syn.sender), wants)
+        deltas = self._deltas.answer(lacks, syn.sender)
+        return SynAck(self._config.name, self._state.fingerprint, deltas, wants, syn.boot)
 
     def _is_behind(self, syn: Syn) -> bool:
         """Whether the sender of a SYN holds more of our own actor than we ever wrote."""
