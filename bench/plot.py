@@ -40,7 +40,7 @@ LEAST = 0.01
 """Where zero is drawn on a logarithmic axis: nodes can agree before the last acknowledgement arrives."""
 HUGE = 1e9
 """Figures from here on are written with a power of ten: there is no room for all their digits."""
-TITLE_COLUMNS, CAPTION_COLUMNS = 70, 106
+TITLE_COLUMNS, CAPTION_COLUMNS = 70, 118
 
 
 class PlotError(Exception):
@@ -220,7 +220,7 @@ def _scale(axes: Any, which: str, values: Sequence[float], log: bool) -> None:
         axis.set_minor_locator(NullLocator())
     else:
         axes.set(**{f"{which}lim": (-0.02 * most, 1.05 * most)})
-        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axis.set_major_locator(MaxNLocator(4 if which == "x" else 6, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(lambda value, _: _plain(value))
 
 

@@ -79,9 +79,14 @@ class Spread:
     ideal_ms: float
 
     @property
+    def times_ms(self) -> list[float]:
+        """By run, the time until all held it."""
+        return [outcome.took_ms for outcome in self.outcomes]
+
+    @property
     def mean_ms(self) -> float:
-        """The mean time until all held it."""
-        return mean(outcome.took_ms for outcome in self.outcomes)
+        """The mean of them."""
+        return mean(self.times_ms)
 
     def as_json(self) -> dict[str, Any]:
         """One element of `results`; datagrams and bytes are per node, from the increment to agreement."""
@@ -93,7 +98,7 @@ class Spread:
             "loss": self.setting.loss,
             "convergence_ms": {
                 "mean": round(self.mean_ms, 3),
-                **distribution([outcome.took_ms for outcome in self.outcomes]),
+                **distribution(self.times_ms),
             },
             "ideal_mean_ms": round(self.ideal_ms, 3),
             "datagrams_per_node": round(sum(each.datagrams for each in spreading) / per_node, 2),
@@ -149,18 +154,28 @@ class Spreads:
         return shown
 
     def plot(self, path: Path) -> None:
-        """See `report.Plottable`: the mean times by size, for each loss."""
+        """See `report.Plottable`: the mean times by size, or the times of the only size."""
+        sizes = {spread.setting.nodes: spread.ideal_ms for spread in self.spreads}
+        title = f"Time until all nodes hold one increment: {converge.kind(self._settings())}"
+        caption = f"Simulated, mean of {self.runs} runs. Less is better."
+        ideal = " Ideal: rounds without push that cost nothing and lose nothing."
+        if len(sizes) > 1:
+            words = plot.Words(title, caption + ideal, "milliseconds")
+            plot.save(plot.lines(words, self._by_loss(), "nodes", list(sizes.items())), path)
+        else:
+            words = plot.Words(
+                f"{title}, {self.spreads[0].setting.nodes:,} nodes",
+                caption + " Line: least to most." + ideal,
+                "milliseconds",
+            )
+            rows = {_loss(spread): plot.Span.of(spread.times_ms, mean) for spread in self.spreads}
+            plot.save(plot.dots(words, {"": {**rows, "ideal": plot.Span.of(list(sizes.values()))}}, 1), path)
+
+    def _by_loss(self) -> dict[str, list[tuple[float, float]]]:
         curves: dict[str, list[tuple[float, float]]] = {}
         for spread in self.spreads:
-            curves.setdefault(f"{spread.setting.loss:.0%} loss", []).append((spread.setting.nodes, spread.mean_ms))
-        ideal = {spread.setting.nodes: spread.ideal_ms for spread in self.spreads}
-        words = plot.Words(
-            f"Time until all nodes hold one increment: {converge.kind(self._settings())}",
-            f"Simulated, mean of {self.runs} runs. Less is better."
-            " Ideal: rounds without push that cost nothing and lose nothing.",
-            "milliseconds",
-        )
-        plot.save(plot.lines(words, curves, "nodes", list(ideal.items())), path)
+            curves.setdefault(_loss(spread), []).append((spread.setting.nodes, spread.mean_ms))
+        return curves
 
     def _settings(self) -> Settings:
         config = self.spreads[0].setting.config
@@ -171,6 +186,10 @@ class Spreads:
         counters = f"{setting.counters:,} counter{'s' * (setting.counters > 1)}"
         links = f"links of {setting.delay_ms:g} ms"
         return f"{converge.mode(self._settings())}\n{counters}, {links}, seed {self.seed}, {self.runs} runs each"
+
+
+def _loss(spread: Spread) -> str:
+    return f"{spread.setting.loss:.0%} loss"
 
 
 def measure(settings: list[Setting], runs: int, seed: int, done: Callable[[Setting], None]) -> Spreads:

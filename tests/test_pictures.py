@@ -53,7 +53,7 @@ def written(figure: Any) -> set[str]:
 
 
 def drawn(figure: Any) -> list[list[float]]:
-    """The x of every line and dot with more than a place in the axes, in the order in which they were drawn."""
+    """Where every line and dot is on the x axis, in the order in which they were drawn."""
     return [list(map(float, line.get_xdata())) for line in figure.axes[0].get_lines()]
 
 
@@ -161,20 +161,31 @@ def test_recovery_shows_both_times_of_its_table(pictures: list[Any]) -> None:
     assert {f"{p50:.2f}  (0.10 to 0.40)", "0.50"} <= written(pictures[0])
 
 
-def test_spreading_has_a_curve_for_each_loss(pictures: list[Any]) -> None:
-    spreads = [
+def spreads(*sizes: int) -> spread.Spreads:
+    """Two runs of each size, without loss and with it."""
+    return spread.Spreads(2, 1, [
         spread.Spread(
             spread.Setting(nodes=nodes, loss=loss, config=Config(name="?")),
             [spread.Outcome(took_ms, Traffic(), Traffic()) for took_ms in (nodes * 1.0, nodes * 3.0)],
             nodes / 2,
         )
-        for nodes in (5, 1000)
+        for nodes in sizes
         for loss in (0, 0.3)
-    ]
-    spread.Spreads(2, 1, spreads).plot(Path("x.svg"))
+    ])  # fmt: skip
+
+
+def test_spreading_has_a_curve_for_each_loss(pictures: list[Any]) -> None:
+    spreads(5, 1000).plot(Path("x.svg"))
     assert is_readable(pictures[0])
     points = [list(map(tuple, line.get_xydata())) for line in pictures[0].axes[0].get_lines()]
     assert points == [[(5, 10), (1000, 2000)], [(5, 10), (1000, 2000)], [(5, 2.5), (1000, 500)]]
+
+
+def test_spreading_in_one_size_has_a_row_for_each_loss(pictures: list[Any]) -> None:
+    spreads(5).plot(Path("x.svg"))
+    assert is_readable(pictures[0])
+    assert drawn(pictures[0]) == [[5, 15], [10], [5, 15], [10], [2.5, 2.5], [2.5]]
+    assert {"0% loss", "30% loss", "ideal", "10.0  (5.0 to 15.0)", "2.5"} <= written(pictures[0])
 
 
 # Files.
