@@ -64,6 +64,6 @@ def _peer(peer: Standing) -> str:
 def _resident_bytes() -> int:
     """How much memory this process uses, where the system tells; else the most it ever used."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
