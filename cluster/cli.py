@@ -20,6 +20,7 @@ A first try, in two terminals:
     cluster read --node n3   # 42, from another node
 
     redis-cli -p 7102 incr likes   # any node speaks the Redis protocol too
+    cluster counters         # the counters and their values
 
     cluster kill n2          # watch the others carry on
     cluster restart n2       # and watch it catch up

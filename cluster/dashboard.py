@@ -24,7 +24,7 @@ STYLES = {"level": "green", BEHIND: "yellow", SILENT: "bold yellow", PAUSED: "cy
 
 NOT_KNOWN, NONE = "?", "-"
 
-PICTURE_WIDTH = 150
+PICTURE_WIDTH = 140
 
 MOST_NAMED = 5
 """Nodes, and values, that the headline names; of more it gives the number."""

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from rich.console import Console
@@ -80,6 +81,16 @@ def test_commands_on_a_cluster(cluster: Commands, runs: Runs, monkeypatch: pytes
 def test_help(runs: Runs, main: Callable[[], None]) -> None:
     code, shown = runs(main, "--help")
     assert (code, "Usage" in shown) == (0, True)
+
+
+@pytest.mark.parametrize("module", [cli, bench])
+def test_output_of_any_kind(runs: Runs, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def app() -> None:
+        print("\N{MINUS SIGN} \N{MICRO SIGN} \N{BOX DRAWINGS HEAVY HORIZONTAL} \udcff")  # noqa: T201
+        sys.exit()
+
+    monkeypatch.setattr(module, "app", app)
+    assert runs(module.main)[0] == 0
 
 
 def test_a_node(runs: Runs, no_handlers_left: None, tmp_path: Path) -> None:
