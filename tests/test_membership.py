@@ -15,6 +15,7 @@ from gossip_counter.node.core.messages import (
     GossipStatusOk,
     Push,
     Replicate,
+    Rival,
     Syn,
     SynAck,
 )
@@ -43,6 +44,7 @@ OF_A_STRANGER: list[Gossip] = [
     Push("stranger", 1, ROWS),
     Confirm("stranger", 1, ME, 1),
     Confirmed("stranger", 1, ME, 50),
+    Rival("stranger", 1, 7, {ME: 0}),
 ]
 
 

@@ -5,12 +5,13 @@ protocol's table. An array is gossip:
 
     [VERSION, kind, cluster, sender, fingerprint, ...]
     0 replicate  deltas
-    1 syn        above, upto, [actor, version, hash, hash of detached rows, actor, ...]
+    1 syn        boot, above, upto, [actor, version, hash, hash of detached rows, actor, ...]
     2 syn-ack    [actor, version, actor, ...], deltas
     3 ack        deltas
     4 push       deltas
     5 confirm    actor, version
     6 confirmed  actor, version
+    7 rival      boot, [actor, version, actor, ...]
 
 `deltas` has the form that is given in `deltas.py`. A message that does not fit one datagram is sent as several, each of
 use alone. Sizes are checked before anything is built from them: msgpack refuses an array or a string that is longer
@@ -29,13 +30,16 @@ from gossip_counter.node.codec.requests import Body
 from gossip_counter.node.core import limits
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.errors import BadDatagramError
-from gossip_counter.node.core.messages import Ack, Confirm, Confirmed, Gossip, Push, Replicate, Syn, SynAck
+from gossip_counter.node.core.messages import Ack, Confirm, Confirmed, Gossip, Push, Replicate, Rival, Syn, SynAck
 from gossip_counter.node.core.state import DigestEntry
 
-VERSION = 1
+VERSION = 2
 MAX_DATAGRAM_BYTES = 65_507
 
-_KINDS: tuple[type[Gossip], ...] = (Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed)
+_KINDS: tuple[type[Gossip], ...] = (Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed, Rival)
+BOOT_MAX = 2**32 - 1
+BOOT_BYTES = 5
+"""What a boot id takes at the most."""
 _HASH_MAX = 2**64 - 1
 _ENTRY_WIDTH = 1 + len(DigestEntry._fields)
 """A digest entry's actor, then its fields."""
@@ -75,16 +79,19 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
     room = budget - len(head) - 1
     match message:
         case Syn():
-            rests = [[flat(above, upto), entries] for above, upto, entries in _ranges(message, room)]
+            room -= BOOT_BYTES
+            rests = [[flat(message.boot, above, upto), entries] for above, upto, entries in _ranges(message, room)]
         case SynAck():
             rests = _answers(message, room, most)
         case Confirm() | Confirmed():
             rests = [[flat(message.actor, message.version)]]
+        case Rival():
+            rests = [[flat(message.boot), _pack_wants(message.wants, room - BOOT_BYTES)]]
         case Replicate():
             rests = [[part] for part in pack_deltas(message.deltas, room)]
         case _:
             rests = [[part] for part in islice(pack_deltas(message.deltas, room), most)]
-    fields = {Syn: 8, SynAck: 7, Confirm: 7, Confirmed: 7}.get(type(message), 6)
+    fields = {Syn: 9, SynAck: 7, Confirm: 7, Confirmed: 7, Rival: 7}.get(type(message), 6)
     return [b"".join([array_header(fields), head, *rest]) for rest in rests]
 
 
@@ -155,9 +162,11 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
     limits.nonempty_name(sender, "sender")
     _hash(fingerprint)
     match kind, rest:
-        case 1, [above, upto, entries]:
+        case 1, [boot, above, upto, entries]:
             low, high = _bound(above), None if upto is None else _bound(upto)
-            return Syn(sender, fingerprint, _unpack_digest(entries), low, high)
+            return Syn(sender, fingerprint, _unpack_digest(entries), low, high, _unpack_boot(boot))
+        case 7, [boot, wants]:
+            return Rival(sender, fingerprint, _unpack_boot(boot), _unpack_wants(wants))
         case 2, [wants, deltas]:
             return SynAck(sender, fingerprint, unpack_deltas(deltas), _unpack_wants(wants))
         case 5 | 6, [actor, version]:
@@ -167,6 +176,10 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
             made = {0: Replicate, 3: Ack, 4: Push}[kind]
             return cast(Gossip, made(sender, fingerprint, unpack_deltas(deltas)))
     raise ValueError(f"kind {kind!r:.20} with {len(rest)} fields is not known here")
+
+
+def _unpack_boot(value: object) -> int:
+    return limits.whole(value, "boot id", 0, BOOT_MAX)
 
 
 def _bound(value: object) -> str:

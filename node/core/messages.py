@@ -192,6 +192,8 @@ class Syn:
     digest: dict[Actor, DigestEntry]
     above: str = ""
     upto: str | None = None
+    boot: int = 0
+    """A random number, below 2**32, of the sender's process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +244,20 @@ class Confirmed:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Answers Syn where another process speaks under the name of its sender: that one's boot id.
+
+    `wants` is what we lack of the receiver's rows. No rows go to it: it may not be the member that we know.
+    """
+
+    sender: str
+    fingerprint: int
+    boot: int
+    wants: dict[Actor, int]
+
+
 Carrier = Replicate | SynAck | Ack | Push
 """Gossip that carries rows."""
 
-Gossip = Carrier | Syn | Confirm | Confirmed
+Gossip = Carrier | Syn | Rival | Confirm | Confirmed

@@ -152,10 +152,11 @@ class UdpEndpoint:
         kind = type(message).__name__.lower()
         carries_rows = isinstance(message, Carrier) and bool(message.deltas)
         for peer in send.to:
+            address = self._peers[peer] if isinstance(peer, str) else cast(Address, peer)
             for datagram in packed:
-                if self._faults and self._faults.stop(peer):
+                if self._faults and isinstance(peer, str) and self._faults.stop(peer):
                     continue
-                self._send(datagram, self._peers[peer], kind)
+                self._send(datagram, address, kind)
                 self._stats.row_bytes_out += carries_rows * len(datagram)
 
     def _send(self, datagram: bytes, to: Address, kind: str = "reply") -> None:
