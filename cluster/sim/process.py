@@ -204,7 +204,7 @@ class Process:
         if isinstance(answer.to, RedisClient):
             answer.to.deliver(answer.reply)
             return
-        datagram = datagrams.pack_body(requests.reply_body(answer.reply, 0))
+        datagram = datagrams.pack_reply(requests.reply_body(answer.reply, 0))
         self.emit(partial(self._trace.note, "reply", self._address, datagram))
         self.emit(partial(self._replied, datagram))
 

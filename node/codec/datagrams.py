@@ -50,8 +50,23 @@ class OtherClusterError(BadDatagramError):
 
 
 def pack_body(body: dict[str, Any]) -> bytes:
-    """A request or a reply as a datagram."""
+    """A request as a datagram. Raises `OverflowError` for an integer beyond 64 bits."""
     return pack(body)
+
+
+def pack_reply(body: dict[str, Any]) -> bytes:
+    """A reply as a datagram. An integer that msgpack can't hold becomes a string of its decimal digits.
+
+    Sums over nodes can pass 64 bits. Nothing but the true value is sent: two nodes must not seem to agree.
+    """
+    try:
+        return pack(body)
+    except OverflowError:
+        return pack({name: str(each) if _is_beyond_msgpack(each) else each for name, each in body.items()})
+
+
+def _is_beyond_msgpack(value: object) -> bool:
+    return type(value) is int and not -(2**63) <= value < 2**64
 
 
 def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[bytes]:

@@ -117,7 +117,9 @@ class GossipStatusOk:
     `convergence_ms` is null until every other member is known to hold our state. `state_since_ns` is when the state
     last changed, on this machine's monotonic clock. `fingerprint` is the state's hash: equal states, equal hashes.
     `counted` is the sum of every row's increments and decrements, `dirty_rows` how many rows of peers' are not durable
-    yet. `stats` are the counts of `core.stats`; they stand beside the other fields.
+    yet. `members` includes this node; `peers_unheard` are those that sent nothing since it started. Values and
+    `counted` are sums over nodes, and so may be beyond 64 bits. `stats` are the counts of `core.stats`; they stand
+    beside the other fields.
     """
 
     in_reply_to: int
@@ -131,6 +133,8 @@ class GossipStatusOk:
     rows: int
     counted: int
     dirty_rows: int
+    members: int
+    peers_unheard: int
     fingerprint: str
     state_since_ns: int
     name: str

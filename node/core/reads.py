@@ -10,7 +10,6 @@ from gossip_counter.node.core import tokens
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.errors import NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
-from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import ErrorReply, Read, ReadOk
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
@@ -64,10 +63,7 @@ class Reads:
             return
         reached = tokens.reach(self._state)
         for each in self._take(lambda each: each.read.token is None or tokens.includes(reached, each.read.token)):
-            try:
-                self._answer(each.read, each.client)
-            except RequestError as error:
-                self._refuse(each, error)
+            self._answer(each.read, each.client)
 
     @property
     def due_ns(self) -> int | None:
@@ -82,14 +78,7 @@ class Reads:
             self._outbox.reply(each.client, ErrorReply(each.read.msg_id, TEMPORARILY_UNAVAILABLE, text))
 
     def _answer(self, read: Read, client: Client) -> None:
-        value = self._state.value(read.counter)
-        if abs(value) > MAX_COUNT:
-            raise RequestError(NOT_SUPPORTED, f"the value is beyond {MAX_COUNT}, what a reply can hold")
-        self._outbox.reply(client, ReadOk(read.msg_id, value, self._tokens.current()))
-
-    def _refuse(self, waiting: _Waiting, error: RequestError) -> None:
-        self._stats.requests_refused += 1
-        self._outbox.reply(waiting.client, ErrorReply(waiting.read.msg_id, error.code, error.text))
+        self._outbox.reply(client, ReadOk(read.msg_id, self._state.value(read.counter), self._tokens.current()))
 
     def _take(self, is_done: Callable[[_Waiting], bool]) -> list[_Waiting]:
         taken = [each for each in self._waiting if is_done(each)]

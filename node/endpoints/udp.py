@@ -133,14 +133,14 @@ class UdpEndpoint:
         if not self._faults or body.get("type") != "fault":
             return False
         reply = {"type": "fault_ok", "in_reply_to": self._faults.set(body), "msg_id": next(self._reply_ids)}
-        self._send(datagrams.pack_body(reply), source)
+        self._send(datagrams.pack_reply(reply), source)
         return True
 
     # Sending.
 
     def reply(self, to: Address, reply: Reply) -> None:
         """Send a reply, with the next number of this endpoint."""
-        self._send(datagrams.pack_body(requests.reply_body(reply, next(self._reply_ids))), to)
+        self._send(datagrams.pack_reply(requests.reply_body(reply, next(self._reply_ids))), to)
 
     def gossip(self, send: Send) -> None:
         """Send gossip, in as many datagrams as it takes."""
