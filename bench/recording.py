@@ -124,7 +124,7 @@ def _looks(style: Style) -> str:
 
 def lines_of(snapshot: Snapshot, command: str, remark: str) -> list[list[Segment]]:
     """What a terminal shows of a snapshot, below the last command that was given."""
-    with Path(os.devnull).open("w") as nowhere:
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         console = Console(width=COLUMNS, file=nowhere, color_system="truecolor", force_terminal=True)
         said = Text.assemble((f"$ {command}", "bold"), (f"   # {remark}", "bright_black"))
         return console.render_lines(Group(said, "", dashboard.table(snapshot, COLUMNS)), pad=False)
@@ -235,7 +235,7 @@ def main(
     ] = DEFAULT_PORT,
 ) -> None:
     """Record the live table while a node is killed and recovers."""
-    file.write_text(animation(run(record(base_port))))
+    file.write_text(animation(run(record(base_port))), encoding="utf-8")
 
 
 if __name__ == "__main__":
