@@ -60,6 +60,13 @@ def put(db: sqlite3.Connection, table: str, values: Sequence[tuple[object, ...]]
         at += size
 
 
+def check_not_emptied(path: Path) -> None:
+    """Raise `DamagedError` for an empty file with a write-ahead log, which SQLite would delete."""
+    log = Path(f"{path}-wal")
+    if not path.stat().st_size and log.exists() and log.stat().st_size:
+        raise DamagedError(f"it is empty, and {log.name} shows that it was not")
+
+
 def check_structure(db: sqlite3.Connection) -> None:
     """Look at every page. Raises `ValueError` or `sqlite3.Error`."""
     if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
@@ -82,15 +89,19 @@ def noticing_damage() -> Iterator[None]:
         raise
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a database and SQLite's files beside it to a name that no file has. Raises `ConfigError`."""
+def set_aside(path: Path, mark: Path) -> Path:
+    """Rename a database, SQLite's files beside it and its mark to a name that no file has. Raises `ConfigError`.
+
+    The database goes first. Were it left for a moment without its write-ahead log or its mark, it would be an older one
+    in which nothing seems to be wrong.
+    """
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
     try:
-        for suffix in ("-shm", "-wal", ""):
+        for file, suffix in ((path, ""), (Path(f"{path}-wal"), "-wal"), (Path(f"{path}-shm"), "-shm"), (mark, "-mark")):
             with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+                file.rename(aside.with_name(aside.name + suffix))
         sync_directory(path.parent)
     except OSError as error:
         raise ConfigError(f"can't set the damaged journal {path} aside: {error.strerror}") from None

@@ -4,8 +4,10 @@ SQLite checks the pages of its write-ahead log but not those of its file. So eac
 The columns of a row are the fields of `counts.Row`.
 """
 
+import json
+import secrets
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -16,8 +18,9 @@ from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.storage import database
 from gossip_counter.node.storage.contents import Contents
 from gossip_counter.node.storage.entries import ROWS, checked_actor
+from gossip_counter.node.storage.file_identity import Inode, Place
 
-SCHEMA = 1
+SCHEMA = 2
 """The number of this form of the file."""
 
 APPLICATION = 0x676F7331
@@ -32,7 +35,7 @@ _P, _N = FIELDS.index("p"), FIELDS.index("n")
 
 _TABLES = f"""
 BEGIN IMMEDIATE;
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE actors (
     actor TEXT PRIMARY KEY, version INTEGER NOT NULL, source_version INTEGER NOT NULL, checksum INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -89,11 +92,31 @@ def is_new(db: sqlite3.Connection, path: Path) -> bool:
     return False
 
 
-def create(db: sqlite3.Connection, owner: Owner) -> None:
+class Life(NamedTuple):
+    """The journal's file, and its id from when it became that file."""
+
+    journal: str
+    place: Place
+    path: str
+    """What the file was called then."""
+
+
+def create(db: sqlite3.Connection, owner: Owner, life: Life) -> None:
     """Make the tables of an empty file, all or nothing."""
     db.executescript(_TABLES)
-    db.executemany("INSERT INTO meta VALUES (?, ?)", owner._asdict().items())
+    _put_meta(db, owner._asdict() | _life_as_meta(life))
     db.execute("COMMIT")
+
+
+def new_life(path: Path, place: Place) -> Life:
+    """A life of the journal at `path`, with an id that no other has."""
+    return Life(secrets.token_hex(8), place, str(path.absolute()))
+
+
+def begin_life(db: sqlite3.Connection, life: Life) -> None:
+    """Forget the actor, whom the file that this one was copied from may go on to write as. No log may be left."""
+    db.execute("DELETE FROM meta WHERE key = 'actor'")
+    _put_meta(db, _life_as_meta(life))
 
 
 def check_owner(db: sqlite3.Connection, owner: Owner, directory: Path) -> None:
@@ -107,8 +130,28 @@ def check_owner(db: sqlite3.Connection, owner: Owner, directory: Path) -> None:
         )
 
 
+def read_life(db: sqlite3.Connection) -> Life:
+    """The present life. Raises `ValueError`, `KeyError` or `TypeError` for damage."""
+    meta = _meta(db)
+    file, directory, file_system, device = json.loads(meta["place"])
+    return Life(meta["journal"], Place(Inode(*file), Inode(*directory), file_system, device), meta["path"])
+
+
+def _life_as_meta(life: Life) -> dict[str, str]:
+    return {"journal": life.journal, "place": json.dumps(life.place), "path": life.path}
+
+
 def _meta(db: sqlite3.Connection) -> dict[str, str]:
-    return dict(db.execute("SELECT key, value FROM meta"))
+    meta = {}
+    for key, value, checksum in db.execute("SELECT key, value, checksum FROM meta"):
+        if checksum != _checksum(key, value, ()):
+            raise ValueError(f"its {key!r} is not as it was written")
+        meta[key] = value
+    return meta
+
+
+def _put_meta(db: sqlite3.Connection, values: Mapping[str, str]) -> None:
+    database.put(db, "meta", [(key, value, _checksum(key, value, ())) for key, value in values.items()])
 
 
 def read(db: sqlite3.Connection) -> tuple[Contents, int]:
@@ -141,7 +184,8 @@ def write_end(db: sqlite3.Connection, contents: Contents, compacted: int) -> Non
     """Write all but the rows of some contents. The tables then contain the log up to the entry numbered `compacted`."""
     versions = contents.versions.items()
     database.put(db, "actors", [(actor, *both, _checksum(actor, "", both)) for actor, both in versions])
-    database.put(db, "meta", [("actor", contents.actor), ("compacted", str(compacted))])
+    actor = {"actor": contents.actor} if contents.actor else {}
+    _put_meta(db, actor | {"compacted": str(compacted)})
 
 
 def entry_checksum(number: int, entry: str) -> int:
