@@ -49,14 +49,22 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def put(db: sqlite3.Connection, table: str, values: Sequence[tuple[object, ...]]) -> None:
-    """Insert or replace records, in statements of a few sizes only, so that all of them stay compiled."""
+    """Insert or replace records."""
+    for marks, flat in statements(values):
+        db.execute(f"INSERT OR REPLACE INTO {table} VALUES {marks}", flat)
+
+
+def statements(values: Sequence[tuple[object, ...]]) -> Iterator[tuple[str, list[object]]]:
+    """Lists of values for statements, which have a few sizes only, so that all of them stay compiled.
+
+    For each statement, its marks, as in `VALUES (?, ?), (?, ?)`, and what stands for them.
+    """
     at, size = 0, _LARGEST_STATEMENT
     while at < len(values):
         while size > len(values) - at:
             size //= 2
         marks = f"({', '.join('?' * len(values[at]))})"
-        flat = [value for each in values[at : at + size] for value in each]
-        db.execute(f"INSERT OR REPLACE INTO {table} VALUES {', '.join([marks] * size)}", flat)
+        yield ", ".join([marks] * size), [value for each in values[at : at + size] for value in each]
         at += size
 
 

@@ -1,13 +1,15 @@
 """The journal's tables and the view `counts`, and how rows stand in them.
 
-SQLite checks the pages of its write-ahead log but not those of its file. So each record has a checksum of its own.
+SQLite checks the pages of its write-ahead log but not those of its file. So each record has a checksum of its own. The
+sum of those of all rows is in the table `meta`: where a part of the write-ahead log is lost that SQLite had copied into
+the file already, older pages take the place of newer ones, with rows that are older or lack others.
 The columns of a row are the fields of `counts.Row`.
 """
 
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -164,20 +166,35 @@ def read(db: sqlite3.Connection) -> tuple[Contents, int]:
         checked_versions = limits.count(version, "version"), limits.count(source_version, "source version")
         contents.versions[checked_actor(actor)] = checked_versions
         contents.rows[actor] = {}
-    rows = contents.rows
+    rows, total = contents.rows, 0
     for record in db.execute(f"SELECT {', '.join(_COLUMNS)} FROM rows"):
         actor, counter, fields = record[0], record[1], record[2:-1]
         if record[-1] != _checksum(actor, counter, fields):
             raise ValueError(f"the row of {counter!r} is not as it was written")
         # The log may be the first to name the versions of an actor.
         rows.setdefault(actor, {})[counter] = Row(*fields)
+        total += record[-1]
+    if total != int(meta.get("rows", 0)):
+        raise ValueError("some of its rows are older than others, or missing")
     return contents, int(meta.get("compacted", 0))
 
 
 def write_rows(db: sqlite3.Connection, rows: Iterable[tuple[Actor, str, PlainRow]]) -> None:
-    """Replace rows in the table."""
+    """Replace rows in the table. To be called within a transaction."""
     records = [(actor, counter, *row, _checksum(actor, counter, tuple(row))) for actor, counter, row in rows]
+    before = _sum_of_checksums(db, [record[:2] for record in records])
     database.put(db, "rows", records)
+    total = int(_meta(db).get("rows", 0)) - before + sum(record[-1] for record in records)
+    _put_meta(db, {"rows": str(total)})
+
+
+def _sum_of_checksums(db: sqlite3.Connection, keys: Sequence[tuple[object, ...]]) -> int:
+    """Of the rows that there are of some actors and counters."""
+    total = 0
+    for marks, flat in database.statements(keys):
+        matching = f"(VALUES {marks}) CROSS JOIN rows ON actor = column1 AND counter = column2"  # CROSS: in this order
+        total += db.execute(f"SELECT coalesce(sum(checksum), 0) FROM {matching}", flat).fetchone()[0]
+    return total
 
 
 def write_end(db: sqlite3.Connection, contents: Contents, compacted: int) -> None:
