@@ -13,6 +13,9 @@ from gossip_counter.node.core.state import Stored
 from gossip_counter.node.storage.journal import Journal, Tuning
 
 ME, PEER = Actor("n1.me"), Actor("n2.x")
+IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where files need not reach a disk, for tests that open hundreds of journals."""
+
 Rows = dict[tuple[str, str], tuple[int, int]]
 """By actor and counter, the increments and the decrements."""
 
