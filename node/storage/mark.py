@@ -10,11 +10,13 @@ ahead of what is durable. A mark that is missing, unreadable or of another journ
 
 import os
 from pathlib import Path
+from struct import Struct
 from typing import NamedTuple
-from zlib import crc32
 
-_SIZE = 64
-"""Bytes of a mark, within one sector of any disk."""
+_RECORD = Struct("<16sQQ")
+"""The journal's id, the number of the entry, and that number inverted."""
+
+_ONES = 2**64 - 1
 
 
 class Reached(NamedTuple):
@@ -39,8 +41,8 @@ class Mark:
         """What it says; None if it shows nothing."""
         try:
             with self.path.open("rb") as file:
-                return _decode(file.read(_SIZE))
-        except (OSError, ValueError):
+                return _decode(file.read(_RECORD.size))
+        except OSError:
             return None
 
     def write(self, journal: str, entry: int) -> None:
@@ -51,8 +53,9 @@ class Mark:
         try:
             if self._handle is None:
                 self._handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            if os.pwrite(self._handle, _encode(journal, entry), 0) != _SIZE:
-                self.error = f"{self.path} was not written wholly"
+            record = _RECORD.pack(journal.encode(), entry, entry ^ _ONES)
+            if os.pwrite(self._handle, record, 0) != _RECORD.size:
+                self.error = f"{self.path} was written in part: free some space on its disk"
         except OSError as error:
             self.error = f"can't write {self.path}: {error.strerror}"
 
@@ -63,15 +66,9 @@ class Mark:
             self._handle = None
 
 
-def _encode(journal: str, entry: int) -> bytes:
-    text = b"%s %d" % (journal.encode(), entry)
-    return b"%-54b %08x\n" % (text, crc32(text))
-
-
-def _decode(record: bytes) -> Reached:
-    """Raises `ValueError` for what is no mark."""
-    text, checksum = record[:54].rstrip(), record[54:]
-    if checksum != b" %08x\n" % crc32(text):
-        raise ValueError("not as it was written")
-    journal, entry = text.decode().split(" ")
-    return Reached(journal, int(entry))
+def _decode(record: bytes) -> Reached | None:
+    if len(record) != _RECORD.size:
+        return None
+    journal, entry, inverted = _RECORD.unpack(record)
+    # An id that is not as it was written is that of another journal.
+    return Reached(journal.decode(errors="replace"), entry) if entry ^ inverted == _ONES else None
