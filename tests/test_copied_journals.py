@@ -1,5 +1,6 @@
 """A copy of a journal keeps every row and writes as another actor; the same file goes on as the one that it was."""
 
+import asyncio
 import os
 import shutil
 import sqlite3
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from gossip_counter.cluster.client import Client
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.errors import ConfigError
@@ -22,7 +24,9 @@ from gossip_counter.node.storage import database
 from gossip_counter.node.storage.file_identity import Inode, Place
 from gossip_counter.node.storage.journal import Journal, Tuning
 from tests.support.journals import IN_MEMORY, ME, Files, change, files, look, mine, opened, put_back, rows
+from tests.support.nodes import running_node
 from tests.support.replica import add, begin
+from tests.support.waiting import LIMIT_S
 
 OURS = Stored(ME, 1, 1, {"": Row(5, 0, 1)})
 
@@ -70,6 +74,29 @@ def test_a_copy_takes_adds_without_asking_a_peer(tmp_path: Path) -> None:
         assert node.is_ready
         add(node, 2)
         assert node.state.value("") == 7
+
+
+def test_a_node_says_once_that_its_journal_is_a_copy(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Here beside the original, which is in use."""
+
+    async def added(journal: Journal, delta: int) -> tuple[int, int, int]:
+        async with running_node(journal) as address, await Client.connect(address, LIMIT_S) as client:
+            await client.add(delta)
+            status = await client.gossip_status()
+            return await client.read(), status["journals_copied"], status["new_epochs"]
+
+    live, copied = written(tmp_path / "live"), tmp_path / "copied"
+    with opened(live) as original:
+        shutil.copytree(live, copied)
+        with opened(copied) as copy:
+            assert asyncio.run(added(original, 1)) == (6, 0, 0)
+            assert asyncio.run(added(copy, 2)) == (7, 1, 0)
+    with opened(copied) as copy:
+        assert asyncio.run(added(copy, 4)) == (11, 0, 0)
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == [
+        f"journals_copied (1 so far): the journal is a copy of {live / 'journal.db'}: this node begins a new epoch"
+    ]
 
 
 def test_a_copy_is_one_once(tmp_path: Path) -> None:

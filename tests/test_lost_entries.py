@@ -1,5 +1,6 @@
 """A journal that is intact and lacks what it had is set aside: an older copy, or one whose write-ahead log is lost."""
 
+import asyncio
 import errno
 import os
 from collections.abc import Iterator
@@ -9,10 +10,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from gossip_counter.cluster.client import Client
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.storage.journal import Journal, JournalError, Tuning
 from tests.support.journals import IN_MEMORY, ME, Files, Rows, change, files, look, mine, opened, put_back, rows
+from tests.support.nodes import running_node
+from tests.support.waiting import LIMIT_S
 
 FRAME = 24 + 4096
 """Bytes of a page in the write-ahead log, whose own header has 32."""
@@ -207,12 +211,13 @@ def test_the_mark_is_never_ahead_of_what_is_durable(tmp_path: Path) -> None:
     assert found(tmp_path, after | {"journal.mark": before["journal.mark"]}) == all_of(39)
 
 
+def full(*_: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_a_mark_that_cannot_be_written_is_reported_and_refuses_no_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     with opened(tmp_path) as made:
         errors, states = [], []
         for version in (1, 2, 3):
@@ -224,6 +229,19 @@ def test_a_mark_that_cannot_be_written_is_reported_and_refuses_no_commit(
             states.append(files(tmp_path))
     assert errors == [None, f"can't write {tmp_path / 'journal.mark'}: No space left on device", None]
     assert found(tmp_path, states[1]) == all_of(2)
+
+
+def test_a_node_counts_marks_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def marks_after_an_add(journal: Journal) -> int:
+        async with running_node(journal) as address, await Client.connect(address, LIMIT_S) as client:
+            await client.add(1)
+            status: dict[str, int] = await client.gossip_status()
+            return status["mark_errors"]
+
+    with opened(tmp_path) as made, monkeypatch.context() as patch:
+        assert asyncio.run(marks_after_an_add(made)) == 0
+        patch.setattr(os, "pwrite", full)
+        assert asyncio.run(marks_after_an_add(made)) == 1
 
 
 def test_a_mark_that_cannot_be_opened_refuses_no_start(tmp_path: Path) -> None:

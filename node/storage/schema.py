@@ -106,7 +106,7 @@ class Life(NamedTuple):
 def create(db: sqlite3.Connection, owner: Owner, life: Life) -> None:
     """Make the tables of an empty file, all or nothing."""
     db.executescript(_TABLES)
-    _put_meta(db, owner._asdict() | _life_as_meta(life))
+    _put_meta(db, owner._asdict() | _life_as_meta(life) | {"rows": "0"})
     db.execute("COMMIT")
 
 
@@ -157,7 +157,10 @@ def _put_meta(db: sqlite3.Connection, values: Mapping[str, str]) -> None:
 
 
 def read(db: sqlite3.Connection) -> tuple[Contents, int]:
-    """What the tables contain, and the number of the last log entry that is in them. Raises `ValueError` for damage."""
+    """What the tables contain, and the number of the last log entry that is in them.
+
+    Raises `ValueError` or `KeyError` for damage.
+    """
     meta = _meta(db)
     contents = Contents(checked_actor(meta["actor"]) if "actor" in meta else None)
     for actor, version, source_version, checksum in db.execute("SELECT * FROM actors"):
@@ -174,7 +177,7 @@ def read(db: sqlite3.Connection) -> tuple[Contents, int]:
         # The log may be the first to name the versions of an actor.
         rows.setdefault(actor, {})[counter] = Row(*fields)
         total += record[-1]
-    if total != int(meta.get("rows", 0)):
+    if total != int(meta["rows"]):
         raise ValueError("some of its rows are older than others, or missing")
     return contents, int(meta.get("compacted", 0))
 
@@ -184,8 +187,8 @@ def write_rows(db: sqlite3.Connection, rows: Iterable[tuple[Actor, str, PlainRow
     records = [(actor, counter, *row, _checksum(actor, counter, tuple(row))) for actor, counter, row in rows]
     before = _sum_of_checksums(db, [record[:2] for record in records])
     database.put(db, "rows", records)
-    total = int(_meta(db).get("rows", 0)) - before + sum(record[-1] for record in records)
-    _put_meta(db, {"rows": str(total)})
+    (total,) = db.execute("SELECT value FROM meta WHERE key = 'rows'").fetchone()
+    _put_meta(db, {"rows": str(int(total) - before + sum(record[-1] for record in records))})
 
 
 def _sum_of_checksums(db: sqlite3.Connection, keys: Sequence[tuple[object, ...]]) -> int:
