@@ -39,6 +39,15 @@ def test_a_row_that_is_not_as_it_was_written_is_noticed(tmp_path: Path) -> None:
         assert again.set_aside is not None
 
 
+@pytest.mark.parametrize("key", ["actor", "compacted", "journal", "node", "path", "place", "rows"])
+def test_what_a_journal_says_of_itself_is_noticed_if_it_is_not_as_it_was_written(tmp_path: Path, key: str) -> None:
+    with opened(tmp_path) as made:
+        made.commit(mine(1, ("", Row(1, 0, 1))))
+    change(tmp_path, f"UPDATE meta SET value = replace(value, substr(value, 1, 1), '9') WHERE key = '{key}'")
+    with opened(tmp_path) as again:
+        assert (again.recovered, again.damage) == (None, f"its {key!r} is not as it was written")
+
+
 def test_rows_of_an_actor_without_versions_are_damage(tmp_path: Path) -> None:
     with opened(tmp_path) as made:
         made.commit(mine(1, ("", Row(1, 0, 1))))
