@@ -99,7 +99,9 @@ def test_a_restored_backup_absorbs_no_add(cluster: Commands, reachable: bool) ->
     cluster.ok("add", "4", "--node=n1")
     cluster.ok("heal")
     until(cluster.agreed_on(64, 3))
-    assert cluster.nodes()[0]["new_epochs"] == 1
+    restored = cluster.nodes()[0]
+    assert (restored["journals_copied"], restored["new_epochs"]) == (1, 0)
+    assert f"the journal is a copy of {data / 'journal.db'}: this node begins a new epoch" in cluster.ok("logs", "n1")
     cluster.ok("add", "5", "--node=n1")
     until(cluster.agreed_on(69, 3))
 

@@ -98,7 +98,9 @@ def test_another_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         made.commit(mine(1, ("", Row(1, 0, 1))))
     for other in (schema.SCHEMA + 1, 0):
         change(tmp_path, f"PRAGMA user_version = {other}")
-        with pytest.raises(ConfigError, match=f"has schema {other}, and this version reads only schema 1: use the"):
+        with pytest.raises(
+            ConfigError, match=f"has schema {other}, and this version reads only schema {schema.SCHEMA}: use the"
+        ):
             Journal(tmp_path, "n1", "c")
     change(tmp_path, f"PRAGMA user_version = {schema.SCHEMA}")
     with opened(tmp_path) as again:

@@ -30,9 +30,12 @@ def mint(name: str, epoch: int) -> Actor:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a journal gives back: the actor that this node last wrote as, and the rows of all actors."""
+    """What a journal gives back: the actor that this node last wrote as, and the rows of all actors.
 
-    actor: Actor
+    Without an actor, the rows count and none of them is this node's own: the journal is a copy of another.
+    """
+
+    actor: Actor | None
     stored: tuple[Stored, ...] = ()
 
 
@@ -53,8 +56,8 @@ class Identity:
         self._durable = self._inherited
         """The actor that the journal names."""
         # Detached rows of our own: we had seen those of a former life, and ended before the new epoch was durable.
-        is_usable = recovered and not state.has_detached(recovered.actor)
-        self.actor = recovered.actor if recovered and is_usable else self._mint()
+        is_usable = self._inherited and not state.has_detached(self._inherited)
+        self.actor = self._inherited if self._inherited and is_usable else self._mint()
 
     @property
     def is_inherited(self) -> bool:

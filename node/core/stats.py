@@ -40,6 +40,10 @@ class Stats:
     commits: int = _count("Times that rows were made durable.")
     commit_errors: int = _count("Times that they could not be made durable; then the adds among them were refused.")
     journals_set_aside: int = _count("1 if the journal found at the start was unusable and is kept under another name.")
+    journals_copied: int = _count(
+        "1 if the journal found at the start was a copy: its rows count, and a new epoch began."
+    )
+    mark_errors: int = _count("Times that the mark beside the journal could not be written; commits are not affected.")
     timeouts: int = _count("Adds whose copies, and reads whose token's writes, were missing at their deadline.")
     row_bytes_out: int = _count("Bytes of datagrams that carried rows.")
     receive_errors: int = _count("Times that the socket gave an error instead of a datagram.")

@@ -75,8 +75,18 @@ class Node:
             self._redis = RedisServer(self.replica, self._advance, self._diagnostics.unexpected, listeners.redis)
         self._metrics: Metrics | None = None
         self._stopped = asyncio.Event()
-        if journal and journal.set_aside:
-            self._diagnostics.note("journals_set_aside", "the journal was damaged, and is now %s", journal.set_aside)
+        if journal:
+            self._note_findings(journal)
+
+    def _note_findings(self, journal: Journal) -> None:
+        """What was found when the journal was opened."""
+        note = self._diagnostics.note
+        if journal.set_aside:
+            note("journals_set_aside", "the journal was damaged (%s): it is now %s", journal.damage, journal.set_aside)
+        if journal.copy_of:
+            note("journals_copied", "the journal is a copy of %s: this node begins a new epoch", journal.copy_of)
+        if journal.mark_error:
+            note("mark_errors", "%s", journal.mark_error)
 
     async def run(self) -> None:
         """Serve until SIGTERM, SIGINT or `stop`."""
@@ -202,6 +212,8 @@ class Node:
         if self._metrics and self._journal:
             self._guarded(self._metrics.committed, self._journal.took_ns)
         if error is None:
+            if self._journal and self._journal.mark_error:
+                self._diagnostics.note("mark_errors", "%s", self._journal.mark_error)
             self._busy_poll.commit_ended()
             self.replica.persisted()
             return

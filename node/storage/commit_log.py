@@ -92,6 +92,22 @@ class CommitLog:
             self._append_and_compact(record, sum(len(stored.rows) for stored in commit.stored))
         self._recent.add(commit, len(entry))
 
+    @property
+    def last(self) -> int:
+        """The number of the last entry. Numbers go on from life to life, and through compaction."""
+        return self._recent.last
+
+    def begin_life(self, life: schema.Life) -> None:
+        """Keep all rows and forget who wrote them here, in one transaction. To be called after `replay`."""
+        last = self._recent.last
+        with database.transaction(self._db):
+            if self._recent.size:
+                compaction = _Compaction(self._recent)
+                self._compact(compaction, len(compaction.keys))
+            self._db.execute("DELETE FROM log")
+            schema.begin_life(self._db, life)
+        self._compacted, self._oldest, self._recent = last, last + 1, _Segment(last)
+
     def compact_all(self) -> None:
         """Move all entries into the tables."""
         for compaction in (self._compaction, _Compaction(self._recent)):

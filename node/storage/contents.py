@@ -13,7 +13,7 @@ class Contents:
     """The contents of a journal, or of some of its entries. Rows are the tuples that were committed, not copies."""
 
     actor: Actor | None = None
-    """Who this node writes as."""
+    """Who this node writes as; None if it has not written yet, or began a new life and has not written since."""
     versions: dict[Actor, tuple[int, int]] = field(default_factory=dict)
     """By actor, its version and its source version, as in `Stored`."""
     rows: dict[Actor, dict[str, PlainRow]] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Contents:
 
     def recovered(self) -> Recovered | None:
         """What the core starts from; None if nothing was committed. Raises `KeyError` for rows of an unknown actor."""
-        if self.actor is None:
+        if self.actor is None and not self.rows:
             return None
         stored = (Stored(actor, *self.versions[actor], rows) for actor, rows in sorted(self.rows.items()))
         return Recovered(self.actor, tuple(stored))

@@ -49,15 +49,30 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def put(db: sqlite3.Connection, table: str, values: Sequence[tuple[object, ...]]) -> None:
-    """Insert or replace records, in statements of a few sizes only, so that all of them stay compiled."""
+    """Insert or replace records."""
+    for marks, flat in statements(values):
+        db.execute(f"INSERT OR REPLACE INTO {table} VALUES {marks}", flat)
+
+
+def statements(values: Sequence[tuple[object, ...]]) -> Iterator[tuple[str, list[object]]]:
+    """Lists of values for statements, which have a few sizes only, so that all of them stay compiled.
+
+    For each statement, its marks, as in `VALUES (?, ?), (?, ?)`, and what stands for them.
+    """
     at, size = 0, _LARGEST_STATEMENT
     while at < len(values):
         while size > len(values) - at:
             size //= 2
         marks = f"({', '.join('?' * len(values[at]))})"
-        flat = [value for each in values[at : at + size] for value in each]
-        db.execute(f"INSERT OR REPLACE INTO {table} VALUES {', '.join([marks] * size)}", flat)
+        yield ", ".join([marks] * size), [value for each in values[at : at + size] for value in each]
         at += size
+
+
+def check_not_emptied(path: Path) -> None:
+    """Raise `DamagedError` for an empty file with a write-ahead log, which SQLite would delete."""
+    log = Path(f"{path}-wal")
+    if not path.stat().st_size and log.exists() and log.stat().st_size:
+        raise DamagedError(f"it is empty, and {log.name} shows that it was not")
 
 
 def check_structure(db: sqlite3.Connection) -> None:
@@ -82,15 +97,19 @@ def noticing_damage() -> Iterator[None]:
         raise
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a database and SQLite's files beside it to a name that no file has. Raises `ConfigError`."""
+def set_aside(path: Path, mark: Path) -> Path:
+    """Rename a database, SQLite's files beside it and its mark to a name that no file has. Raises `ConfigError`.
+
+    The database goes first. Were it left for a moment without its write-ahead log or its mark, it would be an older one
+    in which nothing seems to be wrong.
+    """
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
     try:
-        for suffix in ("-shm", "-wal", ""):
+        for file, suffix in ((path, ""), (Path(f"{path}-wal"), "-wal"), (Path(f"{path}-shm"), "-shm"), (mark, "-mark")):
             with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+                file.rename(aside.with_name(aside.name + suffix))
         sync_directory(path.parent)
     except OSError as error:
         raise ConfigError(f"can't set the damaged journal {path} aside: {error.strerror}") from None

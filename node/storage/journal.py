@@ -5,11 +5,13 @@ Each commit is one transaction, so the file always contains the state of some mo
 what the file contains; its view `counts` shows the values to anyone with a SQLite tool, while the node runs too.
 
 A journal in which anything is wrong is set aside, never repaired: the node begins a new epoch, and its peers give back
-the rows that they store.
+the rows that they store. One that is intact and lacks entries shows by its `mark`. A copy of a journal keeps its rows
+and not its actor (`file_identity`): the original may still be in use.
 """
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic_ns
@@ -20,8 +22,9 @@ from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.storage import database, schema
 from gossip_counter.node.storage.commit_log import CommitLog
 from gossip_counter.node.storage.errors import DamagedError, JournalError, UnknownRecordError
-from gossip_counter.node.storage.file_identity import FileIdentity
+from gossip_counter.node.storage.file_identity import FileIdentity, Place, locate
 from gossip_counter.node.storage.lock import DirectoryLock
+from gossip_counter.node.storage.mark import Mark
 
 __all__ = ["Journal", "JournalError", "Tuning"]
 
@@ -59,8 +62,13 @@ class Journal:
         """What an intact journal contained; None where a new epoch must begin."""
         self.set_aside: Path | None = None
         """Where an unusable journal was put."""
+        self.damage = ""
+        """What was wrong with it."""
+        self.copy_of: str | None = None
+        """If the journal was found at this start to be a copy, what the original was called."""
         self.took_ns = 0
         """How many nanoseconds the last commit took."""
+        self._mark = Mark(directory / "journal.mark")
         self._owner = schema.Owner(node, cluster)
         self._tuning = tuning
         self._lock = DirectoryLock(directory)
@@ -70,6 +78,11 @@ class Journal:
             self._lock.release()
             raise
 
+    @property
+    def mark_error(self) -> str | None:
+        """Why the last commit, which is durable nevertheless, could not be marked."""
+        return self._mark.error
+
     def commit(self, commit: Commit) -> None:
         """Make it durable, all or nothing. Raises `JournalError`."""
         began_ns = monotonic_ns()
@@ -78,6 +91,8 @@ class Journal:
             self._log.append(commit)
         except sqlite3.Error as error:
             raise JournalError(f"{error} ({self.path})") from None
+        else:
+            self._mark.write(self._life.journal, self._log.last)
         finally:
             self.took_ns = monotonic_ns() - began_ns
 
@@ -86,6 +101,7 @@ class Journal:
         with contextlib.suppress(sqlite3.Error):  # the next start reads the log
             self._log.compact_all()
         self._db.close()
+        self._mark.close()
         self._lock.release()
 
     def _open(self) -> None:
@@ -93,8 +109,7 @@ class Journal:
             try:
                 self._connect()
             except DamagedError:
-                self.set_aside = database.set_aside(self.path)
-                self._connect()
+                self._connect()  # to a new one
         except UnknownRecordError as error:
             raise ConfigError(
                 f"can't use the journal {self.path}: {error}: use the version that wrote it, or choose another data"
@@ -104,24 +119,55 @@ class Journal:
             raise ConfigError(f"can't use the journal {self.path}: {error}") from None
 
     def _connect(self) -> None:
-        self._db = database.connect(self.path, self._tuning.busy_s, self._tuning.checkpoint_pages)
+        """Open the file and read it. Raises `DamagedError` after it was set aside."""
+        with self._setting_aside():
+            place = locate(self.path)
+            database.check_not_emptied(self.path)
+            self._db = database.connect(self.path, self._tuning.busy_s, self._tuning.checkpoint_pages)
         try:
             self._log = CommitLog(self._db, self._tuning.compact_bytes, self._tuning.compact_rows)
-            with database.noticing_damage():
-                self.recovered = self._load()
+            with self._setting_aside(), database.noticing_damage():
+                self.recovered = self._load(place)
             self._identity = FileIdentity(self.path, self._tuning.identity_check_ns)
         except BaseException:
             self._db.close()
             raise
 
-    def _load(self) -> Recovered | None:
+    @contextlib.contextmanager
+    def _setting_aside(self) -> Iterator[None]:
+        """Set aside what is damaged, before SQLite closes the file and deletes its write-ahead log."""
+        try:
+            yield
+        except DamagedError as error:
+            self.damage, self.set_aside = str(error), database.set_aside(self.path, self._mark.path)
+            raise
+
+    def _load(self, place: Place) -> Recovered | None:
         """The tables, and on top of them the log. What reading a damaged file raises is left to the caller."""
+        reached = self._mark.read()
         if schema.is_new(self._db, self.path):
-            schema.create(self._db, self._owner)
+            if reached:
+                raise DamagedError(f"it is empty, and {self._mark.path.name} shows that it was not")
+            self._life = schema.new_life(self.path, place)
+            schema.create(self._db, self._owner, self._life)
             database.sync_directory(self.path.parent)
+            self._mark.write(self._life.journal, 0)
             return None
         database.check_structure(self._db)
         schema.check_owner(self._db, self._owner, self.path.parent)
+        self._life = schema.read_life(self._db)
         contents, compacted = schema.read(self._db)
         self._log.replay(contents, compacted)
+        if not self._life.place.is_same(place):
+            self._begin_life(place)
+            contents.actor = None
+        elif reached and reached.journal == self._life.journal and reached.entry > self._log.last:
+            raise DamagedError(f"it ends at entry {self._log.last}, and had come to entry {reached.entry}")
         return contents.recovered()
+
+    def _begin_life(self, place: Place) -> None:
+        """Be a journal of its own, which nothing that the original's mark says is about."""
+        self.copy_of = self._life.path
+        self._life = schema.new_life(self.path, place)
+        self._log.begin_life(self._life)
+        self._mark.write(self._life.journal, self._log.last)

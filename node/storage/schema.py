@@ -1,11 +1,15 @@
 """The journal's tables and the view `counts`, and how rows stand in them.
 
-SQLite checks the pages of its write-ahead log but not those of its file. So each record has a checksum of its own.
+SQLite checks the pages of its write-ahead log but not those of its file. So each record has a checksum of its own. The
+sum of those of all rows is in the table `meta`: where a part of the write-ahead log is lost that SQLite had copied into
+the file already, older pages take the place of newer ones, with rows that are older or lack others.
 The columns of a row are the fields of `counts.Row`.
 """
 
+import json
+import secrets
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -16,8 +20,9 @@ from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.storage import database
 from gossip_counter.node.storage.contents import Contents
 from gossip_counter.node.storage.entries import ROWS, checked_actor
+from gossip_counter.node.storage.file_identity import Inode, Place
 
-SCHEMA = 1
+SCHEMA = 2
 """The number of this form of the file."""
 
 APPLICATION = 0x676F7331
@@ -32,7 +37,7 @@ _P, _N = FIELDS.index("p"), FIELDS.index("n")
 
 _TABLES = f"""
 BEGIN IMMEDIATE;
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE actors (
     actor TEXT PRIMARY KEY, version INTEGER NOT NULL, source_version INTEGER NOT NULL, checksum INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -89,11 +94,31 @@ def is_new(db: sqlite3.Connection, path: Path) -> bool:
     return False
 
 
-def create(db: sqlite3.Connection, owner: Owner) -> None:
+class Life(NamedTuple):
+    """The journal's file, and its id from when it became that file."""
+
+    journal: str
+    place: Place
+    path: str
+    """What the file was called then."""
+
+
+def create(db: sqlite3.Connection, owner: Owner, life: Life) -> None:
     """Make the tables of an empty file, all or nothing."""
     db.executescript(_TABLES)
-    db.executemany("INSERT INTO meta VALUES (?, ?)", owner._asdict().items())
+    _put_meta(db, owner._asdict() | _life_as_meta(life) | {"rows": "0"})
     db.execute("COMMIT")
+
+
+def new_life(path: Path, place: Place) -> Life:
+    """A life of the journal at `path`, with an id that no other has."""
+    return Life(secrets.token_hex(8), place, str(path.absolute()))
+
+
+def begin_life(db: sqlite3.Connection, life: Life) -> None:
+    """Forget the actor, whom the file that this one was copied from may go on to write as. No log may be left."""
+    db.execute("DELETE FROM meta WHERE key = 'actor'")
+    _put_meta(db, _life_as_meta(life))
 
 
 def check_owner(db: sqlite3.Connection, owner: Owner, directory: Path) -> None:
@@ -107,12 +132,35 @@ def check_owner(db: sqlite3.Connection, owner: Owner, directory: Path) -> None:
         )
 
 
+def read_life(db: sqlite3.Connection) -> Life:
+    """The present life. Raises `ValueError`, `KeyError` or `TypeError` for damage."""
+    meta = _meta(db)
+    file, directory, file_system, device = json.loads(meta["place"])
+    return Life(meta["journal"], Place(Inode(*file), Inode(*directory), file_system, device), meta["path"])
+
+
+def _life_as_meta(life: Life) -> dict[str, str]:
+    return {"journal": life.journal, "place": json.dumps(life.place), "path": life.path}
+
+
 def _meta(db: sqlite3.Connection) -> dict[str, str]:
-    return dict(db.execute("SELECT key, value FROM meta"))
+    meta = {}
+    for key, value, checksum in db.execute("SELECT key, value, checksum FROM meta"):
+        if checksum != _checksum(key, value, ()):
+            raise ValueError(f"its {key!r} is not as it was written")
+        meta[key] = value
+    return meta
+
+
+def _put_meta(db: sqlite3.Connection, values: Mapping[str, str]) -> None:
+    database.put(db, "meta", [(key, value, _checksum(key, value, ())) for key, value in values.items()])
 
 
 def read(db: sqlite3.Connection) -> tuple[Contents, int]:
-    """What the tables contain, and the number of the last log entry that is in them. Raises `ValueError` for damage."""
+    """What the tables contain, and the number of the last log entry that is in them.
+
+    Raises `ValueError` or `KeyError` for damage.
+    """
     meta = _meta(db)
     contents = Contents(checked_actor(meta["actor"]) if "actor" in meta else None)
     for actor, version, source_version, checksum in db.execute("SELECT * FROM actors"):
@@ -121,27 +169,43 @@ def read(db: sqlite3.Connection) -> tuple[Contents, int]:
         checked_versions = limits.count(version, "version"), limits.count(source_version, "source version")
         contents.versions[checked_actor(actor)] = checked_versions
         contents.rows[actor] = {}
-    rows = contents.rows
+    rows, total = contents.rows, 0
     for record in db.execute(f"SELECT {', '.join(_COLUMNS)} FROM rows"):
         actor, counter, fields = record[0], record[1], record[2:-1]
         if record[-1] != _checksum(actor, counter, fields):
             raise ValueError(f"the row of {counter!r} is not as it was written")
         # The log may be the first to name the versions of an actor.
         rows.setdefault(actor, {})[counter] = Row(*fields)
+        total += record[-1]
+    if total != int(meta["rows"]):
+        raise ValueError("some of its rows are older than others, or missing")
     return contents, int(meta.get("compacted", 0))
 
 
 def write_rows(db: sqlite3.Connection, rows: Iterable[tuple[Actor, str, PlainRow]]) -> None:
-    """Replace rows in the table."""
+    """Replace rows in the table. To be called within a transaction."""
     records = [(actor, counter, *row, _checksum(actor, counter, tuple(row))) for actor, counter, row in rows]
+    before = _sum_of_checksums(db, [record[:2] for record in records])
     database.put(db, "rows", records)
+    (total,) = db.execute("SELECT value FROM meta WHERE key = 'rows'").fetchone()
+    _put_meta(db, {"rows": str(int(total) - before + sum(record[-1] for record in records))})
+
+
+def _sum_of_checksums(db: sqlite3.Connection, keys: Sequence[tuple[object, ...]]) -> int:
+    """Of the rows that there are of some actors and counters."""
+    total = 0
+    for marks, flat in database.statements(keys):
+        matching = f"(VALUES {marks}) CROSS JOIN rows ON actor = column1 AND counter = column2"  # CROSS: in this order
+        total += db.execute(f"SELECT coalesce(sum(checksum), 0) FROM {matching}", flat).fetchone()[0]
+    return total
 
 
 def write_end(db: sqlite3.Connection, contents: Contents, compacted: int) -> None:
     """Write all but the rows of some contents. The tables then contain the log up to the entry numbered `compacted`."""
     versions = contents.versions.items()
     database.put(db, "actors", [(actor, *both, _checksum(actor, "", both)) for actor, both in versions])
-    database.put(db, "meta", [("actor", contents.actor), ("compacted", str(compacted))])
+    actor = {"actor": contents.actor} if contents.actor else {}
+    _put_meta(db, actor | {"compacted": str(compacted)})
 
 
 def entry_checksum(number: int, entry: str) -> int:

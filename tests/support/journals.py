@@ -13,8 +13,14 @@ from gossip_counter.node.core.state import Stored
 from gossip_counter.node.storage.journal import Journal, Tuning
 
 ME, PEER = Actor("n1.me"), Actor("n2.x")
+IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where files need not reach a disk, for tests that open hundreds of journals."""
+
 Rows = dict[tuple[str, str], tuple[int, int]]
 """By actor and counter, the increments and the decrements."""
+
+Files = dict[str, bytes]
+"""What each file of a journal contains."""
 
 
 def mine(version: int, *rows: NamedRow) -> Commit:
@@ -42,3 +48,20 @@ def change(directory: Path, statement: str) -> None:
 def rows(recovered: Recovered | None) -> Rows:
     stored = recovered.stored if recovered else ()
     return {(each.actor, name): row[:2] for each in stored for name, row in each.rows.items()}
+
+
+def files(directory: Path) -> Files:
+    """The files of a journal, as a node that is killed now leaves them."""
+    names = ("journal.db", "journal.db-wal", "journal.mark")
+    return {name: (directory / name).read_bytes() for name in names if (directory / name).exists()}
+
+
+def put_back(directory: Path, content: Files) -> None:
+    """Write a journal's files over the present ones. The database stays the file that it was, though set aside."""
+    if (original := directory / "journal.db.damaged-1").exists():
+        original.rename(directory / "journal.db")
+    for path in directory.glob("journal.*"):
+        if path.name != "journal.db":
+            path.unlink()
+    for name, each in content.items():
+        (directory / name).write_bytes(each)
