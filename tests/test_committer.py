@@ -24,7 +24,7 @@ class Disk:
         self.error: Exception | None = None
         self.commits: list[Commit] = []
 
-    def commit(self, commit: Commit) -> None:
+    def commit(self, commit: Commit, may_wait: bool = True) -> None:
         self.took_ns = self.next_ns
         if self.error:
             raise self.error
