@@ -20,7 +20,7 @@ class WriteAheadLog:
     def __init__(
         self, db: sqlite3.Connection, path: Path, limit_bytes: int, interval_ns: int, noticed: dict[str, str]
     ) -> None:
-        """`interval_ns` is the least time between two looks at the file, and between two attempts to empty it.
+        """`interval_ns` is the least time between two looks at the file, and after a vain attempt to empty it.
 
         Why it can't be emptied is put into `noticed` each time.
         """
@@ -38,14 +38,15 @@ class WriteAheadLog:
         self._noticed = noticed
         self._look_ns = 0
         self._empty_ns = 0
-        self._blocked_since_ns: int | None = None
         self._is_suspect = False
-        self._refusal: str | None = None
+        self._blocked_since_ns = 0
+        self._problem: str | None = None
+        """Why the last attempt to empty it failed. The next one is due at `_empty_ns`."""
 
     @property
     def is_blocked(self) -> bool:
         """Whether it is to be emptied and can't be."""
-        return self._blocked_since_ns is not None
+        return self._problem is not None
 
     def suspect(self) -> None:
         """Let the next `check` empty it, whatever its size: a commit failed, and room may be all that it takes."""
@@ -60,17 +61,16 @@ class WriteAheadLog:
         if now_ns >= self._look_ns:
             self._look(now_ns)
         if self.size <= self._bound // 4 and not self._is_suspect:
-            self._blocked_since_ns = self._refusal = None
+            self._problem, self._empty_ns = None, 0
             return
         if not may_wait:
             raise MustWaitError(f"{self._file} is to be emptied")
         if now_ns >= self._empty_ns:
             self._empty(now_ns)
-        if self._refusal:
-            raise JournalError(self._refusal)
+        if self._problem and self.size > self._bound:
+            raise JournalError(self._problem)
 
     def _look(self, now_ns: int) -> None:
-        self._look_ns = now_ns + self._interval_ns
         try:
             self.size = self._file.stat().st_size
             disk = os.statvfs(self._file)
@@ -79,20 +79,22 @@ class WriteAheadLog:
         # Some file systems don't tell.
         self.free = disk.f_bavail * disk.f_frsize if disk.f_blocks else 4 * self._limit
         self._bound = min(self._limit, self.free)
+        # Where little is left, sooner: no log grows by more than a gigabyte a second.
+        self._look_ns = now_ns + min(self._interval_ns, self.free // 4)
 
     def _empty(self, now_ns: int) -> None:
-        """Copy all of it into the file and truncate it, or note why not, and whether commits must wait for that."""
-        self._empty_ns, self._refusal, self._is_suspect = now_ns + self._interval_ns, None, False
+        """Copy all of it into the file and truncate it, or note why not."""
+        self._is_suspect = False
         cause = self._checkpoint()
         if cause is None:
-            self.size, self._look_ns, self._blocked_since_ns = 0, 0, None
+            self.size, self._look_ns, self._problem = 0, 0, None
             return
-        self._blocked_since_ns = self._blocked_since_ns or now_ns
+        self._empty_ns = now_ns + self._interval_ns
+        if self._problem is None:
+            self._blocked_since_ns = now_ns
         seconds = (now_ns - self._blocked_since_ns) / 1e9
-        problem = f"{self._file} has {self.size} bytes and can't be emptied, for {seconds:.1f} s so far: {cause}"
-        self._noticed["journal_wal_blocked"] = problem
-        if self.size > self._bound:
-            self._refusal = problem
+        self._problem = f"{self._file} has {self.size} bytes and can't be emptied, for {seconds:.1f} s so far: {cause}"
+        self._noticed["journal_wal_blocked"] = self._problem
 
     def _checkpoint(self) -> str | None:
         """Why it did not succeed; None if it did."""
