@@ -217,9 +217,8 @@ def test_a_real_node_serves_others_while_its_journal_is_locked(tmp_path: Path) -
         with transaction(tmp_path, "IMMEDIATE"):
             adding.start()
             until(lambda: ask(address, Client.gossip_status)["adds"] == 1)
-            began = monotonic()
             assert ask(address, Client.read) == 0
-            assert monotonic() - began < 1
+            assert adding.is_alive(), "the add was answered first"
         adding.join(LIMIT_S)
         assert ask(address, Client.read) == 7
 
@@ -251,7 +250,7 @@ def test_a_log_is_compacted_sooner_on_a_disk_with_little_room(tmp_path: Path, mo
     monkeypatch.setattr(commit_log, "SHORT_BYTES", 10_000)
     show_free(monkeypatch, 400_000)
     with opened(tmp_path) as made:
-        for version in range(1, 200):
+        for version in range(1, 120):
             add(made, version)
         assert look(tmp_path, "SELECT count(*) FROM log")[0][0] < 80
 
