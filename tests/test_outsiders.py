@@ -169,6 +169,18 @@ def test_the_event_loop_does_not_wait_for_a_lock(tmp_path: Path) -> None:
         add(made, 1, may_wait=False)
 
 
+def test_a_lock_that_lasts_is_waited_for_once(tmp_path: Path) -> None:
+    with opened(tmp_path, Tuning(busy_s=0.5)) as made:
+        for version in (1, 2):
+            began = monotonic()
+            with transaction(tmp_path, "IMMEDIATE"):
+                for _ in range(4):
+                    with pytest.raises(JournalError, match="locked"):
+                        add(made, version)
+            assert 0.5 <= monotonic() - began < 1.4
+            add(made, version)
+
+
 def test_a_lock_holds_up_no_read_and_refuses_an_add_only_if_it_lasts(tmp_path: Path) -> None:
     async def live() -> None:
         async with running_node(journal) as address, await Client.connect(address, LIMIT_S) as client:

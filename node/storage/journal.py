@@ -44,10 +44,14 @@ class Tuning:
     """Nanoseconds between two checks whether the files were deleted or replaced, and of how large the log is."""
 
     busy_s: float = 2.0
-    """Seconds that a commit waits, where it may, for another process that has locked the file."""
+    """Seconds that commits wait, where they may, for another process that has locked the file."""
 
     wal_bytes: int = 64 * 2**20
     """Size of SQLite's write-ahead log at which no more is committed; less where the disk has less room."""
+
+
+LEAST_WAIT_S = 0.02
+"""Seconds that a commit, where it may wait, waits for a lock that has lasted longer than a commit should wait."""
 
 
 class Journal:
@@ -67,6 +71,8 @@ class Journal:
         """How many nanoseconds the last commit took."""
         self.noticed: dict[str, str] = {}
         """What somebody should know of, by its field of `Stats`, until it was taken note of."""
+        self._locked_since_ns = 0
+        """When commits met the lock that they meet at present; 0: none."""
         self._owner = schema.Owner(node, cluster)
         self._tuning = tuning
         self._lock = DirectoryLock(directory)
@@ -92,25 +98,28 @@ class Journal:
             self._wal.check(began_ns, may_wait)
             self._log.free = self._wal.free
             if may_wait:
-                self._append_patiently(commit)
+                self._append_patiently(commit, began_ns)
             else:
                 self._log.append(commit)
+            self._locked_since_ns = 0
         except sqlite3.Error as error:
-            raise self._failure(error, may_wait) from None
+            raise self._failure(error, began_ns, may_wait) from None
         finally:
             self.took_ns = monotonic_ns() - began_ns
 
-    def _append_patiently(self, commit: Commit) -> None:
-        database.wait_for_locks(self._db, self._tuning.busy_s)
+    def _append_patiently(self, commit: Commit, now_ns: int) -> None:
+        waited_s = (now_ns - self._locked_since_ns) / 1e9 if self._locked_since_ns else 0
+        database.wait_for_locks(self._db, max(self._tuning.busy_s - waited_s, LEAST_WAIT_S))
         try:
             self._log.append(commit)
         finally:
             database.wait_for_locks(self._db, 0)
 
-    def _failure(self, error: sqlite3.Error, may_wait: bool) -> MustWaitError | JournalError:
+    def _failure(self, error: sqlite3.Error, began_ns: int, may_wait: bool) -> MustWaitError | JournalError:
         """What to raise for an error of SQLite."""
         is_locked, is_full = database.is_locked(error), database.is_full(error)
         if is_locked:
+            self._locked_since_ns = self._locked_since_ns or began_ns
             advice = f": {outsiders.name(self.path)} has locked it: end that one"
             self.noticed["journal_locked"] = f"{self.path}{advice}"
         else:
