@@ -10,6 +10,7 @@ from gossip_counter.node.core.effects import Answer, Commit
 from gossip_counter.node.core.messages import Add, Written
 from gossip_counter.node.core.state import Stored
 from gossip_counter.node.runtime.committer import QUICK_NS, SLOW, Committer, Done
+from gossip_counter.node.storage.errors import MustWaitError
 from tests.support.replica import ME, bare, pushed, replica
 
 COMMIT = Commit(ME, ())
@@ -22,10 +23,13 @@ class Disk:
         self.took_ns = 0
         self.next_ns = 0
         self.error: Exception | None = None
+        self.is_locked = False
         self.commits: list[Commit] = []
 
-    def commit(self, commit: Commit) -> None:
+    def commit(self, commit: Commit, may_wait: bool = True) -> None:
         self.took_ns = self.next_ns
+        if self.is_locked and not may_wait:
+            raise MustWaitError("locked")
         if self.error:
             raise self.error
         self.commits.append(commit)
@@ -128,6 +132,18 @@ def test_while_a_commit_is_made_elsewhere_nothing_has_ended() -> None:
     assert (len(watched.ends), len(watched.disk.commits)) == (3, 3)
     watched.elsewhere.work()
     assert (len(watched.ends), len(watched.disk.commits)) == (4, 4)
+
+
+def test_a_commit_that_must_wait_for_another_process_does_so_elsewhere_and_ends_once() -> None:
+    watched = Watched()
+    watched.disk.is_locked = True
+    assert watched.commit(1)
+    watched.disk.error = OSError("locked for too long")
+    assert watched.commit(1)
+    watched.disk.is_locked, watched.disk.error = False, None
+    assert not watched.commit(1)
+    assert watched.disk.commits == [COMMIT] * 2
+    assert [str(end) for end in watched.ends] == ["None", "locked for too long", "None"]
 
 
 class Run:

@@ -32,10 +32,10 @@ class PlannedJournal(Journal):
         self._before = before
         self._says_ns = says_ns
 
-    def commit(self, commit: Commit) -> None:
+    def commit(self, commit: Commit, may_wait: bool = True) -> None:
         self.threads.append(threading.current_thread())
         self._before()
-        super().commit(commit)
+        super().commit(commit, may_wait)
         self.took_ns = self._says_ns
 
 
@@ -47,7 +47,7 @@ class PlannedStore:
         self.commits: list[Commit] = []
         self.error: Exception | None = None
 
-    def commit(self, commit: Commit) -> None:
+    def commit(self, commit: Commit, may_wait: bool = True) -> None:
         self.commits.append(commit)
         if self.error:
             raise self.error

@@ -115,7 +115,7 @@ class Journal:
         self._block = block
         self._is_aside = False
 
-    def commit(self, commit: Commit) -> None:
+    def commit(self, commit: Commit, may_wait: bool = True) -> None:  # noqa: ARG002 no other process is here to wait for
         """Make a commit durable, which takes the process some time. Raises `DiskError`."""
         if not self._is_aside:
             self._block(self.begin())

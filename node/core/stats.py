@@ -10,9 +10,13 @@ def _count(text: str) -> int:
     return field(default=0, metadata={"help": text})
 
 
+def _size(text: str) -> int:
+    return field(default=0, metadata={"help": text, "is_size": True})
+
+
 @dataclass(slots=True)
 class Stats:
-    """Totals since this process started."""
+    """Totals since this process started, and sizes at present."""
 
     adds: int = _count("Increments and decrements asked for, over every endpoint.")
     reads: int = _count("Values asked for, over every endpoint.")
@@ -39,6 +43,12 @@ class Stats:
     )
     commits: int = _count("Times that rows were made durable.")
     commit_errors: int = _count("Times that they could not be made durable; then the adds among them were refused.")
+    journal_locked: int = _count("Commits that met another process's lock on the journal.")
+    journal_wal_blocked: int = _count(
+        "Times that the journal's write-ahead log had grown and could not be emptied: another process reads from it, or"
+        " its disk is full."
+    )
+    journal_wal_bytes: int = _size("Size of the journal's write-ahead log.")
     journals_set_aside: int = _count("1 if the journal found at the start was unusable and is kept under another name.")
     journals_copied: int = _count(
         "1 if the journal found at the start was a copy: its rows count, and a new epoch began."
@@ -53,3 +63,6 @@ class Stats:
 
 HELP: dict[str, str] = {each.name: each.metadata["help"] for each in fields(Stats)}
 """What each figure counts."""
+
+SIZES = {each.name for each in fields(Stats) if "is_size" in each.metadata}
+"""Those that may become smaller."""

@@ -2,12 +2,14 @@
 
 To hand a commit to a thread and to hear of its end costs as much as a quick disk takes, so the event loop waits for a
 quick one. A slow one would hold up reads and gossip: then a thread makes commits, and the next batch gathers meanwhile.
+So does a thread with a commit that has to wait for another process.
 """
 
 from collections.abc import Callable
 from typing import Protocol
 
 from gossip_counter.node.core.effects import Commit
+from gossip_counter.node.storage.errors import MustWaitError
 
 QUICK_NS = 20_000_000
 """A commit that takes longer is slow."""
@@ -25,8 +27,8 @@ class Store(Protocol):
     took_ns: int
     """How many nanoseconds the last commit took."""
 
-    def commit(self, commit: Commit) -> None:
-        """Make it durable, all or nothing, or raise."""
+    def commit(self, commit: Commit, may_wait: bool = True) -> None:
+        """Make it durable, all or nothing, or raise: `MustWaitError` if it would have to wait and may not."""
 
 
 class Committer:
@@ -48,9 +50,16 @@ class Committer:
         if store is None:
             self._done(None)
         elif self._slowness >= SLOW:
-            self._aside(lambda: store.commit(commit), self._end)
+            self._hand_over(store, commit)
         else:
-            self._end(_failure(store, commit))
+            error = _failure(store, commit)
+            if isinstance(error, MustWaitError):
+                self._hand_over(store, commit)
+            else:
+                self._end(error)
+
+    def _hand_over(self, store: Store, commit: Commit) -> None:
+        self._aside(lambda: store.commit(commit), self._end)
 
     def _end(self, error: BaseException | None) -> None:
         if self._store and self._store.took_ns >= QUICK_NS:
@@ -62,7 +71,7 @@ class Committer:
 
 def _failure(store: Store, commit: Commit) -> BaseException | None:
     try:
-        store.commit(commit)
+        store.commit(commit, may_wait=False)
     except Exception as error:  # noqa: BLE001 reported to those who wait, counted and logged
         return error
     return None

@@ -209,8 +209,8 @@ class Node:
         self._under_way.add_done_callback(ended)
 
     def _committed(self, error: BaseException | None) -> None:
-        if self._metrics and self._journal:
-            self._guarded(self._metrics.committed, self._journal.took_ns)
+        if self._journal:
+            self._guarded(self._look_at, self._journal)
         if error is None:
             if self._journal and self._journal.mark_error:
                 self._diagnostics.note("mark_errors", "%s", self._journal.mark_error)
@@ -222,6 +222,15 @@ class Node:
         else:
             self._diagnostics.unexpected(error)
         self.replica.persisted(str(error))
+
+    def _look_at(self, journal: Journal) -> None:
+        """Note what a commit showed of the journal."""
+        if self._metrics:
+            self._metrics.committed(journal.took_ns)
+        self.replica.stats.journal_wal_bytes = journal.wal_bytes
+        while journal.noticed:
+            kind, text = journal.noticed.popitem()
+            self._diagnostics.note(kind, "%s", text)
 
     # Metrics.
 

@@ -22,6 +22,9 @@ LEAST_CHUNK = 64
 TRIM = 4
 """The most compacted entries that a commit deletes: a few with each, since all at once would take long."""
 
+SHORT_BYTES = 2**18
+"""A log of this size is not compacted for want of space on the disk."""
+
 _APPEND = "INSERT INTO log VALUES (?, ?, ?)"
 
 
@@ -56,6 +59,8 @@ class CommitLog:
         self._db = db
         self._compact_bytes = compact_bytes
         self._compact_rows = compact_rows
+        self.free = 0
+        """Bytes left on the disk. A log of more than a quarter of them is compacted while what that writes fits."""
         self._compaction: _Compaction | None = None
         self._compacted = 0
         """The last entry that is in the tables."""
@@ -80,8 +85,7 @@ class CommitLog:
 
     def append(self, commit: Commit) -> None:
         """Make a commit durable, and go on with the compaction that is under way."""
-        if self._db.in_transaction:  # the last one failed, and could not even be rolled back
-            self._db.execute("ROLLBACK")
+        database.end_transaction(self._db)
         if self._compaction is None and self._is_long():
             self._compaction, self._recent = _Compaction(self._recent), _Segment(self._recent.last)
         entry, number = entries.encode(commit), self._recent.last + 1
@@ -89,7 +93,13 @@ class CommitLog:
         if self._compaction is None and self._oldest > self._compacted:
             self._db.execute(_APPEND, record)  # a transaction of its own, as is each statement outside of one
         else:
-            self._append_and_compact(record, sum(len(stored.rows) for stored in commit.stored))
+            try:
+                self._append_and_compact(record, sum(len(stored.rows) for stored in commit.stored))
+            except sqlite3.Error as error:
+                if not database.is_full(error):
+                    raise
+                database.end_transaction(self._db)
+                self._db.execute(_APPEND, record)  # which needs less; the compaction goes on once there is room
         self._recent.add(commit, len(entry))
 
     @property
@@ -118,7 +128,9 @@ class CommitLog:
 
     def _is_long(self) -> bool:
         recent = self._recent
-        return recent.size > self._compact_bytes or recent.contents.row_count > self._compact_rows
+        if recent.size > self._compact_bytes or recent.contents.row_count > self._compact_rows:
+            return True
+        return recent.size > SHORT_BYTES and recent.size > self.free // 4
 
     def _append_and_compact(self, record: tuple[int, str, int], row_count: int) -> None:
         """Append an entry of so many rows. What is noted in memory changes only once the transaction is over."""

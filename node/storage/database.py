@@ -11,6 +11,10 @@ from gossip_counter.node.storage.errors import DamagedError
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 
+PAGE_BYTES = 4096
+
+ADVICE_IF_FULL = ": free some space on its disk"
+
 _LARGEST_STATEMENT = 256
 """Rows in one statement. Each statement releases and takes Python's global lock, so few are better than many."""
 
@@ -18,8 +22,9 @@ _LARGEST_STATEMENT = 256
 def connect(path: Path, busy_s: float, checkpoint_pages: int) -> sqlite3.Connection:
     """Open a database, in which each transaction is on the disk when it ends. Raises `DamagedError`, `sqlite3.Error`.
 
-    `busy_s` is how many seconds a statement waits for another process's lock. After `checkpoint_pages` pages of 4096
-    bytes in its write-ahead log, SQLite copies them into the file.
+    `busy_s` is how many seconds a statement waits for another process's lock. After `checkpoint_pages` pages of
+    `PAGE_BYTES` in its write-ahead log, SQLite copies them into the file. A log that has become longer is truncated to
+    twice that length then.
     """
     db = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
     try:
@@ -28,10 +33,37 @@ def connect(path: Path, busy_s: float, checkpoint_pages: int) -> sqlite3.Connect
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA cell_size_check = ON")
             db.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
+            db.execute(f"PRAGMA journal_size_limit = {2 * checkpoint_pages * PAGE_BYTES}")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def end_transaction(db: sqlite3.Connection) -> None:
+    """Roll back what an earlier error left open, because it could not even be rolled back then."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+
+
+def wait_for_locks(db: sqlite3.Connection, seconds: float) -> None:
+    """Let each statement from now on wait so long for another process's lock."""
+    db.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Whether another process's lock is the cause."""
+    return _code(error) == sqlite3.SQLITE_BUSY
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether a lack of space is the cause, of the file, its write-ahead log or the log's index."""
+    is_index = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE
+    return is_index or _code(error) == sqlite3.SQLITE_FULL
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
 
 
 @contextlib.contextmanager
@@ -92,7 +124,7 @@ def noticing_damage() -> Iterator[None]:
         # Text that is not UTF-8, even that of SQLite's own error messages, is a ValueError.
         raise DamagedError(str(error)) from None
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _DAMAGE:
+        if _code(error) in _DAMAGE:
             raise DamagedError(str(error)) from None
         raise
 

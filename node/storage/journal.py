@@ -19,12 +19,13 @@ from time import monotonic_ns
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.storage import database, schema
+from gossip_counter.node.storage import database, outsiders, schema
 from gossip_counter.node.storage.commit_log import CommitLog
-from gossip_counter.node.storage.errors import DamagedError, JournalError, UnknownRecordError
+from gossip_counter.node.storage.errors import DamagedError, JournalError, MustWaitError, UnknownRecordError
 from gossip_counter.node.storage.file_identity import FileIdentity, Place, locate
 from gossip_counter.node.storage.lock import DirectoryLock
 from gossip_counter.node.storage.mark import Mark
+from gossip_counter.node.storage.wal import WriteAheadLog
 
 __all__ = ["Journal", "JournalError", "Tuning"]
 
@@ -43,10 +44,17 @@ class Tuning:
     """Different rows in the commit log before it is compacted. To sort so many takes some 20 milliseconds."""
 
     identity_check_ns: int = 50_000_000
-    """Nanoseconds between two checks whether the files were deleted or replaced."""
+    """Nanoseconds between two checks whether the files were deleted or replaced, and of how large the log is."""
 
     busy_s: float = 2.0
-    """Seconds that a commit waits for another process that has locked the file."""
+    """Seconds that commits wait, where they may, for another process that has locked the file."""
+
+    wal_bytes: int = 64 * 2**20
+    """Size of SQLite's write-ahead log at which no more is committed; less where the disk has less room."""
+
+
+LEAST_WAIT_S = 0.02
+"""Seconds that a commit, where it may wait, waits for a lock that has lasted longer than a commit should wait."""
 
 
 class Journal:
@@ -69,6 +77,10 @@ class Journal:
         self.took_ns = 0
         """How many nanoseconds the last commit took."""
         self._mark = Mark(directory / "journal.mark")
+        self.noticed: dict[str, str] = {}
+        """What somebody should know of, by its field of `Stats`, until it was taken note of."""
+        self._locked_since_ns = 0
+        """When commits met the lock that they meet at present; 0: none."""
         self._owner = schema.Owner(node, cluster)
         self._tuning = tuning
         self._lock = DirectoryLock(directory)
@@ -83,23 +95,61 @@ class Journal:
         """Why the last commit, which is durable nevertheless, could not be marked."""
         return self._mark.error
 
-    def commit(self, commit: Commit) -> None:
-        """Make it durable, all or nothing. Raises `JournalError`."""
+    @property
+    def wal_bytes(self) -> int:
+        """Size of SQLite's write-ahead log when it was last looked at."""
+        return self._wal.size
+
+    def commit(self, commit: Commit, may_wait: bool = True) -> None:
+        """Make it durable, all or nothing. Raises `JournalError`.
+
+        If it would have to wait for another process, or for a long write, and may not, it raises `MustWaitError`.
+        """
         began_ns = monotonic_ns()
         try:
             self._identity.check(began_ns)
-            self._log.append(commit)
+            self._wal.check(began_ns, may_wait)
+            self._log.free = self._wal.free
+            if may_wait:
+                self._append_patiently(commit, began_ns)
+            else:
+                self._log.append(commit)
+            self._locked_since_ns = 0
         except sqlite3.Error as error:
-            raise JournalError(f"{error} ({self.path})") from None
+            raise self._failure(error, began_ns, may_wait) from None
         else:
             self._mark.write(self._life.journal, self._log.last)
         finally:
             self.took_ns = monotonic_ns() - began_ns
 
+    def _append_patiently(self, commit: Commit, now_ns: int) -> None:
+        waited_s = (now_ns - self._locked_since_ns) / 1e9 if self._locked_since_ns else 0
+        database.wait_for_locks(self._db, max(self._tuning.busy_s - waited_s, LEAST_WAIT_S))
+        try:
+            self._log.append(commit)
+        finally:
+            database.wait_for_locks(self._db, 0)
+
+    def _failure(self, error: sqlite3.Error, began_ns: int, may_wait: bool) -> MustWaitError | JournalError:
+        """What to raise for an error of SQLite."""
+        is_locked, is_full = database.is_locked(error), database.is_full(error)
+        if is_locked:
+            self._locked_since_ns = self._locked_since_ns or began_ns
+            advice = f": {outsiders.name(self.path)} has locked it: end that one"
+            self.noticed["journal_locked"] = f"{self.path}{advice}"
+        else:
+            advice = database.ADVICE_IF_FULL if is_full else ""
+            self._wal.suspect()
+        if (is_locked or is_full) and not may_wait:
+            return MustWaitError(str(error))
+        return JournalError(f"{error} ({self.path}){advice}")
+
     def close(self) -> None:
         """Compact the log into the tables, and let go of the file."""
-        with contextlib.suppress(sqlite3.Error):  # the next start reads the log
-            self._log.compact_all()
+        with contextlib.suppress(sqlite3.Error, JournalError):  # the next start reads the log
+            self._wal.check(monotonic_ns(), may_wait=True)
+            if not self._wal.is_blocked:  # what does not fit into the file has no room for more
+                self._log.compact_all()
         self._db.close()
         self._mark.close()
         self._lock.release()
@@ -129,6 +179,10 @@ class Journal:
             with self._setting_aside(), database.noticing_damage():
                 self.recovered = self._load(place)
             self._identity = FileIdentity(self.path, self._tuning.identity_check_ns)
+            self._wal = WriteAheadLog(
+                self._db, self.path, self._tuning.wal_bytes, self._tuning.identity_check_ns, self.noticed
+            )
+            database.wait_for_locks(self._db, 0)
         except BaseException:
             self._db.close()
             raise

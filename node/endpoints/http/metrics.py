@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from gossip_counter import __version__
 from gossip_counter.node.core.membership import Standing
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.stats import HELP, Stats
+from gossip_counter.node.core.stats import HELP, SIZES, Stats
 from gossip_counter.node.core.status import Status
 from gossip_counter.node.endpoints.http.health import Health
 
@@ -101,7 +101,8 @@ class Metrics(Collector):
         for field in fields(Stats):
             if field.name not in _BY_KIND:
                 value = getattr(status.stats, field.name)
-                yield CounterMetricFamily(PREFIX + field.name, HELP[field.name], value=value)
+                family = GaugeMetricFamily if field.name in SIZES else CounterMetricFamily
+                yield family(PREFIX + field.name, HELP[field.name], value=value)
         yield CounterMetricFamily(f"{PREFIX}rounds", "Gossip rounds.", value=status.rounds)
 
     def _by_kind(self) -> Iterator[Metric]:
