@@ -23,7 +23,7 @@ from gossip_counter.bench.options import Fanout, Gossip, IntervalMs, Json, Nodes
 from gossip_counter.cluster import running
 from gossip_counter.cluster.manifest import Settings
 from gossip_counter.cluster.options import GossipMode, Push, pushes
-from gossip_counter.cluster.running import interruptible, run
+from gossip_counter.cluster.running import run
 from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.cluster.sim.scenario import SCENARIOS
 from gossip_counter.node.core.config import Config
@@ -331,7 +331,7 @@ def sim(
         for size in options.numbers(nodes, int, "--nodes", 1, 5000)
         for share in options.numbers(loss, float, "--loss", 0, 0.99)
     ]
-    with interruptible(), Progress(console=err, transient=True) as progress:
+    with Progress(console=err, transient=True) as progress:
         task = progress.add_task("simulating", total=runs * len(settings))
         done = lambda setting: progress.update(task, advance=1, description=setting.name)  # noqa: E731
         result = spreading.measure(settings, runs, seed, done)
@@ -351,7 +351,7 @@ def judge(
     Exit code: 0 if every promise was kept, 1 if not; then the command that replays it is printed.
     """
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with interruptible(), Progress(*columns, console=err, transient=True) as progress:
+    with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("judging", total=seeds)
 
         def done(verdict: judging.Verdict) -> None:
@@ -371,12 +371,3 @@ def _about(version: Annotated[bool, typer.Option("--version", help="Print the ve
     if version:
         typer.echo(f"bench {__version__}")
         raise typer.Exit
-
-
-def main() -> None:
-    """Run the command `bench`."""
-    app()
-
-
-if __name__ == "__main__":
-    main()

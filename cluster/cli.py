@@ -59,8 +59,3 @@ def _about(
     if version:
         typer.echo(f"cluster {__version__}")
         raise typer.Exit
-
-
-def main() -> None:
-    """Run the command `cluster`."""
-    app()

@@ -2,10 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from functools import wraps
-from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 import psutil
@@ -14,12 +12,10 @@ import typer
 from gossip_counter.cluster.client import ClientError
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.runtime import signals
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
 
 class InterruptedBySignal(Exception):  # noqa: N818 a user who stops a command makes no error
     """A command was ended by this signal. `exit_code` is 128 and the signal's number, as shells report it."""
@@ -30,10 +26,9 @@ class InterruptedBySignal(Exception):  # noqa: N818 a user who stops a command m
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main`. SIGINT, SIGTERM and SIGHUP cancel it, once, at its next `await`.
+    """Run `main`. A signal that ends cancels it, once, at its next `await`.
 
-    `Cluster.start` has no `await` between a process started and its pid saved, so no process is lost. Raises
-    `InterruptedBySignal` if a signal came.
+    Raises `InterruptedBySignal` if one came, also if `main` has done all its work before it could be cancelled.
     """
     return asyncio.run(_supervised(main))
 
@@ -45,32 +40,22 @@ async def _supervised(main: Coroutine[Any, Any, T]) -> T:
 
     def interrupt(number: int) -> None:
         if not seen:  # a second Ctrl-C must not interrupt the cleanup
-            task.cancel()
+            loop.call_soon_threadsafe(task.cancel)
         seen.append(number)
 
-    for number in ENDING:
-        loop.add_signal_handler(number, interrupt, number)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if not seen:
-            raise
-        raise InterruptedBySignal(seen[0]) from None
+    with signals.ending(interrupt):
+        try:
+            result = await task
+        except asyncio.CancelledError:
+            if not seen:
+                raise
+    if seen:
+        raise InterruptedBySignal(seen[0])
+    return result
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """For code that is no coroutine: a signal raises `InterruptedBySignal` wherever it is."""
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        raise InterruptedBySignal(number)
-
-    before = {number: signal.signal(number, interrupt) for number in ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _interrupt(number: int) -> None:
+    raise InterruptedBySignal(number)
 
 
 def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -81,7 +66,8 @@ def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[
         @wraps(command)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
-                return command(*args, **kwargs)
+                with signals.ending(_interrupt):
+                    return command(*args, **kwargs)
             except errors as error:
                 typer.echo(f"{program}: {error}", err=True)
                 raise typer.Exit(1) from None

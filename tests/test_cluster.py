@@ -19,7 +19,7 @@ from gossip_counter.cluster.lock import changing
 from gossip_counter.cluster.manifest import Manifest, Settings
 from gossip_counter.cluster.ports import free_ports, is_free
 from gossip_counter.cluster.processes import Cluster
-from gossip_counter.cluster.running import InterruptedBySignal, interruptible, run
+from gossip_counter.cluster.running import InterruptedBySignal, run
 from tests.support.commands import Commands
 from tests.support.processes import has_ended
 from tests.support.waiting import LIMIT_S, until
@@ -124,8 +124,6 @@ def test_every_ending_signal_lets_cleanups_finish(number: signal.Signals) -> Non
     with pytest.raises(InterruptedBySignal, match=number.name) as caught:
         run(interrupted())
     assert (done, caught.value.exit_code) == (["cleanup"], 128 + number)
-    with pytest.raises(InterruptedBySignal, match=number.name), interruptible():
-        os.kill(os.getpid(), number)
 
 
 def test_a_node_that_cannot_start_takes_the_others_down_with_it(cluster: Commands) -> None:
