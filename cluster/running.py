@@ -17,6 +17,7 @@ from gossip_counter.node.runtime import signals
 P = ParamSpec("P")
 T = TypeVar("T")
 
+
 class InterruptedBySignal(Exception):  # noqa: N818 a user who stops a command makes no error
     """A command was ended by this signal. `exit_code` is 128 and the signal's number, as shells report it."""
 
