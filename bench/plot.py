@@ -1,5 +1,6 @@
 """Pictures of what was measured, with matplotlib, which is an extra: pip install 'gossip-counter[plot]'."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -13,12 +14,17 @@ class PlotError(Exception):
 
 
 def check(path: Path) -> None:
-    """Whether a picture can be drawn there, before anything is measured. Raises `PlotError`."""
-    _figure(1)
-    if not path.parent.is_dir():
-        raise PlotError(f"there is no folder {path.parent}")
+    """Whether a picture can be drawn there, before anything is measured.
+
+    Raises `ValueError` if a picture can't have this path, `PlotError` if there is no matplotlib.
+    """
     if path.suffix not in {".svg", ".png", ".pdf"}:
-        raise PlotError(f"{path} should end in .svg, .png or .pdf")
+        raise ValueError(f"{path} must end in .svg, .png or .pdf")
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"{path} can't be a file: choose a name in a folder that exists")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"{path} can't be written: no permission")
+    _figure(1)
 
 
 LEAST_MS = 0.01

@@ -1,6 +1,8 @@
 """The command `cluster`, also as `python -m gossip_counter.cluster`."""
 
+import io
 import os
+import sys
 
 from gossip_counter.node.runtime import signals
 
@@ -9,6 +11,8 @@ def main() -> None:
     """Run the command `cluster`."""
     # First of all: imports take a good part of a second, and an exception could be lost in the import system.
     signals.on_ending(lambda number: os._exit(128 + number))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: no encoding makes a command fail
     from gossip_counter.cluster.cli import app  # noqa: PLC0415
 
     app()

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_type_hints
 
-from gossip_counter.cluster.errors import ClusterError, reason
+from gossip_counter.cluster.errors import ClusterError, no_cluster, reason, unusable
 from gossip_counter.node.endpoints.udp import Address
 
 HOST = "127.0.0.1"
@@ -138,7 +138,7 @@ class Manifest:
         try:
             (directory / "logs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ClusterError(f"can't make {directory / 'logs'}: {reason(error)}") from None
+            raise ClusterError(unusable(directory / "logs", error)) from None
         names = [f"n{number}" for number in range(1, nodes + 1)]
         return cls(directory, secrets.token_hex(4), settings, {name: Member(name) for name in names})
 
@@ -149,9 +149,11 @@ class Manifest:
         try:
             return cls._parse(directory, json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            raise ClusterError(f"no cluster is up in {directory}: start one with 'cluster up'") from None
+            raise ClusterError(no_cluster(directory)) from None
+        except IsADirectoryError:
+            raise ClusterError(f"{path} is a directory: move it away, or use another --dir") from None
         except OSError as error:
-            raise ClusterError(f"can't read {path}: {reason(error)}") from None
+            raise ClusterError(unusable(directory, error)) from None
         except (ValueError, RecursionError) as error:
             raise ClusterError(
                 f"{path} is damaged ({error}): put a good copy back, or end its nodes by hand and use another --dir"

@@ -9,6 +9,7 @@ import typer
 
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.manifest import Manifest
+from gossip_counter.node.core import limits
 
 DEFAULT_DIRECTORY = Path(".counter")
 
@@ -37,9 +38,28 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+def _directory(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("name a directory, or leave it out for .counter")
+    return Path(text)
+
+
+def _counter_name(text: str) -> str:
+    try:
+        return limits.name(text, "it")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Directory = Annotated[
     Path,
-    typer.Option("--dir", envvar="COUNTER_DIR", help="Where the cluster keeps its data, logs and list of processes."),
+    typer.Option(
+        "--dir",
+        envvar="COUNTER_DIR",
+        metavar="DIR",
+        parser=_directory,
+        help="Where the cluster keeps its data, logs and list of processes.",
+    ),
 ]
 NodeName = Annotated[
     str, typer.Argument(metavar="NODE", help="A node's name, such as n3.", autocompletion=complete_node)
@@ -49,7 +69,13 @@ AtNode = Annotated[
     typer.Option("--node", help="The node to ask; without it, one that is up.", autocompletion=complete_node),
 ]
 CounterName = Annotated[
-    str, typer.Option("--counter", help="The counter's name, at most 255 bytes; without it, the default counter.")
+    str,
+    typer.Option(
+        "--counter",
+        metavar="NAME",
+        parser=_counter_name,
+        help="The counter's name, at most 255 bytes; without it, the default counter.",
+    ),
 ]
 Push = Annotated[
     bool | None,
@@ -58,7 +84,7 @@ Push = Annotated[
 
 
 def pushes(push: bool | None, gossip: GossipMode) -> bool:
-    """Whether nodes push, by these options. Raises `ClusterError` if --push is set where nodes can't push."""
+    """Whether nodes push, by these options. Raises `BadParameter` if --push is set where nodes can't push."""
     if push and gossip is GossipMode.FULL:
-        raise ClusterError("--push is for delta gossip only: leave it out, or leave out --gossip full")
+        raise typer.BadParameter("it is for delta gossip only: leave out --gossip full", param_hint="--push")
     return push is not False

@@ -144,7 +144,7 @@ class Cluster:
                     self._command(member), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
         except OSError as error:
-            raise ClusterError(f"can't start {member.name}: {reason(error)}") from None
+            raise ClusterError(f"can't start {member.name} with {sys.executable}: {reason(error)}") from None
         self._children.append(child)
         member.pid = child.pid
         return child

@@ -2,20 +2,28 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import wraps
+from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 import psutil
 import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from gossip_counter.cluster.client import ClientError
-from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.errors import ClusterError, reason
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.runtime import signals
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+QUIET_S = 1.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 class InterruptedBySignal(Exception):  # noqa: N818 a user who stops a command makes no error
@@ -59,6 +67,28 @@ def _interrupt(number: int) -> None:
     raise InterruptedBySignal(number)
 
 
+@contextmanager
+def progress_line() -> Iterator[Callable[[str], None]]:
+    """Something to call with a line of progress. A terminal shows the latest one on stderr, until the end.
+
+    Elsewhere there is at most one line in `QUIET_S`, and none before.
+    """
+    err = Console(stderr=True)
+    if err.is_terminal:
+        with Live(console=err, transient=True) as live:
+            yield lambda line: live.update(Text(line, no_wrap=True, overflow="ellipsis"))
+        return
+    shown_s = monotonic()
+
+    def show(line: str) -> None:
+        nonlocal shown_s
+        if monotonic() - shown_s >= QUIET_S:
+            typer.echo(line, err=True)
+            shown_s = monotonic()
+
+    yield show
+
+
 def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """A decorator of commands: expected errors are one line on stderr and exit code 1, signals 128 and their number."""
     errors: tuple[type[Exception], ...] = (ClusterError, ClientError, ConfigError, OSError, psutil.Error, *expected)
@@ -70,7 +100,7 @@ def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[
                 with signals.ending(_interrupt):
                     return command(*args, **kwargs)
             except errors as error:
-                typer.echo(f"{program}: {error}", err=True)
+                typer.echo(f"{program}: {_one_line(error)}", err=True)
                 raise typer.Exit(1) from None
             except InterruptedBySignal as interrupted:
                 typer.echo(f"{program}: stopped ({interrupted})", err=True)
@@ -79,3 +109,13 @@ def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[
         return guarded
 
     return decorate
+
+
+def _one_line(error: Exception) -> str:
+    """What went wrong, without characters that would end the line or mean something to a terminal."""
+    text = str(error)
+    if isinstance(error, OSError):
+        text = f"{error.filename}: {reason(error)}" if error.filename else reason(error)
+    elif isinstance(error, psutil.AccessDenied):
+        text = f"process {error.pid} is another user's: be the user who started the cluster"
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

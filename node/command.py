@@ -27,7 +27,8 @@ def run(arguments: Sequence[str] | None) -> None:
     try:
         _serve(options)
     except ConfigError as error:
-        print(f"counter-node: {error}", file=sys.stderr)  # noqa: T201
+        line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(error))
+        print(f"counter-node: {line}", file=sys.stderr)  # noqa: T201
         sys.exit(settings.USAGE_ERROR)
 
 
