@@ -224,14 +224,10 @@ class Series:
     def _headline(self) -> Text:
         plan, agreed = self.plan, len(self.times_ms)
         counters = "" if plan.counters == 1 else f"{plan.counters:,} counters, "
-        nodes, increments, decrements = (
-            report.counted(plan.nodes, "node"),
-            report.counted(plan.increments, "increment"),
-            report.counted(plan.subtracted, "decrement"),
-        )
+        sizes = ((plan.nodes, "node"), (plan.increments, "increment"), (plan.subtracted, "decrement"))
+        nodes, increments, decrements = (report.counted(*each) for each in sizes)
         return Text(
-            f"{nodes}, {counters}{increments}, {decrements},"
-            f" {mode(plan.settings)}, seed {plan.seed}:"
+            f"{nodes}, {counters}{increments}, {decrements}, {mode(plan.settings)}, seed {plan.seed}:"
             f" {agreed} of {len(self.runs)} runs agreed on {plan.expected:,}",
             style="bold green" if agreed == len(self.runs) else "bold red",
             no_wrap=True,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -100,6 +101,20 @@ def test_the_ratio_of_both_modes_is_that_of_their_medians() -> None:
     assert comparison.ratio == comparison.as_json()["full_to_delta_p50"] == 75
     assert "75.0 times" in text_of(comparison.table())
     assert converge.Comparison(converge.Series(converge.Plan(), [a_run(None)]), full).ratio is None
+
+
+def test_agreement_before_the_last_acknowledgement_arrived_is_said_in_words() -> None:
+    assert a_run(0).in_words == "agreed before the last acknowledgement arrived"
+    assert a_run(0.5).in_words == "agreed after 0.5 ms"
+    shown = text_of(converge.Series(converge.Plan(), [a_run(0), a_run(2)]).table())
+    assert "from the last acknowledgement to agreement (at once: before it arrived)" in shown
+    assert "convergence │ at once │ 2.0 │ 2.0" in shown
+    assert "at once" not in text_of(converge.Series(converge.Plan(), [a_run(2)]).table())
+
+
+def test_one_of_a_thing_is_no_plural() -> None:
+    shown = text_of(converge.Series(converge.Plan(nodes=1, increments=1), [a_run(1)]).table())
+    assert "1 node, 1 increment, 0 decrements" in shown
 
 
 def test_a_run_that_did_not_agree_names_values_or_else_states() -> None:
@@ -258,6 +273,53 @@ def test_judge_prints_the_command_that_replays_a_failure(monkeypatch: pytest.Mon
 
 
 # what all share
+
+
+MISUSES = [
+    ("nothing", "No such command 'nothing'"),
+    ("converge -n 0", "greater than or equal to 1"),
+    ("converge --runs 0", "--runs"),
+    ("converge --increments -1", "--increments"),
+    ("converge --loss 2", "--loss"),
+    ("converge --loss nan", "--loss"),
+    ("converge --timeout-s nan", "--timeout-s"),
+    ("converge --gossip full --against-full", "full state is what it would be compared with"),
+    ("converge --plot picture.txt", "picture.txt must end in .svg, .png or .pdf"),
+    ("converge --plot ''", "must end in .svg, .png or .pdf"),
+    ("converge --plot no/folder/p.svg", "choose a name in a folder that exists"),
+    ("converge --json --plot no/folder/p.svg", "choose a name in a folder that exists"),
+    ("converge more", "unexpected extra argument"),
+    ("throughput --redis --nodes 2", "makes no sense beside --redis"),
+    ("throughput --redis --window 2", "makes no sense beside --redis"),
+    ("throughput --nodes 2 --endpoint udp", "makes no sense beside --nodes"),
+    ("throughput --nodes 2 --plot p.svg", "makes no sense beside --nodes"),
+    ("throughput --window 63 --clients 8", "must be a multiple of --clients, 8"),
+    ("throughput --seconds 0", "--seconds"),
+    ("throughput --seconds nan", "--seconds"),
+    ("throughput --endpoint tcp", "is not one of 'udp', 'resp'"),
+    ("cost --only wire --runs 3", "makes no sense beside --only wire"),
+    ("recover -n 1", "greater than or equal to 2"),
+    ("recover --death none", "is not one of 'clean', 'wiped', 'all'"),
+    ("recover --plot p", "must end in .svg, .png or .pdf"),
+    ("torture --seconds nan", "--seconds"),
+    ("torture --loss 1", "--loss"),
+    ("sim --nodes 5,", "is not a list of numbers, such as 5,25"),
+    ("sim --nodes 0", "each must be from 1 to 5000"),
+    ("sim --loss nan", "each must be from 0 to 0.99"),
+    ("sim --delay-ms 0", "--delay-ms"),
+    ("sim --plot p", "must end in .svg, .png or .pdf"),
+    ("judge --seeds 0", "--seeds"),
+    ("judge --first-seed -1", "--first-seed"),
+    ("judge --scenario none", "--scenario"),
+    ("judge --plot p.svg", "No such option: --plot"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error"), MISUSES, ids=ascii)
+def test_options_that_make_no_sense_are_exit_code_2(arguments: str, error: str) -> None:
+    done = bench(*shlex.split(arguments))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert error in done.stderr
 
 
 @pytest.mark.parametrize("command", ["converge", "sim"])
