@@ -22,7 +22,7 @@ from gossip_counter.node.runtime import signals
 P = ParamSpec("P")
 T = TypeVar("T")
 
-QUIET_S = 1.0
+QUIET_S = 5.0
 """Seconds between two lines of progress where there is no terminal."""
 
 
