@@ -23,7 +23,7 @@ from gossip_counter.bench.options import Fanout, Gossip, IntervalMs, Json, Nodes
 from gossip_counter.cluster import running
 from gossip_counter.cluster.manifest import Settings
 from gossip_counter.cluster.options import GossipMode, Push, pushes
-from gossip_counter.cluster.running import interruptible, run
+from gossip_counter.cluster.running import progress_line, run
 from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.cluster.sim.scenario import SCENARIOS
 from gossip_counter.node.core.config import Config
@@ -119,14 +119,13 @@ def converge(
 
 def _converge(plans: list[converging.Plan], runs: int) -> list[converging.Series]:
     if err.is_terminal:
-        with Live(console=err, refresh_per_second=20) as live:
+        with Live(f"starting {plans[0].nodes} nodes", console=err, refresh_per_second=20) as live:
             show = lambda progress: live.update(progress.table(runs))  # noqa: E731
             return run(converging.measure(plans, runs, show, lambda _: None))
     numbers = count(1)
 
     def done(result: converging.Run) -> None:
-        took = "not agreed" if result.convergence_ms is None else f"agreed after {result.convergence_ms:.1f} ms"
-        typer.echo(f"run {next(numbers)} of {runs * len(plans)}: {took}", err=True)
+        typer.echo(f"run {next(numbers)} of {runs * len(plans)}: {result.in_words}", err=True)
 
     return run(converging.measure(plans, runs, lambda _: None, done))
 
@@ -196,19 +195,22 @@ def _load(endpoint: str, window: int, clients: int, counters: int) -> rating.Loa
 def _by_endpoint(loads: list[rating.Load], durable: bool, seconds: float, runs: int) -> rating.NodeRates:
     kinds = {"durable": Settings()} if durable else {}
     kinds["in memory"] = Settings(ephemeral=True)
-    with options.status_line() as show:
+    with progress_line() as show:
+        show(f"measuring {runs} runs of {seconds:g} s of each kind")
         done = lambda rate: show(f"{rate.per_second:,.0f} adds/s")  # noqa: E731
         return run(rating.measure(loads, kinds, seconds, runs, done))
 
 
 def _of_a_cluster(nodes: int, load: rating.Load, seconds: float, runs: int) -> rating.ClusterRates:
-    with options.status_line() as show:
+    with progress_line() as show:
+        show(f"starting {nodes} nodes")
         done = lambda rate: show(f"{rate.per_second:,.0f} adds/s of all nodes")  # noqa: E731
         return run(rating.measure_cluster(nodes, load, seconds, runs, done))
 
 
 def _against_redis(durable: bool, seconds: float, runs: int) -> against_redis.Comparison:
-    with options.status_line() as show:
+    with progress_line() as show:
+        show("starting a node and a redis-server")
         done = lambda case, pair: show(f"{case}: {pair.node:,.0f} against {pair.redis:,.0f}")  # noqa: E731
         return run(against_redis.measure(durable, runs, seconds / 2, done))
 
@@ -233,7 +235,7 @@ def cost(
         everything = "nodes seconds interval_ms counters runs"
         options.refuse_given(context, f"--only {only}", foreign.get(only, everything))
     plan = costing.Plan(nodes=nodes, seconds=seconds, interval_ms=interval_ms, counters=counters, runs=runs)
-    with options.status_line() as show:
+    with progress_line() as show:
         result = run(costing.measure(plan, [only] if only else list(costing.Part), show))
     options.show(result, as_json)
 
@@ -259,7 +261,8 @@ def recover(
     """
     options.check_plot(plot)
     deaths = [death] if death else list(recovering.Death)
-    with options.status_line() as show:
+    with progress_line() as show:
+        show(f"starting {nodes} nodes")
         done = lambda which, each: show(f"{which}: level after {each.level_s:.2f} s")  # noqa: E731
         result = run(recovering.measure(deaths, nodes, counters, runs, done))
     options.show_and_plot(result, as_json, plot)
@@ -291,7 +294,7 @@ def torture(
     if not torturing.schedule(plan):
         raise typer.BadParameter("nothing would go wrong in so short a time: take more", param_hint="--seconds")
     if err.is_terminal:
-        with Live(console=err, refresh_per_second=10, transient=True) as live:
+        with Live(f"starting {nodes} nodes", console=err, refresh_per_second=10, transient=True) as live:
             verdict = run(torturing.run(plan, lambda progress: live.update(progress.table())))
     else:
         verdict = run(torturing.run(plan, lambda _: None))
@@ -332,7 +335,7 @@ def sim(
         for size in options.numbers(nodes, int, "--nodes", 1, 5000)
         for share in options.numbers(loss, float, "--loss", 0, 0.99)
     ]
-    with interruptible(), Progress(console=err, transient=True) as progress:
+    with Progress(console=err, transient=True) as progress:
         task = progress.add_task("simulating", total=runs * len(settings))
         done = lambda setting: progress.update(task, advance=1, description=setting.name)  # noqa: E731
         result = spreading.measure(settings, runs, seed, done)
@@ -352,7 +355,7 @@ def judge(
     Exit code: 0 if every promise was kept, 1 if not; then the command that replays it is printed.
     """
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with interruptible(), Progress(*columns, console=err, transient=True) as progress:
+    with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("judging", total=seeds)
 
         def done(verdict: judging.Verdict) -> None:
@@ -378,7 +381,3 @@ def main() -> None:
     """Run the command `bench`."""
     tolerate_any_encoding()
     app()
-
-
-if __name__ == "__main__":
-    main()

@@ -26,6 +26,8 @@ from gossip_counter.cluster.manifest import Settings
 from gossip_counter.cluster.processes import Cluster, temporary
 from gossip_counter.node.core.messages import DEFAULT_COUNTER
 
+AT_ONCE = "at once"
+"""Shown for no time: nodes can agree before the last acknowledgement arrives at its client."""
 POLL_S = 0.02
 WINDOW = 16
 """Requests in flight at each node."""
@@ -108,7 +110,8 @@ class Progress:
         shown = report.table_of(title, ("node", "acknowledged", value, "rounds", "synced", "reached after ms"))
         for name, status in self.statuses.items():
             in_sync = self.last_reply_ns and self.in_majority(status)
-            reached = f"{max(0, status['state_since_ns'] - self.last_reply_ns) / 1e6:.1f}" if in_sync else "…"
+            after_ns = max(0, status["state_since_ns"] - self.last_reply_ns)
+            reached = (f"{after_ns / 1e6:.1f}" if after_ns else AT_ONCE) if in_sync else "…"
             value = status["local_value"] if self.plan.counters == 1 else status["rows"]
             cells = (self.acknowledged[name], value, status["gossip_rounds"], status["peers_synced"])
             shown.add_row(name, *(f"{cell:,}" for cell in cells), reached, style="green" if in_sync else None)
@@ -131,6 +134,15 @@ class Run:
     def agreed(self) -> bool:
         """Whether all nodes reached the expected value and equal state in time."""
         return self.convergence_ms is not None
+
+    @property
+    def in_words(self) -> str:
+        """Whether the nodes agreed, and how soon."""
+        if self.convergence_ms is None:
+            return "not agreed"
+        if not self.convergence_ms:
+            return "agreed before the last acknowledgement arrived"
+        return f"agreed after {self.convergence_ms:.1f} ms"
 
     @property
     def difference(self) -> str:
@@ -199,7 +211,9 @@ class Series:
         parts: list[RenderableType] = [self._headline()]
         if self.times_ms:
             title = "from the last acknowledgement to agreement"
-            parts.append(report.table(title, {"convergence": self.times_ms}, "ms"))
+            if not all(self.times_ms):
+                title += f" ({AT_ONCE}: before it arrived)"
+            parts.append(report.table(title, {"convergence": self.times_ms}, "ms", zero=AT_ONCE))
         sent = {"datagrams": self.datagrams_sent, "bytes": self.bytes_sent}
         return Group(*parts, report.table("sent per node", sent, "", digits=0))
 
@@ -210,9 +224,10 @@ class Series:
     def _headline(self) -> Text:
         plan, agreed = self.plan, len(self.times_ms)
         counters = "" if plan.counters == 1 else f"{plan.counters:,} counters, "
+        sizes = ((plan.nodes, "node"), (plan.increments, "increment"), (plan.subtracted, "decrement"))
+        nodes, increments, decrements = (report.counted(*each) for each in sizes)
         return Text(
-            f"{plan.nodes} nodes, {counters}{plan.increments:,} increments, {plan.subtracted:,} decrements,"
-            f" {mode(plan.settings)}, seed {plan.seed}:"
+            f"{nodes}, {counters}{increments}, {decrements}, {mode(plan.settings)}, seed {plan.seed}:"
             f" {agreed} of {len(self.runs)} runs agreed on {plan.expected:,}",
             style="bold green" if agreed == len(self.runs) else "bold red",
             no_wrap=True,

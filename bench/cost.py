@@ -97,10 +97,11 @@ class Costs:
         """See `report.Result`."""
         plan, tables = self.plan, list[Table]()
         if self.rest:
-            title = f"{plan.nodes} nodes at rest, watched for {plan.seconds:g} s in each of {plan.runs} runs"
+            nodes, runs = report.counted(plan.nodes, "node"), report.counted(plan.runs, "run")
+            title = f"{nodes} at rest, watched for {plan.seconds:g} s in {runs}"
             tables.append(report.table(title, dict(self._rest_figures.values()), "", 2))
         if self.memory:
-            title = f"one node, {plan.counters:,} counters, {plan.runs} runs"
+            title = f"one node, {report.counted(plan.counters, 'counter')}, {report.counted(plan.runs, 'run')}"
             tables.append(report.table(title, {"bytes per row": self._bytes_per_row}, "", 0))
         if self.wire:
             shown = report.table_of("gossip on the wire", ("", "bytes"))
@@ -123,18 +124,20 @@ class Costs:
         }
 
 
-async def measure(plan: Plan, parts: Sequence[Part], done: Callable[[str], None]) -> Costs:
-    """Measure these parts, one after the other; `done` gets a line for every run.
+async def measure(plan: Plan, parts: Sequence[Part], show: Callable[[str], None]) -> Costs:
+    """Measure these parts, one after the other; `show` gets lines about what is being done.
 
     Raises `ClusterError`, `ClientError`.
     """
     rest, memory = [], []
-    for _ in range(plan.runs if Part.REST in parts else 0):
+    for number in range(1, plan.runs + 1 if Part.REST in parts else 1):
+        show(f"at rest: {plan.nodes} nodes, run {number} of {plan.runs}, {plan.seconds:g} s")
         rest.append(await _at_rest(plan))
-        done(f"at rest: all nodes answered after {rest[-1].start_s:.2f} s")
-    for _ in range(plan.runs if Part.MEMORY in parts else 0):
+        show(f"at rest: all nodes answered after {rest[-1].start_s:.2f} s")
+    for number in range(1, plan.runs + 1 if Part.MEMORY in parts else 1):
+        show(f"in memory: {plan.counters:,} counters, run {number} of {plan.runs}")
         memory.append(await _growth(plan.counters))
-        done(f"{memory[-1].bytes_per_row:.0f} bytes a row")
+        show(f"{memory[-1].bytes_per_row:.0f} bytes a row")
     return Costs(plan, rest, memory, bytes_on_the_wire() if Part.WIRE in parts else {})
 
 

@@ -1,14 +1,12 @@
 """Options that several commands of `bench` share, and how they print what they measured."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.live import Live
 
 from gossip_counter.bench import plot as plotting
 from gossip_counter.bench.report import Plottable, Result
@@ -44,16 +42,12 @@ def show_and_plot(result: Plottable, as_json: bool, plot: Path | None) -> None:
 
 
 def check_plot(plot: Path | None) -> None:
-    """Find out before anything is measured whether the picture can be drawn. Raises `PlotError`."""
+    """Find out before anything is measured whether the picture can be drawn. Raises `BadParameter`, `PlotError`."""
     if plot:
-        plotting.check(plot)
-
-
-@contextmanager
-def status_line() -> Iterator[Callable[[str], None]]:
-    """Something to call with a line of progress; the terminal shows the latest one until the end."""
-    with Live(console=err, transient=True) as live:
-        yield live.update
+        try:
+            plotting.check(plot)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--plot") from None
 
 
 def refuse_given(context: typer.Context, beside: str, names: str) -> None:

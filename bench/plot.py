@@ -5,6 +5,7 @@ against the size of the cluster. Every picture has a title that says what was me
 is better, and names and figures where they are drawn: there are no legends.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,12 +94,17 @@ Rows = Mapping[str, Mapping[str, Span | None]]
 
 
 def check(path: Path) -> None:
-    """Whether a picture can be drawn there, before anything is measured. Raises `PlotError`."""
-    _figure(1, Words("", "", ""))
-    if not path.parent.is_dir():
-        raise PlotError(f"there is no folder {path.parent}")
+    """Whether a picture can be drawn there, before anything is measured.
+
+    Raises `ValueError` if a picture can't have this path, `PlotError` if there is no matplotlib.
+    """
     if path.suffix not in {".svg", ".png", ".pdf"}:
-        raise PlotError(f"{path} should end in .svg, .png or .pdf")
+        raise ValueError(f"{path} must end in .svg, .png or .pdf")
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"{path} can't be a file: choose a name in a folder that exists")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"{path} can't be written: no permission")
+    _figure(1, Words("", "", ""))
 
 
 def save(figure: Any, path: Path) -> None:

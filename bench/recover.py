@@ -80,7 +80,8 @@ class Recoveries:
         """See `report.Result`."""
         tables = []
         for death, recoveries in self.deaths.items():
-            title = f"{death.describe(self.nodes)}, {self.counters:,} counters, {self.runs} runs"
+            counters, runs = report.counted(self.counters, "counter"), report.counted(self.runs, "run")
+            title = f"{death.describe(self.nodes)}, {counters}, {runs}"
             figures = {
                 "answers after s": [each.answers_s for each in recoveries],
                 "level after another s": [each.level_s for each in recoveries],

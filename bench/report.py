@@ -45,14 +45,15 @@ def distribution(figures: Sequence[float]) -> dict[str, float]:
     }
 
 
-def table(title: str, rows: Mapping[str, Sequence[float]], unit: str, digits: int = 1) -> Table:
-    """One row per figure: its p50, p99 and max."""
+def table(title: str, rows: Mapping[str, Sequence[float]], unit: str, digits: int = 1, zero: str = "") -> Table:
+    """One row per figure: its p50, p99 and max. `zero`, if it is a word, stands for figures that are 0."""
     shown = Table(title=title, title_justify="left", header_style="bold")
     shown.add_column("")
     for each in ("p50", "p99", "max"):
         shown.add_column(f"{each} {unit}".strip(), justify="right")
     for name, figures in rows.items():
-        shown.add_row(name, *(f"{figure:,.{digits}f}" for figure in distribution(figures).values()))
+        cells = (f"{figure:,.{digits}f}" if figure or not zero else zero for figure in distribution(figures).values())
+        shown.add_row(name, *cells)
     return shown
 
 
@@ -62,3 +63,8 @@ def table_of(title: str, columns: Sequence[str], left: int = 1) -> Table:
     for i, column in enumerate(columns):
         shown.add_column(column, justify="left" if i < left else "right")
     return shown
+
+
+def counted(number: int, what: str) -> str:
+    """So many of something, such as 1 node or 1,000 nodes."""
+    return f"{number:,} {what}{'s' * (number != 1)}"

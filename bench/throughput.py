@@ -73,7 +73,9 @@ class NodeRates:
         load, runs = self.load, len(next(iter(self.modes.values())))
         over = f"{load.counters} counter{'s' * (load.counters > 1)}"
         title = f"one node, {load.window} adds under way from {load.clients} clients over {over}"
-        shown = report.table_of(f"{title}, {runs} runs of {self.seconds:g} s", ("", "", "min", "median", "max"), left=2)
+        shown = report.table_of(
+            f"{title}, {report.counted(runs, 'run')} of {self.seconds:g} s", ("", "", "min", "median", "max"), left=2
+        )
         for mode, rates in self.modes.items():
             _add_rates(shown, mode, rates)
         return shown
@@ -158,7 +160,9 @@ class ClusterRates:
     def table(self) -> Group:
         """See `report.Result`."""
         what = f"{self.nodes} durable nodes, each with {self.load.window} adds under way from"
-        title = f"{what} {self.load.clients} Redis clients, {len(self.runs)} runs of {self.seconds:g} s"
+        title = (
+            f"{what} {self.load.clients} Redis clients, {report.counted(len(self.runs), 'run')} of {self.seconds:g} s"
+        )
         exact = f"total exact in {self.lost.count(0)} of {len(self.runs)} runs"
         return Group(report.table(title, self._figures, ""), exact)
 

@@ -1,6 +1,18 @@
-"""`python -m gossip_counter.cluster`: the command `cluster`."""
+"""The command `cluster`, also as `python -m gossip_counter.cluster`."""
 
-from gossip_counter.cluster.cli import main
+import os
+
+from gossip_counter.node.runtime import signals
+
+
+def main() -> None:
+    """Run the command `cluster`."""
+    # First of all: imports take a good part of a second, and an exception could be lost in the import system.
+    signals.on_ending(lambda number: os._exit(128 + number))
+    from gossip_counter.cluster.cli import main as run  # noqa: PLC0415
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -170,8 +170,10 @@ class Client:
         msg_id = self._last_id
         try:
             datagram = wire.pack_body(body | {"msg_id": msg_id})
-        except (OverflowError, UnicodeEncodeError) as cause:
-            raise NotSentError(f"msgpack can't encode the request: {cause}") from None
+        except OverflowError:
+            raise NotSentError("a number of more than 64 bits can't be sent") from None
+        except UnicodeEncodeError:
+            raise NotSentError("text with a lone surrogate, which is no UTF-8, can't be sent") from None
         self._send(datagram)
         reply: asyncio.Future[Status] = self._loop.create_future()
         deadline = self._loop.time() + self._timeout_s

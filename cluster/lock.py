@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.errors import ClusterError, no_cluster, unusable
 
 LOCK_S = 30.0
 """How long to wait for another command on the same cluster."""
@@ -30,13 +30,14 @@ async def changing(directory: Path, make: bool = False) -> AsyncIterator[None]:
 
 
 def _open(directory: Path, make: bool) -> int:
-    if not make and not directory.is_dir():
-        raise ClusterError(f"no cluster is up in {directory}: start one with 'cluster up'")
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        if make:
+            directory.mkdir(parents=True, exist_ok=True)
         return os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise ClusterError(no_cluster(directory)) from None
     except OSError as error:
-        raise ClusterError(f"can't use the directory {directory}: {error.strerror}") from None
+        raise ClusterError(unusable(directory, error)) from None
 
 
 async def _acquire(handle: int, directory: Path) -> None:

@@ -1,17 +1,23 @@
 """The manifest of a cluster: the file cluster.json in its directory, from which any command can find its nodes."""
 
 import json
+import os
+import re
+import reprlib
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar, get_type_hints
 
-from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.errors import ClusterError, no_cluster, reason, unusable
 from gossip_counter.node.endpoints.udp import Address
 
 HOST = "127.0.0.1"
 MAX_NODES = 100
 FILE = "cluster.json"
+NODE_NAME = re.compile(r"n[1-9][0-9]*")
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -62,6 +68,38 @@ class Settings:
 
 
 @dataclass
+class _Content:
+    """The file as JSON has it."""
+
+    id: str
+    up: bool
+    settings: dict[str, Any]
+    partition: list[Any]
+    nodes: list[Any]
+
+
+def _made(kind: type[T], found: object, where: str) -> T:
+    """A dataclass from a JSON object with its fields. Raises `ValueError` that says what is wrong."""
+    if not isinstance(found, dict):
+        raise ValueError(f"{where} is {reprlib.repr(found)}")
+    types = get_type_hints(kind)
+    for name, value in found.items():
+        if name not in types:
+            raise ValueError(f"{where} has {reprlib.repr(name)}, which this version does not know")
+        wanted = getattr(types[name], "__origin__", types[name])
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise ValueError(f"{name} of {where} is {reprlib.repr(value)}")
+    try:
+        return kind(**found)
+    except TypeError:
+        raise ValueError(f"{where} is not complete") from None
+
+
+def _list(found: object) -> list[str]:
+    return found if isinstance(found, list) and all(isinstance(each, str) for each in found) else [""]
+
+
+@dataclass
 class Manifest:
     """Some nodes on this machine that share one directory."""
 
@@ -75,6 +113,14 @@ class Manifest:
     """The groups of nodes that are cut off from each other. Empty: all nodes receive from all."""
     is_up: bool = False
     """Whether the cluster was started and not yet taken down."""
+    mark: str = field(init=False)
+    """What only processes of this cluster have on their command lines: its id, and which directory it is in. A copy of
+    the directory has another mark; a directory that is moved keeps it.
+    """
+
+    def __post_init__(self) -> None:
+        found = self.directory.stat()
+        self.mark = f"gossip-counter={self.id}:{found.st_dev}:{found.st_ino}"
 
     @classmethod
     def create(cls, directory: Path, nodes: int, settings: Settings) -> Self:
@@ -92,7 +138,7 @@ class Manifest:
         try:
             (directory / "logs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ClusterError(f"can't make {directory / 'logs'}: {error.strerror}") from None
+            raise ClusterError(unusable(directory / "logs", error)) from None
         names = [f"n{number}" for number in range(1, nodes + 1)]
         return cls(directory, secrets.token_hex(4), settings, {name: Member(name) for name in names})
 
@@ -103,18 +149,34 @@ class Manifest:
         try:
             return cls._parse(directory, json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            raise ClusterError(f"no cluster is up in {directory}: start one with 'cluster up'") from None
+            raise ClusterError(no_cluster(directory)) from None
+        except IsADirectoryError:
+            raise ClusterError(f"{path} is a directory: move it away, or use another --dir") from None
         except OSError as error:
-            raise ClusterError(f"can't read {path}: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError) as error:
+            raise ClusterError(unusable(directory, error)) from None
+        except (ValueError, RecursionError) as error:
             raise ClusterError(
-                f"{path} is damaged ({error!r}): end its processes by hand, and use another --dir"
+                f"{path} is damaged ({error}): put a good copy back, or end its nodes by hand and use another --dir"
             ) from None
 
     @classmethod
-    def _parse(cls, directory: Path, found: dict[str, Any]) -> Self:
-        members = {each["name"]: Member(**each) for each in found["nodes"]}
-        return cls(directory, found["id"], Settings(**found["settings"]), members, found["partition"], found["up"])
+    def _parse(cls, directory: Path, found: object) -> Self:
+        """Raises `ValueError` that says what is wrong."""
+        content = _made(_Content, found, "the file")
+        if not content.id.isalnum():
+            raise ValueError(f"id is {reprlib.repr(content.id)}")
+        members = [_made(Member, each, "a node") for each in content.nodes]
+        names = [each.name for each in members]
+        if not 1 <= len(set(names)) == len(names) <= MAX_NODES or not all(map(NODE_NAME.fullmatch, names)):
+            raise ValueError(f"the nodes' names are {reprlib.repr(names)}")
+        for each in members:
+            if not (0 < each.port < 65_536 and 0 <= each.metrics_port < 65_536 and 0 <= each.pid < 2**31):
+                raise ValueError(f"a port or the pid of {each.name} is out of bounds")
+        groups = content.partition
+        if groups and sorted(name for group in groups for name in _list(group)) != sorted(names):
+            raise ValueError(f"partition is {reprlib.repr(groups)}")
+        settings = _made(Settings, content.settings, "settings")
+        return cls(directory, content.id, settings, {each.name: each for each in members}, groups, content.up)
 
     @classmethod
     def load_up(cls, directory: Path) -> Self:
@@ -126,7 +188,7 @@ class Manifest:
         return found
 
     def save(self) -> None:
-        """Write the file. A reader sees the file as it was before or as it is after. Raises `OSError`."""
+        """Write the file. A reader sees the file as it was before or as it is after. Raises `ClusterError`."""
         content = {
             "id": self.id,
             "up": self.is_up,
@@ -134,9 +196,15 @@ class Manifest:
             "partition": self.partition,
             "nodes": [asdict(each) for each in self.members.values()],
         }
-        new = self.directory / f"{FILE}.new"
-        new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        new.replace(self.directory / FILE)
+        path, new = self.directory / FILE, self.directory / f"{FILE}.new"
+        try:
+            with new.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(content, indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())  # or a machine that crashes may leave an empty file under the new name
+            new.replace(path)
+        except OSError as error:
+            raise ClusterError(f"can't write {path}: {reason(error)}") from None
 
     def member(self, name: str) -> Member:
         """The node of that name. Raises `ClusterError` if there is none."""
@@ -164,4 +232,4 @@ class Manifest:
         try:
             return path.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError as error:
-            raise ClusterError(f"can't read {path}: {error.strerror}") from None
+            raise ClusterError(f"can't read {path}: {reason(error)}") from None

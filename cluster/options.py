@@ -14,6 +14,7 @@ from gossip_counter.cluster.client import ClientError, NoAnswerError
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.manifest import Manifest
 from gossip_counter.node import encodings
+from gossip_counter.node.core import limits
 
 DEFAULT_DIRECTORY = Path(".counter")
 
@@ -57,9 +58,28 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+def _directory(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("name a directory, or leave it out for .counter")
+    return Path(text)
+
+
+def _counter_name(text: str) -> str:
+    try:
+        return limits.name(encodings.name(text), "it")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Directory = Annotated[
     Path,
-    typer.Option("--dir", envvar="COUNTER_DIR", help="Where the cluster keeps its data, logs and list of processes."),
+    typer.Option(
+        "--dir",
+        envvar="COUNTER_DIR",
+        metavar="DIR",
+        parser=_directory,
+        help="Where the cluster keeps its data, logs and list of processes.",
+    ),
 ]
 NodeName = Annotated[
     str, typer.Argument(metavar="NODE", help="A node's name, such as n3.", autocompletion=complete_node)
@@ -73,7 +93,7 @@ CounterName = Annotated[
     typer.Option(
         "--counter",
         metavar="NAME",
-        parser=encodings.name,
+        parser=_counter_name,
         help="The counter's name, at most 255 bytes; without it, the default counter.",
         autocompletion=complete_counter,
     ),
@@ -85,7 +105,7 @@ Push = Annotated[
 
 
 def pushes(push: bool | None, gossip: GossipMode) -> bool:
-    """Whether nodes push, by these options. Raises `ClusterError` if --push is set where nodes can't push."""
+    """Whether nodes push, by these options. Raises `BadParameter` if --push is set where nodes can't push."""
     if push and gossip is GossipMode.FULL:
-        raise ClusterError("--push is for delta gossip only: leave it out, or leave out --gossip full")
+        raise typer.BadParameter("it is for delta gossip only: leave out --gossip full", param_hint="--push")
     return push is not False

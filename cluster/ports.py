@@ -1,13 +1,16 @@
 """Ports of nodes: which are free, and which node has which."""
 
+import errno
 import os
 import socket
 import sys
 from collections import deque
 from random import Random
 
-from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.errors import ClusterError, reason
 from gossip_counter.cluster.manifest import HOST, Manifest
+
+MAX_PORT = 65_535
 
 METRICS_OFFSET = 1000
 """A node's metrics are at its port plus this, unless ports are chosen at random."""
@@ -41,21 +44,32 @@ def check(manifest: Manifest) -> None:
     if manifest.settings.metrics:
         ports += [each.metrics_port for each in manifest.members.values()]
     for port in ports:
-        if not is_free(port):
-            raise ClusterError(f"port {port} of {HOST} is busy or not allowed: choose others with --base-port")
+        if port > MAX_PORT:
+            raise ClusterError(f"there is no port {port}: choose a smaller --base-port")
+        if error := _refusal(port):
+            if error.errno == errno.EADDRINUSE:
+                raise ClusterError(
+                    f"port {port} of {HOST} is busy: stop what uses it, or choose others with --base-port"
+                )
+            raise ClusterError(f"port {port} of {HOST} can't be used ({reason(error)}): choose others with --base-port")
 
 
 def is_free(port: int) -> bool:
     """Whether a node could bind this port now, for UDP and TCP."""
+    return _refusal(port) is None
+
+
+def _refusal(port: int) -> OSError | None:
+    """Why the system does not let a node bind this port; None if it does."""
     for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
         with socket.socket(socket.AF_INET, kind) as probe:
             if kind == socket.SOCK_STREAM:  # connections of a node that has just ended do not matter
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, port))
-            except (OSError, OverflowError):
-                return False
-    return True
+            except OSError as error:
+                return error
+    return None
 
 
 def free_ports(wanted: int, among: range = FREE_PORTS) -> list[int]:

@@ -1,7 +1,8 @@
 """The processes of a cluster's nodes: start, find, stop, kill, pause.
 
-A process belongs to a node if it runs under the pid in the manifest *and* its command line has the node's name and the
-cluster's random id. A process that has got an old pid of ours from the system is never touched.
+A process belongs to a node if its command line has the cluster's mark and the node's name, whoever started it and
+whatever pid the manifest has: a launcher may be killed before it saves the pid. A process that has got an old pid of
+ours from the system is never touched.
 """
 
 import asyncio
@@ -11,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -19,8 +21,8 @@ import psutil
 
 from gossip_counter.cluster import ports
 from gossip_counter.cluster.client import Client, ClientError, Status
-from gossip_counter.cluster.errors import ClusterError
-from gossip_counter.cluster.manifest import FILE, Manifest, Member, Settings
+from gossip_counter.cluster.errors import ClusterError, reason
+from gossip_counter.cluster.manifest import Manifest, Member, Settings
 
 STOP_S = 3.0
 """How long a node may take to stop before it is killed."""
@@ -46,12 +48,12 @@ class Cluster:
     @classmethod
     def load(cls, directory: Path) -> Self:
         """The cluster in `directory`, up or down. Raises `ClusterError` if there is none."""
-        return cls(Manifest.load(directory))
+        return cls(Manifest.load(directory))._with_pids()
 
     @classmethod
     def load_up(cls, directory: Path) -> Self:
         """The cluster that is up in `directory`. Raises `ClusterError` if none is."""
-        return cls(Manifest.load_up(directory))
+        return cls(Manifest.load_up(directory))._with_pids()
 
     @property
     def members(self) -> dict[str, Member]:
@@ -73,7 +75,7 @@ class Cluster:
             if found is None or _has_ended(found):
                 return None
             # A child that has only just begun has no command line yet.
-            return found if is_child or set(self._identity(member)) <= set(found.cmdline()) else None
+            return found if is_child or self._name_of(found) == member.name else None
         except psutil.Error:
             return None
 
@@ -81,8 +83,28 @@ class Cluster:
         """Whether this process started `pid`, and it runs. All children that ended are reaped, or they stay zombies."""
         return pid in [child.pid for child in self._children if child.poll() is None]
 
-    def _identity(self, member: Member) -> list[str]:
-        return [f"--name={member.name}", f"--cluster-name={self.manifest.id}"]
+    def _name_of(self, process: psutil.Process) -> str | None:
+        """Which node of this cluster a process is; None if it is none. Raises `psutil.Error`."""
+        line = process.cmdline()
+        return next((name for name in self.members if f"--name={name}" in line), None) if self._mark in line else None
+
+    @property
+    def _mark(self) -> str:
+        return f"-X{self.manifest.mark}"
+
+    def _all_processes(self) -> Iterator[tuple[Member, psutil.Process]]:
+        """Every node that runs on this machine, by a look at all processes: some 20 ms."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if name := self._name_of(process):
+                    yield self.members[name], process
+
+    def _with_pids(self) -> Self:
+        """Itself, with the pids that were not saved because the command that started the nodes was killed."""
+        if len(self.alive()) < len(self.members):
+            for member, process in self._all_processes():
+                member.pid = process.pid
+        return self
 
     def alive(self) -> list[Member]:
         """The nodes whose processes run."""
@@ -106,6 +128,15 @@ class Cluster:
 
     def start(self, member: Member) -> None:
         """Start a node's process and save its pid. Raises `ClusterError`; the process is not left running then."""
+        child = self._spawn(member)
+        try:
+            self.manifest.save()
+        except ClusterError:
+            child.kill()
+            child.wait()
+            raise
+
+    def _spawn(self, member: Member) -> "subprocess.Popen[bytes]":
         try:
             with self.manifest.log_path(member.name).open("ab") as log:
                 # A new session: Ctrl-C at the terminal reaches only the launcher, which then stops the nodes.
@@ -113,22 +144,18 @@ class Cluster:
                     self._command(member), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
         except OSError as error:
-            raise ClusterError(f"can't start {member.name}: {error.strerror}") from None
+            raise ClusterError(f"can't start {member.name} with {sys.executable}: {reason(error)}") from None
         self._children.append(child)
-        member.pid, self.manifest.is_up = child.pid, True
-        try:
-            self.manifest.save()
-        except OSError as error:
-            child.kill()  # no other command could find it
-            child.wait()
-            raise ClusterError(f"can't write {self.manifest.directory / FILE}: {error.strerror}") from None
+        member.pid = child.pid
+        return child
 
     def _command(self, member: Member) -> list[str]:
         manifest, settings = self.manifest, self.settings
         peers = [each for each in self.members.values() if each is not member]
         return [
-            # -P: a folder called gossip_counter in the current directory must not be imported.
-            *(sys.executable, "-P", "-m", "gossip_counter.node", *self._identity(member)),
+            # -P: a folder called gossip_counter in the current directory must not be imported. -X takes any text.
+            *(sys.executable, "-P", self._mark, "-m", "gossip_counter.node"),
+            *(f"--name={member.name}", f"--cluster-name={manifest.id}"),
             *(f"--bind={member.host}:{member.port}", f"--resp={member.host}:{member.port}", *settings.arguments()),
             *([f"--metrics={member.host}:{member.metrics_port}"] if settings.metrics else []),
             *(f"--peer={each.name}={each.host}:{each.port}" for each in peers),
@@ -136,12 +163,27 @@ class Cluster:
             *(f"--fault-cut={name}" for name in manifest.cut_off_from(member.name)),
         ]
 
-    async def start_all(self) -> None:
-        """Start every node and wait until each answers. On an error all are stopped. Raises `ClusterError`."""
+    async def start_all(self, answers: Callable[[int], object] = lambda _: None) -> None:
+        """Start every node and wait until each answers. On an error all are stopped. Raises `ClusterError`.
+
+        `answers` is called with how many answer, first with 0. The manifest is saved before the first process starts:
+        whenever this process is killed, other commands find all nodes.
+        """
+        answers(0)
+        self.manifest.is_up = True
+        self.manifest.save()
         try:
             for member in self.members.values():
-                self.start(member)
-            await asyncio.gather(*(self.ready(member) for member in self.members.values()))
+                self._spawn(member)
+                await asyncio.sleep(0)  # where a signal is noticed
+            self.manifest.save()
+            numbers = count(1)
+
+            async def answered(member: Member) -> None:
+                await self.ready(member)
+                answers(next(numbers))
+
+            await asyncio.gather(*map(answered, self.members.values()))
         except BaseException:
             self.stop_all()
             raise
@@ -177,19 +219,28 @@ class Cluster:
     # Stop.
 
     def stop(self, members: Iterable[Member]) -> None:
-        """End these nodes' processes: SIGTERM, and SIGKILL for those that do not stop within `STOP_S`."""
-        members = list(members)
+        """End these nodes' processes: SIGTERM, and SIGKILL for those that do not stop within `STOP_S`.
+
+        Raises `ClusterError` if one outlives that too.
+        """
+        names = [member.name for member in members]
         # SIGCONT: a paused process does not receive SIGTERM.
         for numbers in ((signal.SIGTERM, signal.SIGCONT), (signal.SIGKILL,)):
-            processes = [process for member in members if (process := self.process(member))]
+            processes = self._processes_of(names)
             for process in processes:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     for number in numbers:
                         process.send_signal(number)
-            _wait_for_end(processes)
+            if _wait_for_end(processes):
+                return
+        raise ClusterError(f"{', '.join(names)}: some have not ended yet, killed as they are: try again")
+
+    def _processes_of(self, names: list[str]) -> list[psutil.Process]:
+        known = [process for name in names if (process := self.process(self.members[name]))]
+        return list({*known, *(process for member, process in self._all_processes() if member.name in names)})
 
     def stop_all(self) -> None:
-        """End every node, also those that other commands have started. Data and logs stay."""
+        """End every node, also those that other commands have started. Data and logs stay. Raises `ClusterError`."""
         with contextlib.suppress(ClusterError):
             saved = Manifest.load(self.manifest.directory)
             if saved.id == self.manifest.id:

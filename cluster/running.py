@@ -5,20 +5,25 @@ import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from types import FrameType
+from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 import psutil
 import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from gossip_counter.cluster.client import ClientError
-from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.errors import ClusterError, reason
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.runtime import signals
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+QUIET_S = 5.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 class InterruptedBySignal(Exception):  # noqa: N818 a user who stops a command makes no error
@@ -30,10 +35,9 @@ class InterruptedBySignal(Exception):  # noqa: N818 a user who stops a command m
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main`. SIGINT, SIGTERM and SIGHUP cancel it, once, at its next `await`.
+    """Run `main`. A signal that ends cancels it, once, at its next `await`.
 
-    `Cluster.start` has no `await` between a process started and its pid saved, so no process is lost. Raises
-    `InterruptedBySignal` if a signal came.
+    Raises `InterruptedBySignal` if one came, also if `main` has done all its work before it could be cancelled.
     """
     return asyncio.run(_supervised(main))
 
@@ -45,32 +49,44 @@ async def _supervised(main: Coroutine[Any, Any, T]) -> T:
 
     def interrupt(number: int) -> None:
         if not seen:  # a second Ctrl-C must not interrupt the cleanup
-            task.cancel()
+            loop.call_soon_threadsafe(task.cancel)
         seen.append(number)
 
-    for number in ENDING:
-        loop.add_signal_handler(number, interrupt, number)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if not seen:
-            raise
-        raise InterruptedBySignal(seen[0]) from None
+    with signals.ending(interrupt):
+        try:
+            result = await task
+        except asyncio.CancelledError:
+            if not seen:
+                raise
+    if seen:
+        raise InterruptedBySignal(seen[0])
+    return result
+
+
+def _interrupt(number: int) -> None:
+    raise InterruptedBySignal(number)
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """For code that is no coroutine: a signal raises `InterruptedBySignal` wherever it is."""
+def progress_line() -> Iterator[Callable[[str], None]]:
+    """Something to call with a line of progress. A terminal shows the latest one on stderr, until the end.
 
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        raise InterruptedBySignal(number)
+    Elsewhere there is at most one line in `QUIET_S`, and none before.
+    """
+    err = Console(stderr=True)
+    if err.is_terminal:
+        with Live(console=err, transient=True) as live:
+            yield lambda line: live.update(Text(line, no_wrap=True, overflow="ellipsis"))
+        return
+    shown_s = monotonic()
 
-    before = {number: signal.signal(number, interrupt) for number in ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def show(line: str) -> None:
+        nonlocal shown_s
+        if monotonic() - shown_s >= QUIET_S:
+            typer.echo(line, err=True)
+            shown_s = monotonic()
+
+    yield show
 
 
 def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -81,9 +97,10 @@ def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[
         @wraps(command)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
-                return command(*args, **kwargs)
+                with signals.ending(_interrupt):
+                    return command(*args, **kwargs)
             except errors as error:
-                typer.echo(f"{program}: {error}", err=True)
+                typer.echo(f"{program}: {_one_line(error)}", err=True)
                 raise typer.Exit(1) from None
             except InterruptedBySignal as interrupted:
                 typer.echo(f"{program}: stopped ({interrupted})", err=True)
@@ -92,3 +109,13 @@ def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[
         return guarded
 
     return decorate
+
+
+def _one_line(error: Exception) -> str:
+    """What went wrong, without characters that would end the line or mean something to a terminal."""
+    text = str(error)
+    if isinstance(error, OSError):
+        text = f"{error.filename}: {reason(error)}" if error.filename else reason(error)
+    elif isinstance(error, psutil.AccessDenied):
+        text = f"process {error.pid} is another user's: be the user who started the cluster"
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

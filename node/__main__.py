@@ -1,53 +1,22 @@
 """The command `counter-node`: one node, on UDP or on stdin and stdout."""
 
-import argparse
-import logging
 import os
-import signal
-import sys
 from collections.abc import Sequence
-from random import Random
-from types import FrameType
 
-import uvloop
-
-from gossip_counter.node import encodings, settings
-from gossip_counter.node.core.errors import ConfigError
-from gossip_counter.node.runtime import node, stdio
+from gossip_counter.node.runtime import signals
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one node until SIGTERM, SIGINT or, with --stdio, the end of input."""
-    encodings.tolerate_any_encoding()
-    encodings.log_in_utf8()
-    options = settings.parser().parse_args(arguments)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=options.log_level.upper(),
-        format=f"%(asctime)s %(levelname)s {options.name or 'stdio'} %(message)s",
-    )
-    signal.signal(signal.SIGTERM, _exit)
-    signal.signal(signal.SIGINT, _exit)
+    """Run one node until SIGTERM, SIGINT, SIGHUP or, with --stdio, the end of input."""
+    # First of all: imports take a good part of a second. Nothing is open yet, so nothing needs to be closed; an
+    # exception could be lost in the import system.
+    signals.on_ending(lambda _: os._exit(0))
     try:
-        run(options)
-    except ConfigError as error:
-        print(f"counter-node: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(settings.USAGE_ERROR)
+        from gossip_counter.node import command  # noqa: PLC0415
 
-
-def run(options: argparse.Namespace) -> None:
-    """Run the node that the options ask for. Raises `ConfigError`."""
-    rng = Random(options.seed if options.seed is not None else os.urandom(16))
-    if options.stdio:
-        stdio.serve(settings.of_stdio_node(options), rng)
-        return
-    chosen = settings.of_udp_node(options, rng)
-    uvloop.run(node.serve(chosen.config, chosen.bind, chosen.peers, rng, chosen.data, chosen.faults, chosen.listeners))
-
-
-def _exit(_number: int, _frame: FrameType | None) -> None:
-    # Until the node's own handlers are installed, and on stdin and stdout always, a signal ends the process cleanly.
-    raise SystemExit(0)
+        command.run(arguments)
+    finally:
+        signals.ignore_ending()
 
 
 if __name__ == "__main__":

@@ -63,7 +63,9 @@ def _parse(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"can't read {path}: {error.strerror}") from None
+        raise ConfigError(f"can't read {path}: {error.strerror}; --members names a TOML file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8: save it as UTF-8") from None
     except ValueError as error:  # not TOML, or not UTF-8
         raise ConfigError(f"{path}: {error}") from None
 

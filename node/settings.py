@@ -269,7 +269,7 @@ def _config(options: argparse.Namespace, name: str, peers: tuple[str, ...], clus
     given = {field: getattr(options, field) for field in _CONFIG_OPTIONS if hasattr(options, field)}
     if given.get("push") and given.get("gossip") == "full":
         raise ConfigError("--push is for delta gossip only: leave it out, or leave out --gossip full")
-    if not given.get("cluster"):
+    if "cluster" not in given:
         given["cluster"] = DEFAULTS["cluster"] if cluster is None else cluster
     return Config(name=name, peers=peers, **given)
 
@@ -290,7 +290,8 @@ def _faults(options: argparse.Namespace, peers: Collection[str], rng: Random) ->
     if (options.fault_loss or options.fault_cut) and not options.faults:
         raise ConfigError("--fault-… makes the network worse on purpose: say --faults too if that is what you want")
     if unknown := set(options.fault_cut) - set(peers):
-        raise ConfigError(f"--fault-cut {min(unknown)}: there is no such peer, only {', '.join(peers) or 'none'}")
+        which = f"only {', '.join(peers)}" if peers else "as there are no peers"
+        raise ConfigError(f"--fault-cut {min(unknown)}: there is no such peer, {which}")
     return Faults(rng, options.fault_loss, frozenset(options.fault_cut)) if options.faults else None
 
 
@@ -312,7 +313,7 @@ def _password(path: Path) -> bytes:
     try:
         password = path.read_bytes().strip()
     except OSError as error:
-        raise ConfigError(f"can't read {path}: {error.strerror}") from None
+        raise ConfigError(f"can't read {path}: {error.strerror}; --resp-password-file names a file") from None
     if not password:
         raise ConfigError(f"{path} holds no password: write one into it")
     return password
@@ -325,7 +326,8 @@ def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext:
     try:
         context.load_cert_chain(certificate, key, lambda: _refuse_encrypted(key))
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"can't use {certificate} with {key} for TLS: {error.strerror or error}") from None
+        why = "they are no PEM files that match" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigError(f"can't use {certificate} with {key} for TLS: {why}") from None
     return context
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
-from gossip_counter.bench import cost, judge, recover, spread, torture
+from gossip_counter.bench import converge, cost, judge, recover, spread, torture
 from gossip_counter.bench.ideal import time_until_all_know
 from gossip_counter.bench.parallel import for_each_seed
 from gossip_counter.bench.report import percentile
@@ -95,6 +96,20 @@ def test_the_ratio_of_both_modes_is_that_of_their_medians() -> None:
     assert comparison_of_modes([None], [150]).ratio is None
 
 
+def test_agreement_before_the_last_acknowledgement_arrived_is_said_in_words() -> None:
+    assert a_run(0).in_words == "agreed before the last acknowledgement arrived"
+    assert a_run(0.5).in_words == "agreed after 0.5 ms"
+    shown = text_of(converge.Series(converge.Plan(), [a_run(0), a_run(2)]).table())
+    assert "from the last acknowledgement to agreement (at once: before it arrived)" in shown
+    assert "convergence │ at once │ 2.0 │ 2.0" in shown
+    assert "at once" not in text_of(converge.Series(converge.Plan(), [a_run(2)]).table())
+
+
+def test_one_of_a_thing_is_no_plural() -> None:
+    shown = text_of(converge.Series(converge.Plan(nodes=1, increments=1), [a_run(1)]).table())
+    assert "1 node, 1 increment, 0 decrements" in shown
+
+
 def test_a_run_that_did_not_agree_names_values_or_else_states() -> None:
     assert a_run(None, value=9).difference == "n2=9"
     assert "n1=aa, n2=bb" in a_run(None).difference
@@ -120,7 +135,7 @@ def test_recover_measures_every_death() -> None:
 def test_recover_tables_say_who_died() -> None:
     one = [recover.Recovery(0.5, 0.25, 1_500_000)]
     shown = text_of(recover.Recoveries(5, 1000, 1, dict.fromkeys(recover.Death, one)).table())
-    assert "one of 5 nodes killed, its journal lost, 1,000 counters, 1 runs" in shown
+    assert "one of 5 nodes killed, its journal lost, 1,000 counters, 1 run" in shown
     assert "all 5 nodes killed at once" in shown
     assert shown.count("1.50") == 9
 
@@ -143,7 +158,7 @@ def test_cost_shows_all_that_was_measured() -> None:
     rest, memory = cost.Rest(0.5, [1.25], [31_500_000]), cost.Growth(1000, 4300, 10)
     shown = text_of(cost.Costs(cost.Plan(runs=1), [rest], [memory], {"one row more": 17}).table())
     for part in (
-        "5 nodes at rest, watched for 5 s in each of 1 runs",
+        "5 nodes at rest, watched for 5 s in 1 run",
         "31.50",
         "bytes per row │ 330",
         "one row more │ 17",
@@ -253,11 +268,58 @@ def test_judge_prints_the_command_that_replays_a_failure(monkeypatch: pytest.Mon
 # what all share
 
 
+MISUSES = [
+    ("nothing", "No such command 'nothing'"),
+    ("converge -n 0", "greater than or equal to 1"),
+    ("converge --runs 0", "--runs"),
+    ("converge --increments -1", "--increments"),
+    ("converge --loss 2", "--loss"),
+    ("converge --loss nan", "--loss"),
+    ("converge --timeout-s nan", "--timeout-s"),
+    ("converge --gossip full --against-full", "full state is what it would be compared with"),
+    ("converge --plot picture.txt", "picture.txt must end in .svg, .png or .pdf"),
+    ("converge --plot ''", "must end in .svg, .png or .pdf"),
+    ("converge --plot no/folder/p.svg", "choose a name in a folder that exists"),
+    ("converge --json --plot no/folder/p.svg", "choose a name in a folder that exists"),
+    ("converge more", "unexpected extra argument"),
+    ("throughput --redis --nodes 2", "makes no sense beside --redis"),
+    ("throughput --redis --window 2", "makes no sense beside --redis"),
+    ("throughput --nodes 2 --endpoint udp", "makes no sense beside --nodes"),
+    ("throughput --nodes 2 --plot p.svg", "makes no sense beside --nodes"),
+    ("throughput --window 63 --clients 8", "must be a multiple of --clients, 8"),
+    ("throughput --seconds 0", "--seconds"),
+    ("throughput --seconds nan", "--seconds"),
+    ("throughput --endpoint tcp", "is not one of 'udp', 'resp'"),
+    ("cost --only wire --runs 3", "makes no sense beside --only wire"),
+    ("recover -n 1", "greater than or equal to 2"),
+    ("recover --death none", "is not one of 'clean', 'wiped', 'all'"),
+    ("recover --plot p", "must end in .svg, .png or .pdf"),
+    ("torture --seconds nan", "--seconds"),
+    ("torture --loss 1", "--loss"),
+    ("sim --nodes 5,", "is not a list of numbers, such as 5,25"),
+    ("sim --nodes 0", "each must be from 1 to 5000"),
+    ("sim --loss nan", "each must be from 0 to 0.99"),
+    ("sim --delay-ms 0", "--delay-ms"),
+    ("sim --plot p", "must end in .svg, .png or .pdf"),
+    ("judge --seeds 0", "--seeds"),
+    ("judge --first-seed -1", "--first-seed"),
+    ("judge --scenario none", "--scenario"),
+    ("judge --plot p.svg", "No such option: --plot"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error"), MISUSES, ids=ascii)
+def test_options_that_make_no_sense_are_exit_code_2(arguments: str, error: str) -> None:
+    done = bench(*shlex.split(arguments))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert error in done.stderr
+
+
 @pytest.mark.parametrize("command", ["converge", "sim"])
 def test_push_is_refused_where_there_is_none(command: str) -> None:
     done = bench(command, "--gossip=full", "--push")
-    assert done.exit_code == 1
-    assert done.stderr == "bench: --push is for delta gossip only: leave it out, or leave out --gossip full\n"
+    assert done.exit_code == 2
+    assert "--push: it is for delta gossip only: leave out --gossip full" in done.stderr
 
 
 def process(*arguments: str, **options: Any) -> "subprocess.Popen[str]":

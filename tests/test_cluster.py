@@ -4,24 +4,27 @@ import asyncio
 import json
 import os
 import pty
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
 
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.lock import changing
-from gossip_counter.cluster.manifest import Manifest, Settings
+from gossip_counter.cluster.manifest import Manifest, Member, Settings
 from gossip_counter.cluster.ports import free_ports, is_free
 from gossip_counter.cluster.processes import Cluster
-from gossip_counter.cluster.running import InterruptedBySignal, interruptible, run
+from gossip_counter.cluster.running import InterruptedBySignal, run
 from tests.support.commands import Commands
-from tests.support.processes import has_ended
+from tests.support.processes import has_ended, processes_in
 from tests.support.waiting import LIMIT_S, until
 
 
@@ -92,7 +95,7 @@ def test_a_signal_to_the_launcher_leaves_no_process(cluster: Commands) -> None:
         processes += processes_of(cluster)
         launcher.send_signal(signal.SIGINT)
         _, stderr = launcher.communicate(timeout=LIMIT_S)
-        assert (stderr, launcher.returncode) == ("stopped (SIGINT)\n", 0)
+        assert (stderr.splitlines()[-1], launcher.returncode) == ("stopped (SIGINT)", 0)
     assert all(map(has_ended, processes))
     assert "is down" in cluster.refused("status")
 
@@ -106,6 +109,14 @@ def test_a_signal_while_starting_leaves_no_process(cluster: Commands) -> None:
         launcher.communicate(timeout=LIMIT_S)
     assert launcher.returncode == 128 + signal.SIGTERM
     assert not [each for each in psutil.process_iter(["cmdline"]) if marker in (each.info["cmdline"] or [])]
+
+
+def test_a_signal_during_the_last_cleanup_is_not_lost() -> None:
+    async def interrupted() -> None:
+        os.kill(os.getpid(), signal.SIGINT)  # and no await follows
+
+    with pytest.raises(InterruptedBySignal):
+        run(interrupted())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -124,8 +135,6 @@ def test_every_ending_signal_lets_cleanups_finish(number: signal.Signals) -> Non
     with pytest.raises(InterruptedBySignal, match=number.name) as caught:
         run(interrupted())
     assert (done, caught.value.exit_code) == (["cleanup"], 128 + number)
-    with pytest.raises(InterruptedBySignal, match=number.name), interruptible():
-        os.kill(os.getpid(), number)
 
 
 def test_a_node_that_cannot_start_takes_the_others_down_with_it(cluster: Commands) -> None:
@@ -217,6 +226,98 @@ def test_a_child_without_a_command_line_yet_is_alive(tmp_path: Path, monkeypatch
         assert not cluster.process(member)
     finally:
         cluster.stop_all()
+
+
+def orphaned(directory: Path) -> Cluster:
+    """A cluster as a launcher leaves it that is killed right after it has started n1 of two nodes."""
+    cluster = Cluster.create(directory, 2, 0, Settings(ephemeral=True))
+    cluster.manifest.is_up = True
+    cluster.manifest.save()
+    before = (directory / "cluster.json").read_bytes()
+    cluster.start(cluster.members["n1"])
+    (directory / "cluster.json").write_bytes(before)
+    until(lambda: Cluster.load(directory).alive())  # once it has a command line
+    return cluster
+
+
+def test_a_node_whose_pid_was_never_saved_is_found(cluster: Commands) -> None:
+    launched = orphaned(cluster.directory)
+    (node,) = launched.alive()
+    assert [each["state"] for each in cluster.nodes()] != ["dead", "dead"]
+    assert cluster.pids() == [node.pid, 0]
+    assert "already up" in cluster.refused("up")
+    assert cluster.ok("down") == "1 node stopped\n"
+    assert not launched.alive()
+    cluster.ok("up", "--detach", "--ephemeral")
+    assert cluster.ok("down") == "2 nodes stopped\n"
+
+
+@pytest.mark.parametrize("command", ["kill", "restart", "pause"])
+def test_commands_about_one_node_find_it_too(cluster: Commands, command: str) -> None:
+    launched = orphaned(cluster.directory)
+    (node,) = launched.alive()
+    process = psutil.Process(node.pid)
+    cluster.ok(command, "n1")
+    assert has_ended(process) == (command != "pause")
+    cluster.ok("down")
+    assert has_ended(process)
+
+
+def test_down_in_a_copy_of_the_directory_leaves_the_cluster_alone(cluster: Commands, tmp_path: Path) -> None:
+    cluster.up(1)
+    shutil.copytree(cluster.directory, tmp_path / "copy")
+    copy = Commands(tmp_path / "copy")
+    assert copy.nodes()[0]["state"] == "dead"
+    assert copy.ok("down") == "0 nodes stopped\n"
+    assert cluster.nodes()[0]["state"] == "up"
+
+
+def test_a_directory_that_is_moved_keeps_its_nodes(tmp_path: Path) -> None:
+    here, there = Commands(tmp_path / "here"), Commands(tmp_path / "there")
+    here.up(1, "--ephemeral")
+    here.directory.rename(there.directory)
+    assert there.nodes()[0]["state"] == "up"
+    assert there.ok("down") == "1 node stopped\n"
+
+
+def test_the_manifest_is_written_before_the_first_process_starts(cluster: Commands) -> None:
+    class Killed(BaseException):
+        pass
+
+    class Launcher(Cluster):
+        def _spawn(self, member: Member) -> "subprocess.Popen[bytes]":
+            assert Manifest.load_up(cluster.directory).members.keys() == {"n1", "n2"}
+            raise Killed
+
+    with pytest.raises(Killed):
+        asyncio.run(Launcher.create(cluster.directory, 2, 0, Settings()).start_all())
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_launcher_killed_at_any_moment_leaves_no_node_that_down_does_not_find(tmp_path: Path) -> None:
+    rng = Random(1)
+    for number in range(100):
+        commands = Commands(tmp_path / str(number))
+        with commands.popen("up", "-n4", "--base-port=0") as launcher:
+            until((commands.directory / "cluster.json").exists)
+            time.sleep(rng.random() * 0.2)
+            launcher.kill()
+        commands.ok("down")
+        assert not processes_in(commands.directory)
+
+
+def test_two_launchers_at_once_start_one_cluster(cluster: Commands) -> None:
+    with cluster.popen("up", "-n2", "--base-port=0") as one, cluster.popen("up", "-n2", "--base-port=0") as other:
+        until(lambda: one.poll() is not None or other.poll() is not None)
+        lost, won = (one, other) if one.poll() is not None else (other, one)
+        _, stderr = lost.communicate(timeout=LIMIT_S)
+        assert lost.returncode == 1
+        assert "a cluster is already up in" in stderr
+        won.terminate()
+        stdout, _ = won.communicate(timeout=LIMIT_S)
+        assert "2 nodes up" in stdout
+        assert won.returncode == 0
 
 
 def test_a_process_whose_pid_cannot_be_saved_is_not_left_running(tmp_path: Path) -> None:

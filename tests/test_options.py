@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.commands import node_refuses
 
+N1 = ["--name=n1", "--bind=127.0.0.1:0", "--ephemeral"]
+
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
@@ -30,8 +32,40 @@ from tests.support.commands import node_refuses
         (["--name=n1", "--bind=127.0.0.1:0", "--faults", "--fault-loss=1.5"], "--fault-loss: '1.5' is not from 0 to 1"),
         (["--name=n1", "--seed=x"], "--seed: 'x' is no whole number"),
         (["--name=n1", "--bind=127.0.0.1:0", "--gossip=loud"], "--gossip"),
+        ([*N1, "--cluster-name="], "cluster must not be empty"),
+        ([*N1, "--cluster-name=n\udcff"], "this one has a lone surrogate"),
+        (["--name=n\udcff", "--bind=127.0.0.1:0"], "this one has a lone surrogate"),
+        ([*N1, "--peer=n\udcff=127.0.0.1:1"], "this one has a lone surrogate"),
+        (["--name=" + "n" * 256, "--bind=127.0.0.1:0"], "name must be at most 255 bytes of UTF-8, not 256"),
+        (["--name=n1", "--ephemeral", "--bind=" + "a" * 64 + ":1"], "that can't be the name of a host"),
+        (["--name=n1", "--ephemeral", "--bind=..:1"], "that can't be the name of a host"),
+        (["--name=n1", "--ephemeral", "--bind=h\udcff:1"], "h\\udcff:1: that can't be the name of a host"),
+        (["--name=n1", "--ephemeral", "--bind=h\n:1"], "h\\n:1: "),
+        ([*N1, "--metrics=..:1"], "can't serve metrics at ..:1: Name or service not known"),
+        ([*N1, "--resp=203.0.113.7:0"], "say --resp-password-file FILE too"),
+        ([*N1, "--metrics=203.0.113.7:0"], "this machine does not have it"),
+        ([*N1, "--resp-password-file=x"], "say --resp HOST:PORT too"),
+        ([*N1, "--resp=127.0.0.1:0", "--resp-password-file=/no/file"], "--resp-password-file names a file"),
+        ([*N1, "--resp=127.0.0.1:0", "--resp-password-file=/"], "Is a directory; --resp-password-file names a file"),
+        ([*N1, "--resp=127.0.0.1:0", "--resp-password-file=/dev/null"], "write one into it"),
+        ([*N1, "--resp=127.0.0.1:0", "--resp-tls-cert=x"], "TLS needs both"),
+        ([*N1, "--resp=127.0.0.1:0", "--resp-tls-cert=/dev/null", "--resp-tls-key=/dev/null"], "no PEM files"),
+        ([*N1, "--resp=127.0.0.1:0", "--resp-tls-cert=/no", "--resp-tls-key=/no"], "No such file"),
+        ([*N1, "--members=/"], "Is a directory; --members names a TOML file"),
+        ([*N1, "--members="], "Is a directory; --members names a TOML file"),
+        ([*N1, "--members=/dev/null", "--fault-cut=n2", "--faults"], "no such peer, as there are no peers"),
+        ([*N1, "--data=x"], "not allowed with argument"),
+        (["--name=n1", "--bind=127.0.0.1:0", "--data="], "--data needs the name of a directory"),
+        (["--name=n1", "--bind=127.0.0.1:0", "--data=/dev/null"], "is a file"),
+        (["--name=n1", "--bind=127.0.0.1:0", "--data=/dev/null/x"], "choose another with --data"),
+        (["--name=.", "--bind=127.0.0.1:0"], "no directory can be named after '.'"),
+        ([*N1, "--datagram-bytes=100"], "'100' is not from 512 to 65507"),
+        ([*N1, "--log-level=loud"], "--log-level"),
+        ([*N1, "more"], "unrecognized arguments: more"),
+        (["--stdio", "--data=x"], "leave out --data"),
+        (["--stdio", "--metrics=127.0.0.1:0"], "leave out --resp, --metrics"),
     ],
-    ids=repr,
+    ids=ascii,
 )
 def test_wrong_options_are_one_line_and_exit_code_2(arguments: list[str], error: str) -> None:
     (line,) = node_refuses(*arguments).splitlines()

@@ -28,7 +28,7 @@ class NoProcesses(Cluster):
 @pytest.fixture
 def cluster(tmp_path: Path) -> NoProcesses:
     manifest = Manifest.create(tmp_path, 1, Settings())
-    manifest.is_up = True
+    manifest.is_up, manifest.members["n1"].port = True, 7101
     manifest.save()
     return NoProcesses(manifest)
 

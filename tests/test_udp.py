@@ -148,7 +148,9 @@ def test_a_busy_port_is_reported_in_one_line() -> None:
     ):
         _, stderr = second.communicate(timeout=LIMIT_S)
         assert second.returncode != 0
-        assert stderr.strip() == "counter-node: can't bind {}:{}: Address already in use".format(*address)
+        where = "{}:{}".format(*address)
+        assert stderr.startswith(f"counter-node: can't bind {where}: Address already in use; stop what uses it")
+        assert stderr.count("\n") == 1
 
 
 def test_members_file_gives_every_node_its_address_and_peers(tmp_path: Path) -> None:

@@ -33,11 +33,21 @@ TIMEOUT_S = 3
 """Longer than a node waits for copies or for what a token covers, which is one second."""
 
 
+def _delta(text: str) -> int:
+    try:
+        delta = int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no whole number, nor an option of this command") from None
+    if abs(delta) > MAX_COUNT:
+        raise typer.BadParameter(f"it must be from -{MAX_COUNT} to {MAX_COUNT}")
+    return delta
+
+
 @in_one_line("cluster")
 def add(
     delta: Annotated[
         int,
-        typer.Argument(min=-MAX_COUNT, max=MAX_COUNT, help="What to add; negative takes away, as in: cluster add -5"),
+        typer.Argument(metavar="DELTA", parser=_delta, help="What to add; negative takes away, as in: cluster add -5"),
     ],
     node: AtNode = None,
     counter: CounterName = DEFAULT_COUNTER,

@@ -22,7 +22,7 @@ from gossip_counter.cluster.options import (
     pushes,
 )
 from gossip_counter.cluster.processes import Cluster
-from gossip_counter.cluster.running import InterruptedBySignal, in_one_line, run
+from gossip_counter.cluster.running import InterruptedBySignal, in_one_line, progress_line, run
 from gossip_counter.cluster.supervisor import Supervisor
 from gossip_counter.node.core.messages import DEFAULT_COUNTER
 
@@ -115,7 +115,8 @@ async def _up(
     began = asyncio.get_running_loop().time()
     async with changing(directory, make=True):
         cluster = _old_or_new(directory, settings, nodes, base_port)
-        await cluster.start_all()
+        with progress_line() as show:
+            await cluster.start_all(lambda answer: show(f"starting: {answer} of {len(cluster.members)} nodes answer"))
     keep_running = False
     try:
         _report_start(cluster, asyncio.get_running_loop().time() - began)
@@ -153,11 +154,12 @@ def _check_old(found: Cluster, settings: Settings, nodes: int | None) -> None:
     directory = found.manifest.directory
     if alive := ", ".join(each.name for each in found.alive()):
         raise ClusterError(
-            f"a cluster is already up in {directory} ({alive}): 'cluster down' first, or use another --dir"
+            f"a cluster is already up in {directory} ({alive}): 'cluster down' first, or use another --dir and"
+            " --base-port"
         )
     if nodes not in (None, len(found.members)):
         raise ClusterError(
-            f"{directory} holds a cluster of {len(found.members)} nodes: leave out --nodes, or use another --dir"
+            f"{directory} holds a cluster of {_in_words(len(found.members))}: leave out --nodes, or use another --dir"
         )
     if settings.ephemeral and not found.settings.ephemeral:
         raise ClusterError(f"{directory} holds durable counts: leave out --ephemeral, or use another --dir")
@@ -169,7 +171,7 @@ def _report_start(cluster: Cluster, took_s: float) -> None:
     others = f" to {numbers[-1]}" if numbers == list(range(numbers[0], numbers[0] + nodes)) else " and others"
     where = f"{first.host}:{first.port}{others if nodes > 1 else ''}"
     logs = cluster.manifest.directory / "logs"
-    typer.echo(f"{nodes} node{'s' * (nodes > 1)} up in {took_s:.2f} s on {where}, logs in {logs}")
+    typer.echo(f"{_in_words(nodes)} up in {took_s:.2f} s on {where}, logs in {logs}")
     if cluster.settings.metrics:
         typer.echo(f"metrics of n1: http://{first.host}:{first.metrics_port}/metrics")
 
@@ -195,12 +197,19 @@ async def _restart(directory: Path, name: str) -> int:
 def down(directory: Directory = DEFAULT_DIRECTORY) -> None:
     """Stop every node of the cluster, and no other process. Data and logs stay."""
     stopped = run(_down(directory))
-    typer.echo(f"{stopped} node{'s' * (stopped != 1)} stopped")
+    typer.echo(f"the cluster in {directory} is down already" if stopped is None else f"{_in_words(stopped)} stopped")
 
 
-async def _down(directory: Path) -> int:
+async def _down(directory: Path) -> int | None:
+    """How many nodes were stopped; None if the cluster was down."""
     async with changing(directory):
-        cluster = Cluster.load_up(directory)
+        cluster = Cluster.load(directory)
         alive = len(cluster.alive())
+        if not alive and not cluster.manifest.is_up:
+            return None
         cluster.stop_all()
     return alive
+
+
+def _in_words(nodes: int) -> str:
+    return f"{nodes} node{'s' * (nodes != 1)}"

@@ -19,6 +19,7 @@ from gossip_counter.node.core.errors import BadDatagramError, ConfigError, Reque
 from gossip_counter.node.core.messages import Carrier, Gossip, Replicate, Reply, Request
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.endpoints.faults import Faults
+from gossip_counter.node.endpoints.listening import why_not
 
 Address = tuple[str, int]
 """Host and port."""
@@ -183,7 +184,7 @@ def bind(address: Address) -> socket.socket:
         bound.bind(sockaddr)
     except OSError as error:
         bound.close()
-        raise ConfigError(f"can't bind {address[0]}:{address[1]}: {error.strerror}") from None
+        raise ConfigError(f"can't bind {address[0]}:{address[1]}: {why_not(error)}") from None
     bound.setblocking(False)
     with contextlib.suppress(OSError):  # a wish, not a need
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
@@ -194,6 +195,6 @@ def resolve(address: Address, family: int = 0) -> tuple[int, int, int, str, Addr
     """What the system makes of a host and a port, as `getaddrinfo` gives it. Raises `ConfigError`."""
     try:
         found = socket.getaddrinfo(*address, family=family, type=socket.SOCK_DGRAM)
-    except OSError as error:
-        raise ConfigError(f"can't find the address {address[0]}:{address[1]}: {error.strerror}") from None
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"can't find the address {address[0]}:{address[1]}: {why_not(error)}") from None
     return cast(tuple[int, int, int, str, Address], found[0])

@@ -20,6 +20,7 @@ from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.redis.server import Listen, RedisClient, RedisServer
 from gossip_counter.node.endpoints.udp import Address, UdpEndpoint, bind, resolve
+from gossip_counter.node.runtime import signals
 from gossip_counter.node.runtime.committer import Committer, Done
 from gossip_counter.node.runtime.diagnostics import Diagnostics
 from gossip_counter.node.runtime.timers import Alarm, BusyPoll, Ticker
@@ -89,9 +90,12 @@ class Node:
             note("mark_errors", "%s", journal.mark_error)
 
     async def run(self) -> None:
-        """Serve until SIGTERM, SIGINT or `stop`."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
+        """Serve until a signal that ends, or `stop`."""
+        # No handlers of the loop: it restores the default ones at its end, and then a second signal would kill us.
+        with signals.ending(self._interrupted):
+            await self._run()
+
+    async def _run(self) -> None:
         if self._redis:
             await self._redis.start()
         page = self._serve_metrics(*self._listeners.metrics) if self._listeners.metrics else None
@@ -111,6 +115,9 @@ class Node:
         """End `run`."""
         log.info("stops: %s", why)
         self._stopped.set()
+
+    def _interrupted(self, number: int) -> None:
+        self._loop.call_soon_threadsafe(self.stop, signal.Signals(number).name)
 
     async def _end(self) -> None:
         """Receive nothing any more, answer what was received, and send nothing more."""

@@ -4,11 +4,10 @@ import asyncio
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, redirect_stderr
+from collections.abc import Callable, Mapping
+from contextlib import closing, redirect_stderr
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from gossip_counter.cluster.cli import app as cluster_app
 from gossip_counter.cluster.monitor import Monitor, Snapshot
 from gossip_counter.cluster.processes import Cluster
 from gossip_counter.node.__main__ import main as counter_node
+from gossip_counter.node.runtime.signals import ending
 
 
 class Done(NamedTuple):
@@ -41,20 +41,10 @@ def invoke(app: typer.Typer, *arguments: str, env: Mapping[str, str] | None = No
 def node_refuses(*arguments: str) -> str:
     """What `counter-node` writes on stderr about options that it refuses with exit code 2."""
     stderr = io.StringIO()
-    with _handlers_restored(), redirect_stderr(stderr), pytest.raises(SystemExit) as exited:
+    with ending(lambda _: None), redirect_stderr(stderr), pytest.raises(SystemExit) as exited:
         counter_node(arguments)
     assert exited.value.code == 2
     return stderr.getvalue()
-
-
-@contextmanager
-def _handlers_restored() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Commands:

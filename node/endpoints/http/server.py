@@ -16,6 +16,7 @@ from prometheus_client import make_wsgi_app
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.endpoints.http.health import Health
 from gossip_counter.node.endpoints.http.metrics import Metrics
+from gossip_counter.node.endpoints.listening import why_not
 
 REQUEST_S = 5.0
 """Seconds that a client may take to send its request."""
@@ -48,8 +49,8 @@ class HttpServer:
         pages = _Pages(metrics)
         try:
             self._server = make_server(host, port, pages.answer, _Server6 if ":" in host else _Server, _Handler)
-        except OSError as error:
-            raise ConfigError(f"can't serve metrics at {host}:{port}: {error.strerror}") from None
+        except (OSError, UnicodeError) as error:
+            raise ConfigError(f"can't serve metrics at {host}:{port}: {why_not(error)}") from None
         self._server.unexpected = unexpected
         self._server.request_s = request_s
         self.address = self._server.server_address[:2]

@@ -11,6 +11,7 @@ from typing import NamedTuple, cast
 from gossip_counter import __version__
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.endpoints.listening import why_not
 from gossip_counter.node.endpoints.redis import info
 from gossip_counter.node.endpoints.redis.context import Node, RedisClient, Sections
 from gossip_counter.node.endpoints.redis.ports import Runtime
@@ -105,9 +106,8 @@ class RedisServer:
                 ssl=listen.tls,
                 ssl_handshake_timeout=HANDSHAKE_S if listen.tls else None,
             )
-        except OSError as error:
-            why = error.strerror or error
-            raise ConfigError(f"can't serve Redis clients at {listen.host}:{listen.port}: {why}") from None
+        except (OSError, UnicodeError) as error:
+            raise ConfigError(f"can't serve Redis clients at {listen.host}:{listen.port}: {why_not(error)}") from None
 
     def begin_close(self) -> None:
         """Accept and read nobody any more; adds that were taken are still submitted and answered."""

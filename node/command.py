@@ -1,0 +1,43 @@
+"""What `counter-node` does once its signal handlers are installed."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from random import Random
+
+import uvloop
+
+from gossip_counter.node import encodings, settings
+from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.runtime import node, signals, stdio
+
+
+def run(arguments: Sequence[str] | None) -> None:
+    """Run the node that the command line asks for. Raises `SystemExit`."""
+    # Until the node's own handlers are installed, and on stdin and stdout always.
+    signals.on_ending(lambda _: sys.exit(0))
+    encodings.tolerate_any_encoding()
+    encodings.log_in_utf8()
+    options = settings.parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=options.log_level.upper(),
+        format=f"%(asctime)s %(levelname)s {options.name or 'stdio'} %(message)s",
+    )
+    try:
+        _serve(options)
+    except ConfigError as error:
+        line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(error))
+        print(f"counter-node: {line}", file=sys.stderr)  # noqa: T201
+        sys.exit(settings.USAGE_ERROR)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    rng = Random(options.seed if options.seed is not None else os.urandom(16))
+    if options.stdio:
+        stdio.serve(settings.of_stdio_node(options), rng)
+        return
+    chosen = settings.of_udp_node(options, rng)
+    uvloop.run(node.serve(chosen.config, chosen.bind, chosen.peers, rng, chosen.data, chosen.faults, chosen.listeners))
