@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gossip_counter.cluster.errors import ClusterError
-from gossip_counter.node.endpoints.udp import Address
+from gossip_counter.node.endpoints.addresses import Address
 
 HOST = "127.0.0.1"
 MAX_NODES = 100

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Answer, Ready
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.endpoints.addresses import Address, bind
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.redis.server import Listen, RedisClient, RedisServer
-from gossip_counter.node.endpoints.udp import Address, UdpEndpoint, bind, resolve
+from gossip_counter.node.endpoints.udp import UdpEndpoint
 from gossip_counter.node.runtime.committer import Committer, Done
 from gossip_counter.node.runtime.diagnostics import Diagnostics
+from gossip_counter.node.runtime.peer_finder import PeerFinder, check_reach
 from gossip_counter.node.runtime.timers import Alarm, BusyPoll, Ticker
 from gossip_counter.node.storage.journal import Journal, JournalError
 
@@ -63,6 +65,7 @@ class Node:
         self._listeners = listeners
         self._diagnostics = Diagnostics(log, self.replica.stats)
         self._udp = endpoint(self.replica, self._diagnostics)
+        self._peer_finder = PeerFinder(loop, self._udp.socket, self._udp.peers, self._diagnostics.note)
         self._journal = journal
         self._committer = Committer(journal, self._aside, self._committed)
         self._disk = ThreadPoolExecutor(1, "journal")
@@ -79,9 +82,11 @@ class Node:
             self._diagnostics.note("journals_set_aside", "the journal was damaged, and is now %s", journal.set_aside)
 
     async def run(self) -> None:
-        """Serve until SIGTERM, SIGINT or `stop`."""
+        """Serve until SIGTERM, SIGINT or `stop`. Raises `ConfigError` if it can't begin."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
+        await self._peer_finder.begin()
+        check_reach(self._udp.socket, self._udp.peers)
         if self._redis:
             await self._redis.start()
         page = self._serve_metrics(*self._listeners.metrics) if self._listeners.metrics else None
@@ -113,6 +118,7 @@ class Node:
         self._disk.shutdown()
         self._ticker.stop()
         self._alarm.stop()
+        self._peer_finder.stop()
         if self._redis:
             self._redis.close()
 
@@ -129,6 +135,7 @@ class Node:
         step, now_ns = self.replica.step, monotonic_ns
         self._guarded(
             self._udp.receive,
+            now_ns(),
             lambda message, source: step(message, source, now_ns()),
             self.replica.refuse,
             self._diagnostics.unexpected,
@@ -237,10 +244,9 @@ async def serve(
     Raises `ConfigError` if it can't begin.
     """
     with bind(address) as bound:
-        resolved = {name: resolve(peer, bound.family)[4] for name, peer in peers.items()}
 
         def endpoint(replica: Replica, diagnostics: Diagnostics) -> UdpEndpoint:
-            return UdpEndpoint(bound, resolved, config, rng, replica.stats, diagnostics.note, faults)
+            return UdpEndpoint(bound, peers, config, rng, replica.stats, diagnostics.note, faults)
 
         with (
             contextlib.closing(Journal(data, config.name, config.cluster))
