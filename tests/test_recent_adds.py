@@ -32,7 +32,7 @@ def test_an_add_is_forgotten_after_ten_seconds() -> None:
 
 
 def test_the_oldest_are_forgotten_where_there_are_too_many_or_too_large_ones() -> None:
-    for recent in (RecentAdds(max_adds=3), RecentAdds(max_bytes=3 * 100)):
+    for recent in (RecentAdds(max_adds=3), RecentAdds(max_reply_bytes=3 * 50)):
         for i in range(1000):
             add = (i, b"", bytes(50))
             assert recent.arrived(add, i) is None
@@ -42,7 +42,7 @@ def test_the_oldest_are_forgotten_where_there_are_too_many_or_too_large_ones() -
 
 
 def test_replies_that_come_together_are_bounded_too() -> None:
-    recent = RecentAdds(max_bytes=1000)
+    recent = RecentAdds(max_reply_bytes=1000)
     adds = [(i, b"", b"add") for i in range(100)]
     for add in adds:
         recent.arrived(add, 0)

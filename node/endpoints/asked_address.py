@@ -10,7 +10,7 @@ from gossip_counter.node.endpoints.addresses import IP_PKTINFO, WILDCARDS, Socka
 
 _CONTROL_BYTES = 128
 _LINK_LOCAL = b"\xfe\x80"
-_MULTICAST = 0xFF
+_MULTICAST = b"\xff"
 
 
 class AskedAddressSocket:
@@ -18,21 +18,23 @@ class AskedAddressSocket:
 
     def __init__(self, bound: socket.socket) -> None:
         self._socket = bound
-        if bound.family == socket.AF_INET:
+        self._is_ipv4 = bound.family == socket.AF_INET
+        if self._is_ipv4:
             assert IP_PKTINFO is not None
             self._kind = (socket.IPPROTO_IP, IP_PKTINFO)
             bound.setsockopt(*self._kind, 1)
         else:
             self._kind = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        self._last_info = self._last_asked = b""
 
     def receive(self, most: int) -> tuple[bytes, Sockaddr, bytes]:
         """A datagram of at most `most` bytes, its source, and the address that was asked. Raises `OSError`."""
         datagram, control, _, source = self._socket.recvmsg(most, _CONTROL_BYTES)
-        for level, kind, info in control:
-            if (level, kind) == self._kind:
-                return datagram, source, self._as_source(info)
-        return datagram, source, b""
+        info = control[0][2] if control else b""  # nothing else was asked for
+        if info != self._last_info:
+            self._last_info, self._last_asked = info, self._as_source(info)
+        return datagram, source, self._last_asked
 
     def send(self, datagram: bytes, to: Sockaddr, asked: bytes) -> None:
         """Send from the address that was asked; from any, if that is this host's no longer. Raises `OSError`."""
@@ -42,10 +44,10 @@ class AskedAddressSocket:
             self._socket.sendto(datagram, to)
 
     def _as_source(self, info: bytes) -> bytes:
-        if self._socket.family == socket.AF_INET:  # interface, local address, address in the datagram
-            return bytes(4) + info[4:8] + bytes(4)
-        if info[0] == _MULTICAST:
+        if not info or (not self._is_ipv4 and info.startswith(_MULTICAST)):
             return b""
+        if self._is_ipv4:  # interface, local address, address in the datagram
+            return bytes(4) + info[4:8] + bytes(4)
         return info if info.startswith(_LINK_LOCAL) else info[:16] + bytes(4)  # address, interface
 
 
