@@ -7,10 +7,11 @@ SEEDS ?= 10000
 SOAK_SEEDS ?= 300
 MUTANTS ?= 300
 SEED ?= 1
+BASE_PORT ?= 7101
 PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sim test soak coverage mutation check format clean
+.PHONY: help demo sim test soak coverage mutation recording check format clean
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,9 @@ coverage: .venv/developing ## which lines the tests of make test run in their ow
 
 mutation: .venv/mutating ## how many of MUTANTS=300 small changes to node/core/ a test notices (0: all; SEED=1 draws them)
 	$(BIN)/python -m tests.mutation --mutants $(MUTANTS) --seed $(SEED)
+
+recording: .venv/installed ## record the live table for the README: a node is killed and recovers (BASE_PORT=7101)
+	$(BIN)/python -m gossip_counter.bench.recording docs/recording.svg --base-port $(BASE_PORT)
 
 check: .venv/developing ## lint and types only
 	$(BIN)/ruff check .

@@ -66,13 +66,11 @@ class Comparison:
 
     def plot(self, path: Path) -> None:
         """See `report.Plottable`."""
-        rates = {
-            f"{case}\n{side}, {kind}": [getattr(pair, side) for pair in pairs]
+        ratios = {
+            kind: {describe(case): plot.Span.of([pair.ratio for pair in pairs]) for case, pairs in cases.items()}
             for kind, cases in self.kinds.items()
-            for case, pairs in cases.items()
-            for side in ("node", "redis")
         }
-        plot.bars(path, rates, "INCR a second")
+        plot.save(plot.dots(words(self.runs), ratios, 2, log=True, beside="Redis"), path)
 
     def _table(self, kind: str, cases: dict[str, list[Pair]]) -> Table:
         redis = "appendfsync always" if kind == "durable" else "no append-only file"
@@ -87,6 +85,24 @@ class Comparison:
             spread = (median(ratios), min(ratios), max(ratios))
             shown.add_row(case, *(f"{each:,.0f}" for each in rates), *(f"{each:.2f}" for each in spread))
         return shown
+
+
+def describe(case: str) -> str:
+    """Options of redis-benchmark in words."""
+    options = dict(zip(*[iter(case.split())] * 2, strict=True))
+    clients, depth, counters = (int(options.get(name, 1)) for name in ("-c", "-P", "-r"))
+    parts = [f"{clients} client{'s' * (clients > 1)}", f"pipelines of {depth}" if depth > 1 else "no pipeline"]
+    return ", ".join(parts + [f"{counters:,} counters"] * (counters > 1))
+
+
+def words(runs: int) -> plot.Words:
+    """What stands around the picture."""
+    return plot.Words(
+        f"INCR a second: one node (Python {platform.python_version()}) beside one redis-server",
+        f"Dot: median of {runs} pairs of runs. Line: least to most. More is better. Durable: every reply after it is on"
+        " the disk (Redis: appendfsync always).",
+        "a node's rate divided by Redis's",
+    )
 
 
 def _pairs_as_json(pairs: list[Pair]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from gossip_counter.cluster.running import interruptible, run
 from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.cluster.sim.scenario import SCENARIOS
 from gossip_counter.node.core.config import Config
+from gossip_counter.node.encodings import tolerate_any_encoding
 
 HELP = """Measure gossip counters: real processes, real sockets, every acknowledgement checked.
 
@@ -375,6 +376,7 @@ def _about(version: Annotated[bool, typer.Option("--version", help="Print the ve
 
 def main() -> None:
     """Run the command `bench`."""
+    tolerate_any_encoding()
     app()
 
 

@@ -257,21 +257,33 @@ class Comparison:
 
 
 def _plot(series: list[Series], path: Path) -> None:
-    """A run that did not agree counts as long as it was given."""
-    times_ms = {
-        each.plan.settings.gossip: [
-            each.plan.timeout_s * 1000 if run.convergence_ms is None else run.convergence_ms for run in each.runs
-        ]
-        for each in series
-    }
-    plot.distributions(path, times_ms, "ms from the last acknowledgement to agreement")
+    """Runs that did not agree took no time that could be drawn: the caption counts them."""
+    spans = {kind(each.plan.settings): plot.Span.of(each.times_ms, report.p50) for each in series}
+    plan, failed = series[0].plan, sum(not run.agreed for each in series for run in each.runs)
+    caption = (
+        f"Dot: median of {len(series[0].runs)} runs. Line: least to most. Less is better."
+        f" A round every {plan.settings.interval_ms} ms, fanout {plan.settings.fanout}."
+    )
+    if failed:
+        caption += f" {failed} run{'s' * (failed > 1)} did not agree."
+    words = plot.Words(
+        f"Time until {plan.nodes} nodes agree after {plan.increments:,} increments",
+        caption,
+        "milliseconds from the last acknowledgement to agreement",
+    )
+    plot.save(plot.dots(words, {"": spans}, 1, log=True), path)
 
 
 def mode(settings: Settings) -> str:
     """How nodes gossip, in a few words."""
+    return f"{kind(settings)}, interval {settings.interval_ms} ms, fanout {settings.fanout}"
+
+
+def kind(settings: Settings) -> str:
+    """How nodes gossip, without the figures."""
     push = "" if settings.gossip == "full" else ", push" if settings.push else ", no push"
     loss = f", {settings.loss:.0%} loss" if settings.loss else ""
-    return f"{settings.gossip} gossip{push}{loss}, interval {settings.interval_ms} ms, fanout {settings.fanout}"
+    return f"{'full-state' if settings.gossip == 'full' else 'delta'} gossip{push}{loss}"
 
 
 Watcher = Callable[[Progress], None]

@@ -186,8 +186,8 @@ def bytes_on_the_wire() -> dict[str, int]:
     digest = {actor: DigestEntry(2000, rng.getrandbits(64), 0) for actor in actors}
     one = dict(list(digest.items())[:1])
     return {
-        "SYN of five nodes that hold something each": _bytes(Syn("n1", FINGERPRINT, digest)),
-        "SYN-ACK when states are equal": _bytes(SynAck("n1", FINGERPRINT, (), {})),
+        "SYN of five nodes that hold something each": _bytes(Syn("n1", FINGERPRINT, digest, boot=2**32 - 1)),
+        "SYN-ACK when states are equal": _bytes(SynAck("n1", FINGERPRINT, (), {}, 2**32 - 1)),
         "one digest entry": _bytes(Syn("n1", FINGERPRINT, one)) - _bytes(Syn("n1", FINGERPRINT, {})),
         "push of one row": _bytes(_push(1)),
         "one row more": _bytes(_push(2)) - _bytes(_push(1)),

@@ -91,11 +91,22 @@ class Recoveries:
 
     def plot(self, path: Path) -> None:
         """See `report.Plottable`."""
-        times_s = {
-            death.value: [each.answers_s + each.level_s for each in recoveries]
-            for death, recoveries in self.deaths.items()
+        rows = {
+            "answers after": {
+                death.describe(self.nodes): plot.Span.of([each.answers_s for each in recoveries], report.p50)
+                for death, recoveries in self.deaths.items()
+            },
+            "level after another": {
+                death.describe(self.nodes): plot.Span.of([each.level_s for each in recoveries], report.p50)
+                for death, recoveries in self.deaths.items()
+            },
         }
-        plot.distributions(path, times_s, "s from the start of the processes until all are level")
+        words = plot.Words(
+            f"Recovery of killed nodes, {self.counters:,} counters",
+            f"Dot: median of {self.runs} runs. Line: least to most. Less is better. Level: all nodes hold equal state.",
+            "seconds from the start of the processes, and from the answer",
+        )
+        plot.save(plot.dots(words, rows, 2), path)
 
 
 async def measure(

@@ -31,8 +31,6 @@ from gossip_counter.node.core.counts import Actor, Row
 LIMIT_S = 60
 IDEAL_RUNS = 400
 COLUMNS = ("nodes", "loss", "mean ms", "p50", "p99", "max", "ideal", "dgrams", "bytes", "row bytes", "idle")
-MOST_CURVES = 8
-"""More curves than a legend can tell apart show nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,19 +60,14 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One run: when each further node held the increment, in milliseconds after the first node; and the datagrams.
+    """One run: milliseconds from the first node to the last that held the increment; and the datagrams.
 
     `spreading` are those from the increment to agreement, `at_rest` those before.
     """
 
-    reached_ms: list[float]
+    took_ms: float
     spreading: Traffic
     at_rest: Traffic
-
-    @property
-    def took_ms(self) -> float:
-        """Until all held it."""
-        return self.reached_ms[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +79,14 @@ class Spread:
     ideal_ms: float
 
     @property
+    def times_ms(self) -> list[float]:
+        """By run, the time until all held it."""
+        return [outcome.took_ms for outcome in self.outcomes]
+
+    @property
     def mean_ms(self) -> float:
-        """The mean time until all held it."""
-        return mean(outcome.took_ms for outcome in self.outcomes)
+        """The mean of them."""
+        return mean(self.times_ms)
 
     def as_json(self) -> dict[str, Any]:
         """One element of `results`; datagrams and bytes are per node, from the increment to agreement."""
@@ -100,7 +98,7 @@ class Spread:
             "loss": self.setting.loss,
             "convergence_ms": {
                 "mean": round(self.mean_ms, 3),
-                **distribution([outcome.took_ms for outcome in self.outcomes]),
+                **distribution(self.times_ms),
             },
             "ideal_mean_ms": round(self.ideal_ms, 3),
             "datagrams_per_node": round(sum(each.datagrams for each in spreading) / per_node, 2),
@@ -156,25 +154,42 @@ class Spreads:
         return shown
 
     def plot(self, path: Path) -> None:
-        """See `report.Plottable`. Of many settings, only those with the first loss get a curve over time."""
-        few = len(self.spreads) <= MOST_CURVES
-        reached = {
-            spread.setting.name: [outcome.reached_ms for outcome in spread.outcomes]
-            for spread in self.spreads
-            if few or spread.setting.loss == self.spreads[0].setting.loss
-        }
-        sizes: dict[str, list[tuple[float, float]]] = {}
+        """See `report.Plottable`: the mean times by size, or the times of the only size."""
+        sizes = {spread.setting.nodes: spread.ideal_ms for spread in self.spreads}
+        title = f"Time until all nodes hold one increment: {converge.kind(self._settings())}"
+        caption = f"Simulated, mean of {self.runs} runs. Less is better."
+        ideal = " Ideal: rounds without push that cost nothing and lose nothing."
+        if len(sizes) > 1:
+            words = plot.Words(title, caption + ideal, "milliseconds")
+            plot.save(plot.lines(words, self._by_loss(), "nodes", list(sizes.items())), path)
+        else:
+            words = plot.Words(
+                f"{title}, {self.spreads[0].setting.nodes:,} nodes",
+                caption + " Line: least to most." + ideal,
+                "milliseconds",
+            )
+            rows = {_loss(spread): plot.Span.of(spread.times_ms, mean) for spread in self.spreads}
+            plot.save(plot.dots(words, {"": {**rows, "ideal": plot.Span.of(list(sizes.values()))}}, 1), path)
+
+    def _by_loss(self) -> dict[str, list[tuple[float, float]]]:
+        curves: dict[str, list[tuple[float, float]]] = {}
         for spread in self.spreads:
-            sizes.setdefault(f"{spread.setting.loss:.0%} loss", []).append((spread.setting.nodes, spread.mean_ms))
-        ideal = {spread.setting.nodes: spread.ideal_ms for spread in self.spreads}
-        plot.spread(path, reached, sizes | {"ideal": list(ideal.items())})
+            curves.setdefault(_loss(spread), []).append((spread.setting.nodes, spread.mean_ms))
+        return curves
+
+    def _settings(self) -> Settings:
+        config = self.spreads[0].setting.config
+        return Settings(config.gossip_interval_ms, config.gossip_fanout, config.gossip, config.push)
 
     def _title(self) -> str:
-        setting, config = self.spreads[0].setting, self.spreads[0].setting.config
-        settings = Settings(config.gossip_interval_ms, config.gossip_fanout, config.gossip, config.push)
+        setting = self.spreads[0].setting
         counters = f"{setting.counters:,} counter{'s' * (setting.counters > 1)}"
         links = f"links of {setting.delay_ms:g} ms"
-        return f"{converge.mode(settings)}\n{counters}, {links}, seed {self.seed}, {self.runs} runs each"
+        return f"{converge.mode(self._settings())}\n{counters}, {links}, seed {self.seed}, {self.runs} runs each"
+
+
+def _loss(spread: Spread) -> str:
+    return f"{spread.setting.loss:.0%} loss"
 
 
 def measure(settings: list[Setting], runs: int, seed: int, done: Callable[[Setting], None]) -> Spreads:
@@ -201,19 +216,18 @@ def one_run(setting: Setting, seed: int) -> Outcome:
     msg_id = simulation.oracle.ask_add(first, 1, "c0", 1)
     simulation.request(first, {"type": "add", "msg_id": msg_id, "delta": 1, "counter": "c0"})
     simulation.run_until(began_ns, stop=lambda: simulation.oracle.all_answered)
-    return Outcome(_reached_ms(simulation, first, began_ns), simulation.network.traffic, at_rest)
+    return Outcome(_until_all_hold_ms(simulation, first, began_ns), simulation.network.traffic, at_rest)
 
 
-def _reached_ms(simulation: Simulation, first: str, began_ns: int) -> list[float]:
-    """Let time pass until every node holds the state of `first`."""
+def _until_all_hold_ms(simulation: Simulation, first: str, began_ns: int) -> float:
+    """Let time pass until every node holds the state of `first`; how long that took."""
     state = simulation.replica(first).state.fingerprint
-    in_sync, reached_ms = {first}, [0.0]
+    in_sync = {first}
 
     def all_in_sync() -> bool:
         name = simulation.touched
         if name not in in_sync and simulation.replica(name).state.fingerprint == state:
             in_sync.add(name)
-            reached_ms.append((simulation.clock.now_ns - began_ns) / MS)
         return len(in_sync) == len(simulation.nodes)
 
     if len(simulation.nodes) > 1:
@@ -221,7 +235,7 @@ def _reached_ms(simulation: Simulation, first: str, began_ns: int) -> list[float
     missing = len(simulation.nodes) - len(in_sync)
     if missing:
         raise PromiseBroken(f"{missing} of {len(simulation.nodes)} nodes know nothing after {LIMIT_S} s")
-    return reached_ms
+    return (simulation.clock.now_ns - began_ns) / MS
 
 
 def _preload(simulation: Simulation, counters: int) -> None:

@@ -80,8 +80,15 @@ class NodeRates:
 
     def plot(self, path: Path) -> None:
         """See `report.Plottable`."""
-        per_second = {mode: [rate.per_second for rate in rates] for mode, rates in self.modes.items()}
-        plot.bars(path, per_second, "acknowledged adds a second")
+        per_second = {mode: plot.Span.of([rate.per_second for rate in rates]) for mode, rates in self.modes.items()}
+        load, runs = self.load, len(next(iter(self.modes.values())))
+        words = plot.Words(
+            "Acknowledged adds a second: one node",
+            f"Dot: median of {runs} runs. Line: least to most. More is better. {load.window} adds in flight from"
+            f" {load.clients} clients.",
+            "adds a second",
+        )
+        plot.save(plot.dots(words, {"": per_second}, 0), path)
 
 
 def _rates_as_json(rates: list[Rate]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import typer
 
 from gossip_counter import __version__
 from gossip_counter.cluster.commands import counting, experiments, lifecycle, live
+from gossip_counter.node.encodings import tolerate_any_encoding
 
 HELP = """Run a gossip counter on this machine: several nodes, no leader, one value.
 
@@ -19,6 +20,7 @@ A first try, in two terminals:
     cluster read --node n3   # 42, from another node
 
     redis-cli -p 7102 incr likes   # any node speaks the Redis protocol too
+    cluster counters         # the counters and their values
 
     cluster kill n2          # watch the others carry on
     cluster restart n2       # and watch it catch up
@@ -39,8 +41,10 @@ app = typer.Typer(
 # In the order of the help.
 app.command()(lifecycle.up)
 app.command()(live.status)
+app.command()(live.watch)
 app.command(context_settings={"ignore_unknown_options": True})(counting.add)  # so that -5 is a delta, not an option
 app.command()(counting.read)
+app.command("counters")(counting.list_counters)
 app.command()(experiments.kill)
 app.command()(lifecycle.restart)
 app.command()(experiments.pause)
@@ -63,4 +67,5 @@ def _about(
 
 def main() -> None:
     """Run the command `cluster`."""
+    tolerate_any_encoding()
     app()

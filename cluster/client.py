@@ -33,6 +33,9 @@ __all__ = [
 Status = dict[str, Any]
 """The fields of a `gossip_status_ok` reply by name."""
 
+_SUMS = ("local_value", "increments", "decrements", "counted")
+"""Fields of a status that are sums over nodes. One beyond 64 bits arrives as a string of its digits."""
+
 BURST = 64
 """Datagrams read before other tasks run again."""
 
@@ -138,7 +141,8 @@ class Client:
 
         Raises `RequestRefusedError`, `NotSentError` or `NoAnswerError`.
         """
-        return await self.request(_named({"type": "gossip_status"}, counter), NoAnswerError)
+        status = await self.request(_named({"type": "gossip_status"}, counter), NoAnswerError)
+        return status | {name: int(status[name]) for name in _SUMS if name in status}
 
     def close(self) -> None:
         """Close the socket. Pending requests fail as if their time was up."""

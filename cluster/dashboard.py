@@ -1,33 +1,99 @@
-"""The live table of a cluster, and the plain lines that replace it where there is no terminal."""
+"""The live table of a cluster, and the plain lines that replace it where there is no terminal.
 
+Signs are ASCII, so that any terminal shows them: `?` is not known yet, or not now; `-` is what a dead node has not.
+"""
+
+import io
 import re
-from collections.abc import Callable
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gossip_counter.cluster import counters
 from gossip_counter.cluster.monitor import DEAD, PAUSED, SILENT, UP, NodeView, Snapshot
 
 BEHIND = "behind"
 STYLES = {"level": "green", BEHIND: "yellow", SILENT: "bold yellow", PAUSED: "cyan", DEAD: "bold red"}
 
-WIDE = 140
-"""On a terminal of fewer columns, the less important columns are left out."""
+NOT_KNOWN, NONE = "?", "-"
+
+PICTURE_WIDTH = 140
+
+MOST_NAMED = 5
+"""Nodes, and values, that the headline names; of more it gives the number."""
 
 _Cell = Callable[[NodeView], str]
+_Column = tuple[str, _Cell]
 
 
-def table(snapshot: Snapshot, width: int) -> Group:
-    """One row per node and the headline, for a terminal of `width` columns."""
-    shown = Table(expand=False, header_style="bold", title_justify="left")
-    columns = [each for each in _COLUMNS if width >= WIDE or each[0] not in _LEFT_OUT]
+def table(snapshot: Snapshot, width: int, height: int | None = None) -> RenderableType:
+    """One row per node and the headline, within `width` columns. What does not fit leaves as a whole.
+
+    Of more nodes than fit `height` lines (None: any number), those that are not level come first.
+    """
+    columns = _columns(snapshot.nodes, width)
+    summary = headline(snapshot)
+    shown, left_out = snapshot.nodes, Text()
+    if height is not None:
+        room = height - 1 - len(textwrap.wrap(summary.plain, width))
+        lines_each = max(len(textwrap.wrap(_in_a_line(node), width)) for node in shown)
+        shown = _most_urgent(shown, room - 4 if columns else room // lines_each)
+        left_out = _left_out(snapshot.nodes, shown)
+    drawn = _table(columns, shown) if columns else Text("\n".join(map(_in_a_line, shown)), overflow="fold")
+    return Group(*([drawn] if shown else []), *([left_out] if left_out else []), summary)
+
+
+def _columns(nodes: Sequence[NodeView], width: int) -> list[_Column]:
+    """The columns that there is something to say in and that fit: their contents decide how wide they are.
+
+    None if not even those fit that are never left out.
+    """
+    widths = {title: 3 + max(cell_len(text) for text in (title, *map(cell, nodes))) for title, cell in _COLUMNS}
+    kept = set(_NEVER_LEFT_OUT)
+    room = width - 1 - sum(widths[title] for title in kept)
+    if room < 0:
+        return []
+    is_any_unheard = any(node.status.get("peers_unheard") for node in nodes)
+    for titles in _BY_IMPORTANCE[not is_any_unheard :]:
+        room -= sum(widths[title] for title in titles)
+        if room < 0:
+            break
+        kept |= titles
+    return [each for each in _COLUMNS if each[0] in kept]
+
+
+def _most_urgent(nodes: Sequence[NodeView], most: int) -> list[NodeView]:
+    """At most so many nodes, in their order: those that are not level, then the first of the others."""
+    urgent = sorted(nodes, key=lambda node: condition(node) == "level")[: max(0, most)]
+    names = {node.name for node in urgent}
+    return [node for node in nodes if node.name in names]
+
+
+def _left_out(nodes: Sequence[NodeView], shown: Sequence[NodeView]) -> Text:
+    conditions = Counter(condition(node) for node in nodes) - Counter(condition(node) for node in shown)
+    rest = ", ".join(f"{count} {name}" for name, count in conditions.items())
+    return Text(f"and {len(nodes) - len(shown)} more: {rest}" if rest else "")
+
+
+def _table(columns: Sequence[_Column], nodes: Sequence[NodeView]) -> Table:
+    made = Table(expand=False, header_style="bold")
     for title, _ in columns:
-        shown.add_column(title, justify="left" if title in {"node", "state"} else "right", no_wrap=True)
-    for node in snapshot.nodes:
-        shown.add_row(*(Text(cell(node), style=_style(title, node)) for title, cell in columns))
-    return Group(shown, headline(snapshot))
+        made.add_column(title, justify="left" if title in {"node", "state"} else "right", no_wrap=True)
+    for node in nodes:
+        made.add_row(*(Text(cell(node), style=_style(title, node)) for title, cell in columns))
+    return made
+
+
+def _in_a_line(node: NodeView) -> str:
+    """For terminals that are too narrow for a table."""
+    return " ".join(cell(node) for title, cell in _COLUMNS if title in _NEVER_LEFT_OUT)
 
 
 def headline(snapshot: Snapshot) -> Text:
@@ -35,13 +101,29 @@ def headline(snapshot: Snapshot) -> Text:
     up = f"{len(snapshot.up)} of {len(snapshot.nodes)} nodes up"
     if snapshot.partition:
         up += f", cut into {'/'.join(','.join(group) for group in snapshot.partition)}"
+    named = f"{counters.shown(snapshot.counter)} = " if snapshot.counter else ""
     if snapshot.agreed:
-        return Text(f"{up}, agreed on {snapshot.value:,}", style="bold green")
+        return Text(f"{up}, agreed on {named}{snapshot.value:,}", style="bold green")
     if snapshot.up and len({node.status["fingerprint"] for node in snapshot.up}) == 1:
-        missing = ", ".join(f"{node.name} {node.state}" for node in snapshot.nodes if node.state in {SILENT, PAUSED})
+        missing = _some(f"{node.name} {node.state}" for node in snapshot.nodes if node.state in {SILENT, PAUSED})
         return Text(f"{up}, not agreed while {missing}", style="bold yellow")
-    values = ", ".join(f"{node.name}={node.status['local_value']:,}" for node in snapshot.up)
-    return Text(f"{up}, not agreed ({values or 'none answers'})", style="bold yellow")
+    return Text(f"{up}, not agreed ({named}{_values(snapshot.up) or 'none answers'})", style="bold yellow")
+
+
+def _values(nodes: Sequence[NodeView]) -> str:
+    """Who has which value; of many nodes, how many have it."""
+    if len(nodes) <= MOST_NAMED:
+        return ", ".join(f"{node.name}={node.status['local_value']:,}" for node in nodes)
+    values = Counter(node.status["local_value"] for node in nodes)
+    return _some(f"{count} node{'s' * (count > 1)}={value:,}" for value, count in values.most_common())
+
+
+def _some(words: Iterable[str]) -> str:
+    """All of them, or the first ones and how many more there are."""
+    rest = iter(words)
+    named = ", ".join(islice(rest, MOST_NAMED))
+    more = sum(1 for _ in rest)
+    return f"{named} and {more} more" if more else named
 
 
 def line(snapshot: Snapshot) -> str:
@@ -52,11 +134,11 @@ def line(snapshot: Snapshot) -> str:
 
 def save_picture(snapshot: Snapshot, path: Path) -> None:
     """Write the table as an SVG file. Raises `OSError`."""
-    with Path("/dev/null").open("w") as nowhere:
-        console = Console(record=True, width=WIDE, file=nowhere)
-        console.print(table(snapshot, console.width))
+    console = Console(record=True, width=PICTURE_WIDTH, file=io.StringIO(), force_terminal=True)
+    console.print(table(snapshot, console.width))
     # Without web fonts the picture looks the same without a network.
-    path.write_text(re.sub(r"@font-face {.*?}", "", console.export_svg(title="cluster"), flags=re.DOTALL))
+    picture = re.sub(r"@font-face {.*?}", "", console.export_svg(title="cluster"), flags=re.DOTALL)
+    path.write_text(picture, encoding="utf-8")
 
 
 def _style(title: str, node: NodeView) -> str:
@@ -68,8 +150,13 @@ def condition(node: NodeView) -> str:
     return node.state if node.state != UP else "level" if node.level else BEHIND
 
 
+def _unknown(node: NodeView) -> str:
+    """Instead of a figure that is not there."""
+    return NONE if node.state == DEAD else NOT_KNOWN
+
+
 def _field(name: str) -> _Cell:
-    return lambda node: f"{node.status[name]:,}" if name in node.status else ""
+    return lambda node: f"{node.status[name]:,}" if name in node.status else _unknown(node)
 
 
 def _in_and_out(name: str, unit: float = 1) -> _Cell:
@@ -77,31 +164,44 @@ def _in_and_out(name: str, unit: float = 1) -> _Cell:
 
     def cell(node: NodeView) -> str:
         if not node.rates:
-            return ""
+            return _unknown(node)
         return f"{node.rates[name + '_in'] / unit:,.0f} / {node.rates[name + '_out'] / unit:,.0f}"
 
     return cell
 
 
+def _synced(node: NodeView) -> str:
+    """How many peers are known to be in sync; not known while none of them was heard."""
+    peers = node.status.get("members", 1) - 1
+    return NOT_KNOWN if peers and node.status["peers_unheard"] == peers else _field("peers_synced")(node)
+
+
 def _convergence(node: NodeView) -> str:
     took = node.status.get("convergence_ms")
-    return "" if not node.status else "…" if took is None else f"{took:,.0f}"
+    return _unknown(node) if took is None else f"{took:,.0f}"
 
 
-_COLUMNS: list[tuple[str, _Cell]] = [
+_COLUMNS: list[_Column] = [
     ("node", lambda node: node.name),
     ("pid", lambda node: str(node.pid)),
     ("state", condition),
     ("port", lambda node: node.address.rpartition(":")[2]),
     ("value", _field("local_value")),
     ("+", _field("increments")),
-    ("−", _field("decrements")),  # noqa: RUF001 the minus sign
+    ("-", _field("decrements")),
     ("rounds", _field("gossip_rounds")),
-    ("synced", _field("peers_synced")),
+    ("synced", _synced),
+    ("unheard", _field("peers_unheard")),
     ("conv. ms", _convergence),
     ("dgrams/s in / out", _in_and_out("datagrams")),
     ("kB/s in / out", _in_and_out("bytes", 1000)),
-    ("cpu %", lambda node: "" if node.cpu is None else f"{node.cpu:.1f}"),
-    ("MB", lambda node: "" if node.memory is None else f"{node.memory / 1e6:.1f}"),
+    ("cpu %", lambda node: _unknown(node) if node.cpu is None else f"{node.cpu:.1f}"),
+    ("MB", lambda node: _unknown(node) if node.memory is None else f"{node.memory / 1e6:.1f}"),
 ]
-_LEFT_OUT = {"pid", "rounds", "dgrams/s in / out", "kB/s in / out"}
+"""`unheard` is shown if a node has not heard a peer since its start."""
+_NEVER_LEFT_OUT = {"node", "state", "port", "value"}
+_BY_IMPORTANCE = (
+    {"unheard"}, {"synced"}, {"pid"}, {"rounds"}, {"+", "-"}, {"dgrams/s in / out"}, {"kB/s in / out"}, {"conv. ms"},
+    {"cpu %"}, {"MB"},
+)  # fmt: skip
+"""The other columns, those together that mean little alone. The last ones are left out first."""

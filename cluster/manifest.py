@@ -101,7 +101,7 @@ class Manifest:
         """The manifest of the cluster in `directory`, up or down. Raises `ClusterError` if there is none."""
         path = directory / FILE
         try:
-            return cls._parse(directory, json.loads(path.read_text()))
+            return cls._parse(directory, json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise ClusterError(f"no cluster is up in {directory}: start one with 'cluster up'") from None
         except OSError as error:
@@ -135,7 +135,7 @@ class Manifest:
             "nodes": [asdict(each) for each in self.members.values()],
         }
         new = self.directory / f"{FILE}.new"
-        new.write_text(json.dumps(content, indent=2) + "\n")
+        new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         new.replace(self.directory / FILE)
 
     def member(self, name: str) -> Member:
@@ -162,6 +162,6 @@ class Manifest:
         """A node's log so far. Raises `ClusterError` if it can't be read."""
         path = self.log_path(name)
         try:
-            return path.read_text(errors="replace").splitlines()
+            return path.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError as error:
             raise ClusterError(f"can't read {path}: {error.strerror}") from None

@@ -9,6 +9,7 @@ import psutil
 from gossip_counter.cluster.client import Client, ClientError, Status
 from gossip_counter.cluster.manifest import Member
 from gossip_counter.cluster.processes import Cluster
+from gossip_counter.node.core.messages import DEFAULT_COUNTER
 
 UP, SILENT, PAUSED, DEAD = "up", "silent", "paused", "dead"
 RATES = ("datagrams_in", "datagrams_out", "bytes_in", "bytes_out")
@@ -50,6 +51,8 @@ class Snapshot:
 
     nodes: list[NodeView]
     partition: list[list[str]] = field(default_factory=list)
+    counter: str = DEFAULT_COUNTER
+    """The counter that values are of."""
 
     @property
     def up(self) -> list[NodeView]:
@@ -64,12 +67,12 @@ class Snapshot:
 
     @property
     def value(self) -> int | None:
-        """The default counter's value if all nodes agree, else None."""
+        """The counter's value if all nodes agree, else None."""
         return int(self.up[0].status["local_value"]) if self.agreed else None
 
     def as_json(self) -> dict[str, Any]:
         """The snapshot as `cluster status --json` prints it."""
-        summary = {"agreed": self.agreed, "value": self.value, "partition": self.partition}
+        summary = {"counter": self.counter, "agreed": self.agreed, "value": self.value, "partition": self.partition}
         return summary | {"nodes": [node.as_json() for node in self.nodes]}
 
 
@@ -81,10 +84,10 @@ class Monitor:
         self._processes: dict[int, psutil.Process] = {}
         self._before: dict[int, tuple[float, Status]] = {}
 
-    async def look(self, cluster: Cluster) -> Snapshot:
-        """A snapshot: every node is asked at once."""
-        views = await asyncio.gather(*(self._view(cluster, member) for member in cluster.members.values()))
-        snapshot = Snapshot(views, cluster.manifest.partition)
+    async def look(self, cluster: Cluster, counter: str = DEFAULT_COUNTER) -> Snapshot:
+        """A snapshot: every node is asked at once, for its value of `counter`."""
+        views = await asyncio.gather(*(self._view(cluster, member, counter) for member in cluster.members.values()))
+        snapshot = Snapshot(views, cluster.manifest.partition, counter)
         if snapshot.up:
             most = max(snapshot.up, key=lambda view: int(view.status["counted"])).status["fingerprint"]
             for view in snapshot.up:
@@ -96,7 +99,7 @@ class Monitor:
         for client in self._clients.values():
             client.close()
 
-    async def _view(self, cluster: Cluster, member: Member) -> NodeView:
+    async def _view(self, cluster: Cluster, member: Member, counter: str) -> NodeView:
         metrics = f"{member.host}:{member.metrics_port}" if cluster.settings.metrics else None
         view = NodeView(member.name, member.pid, DEAD, "{}:{}".format(*member.address), metrics)
         process = cluster.process(member)
@@ -108,7 +111,7 @@ class Monitor:
             return view
         view.state = SILENT
         try:
-            view.status = await (await self._client(member)).gossip_status()
+            view.status = await (await self._client(member)).gossip_status(counter)
         except ClientError:
             return view
         view.state = UP

@@ -11,13 +11,15 @@ from types import FrameType
 
 import uvloop
 
-from gossip_counter.node import settings
+from gossip_counter.node import encodings, settings
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.runtime import node, stdio
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one node until SIGTERM, SIGINT or, with --stdio, the end of input."""
+    encodings.tolerate_any_encoding()
+    encodings.log_in_utf8()
     options = settings.parser().parse_args(arguments)
     logging.basicConfig(
         stream=sys.stderr,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gossip_counter.node import encodings
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.endpoints.addresses import Address
 
@@ -20,7 +21,7 @@ def address(text: str) -> Address:
 
 def peer(text: str) -> tuple[str, Address]:
     """`NAME=HOST:PORT` as a name and an address. Raises `argparse.ArgumentTypeError`."""
-    name, equals, where = text.partition("=")
+    name, equals, where = encodings.name(text).partition("=")
     if not (equals and name):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=HOST:PORT")
     return name, _reachable(where)
@@ -60,7 +61,7 @@ def read(path: Path) -> MembersFile:
 
 def _parse(path: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"can't read {path}: {error.strerror}") from None
     except ValueError as error:  # not TOML, or not UTF-8

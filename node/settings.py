@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote
 
 from gossip_counter import __version__
-from gossip_counter.node import members
+from gossip_counter.node import encodings, members
 from gossip_counter.node.core.config import BOUNDS, CHOICES, DEFAULTS, HELP, Config
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.endpoints.addresses import Address
@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_addresses(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--name", help=HELP["name"])
+    made.add_argument("--name", type=encodings.name, help=HELP["name"])
     made.add_argument(
         "--bind", type=members.address, metavar="HOST:PORT", help="the UDP address to serve; port 0 takes a free one"
     )
@@ -174,7 +174,7 @@ def _add_config_option(made: argparse.ArgumentParser, field: str) -> None:
         given |= {"action": argparse.BooleanOptionalAction}
     else:
         help_text = f"{HELP[field]} (default: that in the members file, or {default!r})"
-        given |= {"metavar": metavar}
+        given |= {"metavar": metavar, "type": encodings.name}
     made.add_argument(option, help=help_text, **given)
 
 
@@ -189,6 +189,7 @@ def _add_faults(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument(
         "--fault-cut",
+        type=encodings.name,
         action="append",
         default=[],
         metavar="NAME",

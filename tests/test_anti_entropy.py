@@ -119,7 +119,7 @@ def test_a_peer_far_behind_is_fed_steadily_within_the_bounds() -> None:
 def test_a_delta_that_was_cut_short_says_of_what_state_it_was_cut() -> None:
     first, second = two(push=False, exchange_datagrams=1)
     fill(first, 500)
-    (answer,) = messages(step(first, Syn("n2", 1, {})))
+    (answer,) = messages(step(first, Syn("n2", 1, {}), client="n2"))
     assert isinstance(answer, SynAck)
     (delta,) = answer.deltas
     assert len(delta.rows) < 500

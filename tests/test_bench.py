@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
-from gossip_counter.bench import converge, cost, judge, plot, recover, spread, torture
+from gossip_counter.bench import cost, judge, recover, spread, torture
 from gossip_counter.bench.ideal import time_until_all_know
 from gossip_counter.bench.parallel import for_each_seed
 from gossip_counter.bench.report import percentile
-from tests.support.bench import bench, figures
+from tests.support.bench import a_run, bench, comparison_of_modes, figures
 from tests.support.waiting import LIMIT_S, until
 
 
@@ -88,18 +88,11 @@ def test_nodes_that_do_not_agree_are_named_and_fail_the_run() -> None:
     assert (result["agreed"], result["convergence_ms"], result["runs"][0]["agreed"]) == (False, None, False)
 
 
-def a_run(took_ms: float | None, value: int = 10) -> converge.Run:
-    return converge.Run(10, took_ms, {"n1": 10, "n2": value}, {"n1": "aa", "n2": "bb"}, {"n1": 1}, {"n1": 100})
-
-
 def test_the_ratio_of_both_modes_is_that_of_their_medians() -> None:
-    delta, full = (
-        converge.Series(converge.Plan(), [a_run(ms) for ms in times]) for times in ((1, 2, 90), (150, 170, None))
-    )
-    comparison = converge.Comparison(delta, full)
+    comparison = comparison_of_modes([1, 2, 90], [150, 170, None])
     assert comparison.ratio == comparison.as_json()["full_to_delta_p50"] == 75
     assert "75.0 times" in text_of(comparison.table())
-    assert converge.Comparison(converge.Series(converge.Plan(), [a_run(None)]), full).ratio is None
+    assert comparison_of_modes([None], [150]).ratio is None
 
 
 def test_a_run_that_did_not_agree_names_values_or_else_states() -> None:
@@ -314,8 +307,3 @@ def test_percentile_is_the_least_figure_that_covers_its_share(figures: list[floa
     found = percentile(figures, share)
     assert found in figures
     assert sum(each <= found for each in figures) >= share * len(figures) - 1e-9
-
-
-def test_runs_that_took_no_time_are_drawn_too(tmp_path: Path) -> None:
-    plot.distributions(tmp_path / "none.svg", {"at once": [0.0, 0.0]}, "ms")
-    assert (tmp_path / "none.svg").stat().st_size

@@ -60,7 +60,7 @@ def test_named_counters_and_negative_deltas(cluster: Commands) -> None:
 def test_status_shows_each_node_as_json_table_and_picture(cluster: Commands, tmp_path: Path) -> None:
     cluster.up(3)
     status = json.loads(cluster.ok("status", "--json"))
-    assert set(status) == {"agreed", "value", "partition", "nodes"}
+    assert set(status) == {"counter", "agreed", "value", "partition", "nodes"}
     for name, node in zip(("n1", "n2", "n3"), status["nodes"], strict=True):
         assert (node["name"], node["state"], node["local_value"]) == (name, "up", 0)
         assert {"pid", "address", "gossip_rounds", "peers_synced", "convergence_ms"} <= set(node)

@@ -15,6 +15,7 @@ from gossip_counter.node.core.messages import (
     GossipStatusOk,
     Push,
     Replicate,
+    Rival,
     Syn,
     SynAck,
 )
@@ -43,6 +44,7 @@ OF_A_STRANGER: list[Gossip] = [
     Push("stranger", 1, ROWS),
     Confirm("stranger", 1, ME, 1),
     Confirmed("stranger", 1, ME, 50),
+    Rival("stranger", 1, 7, {ME: 0}),
 ]
 
 
@@ -127,9 +129,20 @@ def test_each_member_stands_where_it_was_last_heard_to_stand() -> None:
     hear(node, Syn("n2", 0, {}), now_ns=10 * MS)
     hear(node, push_of(node, "n3"), now_ns=20 * MS)
     assert node.membership.standings(30 * MS) == [
-        Standing("n2", False, 2, 28.0), Standing("n3", True, 0, 0.0), Standing("n4", False, 0, None)
+        Standing("n2", True, False, 2, 28.0, 20.0), Standing("n3", True, True, 0, 0.0, 10.0),
+        Standing("n4", False, False, 0, 30.0, 30.0),
     ]  # fmt: skip
     assert node.status(30 * MS).standings == tuple(node.membership.standings(30 * MS))
+
+
+def test_a_peer_that_sent_nothing_since_our_start_is_unheard_and_behind_since_then() -> None:
+    node = replica(peers=("n2", "n3"))
+    assert node.status(5000 * MS).peers_unheard == 2
+    hear(node, push_of(node, "n3"), now_ns=6000 * MS)
+    assert (node.status(6000 * MS).peers_unheard, node.membership.unheard) == (1, ["n2"])
+    unheard, heard = node.membership.standings(8000 * MS)
+    assert (unheard.heard, unheard.level, unheard.behind_ms, unheard.silent_ms) == (False, False, 8000.0, 8000.0)
+    assert (heard.heard, heard.level, heard.behind_ms, heard.silent_ms) == (True, True, 0.0, 2000.0)
 
 
 # Status.
@@ -149,11 +162,11 @@ def test_gossip_status_is_answered_with_all_that_a_node_knows_of_itself() -> Non
     assert (reply.local_value, reply.increments, reply.decrements) == (7, 9, 2)
     assert (reply.counters, reply.rows, reply.counted, reply.dirty_rows) == (2, 3, 12, 2)
     assert (reply.fingerprint, reply.state_since_ns) == (f"{node.state.fingerprint:016x}", 9)
-    assert (reply.peers_synced, reply.convergence_ms) == (0, None)
+    assert (reply.peers_synced, reply.peers_unheard, reply.members, reply.convergence_ms) == (0, 3, 5, None)
     assert (reply.stats["adds"], reply.stats["commits"]) == (2, 2)
 
 
-def test_sums_beyond_what_a_reply_can_hold_are_the_nearest_that_it_can() -> None:
+def test_sums_beyond_64_bits_are_reported_as_they_are() -> None:
     node = replica()
     most = 2**63 - 1
     for name in ("x", "y"):
@@ -161,4 +174,4 @@ def test_sums_beyond_what_a_reply_can_hold_are_the_nearest_that_it_can() -> None
     (answer,) = step(node, GossipStatus(3))
     assert isinstance(answer, Answer)
     assert isinstance(answer.reply, GossipStatusOk)
-    assert (answer.reply.local_value, answer.reply.increments, answer.reply.counted) == (most, most, most)
+    assert (answer.reply.local_value, answer.reply.increments, answer.reply.counted) == (2 * most,) * 3

@@ -36,6 +36,7 @@ from tests.support.processes import udp_node
 from tests.support.waiting import LIMIT_S, until
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+ROOT = Path(__file__).parent.parent
 TRAFFIC = {("in", "request"): [2, 70], ("out", "reply"): [2, 80]}
 
 
@@ -116,13 +117,29 @@ def test_what_is_counted_can_be_scraped(found: Served) -> None:
     for name, value in (
         ("adds_total", 1), ("reads_total", 1), ("commits_total", 1), ("commit_seconds_count", 1),
         ("commit_seconds_sum", 0.002), ("rows", 1), ("counters", 1), ("actors", 1), ("dirty_rows", 0), ("members", 3),
-        ("peers_synced", 0), ("redis_connections", 3), ("ready", 1), ("rounds_total", 0),
+        ("peers_synced", 0), ("peers_unheard", 2), ("redis_connections", 3), ("ready", 1), ("rounds_total", 0),
     ):  # fmt: skip
         assert figures[PREFIX + name, ()] == value, name
     assert figures[PREFIX + "datagrams_total", (("direction", "in"), ("kind", "request"))] == 2
     assert figures[PREFIX + "bytes_total", (("direction", "out"), ("kind", "reply"))] == 80
-    assert figures[PREFIX + "peer_behind_seconds", (("peer", "n2"),)] == 0
     assert [labels for (name, labels) in figures if name == PREFIX + "build_info"]
+
+
+def test_a_peer_that_is_dead_since_before_the_start_shows_as_silent_and_behind(found: Served) -> None:
+    node, dead, level = found.replica, (("peer", "n2"),), (("peer", "n3"),)
+    node.membership.heard_from("n3", node.state.fingerprint, monotonic_ns())
+    until(lambda: samples(found.port)[PREFIX + "peer_behind_seconds", dead] > 0.01)
+    figures = samples(found.port)
+    assert (figures[PREFIX + "peer_heard", dead], figures[PREFIX + "peer_heard", level]) == (0, 1)
+    assert figures[PREFIX + "peer_behind_seconds", level] == 0
+    assert figures[PREFIX + "peer_silent_seconds", dead] > figures[PREFIX + "peer_silent_seconds", level] > 0
+    assert figures[PREFIX + "peers_unheard", ()] == 1
+
+
+def test_every_alert_of_the_documents_names_metrics_that_exist(found: Served) -> None:
+    names = {name for name, _ in samples(found.port)}
+    alerts = re.findall(r"\bgossip_counter_\w+", (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"))
+    assert {"gossip_counter_peer_heard", "gossip_counter_peer_behind_seconds"} <= set(alerts) <= names | {PREFIX}
 
 
 def test_every_count_of_a_node_is_shown(found: Served) -> None:
@@ -192,6 +209,9 @@ def test_agreement_is_observed_once_for_each_change(found: Served) -> None:
 
 def test_healthy_ready_and_nothing_else(found: Served) -> None:
     assert page(found.port, "/healthz") == (200, "ok\n")
+    assert page(found.port, "/readyz") == (200, "ok\nnot heard since the start: n2, n3\n")
+    for peer in ("n2", "n3"):
+        found.replica.membership.heard_from(peer, 1, monotonic_ns())
     assert page(found.port, "/readyz") == (200, "ok\n")
     status, text = page(found.port, "/")
     assert (status, "/metrics" in text) == (404, True)
@@ -202,7 +222,8 @@ def test_a_node_that_waits_for_its_peers_is_healthy_and_not_ready() -> None:
     node.begin(monotonic_ns())
     with served(node) as found:
         assert page(found.port, "/healthz") == (200, "ok\n")
-        assert page(found.port, "/readyz") == (503, "peers have not reported yet what they hold\n")
+        not_ready = "peers have not reported yet what they hold\nnot heard since the start: n2\n"
+        assert page(found.port, "/readyz") == (503, not_ready)
         assert samples(found.port)[PREFIX + "ready", ()] == 0
 
 

@@ -33,7 +33,7 @@ def test_a_write_is_pushed_at_once_to_all_peers_of_a_small_cluster() -> None:
     (send,) = sends(add(first, 5))
     assert set(send.to) == set(nodes) - {"n1"}
     assert rows_in(send.message) == [("", Row(5, 0, 1))]
-    for peer in send.to:
+    for peer in map(str, send.to):
         assert step(nodes[peer], send.message) == []  # nobody need pass it on
         assert nodes[peer].state.value("") == 5
     assert drain(first, 2 * WINDOW_NS) == []
@@ -67,7 +67,7 @@ def test_in_a_large_cluster_news_goes_to_a_few_who_pass_it_on_but_never_back() -
         (passed,) = sends(step(second, send.message, now_ns=now))
         assert len(passed.to) == FANOUT
         assert rows_in(passed.message) == rows_in(send.message)
-        receivers |= set(passed.to)
+        receivers |= set(map(str, passed.to))
         assert step(second, pushed(N1, 0, *rows_in(send.message), sender="n3"), now_ns=now) == []  # no news again
     assert receivers == set(nodes) - {"n1", "n2"}
 

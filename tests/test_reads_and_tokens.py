@@ -63,12 +63,11 @@ def test_a_counter_that_nobody_wrote_has_no_value_and_reads_as_0() -> None:
     assert node.stats.reads == 3
 
 
-def test_a_value_that_no_reply_can_hold_is_refused() -> None:
+def test_a_value_beyond_64_bits_is_read_as_it_is() -> None:
     node = replica()
     add(node, MAX_COUNT)
-    hear(node, pushed(X, 0, ("", Row(1, 0, 1))))
-    assert refusal(step(node, Read(1))).code == NOT_SUPPORTED
-    assert node.stats.requests_refused == 1
+    hear(node, pushed(X, 0, ("", Row(MAX_COUNT, 0, 1))))
+    assert bare(step(node, Read(1))) == [Answer("c", ReadOk(1, 2 * MAX_COUNT))]
 
 
 # Reads that wait.
@@ -103,17 +102,6 @@ def test_a_read_that_waits_too_long_is_refused_and_changes_nothing() -> None:
     assert (error.in_reply_to, error.code) == (7, TEMPORARILY_UNAVAILABLE)
     assert "after 50 ms" in error.text
     assert second.stats.timeouts == 1
-
-
-def test_a_read_that_waited_is_refused_if_no_reply_can_hold_its_value() -> None:
-    node = replica()
-    elsewhere = State()
-    elsewhere.merge(X, 0, [("", Row(1, 0, 1))])
-    add(node, MAX_COUNT)
-    step(node, Read(7, "", token_of(elsewhere)))
-    (error,) = [each for each in step(node, pushed(X, 0, ("", Row(1, 0, 1)))) if isinstance(each, Answer)]
-    assert refusal([error]).code == NOT_SUPPORTED
-    assert node.stats.requests_refused == 1
 
 
 def test_reads_that_wait_are_bounded() -> None:

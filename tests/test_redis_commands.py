@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.endpoints.redis.commands import COMMANDS
 from gossip_counter.node.endpoints.redis.context import ADDS
+from gossip_counter.node.endpoints.redis.info import sections
 from tests.support.redis import Bench, Client, command
+from tests.support.replica import MS, add, hear, push_of, pushed, replica
 
 
 @pytest.fixture
@@ -128,6 +131,30 @@ def test_a_sum_beyond_64_bits_is_refused_and_adds_around_it_count(client: Client
         b":9223372036854775806\r\n:9223372036854775807\r\n-ERR increment or decrement would overflow\r\n:1\r\n"
         b":9223372036854775806\r\n"
     )
+
+
+def test_a_sum_over_nodes_beyond_64_bits_is_read_as_it_is_and_not_added_to() -> None:
+    bench, most = Bench(quick=True, peers=("n2",)), 2**63 - 1
+    client = bench.connect()
+    for name in ("n2.x", "n3.x"):
+        hear(bench.replica, pushed(Actor(name), 0, ("x", Row(most, 0, 1))))
+    assert client.asks("GET", "x") == b"$20\r\n18446744073709551614\r\n"
+    assert client.asks("INCR", "x").startswith(b"-ERR increment or decrement would overflow")
+
+
+def test_info_tells_an_unheard_peer_from_one_that_is_behind() -> None:
+    node = replica(peers=("n2", "n3", "n4"))
+    hear(node, push_of(node, "n3"), now_ns=2 * MS)
+    hear(node, push_of(node, "n4"), now_ns=4 * MS)
+    add(node, 1, now_ns=4 * MS)
+    hear(node, push_of(node, "n4"), now_ns=5 * MS)
+    gossip = sections(node.status(9 * MS), {})["Gossip"]
+    assert (gossip["peers_synced"], gossip["peers_unheard"]) == (1, 1)
+    assert [gossip[f"peer{i}"] for i in range(3)] == [
+        "name=n2,state=unheard,ms_behind=9,ms_silent=9",
+        "name=n3,state=behind,versions_behind=0,ms_behind=7,ms_silent=7",
+        "name=n4,state=level,versions_behind=0,ms_behind=0,ms_silent=4",
+    ]
 
 
 def test_scan_lists_each_counter_once(bench: Bench, client: Client) -> None:

@@ -173,7 +173,16 @@ def test_reply_fields_stand_in_the_order_of_the_protocol() -> None:
     ids=repr,
 )
 def test_the_bytes_of_replies_are_fixed(reply: Reply, expected: str) -> None:
-    assert datagrams.pack_body(requests.reply_body(reply, 300)).hex() == expected
+    assert datagrams.pack_reply(requests.reply_body(reply, 300)).hex() == expected
+
+
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 10**30])
+def test_what_msgpack_cannot_hold_is_a_string_of_digits_and_in_json_a_number(value: int) -> None:
+    body = requests.reply_body(ReadOk(4, value), 5)
+    assert datagrams.unpack(datagrams.pack_reply(body), "") == body | {"value": str(value)}
+    assert json_lines.unpack(json_lines.pack("n1", "c", body)).body["value"] == value
+    near = requests.reply_body(ReadOk(4, 2**64 - 1), 5)
+    assert datagrams.unpack(datagrams.pack_reply(near), "") == near
 
 
 def test_a_line_of_json_comes_back_as_it_was() -> None:

@@ -7,12 +7,12 @@ import pytest
 from gossip_counter.cluster.sim.network import Conditions
 from gossip_counter.cluster.sim.oracle import Oracle, PromiseBroken
 from gossip_counter.cluster.sim.redis_clients import replies
-from gossip_counter.cluster.sim.scenario import COPIED, FAULTY, REDIS, RESTORED, SCENARIOS, TRUNCATING, Scenario
+from gossip_counter.cluster.sim.scenario import CLONED, COPIED, FAULTY, REDIS, RESTORED, SCENARIOS, TRUNCATING, Scenario
 from gossip_counter.cluster.sim.simulation import Simulation
 from tests.support import planted_faults as faults
 from tests.support.planted_faults import Plant
 
-SOAK = {"faulty": 100, "truncating": 60, "crowd": 20, "copied": 20, "restored": 100, "redis": 40}
+SOAK = {"faulty": 100, "truncating": 60, "crowd": 20, "copied": 20, "restored": 100, "redis": 40, "cloned": 60}
 """Seeds of each scenario, in slices that can run side by side; `make sim` runs as many as you like."""
 SLICE = 20
 
@@ -86,6 +86,7 @@ QUICK = replace(FAULTY, seconds=4.0)
 CUT = replace(TRUNCATING, seconds=4.0)
 BUSY = replace(FAULTY, adds=400.0, commit_ms=20.0, seconds=3.0)
 ILL = replace(RESTORED, failing_disks=5.0, seconds=4.0)
+FORKING = replace(CLONED, nodes=3, clones=2.0, counters=2, adds=100.0, seconds=4.0)
 RESTORED_SOON = replace(RESTORED, seconds=4.0)
 BRITTLE = replace(COPIED, nodes=3, crashes=4.0, commit_ms=60.0, seconds=5.0)
 LOSING = replace(FAULTY, nodes=3, crashes=2.0, journal_lost=1.0, restored=0.0, seconds=4.0)
@@ -125,6 +126,9 @@ PLANTS: list[tuple[Plant, Scenario, int]] = [
     (faults.answers_have_no_bound, CUT, 3),
     (faults.rows_are_made_up, QUICK, 3),
     (faults.an_epoch_is_begun_for_nothing, QUICK, 3),
+    (faults.a_rival_is_ignored, FORKING, 20),
+    (faults.a_second_speaker_is_not_noticed, FORKING, 20),
+    (faults.an_inherited_actor_is_written_as_though_nobody_can_tell, FORKING, 20),
     (faults.what_was_absorbed_is_not_reapplied, RESTORED_SOON, 60),
     (faults.a_failed_commit_counts_all_the_same, ILL, 5),
     (faults.a_failed_commit_is_taken_for_a_success, ILL, 5),

@@ -20,6 +20,7 @@ from gossip_counter.node.core.messages import (
     Gossip,
     Push,
     Replicate,
+    Rival,
     Syn,
     SynAck,
 )
@@ -58,6 +59,7 @@ messages = st.one_of(
     st.builds(Push, senders, hashes, many),
     st.builds(Confirm, senders, hashes, actors, counts),
     st.builds(Confirmed, senders, hashes, actors, counts),
+    st.builds(Rival, senders, hashes, st.integers(0, 2**32 - 1), wants),
 )
 
 
@@ -92,57 +94,57 @@ GOLDEN: list[tuple[Gossip, int, int, list[str]]] = [
     (
         Replicate("n1", 7, (Delta(A, None, ROWS),)), 1200, 16,
         [
-            "960100a56c696b6573a26e31079194ae6e312e4141414141414141414145c0009ca0010005a56c696b6573cf7fffffffffff"
+            "960200a56c696b6573a26e31079194ae6e312e4141414141414141414145c0009ca0010005a56c696b6573cf7fffffffffff"
             "ffffcd012cce00011170a3c3a90000ce00011170cf0000010000000000",
         ],
     ),
     (
         Replicate("n1", 0, ()), 1200, 16,
         [
-            "960100a56c696b6573a26e310090",
+            "960200a56c696b6573a26e310090",
         ],
     ),
     (
         Syn("n1", 2**64 - 1, DIGEST), 1200, 16,
         [
-            "980101a56c696b6573a26e31cfffffffffffffffffa0c098ae6e312e4141414141414141414145050901ae6e322e42424242"
+            "990201a56c696b6573a26e31cfffffffffffffffff00a0c098ae6e312e4141414141414141414145050901ae6e322e42424242"
             "42424242424251cf7fffffffffffffffcfffffffffffffffff00",
         ],
     ),
     (
-        Syn("n1", 7, {A: DIGEST[A]}, "n0", "n1.z"), 1200, 16,
+        Syn("n1", 7, {A: DIGEST[A]}, "n0", "n1.z", 2**32 - 1), 1200, 16,
         [
-            "980101a56c696b6573a26e3107a26e30a46e312e7a94ae6e312e4141414141414141414145050901",
+            "990201a56c696b6573a26e3107ceffffffffa26e30a46e312e7a94ae6e312e4141414141414141414145050901",
         ],
     ),
     (
-        Syn("n1", 7, MANY_ACTORS), 40, 16,
+        Syn("n1", 7, MANY_ACTORS), 45, 16,
         [
-            "980101a56c696b6573a26e3107a0a26e3198a26e30000000a26e31010100",
-            "980101a56c696b6573a26e3107a26e31c098a26e32020200a26e33030300",
+            "990201a56c696b6573a26e310700a0a26e3198a26e30000000a26e31010100",
+            "990201a56c696b6573a26e310700a26e31c098a26e32020200a26e33030300",
         ],
     ),
     (
         SynAck("n1", 7, DELTAS, {A: 5, B: 0}), 1200, 16,
         [
-            "970102a56c696b6573a26e310794ae6e312e414141414141414141414505ae6e322e4242424242424242424251009294ae6e"
+            "980202a56c696b6573a26e31070094ae6e312e414141414141414141414505ae6e322e4242424242424242424251009294ae6e"
             "312e414141414141414141414504099ca0010001a56c696b6573cf7fffffffffffffffcd012cce0001116ca3c3a90000ce00"
             "011170cf000000fffffffffc94ae6e322e4242424242424242424251c00098a162030209a161010004",
         ],
     ),
     (
-        SynAck("n1", 7, DELTAS[:1], {A: 5}), 90, 16,
+        SynAck("n1", 7, DELTAS[:1], {A: 5}), 94, 16,
         [
-            "970102a56c696b6573a26e310792ae6e312e4141414141414141414145059194ae6e312e414141414141414141414504cf00"
+            "980202a56c696b6573a26e31070092ae6e312e4141414141414141414145059194ae6e312e414141414141414141414504cf00"
             "0000fffffeee9998a0010001a56c696b6573cf7fffffffffffffffcd012cce0001116c",
-            "970102a56c696b6573a26e3107909194ae6e312e4141414141414141414145ce000111700994a3c3a90000ce00011170cf00"
+            "980202a56c696b6573a26e310700909194ae6e312e4141414141414141414145ce000111700994a3c3a90000ce00011170cf00"
             "0000fffffeee90",
         ],
     ),
     (
         Ack("n1", 7, DELTAS), 1200, 16,
         [
-            "960103a56c696b6573a26e31079294ae6e312e414141414141414141414504099ca0010001a56c696b6573cf7fffffffffff"
+            "960203a56c696b6573a26e31079294ae6e312e414141414141414141414504099ca0010001a56c696b6573cf7fffffffffff"
             "ffffcd012cce0001116ca3c3a90000ce00011170cf000000fffffffffc94ae6e322e4242424242424242424251c00098a162"
             "030209a161010004",
         ],
@@ -150,48 +152,54 @@ GOLDEN: list[tuple[Gossip, int, int, list[str]]] = [
     (
         Push("n1", 7, (Delta(A, 4, ROWS[:1]),)), 1200, 16,
         [
-            "960104a56c696b6573a26e31079194ae6e312e4141414141414141414145040094a0010001",
+            "960204a56c696b6573a26e31079194ae6e312e4141414141414141414145040094a0010001",
         ],
     ),
     (
         Push("n1", 7, DELTAS), 70, 1,
         [
-            "960104a56c696b6573a26e31079194ae6e312e414141414141414141414504cf000001000000000494a0010001",
+            "960204a56c696b6573a26e31079194ae6e312e414141414141414141414504cf000001000000000494a0010001",
         ],
     ),
     (
         Push("n1", 7, (Delta(A, 0, SAME_VERSION),)), 45, 16,
         [
-            "960104a56c696b6573a26e31079194ae6e312e4141414141414141414145c00094a26330010001",
-            "960104a56c696b6573a26e31079194ae6e312e4141414141414141414145c00094a26331010001",
-            "960104a56c696b6573a26e31079194ae6e312e4141414141414141414145c00094a26332010001",
+            "960204a56c696b6573a26e31079194ae6e312e4141414141414141414145c00094a26330010001",
+            "960204a56c696b6573a26e31079194ae6e312e4141414141414141414145c00094a26331010001",
+            "960204a56c696b6573a26e31079194ae6e312e4141414141414141414145c00094a26332010001",
         ],
     ),
     (
         Confirm("n1", 7, A, 2**40), 1200, 16,
         [
-            "970105a56c696b6573a26e3107ae6e312e4141414141414141414145cf0000010000000000",
+            "970205a56c696b6573a26e3107ae6e312e4141414141414141414145cf0000010000000000",
         ],
     ),
     (
         Confirmed("n1", 7, A, 0), 1200, 16,
         [
-            "970106a56c696b6573a26e3107ae6e312e414141414141414141414500",
+            "970206a56c696b6573a26e3107ae6e312e414141414141414141414500",
+        ],
+    ),
+    (
+        Rival("n1", 7, 2**31, {A: 5, B: 0}), 1200, 16,
+        [
+            "970207a56c696b6573a26e3107ce8000000094ae6e312e414141414141414141414505ae6e322e424242424242424242425100",
         ],
     ),
 ]  # fmt: skip
-"""Messages, the budget of bytes, the most datagrams, and the datagrams that version 1 of the protocol has for them."""
+"""Messages, the budget of bytes, the most datagrams, and the datagrams that version 2 of the protocol has for them."""
 
 
 @pytest.mark.parametrize(("message", "budget", "most", "expected"), GOLDEN, ids=lambda each: type(each).__name__)
-def test_the_bytes_of_each_kind_of_gossip_are_those_of_protocol_version_1(
+def test_the_bytes_of_each_kind_of_gossip_are_those_of_protocol_version_2(
     message: Gossip, budget: int, most: int, expected: list[str]
 ) -> None:
     assert [datagram.hex() for datagram in wire.pack_gossip(message, "likes", budget, most)] == expected
 
 
 def test_every_kind_of_gossip_has_golden_bytes() -> None:
-    assert {type(message) for message, *_ in GOLDEN} == {Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed}
+    assert {type(message) for message, *_ in GOLDEN} == {Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed, Rival}
 
 
 @given(messages)
@@ -295,9 +303,11 @@ def test_damaged_gossip_is_refused_or_still_a_message(message: Gossip, data: st.
 
 DELTA = ["n1.1", 5, 0, ["likes", 3, 2, 1, "x", 1, 0, 2]]
 PUSH = [wire.VERSION, 4, "c", "n1", 7, [DELTA]]
-SYN = [wire.VERSION, 1, "c", "n1", 7, "", None, ["n1.1", 5, 9, 0]]
+SYN = [wire.VERSION, 1, "c", "n1", 7, 1, "", None, ["n1.1", 5, 9, 0]]
 CONFIRM = [wire.VERSION, 5, "c", "n1", 7, "n1.1", 5]
-SYN_ACK = [wire.VERSION, 2, "c", "n1", 7, ["n1.1", 5], [DELTA]]
+BAD_WANTS: list[Any] = [None, ["n1.1"], [5, 5], ["n1.1", -1], ["n1.1", MAX_COUNT + 1]]
+RIVAL = [wire.VERSION, 7, "c", "n1", 7, 1, ["n1.1", 5]]
+SYN_ACK = [wire.VERSION, 2, "c", "n1", 7, 1, ["n1.1", 5], [DELTA]]
 
 
 def changed(message: list[Any], index: int, value: object) -> list[Any]:
@@ -319,7 +329,7 @@ NOT_COUNTS: tuple[Any, ...] = (-1, MAX_COUNT + 1, True, 1.0, "1", None)
 
 
 def test_well_formed_gossip_is_accepted() -> None:
-    for good in (PUSH, SYN, SYN_ACK, CONFIRM, changed(CONFIRM, 1, 6), delta(1, None), delta(2, 4)):
+    for good in (PUSH, SYN, SYN_ACK, RIVAL, CONFIRM, changed(CONFIRM, 1, 6), delta(1, None), delta(2, 4)):
         unpack(msgpack.packb(good))
     with pytest.raises(BadDatagramError):
         unpack(
@@ -331,7 +341,7 @@ def test_well_formed_gossip_is_accepted() -> None:
     "value",
     [
         *(None, True, 7, 1.5, "text", b"bytes", []),
-        *(PUSH[:5], [*PUSH, 1], changed(PUSH, 0, 2), changed(PUSH, 0, "1"), changed(PUSH, 1, 99), changed(PUSH, 1, [])),
+        *(PUSH[:5], [*PUSH, 1], changed(PUSH, 0, 1), changed(PUSH, 0, "2"), changed(PUSH, 1, 99), changed(PUSH, 1, [])),
         *(changed(PUSH, 3, ""), changed(PUSH, 3, "n" * (MAX_NAME_BYTES + 1)), changed(PUSH, 3, b"n1")),
         *(changed(PUSH, 4, bad) for bad in (-1, True, None, 1.0, 2**63 + 0.5)),
         *(changed(PUSH, 5, bad) for bad in BAD_DELTAS),
@@ -342,11 +352,13 @@ def test_well_formed_gossip_is_accepted() -> None:
         *(row(0, bad) for bad in (None, 5, b"x", "é" * 128)),
         *(row(i, bad) for i in (1, 2, 3) for bad in NOT_COUNTS),
         *(row(3, 0), row(3, 3), row(3, MAX_COUNT)),  # not above since; out of order; beyond every version
-        *(changed(SYN, 5, bad) for bad in (None, 5, "n" * (MAX_ACTOR_BYTES + 1))),
-        *(changed(SYN, 7, bad) for bad in BAD_ENTRIES),
+        *(changed(each, 5, bad) for each in (SYN, SYN_ACK, RIVAL) for bad in (-1, 2**32, True, 1.0, "1", None)),
+        *(changed(SYN, 6, bad) for bad in (None, 5, "n" * (MAX_ACTOR_BYTES + 1))),
+        *(changed(SYN, 8, bad) for bad in BAD_ENTRIES),
         *(changed(CONFIRM, 5, bad) for bad in ("", None, 5)),
         *(changed(CONFIRM, 6, bad) for bad in NOT_COUNTS),
-        *(changed(SYN_ACK, 5, bad) for bad in (None, ["n1.1"], [5, 5], ["n1.1", -1], ["n1.1", MAX_COUNT + 1])),
+        *(changed(SYN_ACK, 6, bad) for bad in BAD_WANTS),
+        *(changed(RIVAL, 6, bad) for bad in BAD_WANTS),
     ],
     ids=repr,
 )  # fmt: skip

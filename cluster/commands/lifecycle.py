@@ -13,6 +13,7 @@ from gossip_counter.cluster.lock import changing
 from gossip_counter.cluster.manifest import FILE, MAX_NODES, Settings
 from gossip_counter.cluster.options import (
     DEFAULT_DIRECTORY,
+    CounterName,
     Directory,
     GossipMode,
     LogLevel,
@@ -23,6 +24,7 @@ from gossip_counter.cluster.options import (
 from gossip_counter.cluster.processes import Cluster
 from gossip_counter.cluster.running import InterruptedBySignal, in_one_line, run
 from gossip_counter.cluster.supervisor import Supervisor
+from gossip_counter.node.core.messages import DEFAULT_COUNTER
 
 DEFAULT_NODES = 5
 DEFAULT_PORT = 7101
@@ -73,6 +75,7 @@ def up(
     restarting: Restarting = False,
     log_level: Log = LogLevel.INFO,
     detach: Detach = False,
+    counter: CounterName = DEFAULT_COUNTER,
     directory: Directory = DEFAULT_DIRECTORY,
 ) -> None:
     """Start a cluster and show it live until Ctrl-C, which stops it.
@@ -86,7 +89,11 @@ def up(
     settings = Settings(interval_ms, fanout, gossip.value, does_push, log_level.value, ephemeral, faults, metrics)
     watched: list[Cluster] = []
     try:
-        run(_up(directory, settings, watched, nodes=nodes, base_port=base_port, detach=detach, restarting=restarting))
+        started = _up(
+            directory, settings, watched, nodes=nodes, base_port=base_port, detach=detach, restarting=restarting,
+            counter=counter,
+        )  # fmt: skip
+        run(started)
     except InterruptedBySignal as signal:
         if not watched:
             raise
@@ -102,6 +109,7 @@ async def _up(
     base_port: int | None,
     detach: bool,
     restarting: bool,
+    counter: str,
 ) -> None:
     """Start; then stay and watch until cancelled, unless `detach`. `watched` gets the cluster once it is watched."""
     began = asyncio.get_running_loop().time()
@@ -116,7 +124,7 @@ async def _up(
             keep_running = True
         else:
             watched.append(cluster)
-            await live.watch(cluster, Supervisor(cluster) if restarting else None)
+            await live.show(cluster, counter, Supervisor(cluster) if restarting else None)
     finally:
         if not keep_running:
             async with changing(directory, make=True):

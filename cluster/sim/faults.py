@@ -5,20 +5,23 @@ from collections.abc import Callable
 from gossip_counter.cluster.sim.clock import MS
 from gossip_counter.cluster.sim.environment import Environment
 from gossip_counter.cluster.sim.node import Node
+from gossip_counter.cluster.sim.workload import Workload
 
 
 class Faults:
     """Each method but `heal` does one thing to a random node; what does not last ends by itself."""
 
-    def __init__(self, environment: Environment, nodes: dict[str, Node], restored: Callable[[], None]) -> None:
-        """`restored` is called when an older copy of a journal was put back."""
+    def __init__(self, environment: Environment, nodes: dict[str, Node], workload: Workload) -> None:
         self._environment = environment
         self._scenario = environment.scenario
         self._rng = environment.rng
         self._network = environment.network
         self._losses = environment.losses
         self._nodes = nodes
-        self._restored = restored
+        self._workload = workload
+        self._clone: Node | None = None
+        self.clones = 0
+        """How many there were."""
 
     def partition(self) -> None:
         """Some nodes receive nothing from the others for a while; half of the time in both directions."""
@@ -74,8 +77,38 @@ class Faults:
         disk.is_slow = True
         self._later(lambda: setattr(disk, "is_slow", False), 100, 3000)
 
+    def clone(self) -> None:
+        """A node's machine is cloned, and both run for a while; at most one at a time.
+
+        The clone may be cut off at first. Peers may take it for the node from now on, or not know where it is.
+        """
+        original = self._anyone()
+        if self._clone is None and original.disk.contents.actor:
+            self.clones += 1
+            self._clone = self._nodes["clone"] = original.clone("clone")
+            if self._rng.random() < 0.5:
+                cut = {pair for name in self._nodes for pair in ((name, "clone"), ("clone", name))}
+                self._network.cut |= cut
+                self._later(lambda: self._network.cut.difference_update(cut), 100, 2000)
+            if self._rng.random() < 0.5:
+                self._network.moved[original.name] = self._clone.name
+            self._clone.start()
+            self._later(self._end_clone, 500, 5000)
+
+    def _end_clone(self) -> None:
+        """It is gone for good, with its disk."""
+        clone, self._clone = self._clone, None
+        if clone:
+            self._losses.lost(clone.name, clone.disk.contents, clone.disk.wrote_as)
+            clone.crash()
+            self._network.moved.clear()
+            del self._nodes[clone.name]
+            self._environment.oracle.crashed(clone.name, clone.life)
+            self._count_losses()
+
     def heal(self) -> None:
         """End all faults: every node runs, and receives what every other sends."""
+        self._end_clone()
         self._network.heal()
         for node in self._nodes.values():
             node.disk.fails = node.disk.is_slow = False
@@ -83,7 +116,7 @@ class Faults:
             node.start()
 
     def _anyone(self) -> Node:
-        return self._rng.choice(list(self._nodes.values()))
+        return self._rng.choice([node for node in self._nodes.values() if node is not self._clone])
 
     def _later(self, act: Callable[[], None], least_ms: float, most_ms: float) -> None:
         clock = self._environment.clock
@@ -103,7 +136,7 @@ class Faults:
             return
         self._losses.put_back(node.name, node.disk.contents, backup, backup.actor)
         node.disk.put_back(backup)
-        self._restored()
+        self._workload.forget_tokens()
 
     def _count_losses(self) -> None:
         if self._scenario.copies > 1:

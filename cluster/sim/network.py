@@ -4,14 +4,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from random import Random
+from typing import NamedTuple
 
 from gossip_counter.cluster.sim.clock import MS, Clock
+from gossip_counter.node.core.effects import Client
 
 SLOWNESS = 20
 """How many times longer a datagram takes from and to a slow node."""
 
 LATE_MS = 2000
 """Milliseconds that a late datagram may take on top of the delay."""
+
+
+class Address(NamedTuple):
+    """Where a datagram came from."""
+
+    node: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +55,10 @@ class Traffic:
 
 
 class Network:
-    """Carries datagrams between nodes, which are named; `deliver` gets receiver, datagram and sender."""
+    """Carries datagrams between nodes, which are named; `deliver` gets receiver, datagram and where it came from."""
 
     def __init__(
-        self, clock: Clock, rng: Random, conditions: Conditions, deliver: Callable[[str, bytes, str], None]
+        self, clock: Clock, rng: Random, conditions: Conditions, deliver: Callable[[str, bytes, "Address"], None]
     ) -> None:
         self.conditions = conditions
         self.traffic = Traffic()
@@ -58,16 +66,19 @@ class Network:
         """Pairs of sender and receiver between which nothing passes."""
         self.slow: set[str] = set()
         """Nodes whose datagrams take longer, in both directions."""
+        self.moved: dict[str, str] = {}
+        """By a member's name, the node that its peers take for it now."""
         self._clock = clock
         self._rng = rng
         self._deliver = deliver
 
-    def send_all(self, source: str, peers: tuple[str, ...], datagrams: list[bytes], carries_rows: bool) -> None:
-        """Send gossip to each of these peers."""
+    def send_all(self, source: str, peers: tuple[Client, ...], datagrams: list[bytes], carries_rows: bool) -> None:
+        """Send gossip to each of these: members by name, or nodes as `Address`."""
         self.traffic.add(datagrams, len(peers), carries_rows)
         for peer in peers:
+            to = peer.node if isinstance(peer, Address) else self.moved.get(str(peer), str(peer))
             for datagram in datagrams:
-                self.send(source, peer, datagram)
+                self.send(source, to, datagram)
 
     def send(self, source: str, to: str, datagram: bytes) -> None:
         """Deliver the datagram some time later, perhaps twice, perhaps never."""
@@ -76,10 +87,11 @@ class Network:
             return
         for _ in range(1 + (self._rng.random() < conditions.duplicates)):
             due_ns = self._clock.now_ns + int(self._delay_ms(source, to) * MS)
-            self._clock.at(due_ns, partial(self._deliver, to, datagram, source))
+            self._clock.at(due_ns, partial(self._deliver, to, datagram, Address(source)))
 
     def heal(self) -> None:
         """From now on nothing goes wrong."""
+        self.moved.clear()
         self.conditions = Conditions()
         self.cut.clear()
         self.slow.clear()

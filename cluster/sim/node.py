@@ -1,11 +1,13 @@
 """One simulated node: a name, a disk, and one process at a time, or none between a crash and the next start."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 
 from gossip_counter.cluster.sim.disk import Disk
 from gossip_counter.cluster.sim.environment import Environment
 from gossip_counter.cluster.sim.process import Machine, Process
+from gossip_counter.node.core.effects import Client
 from gossip_counter.node.core.replica import Replica
 
 
@@ -18,17 +20,27 @@ class Node:
         peers: tuple[str, ...],
         environment: Environment,
         replied: Callable[["Node", bytes], None],
+        speaks_as: str | None = None,
     ) -> None:
-        """`replied` gets the datagrams that it sends to clients."""
+        """`replied` gets the datagrams for clients. `speaks_as` is a name other than that of its address."""
         rng, commit_ms = environment.rng, environment.scenario.commit_ms
         self.name = name
+        """Its address in the virtual network."""
         self.life = 0
         """Counts starts."""
         self.process: Process | None = None
         self.disk = Disk(rng, commit_ms, environment.losses.committed)
-        self._config = replace(environment.scenario.config, name=name, peers=peers)
+        self._config = replace(environment.scenario.config, name=speaks_as or name, peers=peers)
         self._machine = Machine(environment.clock, rng, environment.trace, environment.network, self.disk)
+        self._environment = environment
         self._replied = replied
+
+    def clone(self, address: str) -> "Node":
+        """Another machine with a copy of the same disk, whose process will speak under the same name."""
+        config = self._config
+        made = Node(address, config.peers, self._environment, self._replied, speaks_as=config.name)
+        made.disk.contents = deepcopy(self.disk.contents)
+        return made
 
     @property
     def replica(self) -> Replica:
@@ -40,7 +52,9 @@ class Node:
         """Begin a life with what is on the disk, unless one is under way."""
         if self.process is None:
             self.life += 1
-            self.process = Process(self._config, self._machine, lambda datagram: self._replied(self, datagram))
+            self.process = Process(
+                self._config, self.name, self._machine, lambda datagram: self._replied(self, datagram)
+            )
 
     def crash(self) -> None:
         """End this life as `kill -9` does."""
@@ -58,7 +72,7 @@ class Node:
         if self.process:
             self.process.resume()
 
-    def receive(self, datagram: bytes, source: str) -> None:
+    def receive(self, datagram: bytes, source: Client) -> None:
         """A datagram reaches the node's socket, if it has one; a later life gets what was sent to a former one."""
         if self.process:
             self.process.receive(datagram, source)

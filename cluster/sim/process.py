@@ -17,7 +17,7 @@ from gossip_counter.cluster.sim.network import Network
 from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.node.codec import datagrams, requests
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.effects import Answer, Send
+from gossip_counter.node.core.effects import Answer, Client, Send
 from gossip_counter.node.core.messages import Carrier, Replicate, Syn
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS, Bounds
@@ -57,13 +57,14 @@ class Machine(NamedTuple):
 class Process:
     """One life, until `kill`. `replied` gets the datagrams for clients."""
 
-    def __init__(self, config: Config, machine: Machine, replied: Callable[[bytes], None]) -> None:
+    def __init__(self, config: Config, address: str, machine: Machine, replied: Callable[[bytes], None]) -> None:
         rng = machine.rng
         self.is_alive = True
         self._clock = machine.clock
         self._trace = machine.trace
         self._network = machine.network
         self._config = config
+        self._address = address
         self._replied = replied
         self._is_paused = False
         self._blocked_until_ns = 0
@@ -158,12 +159,12 @@ class Process:
 
     # Inputs.
 
-    def receive(self, datagram: bytes, source: str) -> None:
+    def receive(self, datagram: bytes, source: Client) -> None:
         """A datagram reaches its socket."""
         self.enter(partial(self._receive, datagram, source))
 
-    def _receive(self, datagram: bytes, source: str) -> None:
-        self._trace.note(source, self._config.name, datagram)
+    def _receive(self, datagram: bytes, source: Client) -> None:
+        self._trace.note(str(source), self._address, datagram)
         message = datagrams.unpack(datagram, self._config.cluster)
         parsed = requests.parse(message) if isinstance(message, dict) else message
         self.replica.step(parsed, source, self.now_ns())  # type: ignore[arg-type]
@@ -203,8 +204,8 @@ class Process:
         if isinstance(answer.to, RedisClient):
             answer.to.deliver(answer.reply)
             return
-        datagram = datagrams.pack_body(requests.reply_body(answer.reply, 0))
-        self.emit(partial(self._trace.note, "reply", self._config.name, datagram))
+        datagram = datagrams.pack_reply(requests.reply_body(answer.reply, 0))
+        self.emit(partial(self._trace.note, "reply", self._address, datagram))
         self.emit(partial(self._replied, datagram))
 
     def _gossip(self, send: Send) -> None:
@@ -216,7 +217,7 @@ class Process:
         if any(len(each) > config.datagram_bytes for each in packed):
             raise PromiseBroken(f"a datagram of {max(map(len, packed))} bytes")
         carries_rows = isinstance(message, Carrier) and bool(message.deltas)
-        self.emit(partial(self._network.send_all, config.name, send.to, packed, carries_rows))
+        self.emit(partial(self._network.send_all, self._address, send.to, packed, carries_rows))
 
     # Commits.
 

@@ -31,6 +31,8 @@ class Scenario:
     """The share of crashes after which a node is given an older copy of its journal."""
     failing_disks: float = 0.2
     slow_disks: float = 0.3
+    clones: float = 0.0
+    """A node's whole machine is cloned, and for some seconds both run under its name."""
     copies: int = 1
     """What adds ask for. With more than one, no more journals are lost than any add survives."""
     commit_ms: float = 2.0
@@ -81,6 +83,9 @@ RESTORED = replace(
 REDIS = replace(FAULTY, seconds=5.0, adds=5.0, pipelines=60.0, slow_disks=1.0)
 """Many Redis clients, whose adds share commits."""
 
+CLONED = replace(FAULTY, clones=0.5, partitions=0.0, journal_lost=0.0, restored=0.0, adds=60.0)
+"""Two processes speak under one name at a time, each with the disk of the same node, and take adds."""
+
 SCENARIOS = {
     "restored": RESTORED,
     "faulty": FAULTY,
@@ -88,4 +93,5 @@ SCENARIOS = {
     "crowd": CROWD,
     "copied": COPIED,
     "redis": REDIS,
+    "cloned": CLONED,
 }

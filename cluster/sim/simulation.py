@@ -16,6 +16,7 @@ from gossip_counter.cluster.sim.redis_clients import RedisWorkload
 from gossip_counter.cluster.sim.scenario import Scenario
 from gossip_counter.cluster.sim.workload import Counters, Workload
 from gossip_counter.node.codec import datagrams as wire
+from gossip_counter.node.core.effects import Client
 from gossip_counter.node.core.replica import Replica
 
 
@@ -38,7 +39,7 @@ class Simulation:
         counters = Counters(environment, self.nodes)
         self._workload = Workload(environment, self.nodes, counters)
         self._redis_workload = RedisWorkload(environment, self.nodes, counters)
-        self._faults = Faults(environment, self.nodes, restored=self._workload.forget_tokens)
+        self._faults = Faults(environment, self.nodes, self._workload)
         for name in names:
             peers = tuple(other for other in names if other != name)
             self.nodes[name] = Node(name, peers, environment, self._workload.replied)
@@ -65,7 +66,7 @@ class Simulation:
         self._faults.heal()
         self._settle()
         lives = sum(node.life for node in self.nodes.values())
-        verdict.check(self._replicas, lives, self.oracle, self._losses)
+        verdict.check(self._replicas, lives + self._faults.clones, self._faults.clones, self.oracle, self._losses)
 
     def _settle(self) -> None:
         """Wait until all nodes agree, and still hold the same state three gossip rounds later.
@@ -101,9 +102,10 @@ class Simulation:
     def _replicas(self) -> list[Replica]:
         return [node.replica for node in self.nodes.values()]
 
-    def _deliver(self, to: str, datagram: bytes, source: str) -> None:
+    def _deliver(self, to: str, datagram: bytes, source: Client) -> None:
         self.touched = to
-        self.nodes[to].receive(datagram, source)
+        if node := self.nodes.get(to):
+            node.receive(datagram, source)
 
     def _plan(self) -> None:
         scenario, workload, faults = self.scenario, self._workload, self._faults
@@ -118,6 +120,7 @@ class Simulation:
             (scenario.crashes, faults.back_up),
             (scenario.failing_disks, faults.fail_disk),
             (scenario.slow_disks, faults.slow_disk),
+            (scenario.clones, faults.clone),
         ):
             due = 0.0
             while rate and (due := due + self.rng.expovariate(rate)) < scenario.seconds:

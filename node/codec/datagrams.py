@@ -5,12 +5,13 @@ protocol's table. An array is gossip:
 
     [VERSION, kind, cluster, sender, fingerprint, ...]
     0 replicate  deltas
-    1 syn        above, upto, [actor, version, hash, hash of detached rows, actor, ...]
-    2 syn-ack    [actor, version, actor, ...], deltas
+    1 syn        boot, above, upto, [actor, version, hash, hash of detached rows, actor, ...]
+    2 syn-ack    boot, [actor, version, actor, ...], deltas
     3 ack        deltas
     4 push       deltas
     5 confirm    actor, version
     6 confirmed  actor, version
+    7 rival      boot, [actor, version, actor, ...]
 
 `deltas` has the form that is given in `deltas.py`. A message that does not fit one datagram is sent as several, each of
 use alone. Sizes are checked before anything is built from them: msgpack refuses an array or a string that is longer
@@ -29,13 +30,16 @@ from gossip_counter.node.codec.requests import Body
 from gossip_counter.node.core import limits
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.errors import BadDatagramError
-from gossip_counter.node.core.messages import Ack, Confirm, Confirmed, Gossip, Push, Replicate, Syn, SynAck
+from gossip_counter.node.core.messages import Ack, Confirm, Confirmed, Gossip, Push, Replicate, Rival, Syn, SynAck
 from gossip_counter.node.core.state import DigestEntry
 
-VERSION = 1
+VERSION = 2
 MAX_DATAGRAM_BYTES = 65_507
 
-_KINDS: tuple[type[Gossip], ...] = (Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed)
+_KINDS: tuple[type[Gossip], ...] = (Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed, Rival)
+BOOT_MAX = 2**32 - 1
+BOOT_BYTES = 5
+"""What a boot id takes at the most."""
 _HASH_MAX = 2**64 - 1
 _ENTRY_WIDTH = 1 + len(DigestEntry._fields)
 """A digest entry's actor, then its fields."""
@@ -46,8 +50,23 @@ class OtherClusterError(BadDatagramError):
 
 
 def pack_body(body: dict[str, Any]) -> bytes:
-    """A request or a reply as a datagram."""
+    """A request as a datagram. Raises `OverflowError` for an integer beyond 64 bits."""
     return pack(body)
+
+
+def pack_reply(body: dict[str, Any]) -> bytes:
+    """A reply as a datagram. An integer that msgpack can't hold becomes a string of its decimal digits.
+
+    Sums over nodes can pass 64 bits. Nothing but the true value is sent: two nodes must not seem to agree.
+    """
+    try:
+        return pack(body)
+    except OverflowError:
+        return pack({name: str(each) if _is_beyond_msgpack(each) else each for name, each in body.items()})
+
+
+def _is_beyond_msgpack(value: object) -> bool:
+    return type(value) is int and not -(2**63) <= value < 2**64
 
 
 def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[bytes]:
@@ -60,16 +79,19 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
     room = budget - len(head) - 1
     match message:
         case Syn():
-            rests = [[flat(above, upto), entries] for above, upto, entries in _ranges(message, room)]
+            room -= BOOT_BYTES
+            rests = [[flat(message.boot, above, upto), entries] for above, upto, entries in _ranges(message, room)]
         case SynAck():
-            rests = _answers(message, room, most)
+            rests = _answers(message, room - BOOT_BYTES, most)
         case Confirm() | Confirmed():
             rests = [[flat(message.actor, message.version)]]
+        case Rival():
+            rests = [[flat(message.boot), _pack_wants(message.wants, room - BOOT_BYTES)]]
         case Replicate():
             rests = [[part] for part in pack_deltas(message.deltas, room)]
         case _:
             rests = [[part] for part in islice(pack_deltas(message.deltas, room), most)]
-    fields = {Syn: 8, SynAck: 7, Confirm: 7, Confirmed: 7}.get(type(message), 6)
+    fields = {Syn: 9, SynAck: 8, Confirm: 7, Confirmed: 7, Rival: 7}.get(type(message), 6)
     return [b"".join([array_header(fields), head, *rest]) for rest in rests]
 
 
@@ -91,9 +113,9 @@ def _ranges(syn: Syn, room: int) -> Iterator[tuple[str, str | None, bytes]]:
 
 def _answers(message: SynAck, room: int, most: int) -> list[list[bytes]]:
     """Wants and deltas of each datagram. The wants all stand in the first."""
-    wants, none = _pack_wants(message.wants, room // 2), array_header(0)
+    boot, wants, none = flat(message.boot), _pack_wants(message.wants, room // 2), array_header(0)
     parts = islice(pack_deltas(message.deltas, room - len(wants)), most)
-    return [[none if number else wants, part] for number, part in enumerate(parts)]
+    return [[boot, none if number else wants, part] for number, part in enumerate(parts)]
 
 
 def _pack_wants(wants: dict[Actor, int], room: int) -> bytes:
@@ -140,11 +162,13 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
     limits.nonempty_name(sender, "sender")
     _hash(fingerprint)
     match kind, rest:
-        case 1, [above, upto, entries]:
+        case 1, [boot, above, upto, entries]:
             low, high = _bound(above), None if upto is None else _bound(upto)
-            return Syn(sender, fingerprint, _unpack_digest(entries), low, high)
-        case 2, [wants, deltas]:
-            return SynAck(sender, fingerprint, unpack_deltas(deltas), _unpack_wants(wants))
+            return Syn(sender, fingerprint, _unpack_digest(entries), low, high, _unpack_boot(boot))
+        case 7, [boot, wants]:
+            return Rival(sender, fingerprint, _unpack_boot(boot), _unpack_wants(wants))
+        case 2, [boot, wants, deltas]:
+            return SynAck(sender, fingerprint, unpack_deltas(deltas), _unpack_wants(wants), _unpack_boot(boot))
         case 5 | 6, [actor, version]:
             asked = {5: Confirm, 6: Confirmed}[kind]
             return cast(Gossip, asked(sender, fingerprint, unpack_actor(actor), limits.count(version, "version")))
@@ -152,6 +176,10 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
             made = {0: Replicate, 3: Ack, 4: Push}[kind]
             return cast(Gossip, made(sender, fingerprint, unpack_deltas(deltas)))
     raise ValueError(f"kind {kind!r:.20} with {len(rest)} fields is not known here")
+
+
+def _unpack_boot(value: object) -> int:
+    return limits.whole(value, "boot id", 0, BOOT_MAX)
 
 
 def _bound(value: object) -> str:

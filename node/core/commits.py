@@ -70,6 +70,11 @@ class Commits:
             self._is_requested = True
 
     @property
+    def has_adds(self) -> bool:
+        """Whether the next commit would make rows of our own durable."""
+        return bool(self._is_requested and not self.under_way and self.batch.net)
+
+    @property
     def dirty_rows(self) -> int:
         """Peers' rows that are not durable yet."""
         peers_rows = self.under_way.peers_rows if self.under_way else ()

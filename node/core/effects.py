@@ -23,9 +23,9 @@ class Answer(NamedTuple):
 
 
 class Send(NamedTuple):
-    """Send this gossip to each of these peers."""
+    """Send this gossip to each of these: a peer by its name, or whoever sent something, as given to `step`."""
 
-    to: tuple[str, ...]
+    to: tuple[Client, ...]
     message: Gossip
 
 
@@ -67,7 +67,7 @@ class Outbox:
         """Let this reply leave."""
         self.replies.append(Answer(to, reply))
 
-    def send(self, to: tuple[str, ...], message: Gossip) -> None:
+    def send(self, to: tuple[Client, ...], message: Gossip) -> None:
         """Let this gossip leave."""
         self._sends.append(Send(to, message))
 

@@ -41,6 +41,8 @@ class Identity:
 
     def __init__(self, name: str, rng: Random, state: State, recovered: Recovered | None) -> None:
         """`state` must hold the recovered rows already."""
+        self.boot = rng.getrandbits(32)
+        """A random number of this process."""
         self._name = name
         self._rng = rng
         self._state = state

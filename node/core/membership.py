@@ -12,13 +12,16 @@ from typing import NamedTuple
 class Standing(NamedTuple):
     """How far a peer is known to be: `level` (in sync), or behind by at least so many versions since `behind_ms`.
 
-    `behind_ms` counts from when it was last known to hold all that we did, and is None if it was never heard from.
+    `behind_ms` counts from when it was last known to hold all that we did, `silent_ms` from when it last sent gossip.
+    Both count from our start for a peer that was not `heard` since then: nothing is known of that one.
     """
 
     name: str
+    heard: bool
     level: bool
     versions: int
-    behind_ms: float | None
+    behind_ms: float
+    silent_ms: float
 
 
 class Membership:
@@ -34,6 +37,7 @@ class Membership:
         self._fingerprints: dict[str, int | None] = dict.fromkeys(self.names)
         self._fingerprint = fingerprint
         self._in_sync_ns = dict.fromkeys(self.names, now_ns)
+        self._heard_ns = dict.fromkeys(self.names, now_ns)
         self.versions_behind = dict.fromkeys(self.names, 0)
         """By how many versions a peer was behind when it last sent its digest."""
         self.state_changed(now_ns)
@@ -57,6 +61,7 @@ class Membership:
     def heard_from(self, peer: str, fingerprint: int, now_ns: int) -> None:
         """A peer sent its fingerprint."""
         self._fingerprints[peer] = fingerprint
+        self._heard_ns[peer] = now_ns
         if fingerprint == self._fingerprint():
             self._in_sync_ns[peer] = now_ns
             if self._agreed_ns is None and self.synced == len(self.names):
@@ -67,11 +72,16 @@ class Membership:
         return [self._standing(name, now_ns) for name in self.names]
 
     def _standing(self, name: str, now_ns: int) -> Standing:
-        fingerprint = self._fingerprints[name]
+        fingerprint, silent_ms = self._fingerprints[name], (now_ns - self._heard_ns[name]) / 1e6
         if fingerprint == self._fingerprint():
-            return Standing(name, True, 0, 0.0)
-        behind_ms = None if fingerprint is None else (now_ns - self._in_sync_ns[name]) / 1e6
-        return Standing(name, False, self.versions_behind[name], behind_ms)
+            return Standing(name, True, True, 0, 0.0, silent_ms)
+        behind_ms = (now_ns - self._in_sync_ns[name]) / 1e6
+        return Standing(name, fingerprint is not None, False, self.versions_behind[name], behind_ms, silent_ms)
+
+    @property
+    def unheard(self) -> list[str]:
+        """The peers that sent nothing since our start."""
+        return [name for name in self.names if self._fingerprints[name] is None]
 
     @property
     def synced(self) -> int:

@@ -117,7 +117,9 @@ class GossipStatusOk:
     `convergence_ms` is null until every other member is known to hold our state. `state_since_ns` is when the state
     last changed, on this machine's monotonic clock. `fingerprint` is the state's hash: equal states, equal hashes.
     `counted` is the sum of every row's increments and decrements, `dirty_rows` how many rows of peers' are not durable
-    yet. `stats` are the counts of `core.stats`; they stand beside the other fields.
+    yet. `members` includes this node; `peers_unheard` are those that sent nothing since it started. Values and
+    `counted` are sums over nodes, and so may be beyond 64 bits. `stats` are the counts of `core.stats`; they stand
+    beside the other fields.
     """
 
     in_reply_to: int
@@ -131,6 +133,8 @@ class GossipStatusOk:
     rows: int
     counted: int
     dirty_rows: int
+    members: int
+    peers_unheard: int
     fingerprint: str
     state_since_ns: int
     name: str
@@ -188,16 +192,22 @@ class Syn:
     digest: dict[Actor, DigestEntry]
     above: str = ""
     upto: str | None = None
+    boot: int = 0
+    """A random number, below 2**32, of the sender's process."""
 
 
 @dataclass(frozen=True, slots=True)
 class SynAck:
-    """Answers Syn: rows that its sender lacks, and what we lack of theirs, as the version to go on from."""
+    """Answers Syn: rows that its sender lacks, and what we lack of theirs, as the version to go on from.
+
+    `boot` is that of the SYN: it may have come from another process than the one this reaches.
+    """
 
     sender: str
     fingerprint: int
     deltas: tuple[Delta, ...]
     wants: dict[Actor, int]
+    boot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +248,20 @@ class Confirmed:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Answers Syn where another process speaks under the name of its sender: that one's boot id.
+
+    `wants` is what we lack of the receiver's rows. No rows go to it: it may not be the member that we know.
+    """
+
+    sender: str
+    fingerprint: int
+    boot: int
+    wants: dict[Actor, int]
+
+
 Carrier = Replicate | SynAck | Ack | Push
 """Gossip that carries rows."""
 
-Gossip = Carrier | Syn | Confirm | Confirmed
+Gossip = Carrier | Syn | Rival | Confirm | Confirmed

@@ -8,10 +8,12 @@ from gossip_counter.node.core.acks import Acks
 from gossip_counter.node.core.commits import Commits
 from gossip_counter.node.core.confirmations import Confirmations
 from gossip_counter.node.core.dirty import DirtyRows
+from gossip_counter.node.core.effects import Client
+from gossip_counter.node.core.epochs import Epochs
 from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Carrier, Confirm, Confirmed, Gossip, Syn
+from gossip_counter.node.core.messages import Carrier, Confirm, Confirmed, Gossip, Rival, Syn
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
@@ -29,6 +31,7 @@ class PeerMessages:
         commits: Commits,
         acks: Acks,
         confirmations: Confirmations,
+        epochs: Epochs,
         dirty: DirtyRows,
     ) -> None:
         self._state = state
@@ -39,10 +42,11 @@ class PeerMessages:
         self._commits = commits
         self._acks = acks
         self._confirmations = confirmations
+        self._epochs = epochs
         self._dirty = dirty
 
-    def receive(self, message: Gossip, now_ns: int) -> None:
-        """Take a message, if it is a member's."""
+    def receive(self, message: Gossip, source: Client, now_ns: int) -> None:
+        """Take a message, if it is a member's. It came from `source`, which may be another address than we know."""
         if message.sender not in self._membership:
             self._stats.non_members += 1
             return
@@ -51,13 +55,16 @@ class PeerMessages:
                 self._confirm(message, now_ns)
             case Confirmed():
                 self._confirmed(message)
+            case Rival():
+                self._epochs.met_rival(message)
+                self._gossip.anti_entropy.receive_rival(message, source)
             case _:
-                self._exchange(message, now_ns)
+                self._exchange(message, source, now_ns)
 
-    def _exchange(self, message: Carrier | Syn, now_ns: int) -> None:
+    def _exchange(self, message: Carrier | Syn, source: Client, now_ns: int) -> None:
         absorbed = [] if isinstance(message, Syn) else self._identity.absorbed_by(message.deltas)
-        if self._gossip.receive(message, now_ns):
-            self._begin_epoch()
+        if self._gossip.receive(message, source, now_ns):
+            self._epochs.begin()  # somebody wrote as our actor what we never did
         self._commits.reapply(absorbed)
         if absorbed or self._confirmations.waits_for(self._dirty):
             self._commits.request()
@@ -81,18 +88,6 @@ class PeerMessages:
             return
         if message.version > self._state.version(message.actor):
             self._stats.future_digests += 1
-            self._begin_epoch()
+            self._epochs.begin()
         elif not self._identity.is_inherited or message.sender in self._gossip.anti_entropy.agreeing:
             self._acks.confirmed(message)
-
-    def _begin_epoch(self) -> None:
-        """Somebody wrote under our name what we never did: a former life, restored or copied. From now on, be another.
-
-        Counting on as the same actor would let max-merge absorb every increment until the new total passes the old one.
-        Writes that are being committed are seen to when they are durable.
-        """
-        self._stats.new_epochs += 1
-        self._identity.begin_epoch()
-        self._gossip.begin_epoch()
-        self._commits.begin_epoch()
-        self._acks.begin_epoch()

@@ -22,6 +22,7 @@ from gossip_counter.node.core.confirmations import Confirmations
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Commit, Outbox, Ready
+from gossip_counter.node.core.epochs import Epochs
 from gossip_counter.node.core.errors import RequestError
 from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.gossip.full_state import FullStateGossip
@@ -30,6 +31,7 @@ from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import REQUESTS, Carrier, Gossip, Request
 from gossip_counter.node.core.peer_messages import PeerMessages
 from gossip_counter.node.core.reads import Reads
+from gossip_counter.node.core.start import Start
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.core.status import Status, snapshot
@@ -65,13 +67,15 @@ class Replica:
         self._acks = acks = Acks(config, state, stats, identity, tokens, outbox)
         self._confirmations = Confirmations(config, state, outbox)
         self._reads = reads = Reads(config, state, stats, tokens, strategy.claims_versions, outbox)
-        self._gossip = strategy(config, state, stats, rng, identity, membership, admission, dirty, outbox)
+        self._start = start = Start(config.retry_ms, outbox)
+        self._gossip = strategy(config, state, stats, rng, identity, membership, admission, dirty, start, outbox)
+        self._epochs = epochs = Epochs(stats, identity, start, self._gossip, commits, acks)
         writes = Writes(state, stats, identity, admission, commits)
         self._client_requests = ClientRequests(
             stats, admission, commits, writes, acks, reads, tokens, outbox, self.status
         )
         self._peer_messages = PeerMessages(
-            state, stats, identity, membership, self._gossip, commits, acks, self._confirmations, dirty
+            state, stats, identity, membership, self._gossip, commits, acks, self._confirmations, epochs, dirty
         )
 
     # Inputs. What they cause is fetched with `ready`.
@@ -79,8 +83,8 @@ class Replica:
     def begin(self, now_ns: int) -> None:
         """The first call: ask peers what they hold.
 
-        If an earlier life wrote as our actor too, no add is committed until they answered or were given up (some 80
-        ms): so a journal that is older than what peers were sent is found out before anything is written on top.
+        If an earlier life wrote as our actor too, no add is committed until they answered or were given up (after some
+        80 ms, or half a second if nobody answers): see `start`.
         """
         self._gossip.begin(now_ns)
 
@@ -95,7 +99,7 @@ class Replica:
         if isinstance(message, REQUESTS):
             self._client_requests.answer(message, client, now_ns)
         else:
-            self._peer_messages.receive(message, now_ns)
+            self._peer_messages.receive(message, client, now_ns)
             if isinstance(message, Carrier):
                 self._reads.settle(delta.actor for delta in message.deltas)
 
@@ -128,7 +132,7 @@ class Replica:
         if due_ns is None or now_ns < due_ns:
             return
         self._outbox.wake_ns = None
-        for part in (self._gossip, self._acks, self._reads):
+        for part in (self._start, self._gossip, self._acks, self._reads):
             part.wake(now_ns)
             if part.due_ns is not None:
                 self._outbox.wake_at(part.due_ns)
@@ -148,7 +152,10 @@ class Replica:
         self.wake(now_ns)
         if self._commits.is_durable:
             self._acknowledge(self._commits.apply(), now_ns)
-        return self._commits.begin() if self.is_ready else None
+        if not self.is_ready:
+            return None
+        self._epochs.begin_if_nobody_can_tell()
+        return self._commits.begin()
 
     def _acknowledge(self, done: UnderWay, now_ns: int) -> None:
         """A commit is in the state now: its writes are answered, and peers hear of it."""
@@ -171,7 +178,11 @@ class Replica:
     @property
     def is_ready(self) -> bool:
         """Whether an add would be committed at once: peers have said what they hold of us, or were given up."""
-        return not (self._gossip.anti_entropy.awaited and self._identity.is_inherited)
+        return not (self._start.awaited and self._identity.is_inherited)
+
+    def forks(self, now_ns: int) -> list[tuple[str, list[Client]]]:
+        """Members under whose names several processes speak, and where each does so from."""
+        return self._gossip.anti_entropy.speakers.forks(now_ns)
 
     def value(self, counter: str) -> int | None:
         """This node's value of a counter, None for one that nobody ever wrote to: a read that is answered at once."""

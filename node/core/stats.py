@@ -32,9 +32,8 @@ class Stats:
     shrinking_rows: int = _count("Newer rows with smaller counts; the maximum takes nothing from them.")
     future_digests: int = _count("Digests that claim more of our own actor than we ever wrote.")
     non_members: int = _count("Gossip dropped because its sender is no member of the cluster.")
-    new_epochs: int = _count(
-        "How often a peer showed more of our own actor than we ever wrote, and we began a new epoch."
-    )
+    new_epochs: int = _count("Epochs begun after the start, because another process may have written as our actor.")
+    forks: int = _count("Processes met that spoke under a member's name while another did, this node's name included.")
     reapplied: int = _count("What max-merge with such a row absorbed of our adds, added again in the new epoch.")
     not_reapplied: int = _count(
         "How often there was no room for that, because a row would have left its bounds near 2**63."

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
-from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.membership import Membership, Standing
 from gossip_counter.node.core.messages import GossipStatusOk
 from gossip_counter.node.core.state import State
@@ -39,6 +38,8 @@ class Status:
     """Peers' rows that are not durable yet."""
     fingerprint: int
     peers_synced: int
+    peers_unheard: int
+    """Peers that sent nothing since this process started: nothing is known of them."""
     convergence_ms: float | None
     state_since_ns: int
     standings: tuple[Standing, ...]
@@ -48,16 +49,18 @@ class Status:
         """The reply to `gossip_status`."""
         return GossipStatusOk(
             in_reply_to=msg_id,
-            local_value=_within_reply(self.local_value),
+            local_value=self.local_value,
             gossip_rounds=self.rounds,
             peers_synced=self.peers_synced,
             convergence_ms=self.convergence_ms,
-            increments=_within_reply(self.increments),
-            decrements=_within_reply(self.decrements),
+            increments=self.increments,
+            decrements=self.decrements,
             counters=self.counters,
             rows=self.rows,
-            counted=_within_reply(self.counted),
+            counted=self.counted,
             dirty_rows=self.dirty_rows,
+            members=self.members,
+            peers_unheard=self.peers_unheard,
             fingerprint=f"{self.fingerprint:016x}",
             state_since_ns=self.state_since_ns,
             name=self.name,
@@ -84,14 +87,10 @@ def snapshot(
         counted=state.counted,
         fingerprint=state.fingerprint,
         peers_synced=membership.synced,
+        peers_unheard=len(membership.unheard),
         convergence_ms=membership.convergence_ms,
         state_since_ns=membership.state_since_ns,
         standings=tuple(membership.standings(now_ns)),
         stats=stats,
         **of_replica,  # type: ignore[arg-type]
     )
-
-
-def _within_reply(value: int) -> int:
-    """Sums over nodes may pass 64 bits, which a reply can't hold; then the nearest that it can."""
-    return max(-MAX_COUNT, min(value, MAX_COUNT))

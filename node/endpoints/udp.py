@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from itertools import count
 from random import Random
+from typing import cast
 
 from gossip_counter.node.codec import datagrams, requests
 from gossip_counter.node.core.config import Config
@@ -177,7 +178,7 @@ class UdpEndpoint:
         if not self._faults or body.get("type") != "fault":
             return False
         reply = {"type": "fault_ok", "in_reply_to": self._faults.set(body), "msg_id": next(self._reply_ids)}
-        self._send(datagrams.pack_body(reply), *client[:2])
+        self._send(datagrams.pack_reply(reply), *client[:2])
         return True
 
     # Sending.
@@ -185,7 +186,7 @@ class UdpEndpoint:
     def reply(self, to: UdpClient, reply: Reply) -> None:
         """Send a reply, with the next number of this endpoint."""
         source, asked, add = to
-        datagram = datagrams.pack_body(requests.reply_body(reply, next(self._reply_ids)))
+        datagram = datagrams.pack_reply(requests.reply_body(reply, next(self._reply_ids)))
         if add:
             self._recent.replied(to, datagram)
         self._send(datagram, source, asked)
@@ -200,16 +201,22 @@ class UdpEndpoint:
         kind = type(message).__name__.lower()
         carries_rows = isinstance(message, Carrier) and bool(message.deltas)
         for peer in send.to:
-            if isinstance(message, Syn | Replicate):
+            if isinstance(message, Syn | Replicate) and isinstance(peer, str):
                 self.peers.round_begins(peer)
-            address = self.peers.current(peer)
+            address, asked = self._address_of(peer)
             if address is None:
                 continue
             for datagram in packed:
-                if self._faults and self._faults.stop(peer):
+                if self._faults and isinstance(peer, str) and self._faults.stop(peer):
                     continue
-                self._send(datagram, address, self._asked.get(peer, b""), kind)
+                self._send(datagram, address, asked, kind)
                 self._stats.row_bytes_out += carries_rows * len(datagram)
+
+    def _address_of(self, peer: object) -> tuple[Sockaddr | None, bytes]:
+        """Where to send gossip, and from which address of ours: to a member, or to whoever sent some."""
+        if isinstance(peer, str):
+            return self.peers.current(peer), self._asked.get(peer, b"")
+        return cast(UdpClient, peer)[:2]
 
     def _send(self, datagram: bytes, to: Sockaddr, asked: bytes, kind: str = "reply") -> None:
         try:

@@ -19,16 +19,21 @@ class Diagnostics:
 
     def note(self, kind: str, text: str, *args: object) -> None:
         """One more of `kind`, a field of Stats; `text` and `args` as for `logging`."""
+        setattr(self._stats, kind, getattr(self._stats, kind) + 1)
+        self.warn(kind, text, *args)
+
+    def warn(self, kind: str, text: str, *args: object) -> None:
+        """Log what is counted as `kind` elsewhere."""
         if self._is_due(kind):
             self._log.warning(f"{kind} (%d so far): {text}", getattr(self._stats, kind), *args)
 
     def unexpected(self, error: BaseException) -> None:
         """An error of our own, which no input should be able to cause: its traceback is logged."""
+        self._stats.internal_errors += 1
         if self._is_due("internal_errors"):
             self._log.error("internal_errors (%d so far)", self._stats.internal_errors, exc_info=error)
 
     def _is_due(self, kind: str) -> bool:
-        setattr(self._stats, kind, getattr(self._stats, kind) + 1)
         now = monotonic()
         if now < self._due.get(kind, 0.0):
             return False

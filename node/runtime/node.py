@@ -143,8 +143,11 @@ class Node:
         self._advance()
 
     def _tick(self) -> None:
-        self._guarded(self.replica.tick, monotonic_ns())
+        now_ns = monotonic_ns()
+        self._guarded(self.replica.tick, now_ns)
         self._advance()
+        for name, sources in self.replica.forks(now_ns):
+            self._diagnostics.warn("forks", "several processes speak as %s, stop all but one: %s", name, sources)
         if self._metrics:
             self._guarded(self._metrics.ticked)
 

@@ -143,7 +143,7 @@ class StdioNode:
                 if isinstance(send.message, Replicate):  # full-state gossip sends nothing else
                     body = requests.replicate_body(send.message)
                     for peer in send.to:
-                        self._write(peer, body)
+                        self._write(str(peer), body)
             if ready.commit:
                 replica.persisted()
 

@@ -7,7 +7,7 @@ import pytest
 
 from gossip_counter.cluster.sim import process
 from gossip_counter.node.codec import datagrams
-from gossip_counter.node.core import actor_log, identity, replica, state, tokens
+from gossip_counter.node.core import actor_log, epochs, identity, replica, speakers, state, tokens
 from gossip_counter.node.core.batch import Tally
 from gossip_counter.node.core.counts import Actor, NamedRow, Row, as_row
 from gossip_counter.node.core.effects import Client, Commit, Ready, Send
@@ -108,18 +108,30 @@ def push_without_anti_entropy(patch: pytest.MonkeyPatch) -> None:
 
 def the_actor_outlives_the_journal(patch: pytest.MonkeyPatch) -> None:
     class Stubborn(DeltaGossip):
-        def receive(self, message: Any, now_ns: int) -> bool:
-            super().receive(message, now_ns)
+        def receive(self, message: Any, source: Any, now_ns: int) -> bool:
+            super().receive(message, source, now_ns)
             return False
 
     patch.setattr(identity, "mint", lambda name, _: Actor(name))
     plant_strategy(patch, Stubborn)
 
 
+def a_rival_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(epochs.Epochs, "met_rival", lambda *_: None)
+
+
+def a_second_speaker_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(speakers.Speakers, "heard", lambda *_: None)
+
+
+def an_inherited_actor_is_written_as_though_nobody_can_tell(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(epochs.Epochs, "begin_if_nobody_can_tell", lambda _: None)
+
+
 def an_epoch_is_begun_for_nothing(patch: pytest.MonkeyPatch) -> None:
     class Nervous(DeltaGossip):
-        def receive(self, message: Any, now_ns: int) -> bool:
-            super().receive(message, now_ns)
+        def receive(self, message: Any, source: Any, now_ns: int) -> bool:
+            super().receive(message, source, now_ns)
             return True
 
     plant_strategy(patch, Nervous)

@@ -248,8 +248,8 @@ def through_datagrams(message: Gossip, config: Config) -> list[Gossip]:
     return cast(list[Gossip], parts)
 
 
-def deliver(nodes: dict[str, Replica], message: Gossip, to: str) -> None:
+def deliver(nodes: dict[str, Replica], message: Gossip, to: Client) -> None:
     """Let a message arrive, and all that follows from it at once."""
-    for send in sends(hear(nodes[to], message)):
+    for send in sends(hear(nodes[str(to)], message)):
         for peer in send.to:
             deliver(nodes, send.message, peer)

@@ -13,12 +13,14 @@ from random import Random
 
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
-from gossip_counter.node.core.effects import Outbox
+from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.gossip.deltas import Deltas
 from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Ack, Syn, SynAck
+from gossip_counter.node.core.messages import Ack, Rival, Syn, SynAck
+from gossip_counter.node.core.speakers import Speakers
+from gossip_counter.node.core.start import Start
 from gossip_counter.node.core.state import NO_ENTRY, DigestEntry, State
 from gossip_counter.node.core.stats import Stats
 
@@ -27,9 +29,6 @@ DIGEST_ACTORS = 256
 
 RETRIES = 2
 """How often an exchange without an answer is begun again before the next tick's peers take over."""
-
-PATIENCE = 4
-"""Retry intervals that a node which starts waits for its peers to say what they hold of it."""
 
 
 @dataclass(slots=True)
@@ -57,6 +56,7 @@ class AntiEntropy:
         membership: Membership,
         deltas: Deltas,
         repair: RepairCursors,
+        start: Start,
         outbox: Outbox,
     ) -> None:
         self._config = config
@@ -67,22 +67,14 @@ class AntiEntropy:
         self._membership = membership
         self._deltas = deltas
         self._repair = repair
+        self._start = start
+        self.speakers = Speakers(stats)
         self._outbox = outbox
-        self.awaited: set[str] = set()
-        """Peers that were asked at the start what they hold, and that have neither answered nor been given up."""
         self.agreeing: set[str] = set()
         """Peers that have said in this life what they hold of our actor, and it was no more than we do."""
-        self._give_up_ns = 0
         self._asked: dict[str, _Asked] = {}
         self._answer_ns: dict[str, float] = {}
         """By peer, how long its answers take, on average."""
-
-    def begin(self, peers: tuple[str, ...], now_ns: int) -> None:
-        """Ask peers, as the first thing after the start."""
-        self.awaited = set(peers)
-        self._give_up_ns = now_ns + PATIENCE * self._config.retry_ms * 1_000_000
-        self._outbox.wake_at(self._give_up_ns)
-        self.ask(peers, now_ns)
 
     def ask(self, peers: tuple[str, ...], now_ns: int) -> None:
         """Begin an exchange with these."""
@@ -92,21 +84,37 @@ class AntiEntropy:
 
     # What arrives.
 
-    def receive_syn(self, syn: Syn, now_ns: int) -> bool:
+    def receive_syn(self, syn: Syn, source: Client, now_ns: int) -> bool:
         """Answer a SYN; whether its sender holds more of our own actor than we ever wrote."""
+        other = self.speakers.heard(syn.sender, syn.boot, source, now_ns)
         answer, is_behind = self._syn_ack(syn), self._is_behind(syn)
-        if answer.wants:
-            self._expect(syn.sender, now_ns)
-        self._outbox.send((syn.sender,), answer)
+        wants = answer.wants
+        if other is None or self.speakers.is_first(syn.sender, syn.boot):
+            if wants:
+                self._expect(syn.sender, now_ns)
+            self._outbox.send((syn.sender,), answer)
+            wants = {}
+        if other:
+            self._outbox.send((source,), Rival(self._config.name, self._state.fingerprint, other.boot, wants))
+        if syn.sender in self._start.awaited:
+            self.ask((syn.sender,), now_ns)  # it may not have been there yet when we did so first
         return is_behind
 
     def receive_syn_ack(self, syn_ack: SynAck, now_ns: int) -> None:
         """Answer a SYN-ACK, whose rows are merged already, with the rows that its sender lacks."""
+        if syn_ack.boot != self._identity.boot:
+            return  # it says nothing of us: another process that speaks under our name had asked
         asked = self._answered(syn_ack.sender, now_ns)
+        self._start.answered(syn_ack.sender)
         if self._identity.actor in syn_ack.wants or syn_ack.fingerprint == self._state.fingerprint:
             self.agreeing.add(syn_ack.sender)
         if deltas := self._deltas.answer(self._lacking(syn_ack, asked), syn_ack.sender):
             self._outbox.send((syn_ack.sender,), Ack(self._config.name, self._state.fingerprint, deltas))
+
+    def receive_rival(self, rival: Rival, source: Client) -> None:
+        """Send whoever takes another process for us the rows that it lacks."""
+        if deltas := self._deltas.answer(rival.wants, rival.sender):
+            self._outbox.send((source,), Ack(self._config.name, self._state.fingerprint, deltas))
 
     def receive_ack(self, ack: Ack, now_ns: int) -> None:
         """An exchange is over."""
@@ -117,15 +125,10 @@ class AntiEntropy:
     @property
     def due_ns(self) -> int | None:
         """When `wake` should be called, if at all."""
-        if not (self._asked or self.awaited):
-            return None
-        due = [asked.retry_ns for asked in self._asked.values()]
-        return min([*due, self._give_up_ns] if self.awaited else due)
+        return min((asked.retry_ns for asked in self._asked.values()), default=None)
 
     def wake(self, now_ns: int) -> None:
         """Begin exchanges again that found no answer."""
-        if now_ns >= self._give_up_ns:
-            self.awaited.clear()
         if again := tuple(peer for peer in list(self._asked) if self._retries(peer, now_ns)):
             self._outbox.send(again, self._syn())
 
@@ -148,7 +151,6 @@ class AntiEntropy:
 
     def _answered(self, peer: str, now_ns: int) -> _Asked | None:
         asked = self._asked.pop(peer, None)
-        self.awaited.discard(peer)
         if asked:
             # Counted from the first time of asking, so never too short for a peer that answers late.
             took = now_ns - asked.since_ns
@@ -161,13 +163,13 @@ class AntiEntropy:
         """What we hold; of more actors than a tick has room for, those in a random range."""
         me, fingerprint, digest = self._config.name, self._state.fingerprint, self._state.digest()
         if len(digest) <= DIGEST_ACTORS:
-            return Syn(me, fingerprint, digest)
+            return Syn(me, fingerprint, digest, boot=self._identity.boot)
         actors = list(digest)
         first = self._rng.randrange(1 - DIGEST_ACTORS, len(actors))
         sent = {actor: digest[actor] for actor in actors[max(0, first) : first + DIGEST_ACTORS]}
         above = actors[first - 1] if first > 0 else ""
         upto = actors[first + DIGEST_ACTORS - 1] if first + DIGEST_ACTORS < len(actors) else None
-        return Syn(me, fingerprint, sent, above, upto)
+        return Syn(me, fingerprint, sent, above, upto, self._identity.boot)
 
     def _syn_ack(self, syn: Syn) -> SynAck:
         """What they lack, and what we do."""
@@ -186,7 +188,8 @@ class AntiEntropy:
             elif mine.detached != theirs.detached:
                 lacks[actor] = wants[actor] = mine.version
         self._membership.versions_behind[syn.sender] = behind
-        return SynAck(self._config.name, self._state.fingerprint, self._deltas.answer(lacks, syn.sender), wants)
+        deltas = self._deltas.answer(lacks, syn.sender)
+        return SynAck(self._config.name, self._state.fingerprint, deltas, wants, syn.boot)
 
     def _is_behind(self, syn: Syn) -> bool:
         """Whether the sender of a SYN holds more of our own actor than we ever wrote."""

@@ -8,7 +8,7 @@ from random import Random
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.dirty import DirtyRows
-from gossip_counter.node.core.effects import Outbox
+from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.gossip.anti_entropy import AntiEntropy
 from gossip_counter.node.core.gossip.deltas import Deltas
 from gossip_counter.node.core.gossip.intake import Intake
@@ -18,6 +18,7 @@ from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import Ack, Carrier, Replicate, Syn, SynAck
 from gossip_counter.node.core.messages import Push as PushMessage
+from gossip_counter.node.core.start import Start
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
@@ -38,6 +39,7 @@ class DeltaGossip:
         membership: Membership,
         admission: Admission,
         dirty: DirtyRows,
+        start: Start,
         outbox: Outbox,
     ) -> None:
         repair = RepairCursors()
@@ -51,12 +53,16 @@ class DeltaGossip:
         self._intake = Intake(state, stats, admission, membership, dirty, repair)
         pushes = config.push and self.claims_versions
         self._push = Push(config, state, rng, identity, membership, self._deltas, outbox, pushes)
-        self.anti_entropy = AntiEntropy(config, state, stats, rng, identity, membership, self._deltas, repair, outbox)
+        self._start = start
+        self.anti_entropy = AntiEntropy(
+            config, state, stats, rng, identity, membership, self._deltas, repair, start, outbox
+        )
 
     def begin(self, now_ns: int) -> None:
         """The first thing a node does: ask peers what they hold, all of them in a small cluster."""
         if peers := self._membership.sample(SMALL_CLUSTER, self._rng):
-            self.anti_entropy.begin(peers, now_ns)
+            self._start.begin(peers, now_ns)
+            self.anti_entropy.ask(peers, now_ns)
 
     def tick(self, now_ns: int) -> None:
         """One round: tell a few random peers what we hold."""
@@ -64,8 +70,8 @@ class DeltaGossip:
         if peers := self._membership.sample(self._config.gossip_fanout, self._rng):
             self.anti_entropy.ask(peers, now_ns)
 
-    def receive(self, message: Carrier | Syn, now_ns: int) -> bool:
-        """Take one message of a member; whether it shows more of our own actor than this node ever wrote."""
+    def receive(self, message: Carrier | Syn, source: Client, now_ns: int) -> bool:
+        """Take one message of a member, from `source`; whether it shows more of our own actor than we ever wrote."""
         news = [] if isinstance(message, Syn) else self._intake.merge(message.deltas, now_ns)
         # Where a message is the whole state, its sender need not send the fingerprint.
         fingerprint = _fingerprint_of(message) if message.fingerprint is None else message.fingerprint
@@ -73,7 +79,7 @@ class DeltaGossip:
         is_behind = any(delta.actor == self._identity.actor for delta in news)
         match message:
             case Syn():
-                is_behind = self.anti_entropy.receive_syn(message, now_ns)
+                is_behind = self.anti_entropy.receive_syn(message, source, now_ns)
             case SynAck():
                 self.anti_entropy.receive_syn_ack(message, now_ns)
             case Ack():

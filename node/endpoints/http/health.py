@@ -31,6 +31,11 @@ class Health:
         return self._now_ns() - self._round_ns < self._max_silence_ns
 
     @property
+    def unheard(self) -> list[str]:
+        """The peers that sent nothing since the start. A node is ready without them: it counts alone if it must."""
+        return self._replica.membership.unheard
+
+    @property
     def is_ready(self) -> bool:
         """Whether it runs, and peers have reported what they hold or were given up. The disk is not asked."""
         return self.is_healthy and self._replica.is_ready

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from gossip_counter import __version__
+from gossip_counter.node.core.membership import Standing
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.stats import HELP, Stats
 from gossip_counter.node.core.status import Status
@@ -117,6 +118,7 @@ class Metrics(Collector):
         gauges: dict[str, tuple[str, float]] = {
             "members": ("Members of the cluster, this node included.", status.members),
             "peers_synced": ("Peers whose last state received equals ours.", status.peers_synced),
+            "peers_unheard": ("Peers that sent nothing since this process started.", status.peers_unheard),
             "counters": ("Counters that have a row.", status.counters),
             "rows": ("Rows stored.", status.rows),
             "actors": ("Actors that have a row: lives of nodes.", status.actors),
@@ -129,16 +131,24 @@ class Metrics(Collector):
 
 
 def _standings(status: Status) -> Iterable[Metric]:
-    versions = GaugeMetricFamily(
-        f"{PREFIX}peer_versions_behind", "Versions a peer lacked when it last reported.", labels=["peer"]
-    )
-    seconds = GaugeMetricFamily(
-        f"{PREFIX}peer_behind_seconds", "Since when a peer is not known to hold all that we do.", labels=["peer"]
-    )
-    for peer in status.standings:
-        versions.add_metric([peer.name], peer.versions)
-        seconds.add_metric([peer.name], (peer.behind_ms or 0) / 1000)
-    return versions, seconds
+    """What is known of each peer. Of one that is unheard, seconds count from our start: silence must raise alerts."""
+    figures: dict[str, tuple[str, Callable[[Standing], float]]] = {
+        "heard": ("1 if a peer sent anything since this process started.", lambda peer: peer.heard),
+        "versions_behind": ("Versions a peer lacked when it last reported.", lambda peer: peer.versions),
+        "behind_seconds": (
+            "Since when a peer is not known to hold all that we do; since our start if it is unheard.",
+            lambda peer: peer.behind_ms / 1000,
+        ),
+        "silent_seconds": (
+            "Since when a peer sent nothing; since our start if it is unheard.",
+            lambda peer: peer.silent_ms / 1000,
+        ),
+    }
+    for name, (text, figure) in figures.items():
+        family = GaugeMetricFamily(f"{PREFIX}peer_{name}", text, labels=["peer"])
+        for peer in status.standings:
+            family.add_metric([peer.name], figure(peer))
+        yield family
 
 
 def _build_info(status: Status) -> Metric:

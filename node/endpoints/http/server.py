@@ -77,7 +77,8 @@ class _Pages:
             case "/healthz":
                 return _page(start, health.is_healthy, _STALLED)
             case "/readyz":
-                return _page(start, health.is_ready, _NOT_READY if health.is_healthy else _STALLED)
+                why_not = _NOT_READY if health.is_healthy else _STALLED
+                return _page(start, health.is_ready, why_not, _notes(health.unheard))
             case _:
                 start("404 Not Found", [("Content-Type", "text/plain")])
                 return [b"there are /metrics, /healthz and /readyz\n"]
@@ -89,9 +90,13 @@ class _Pages:
             return _page(start, False, _STALLED)
 
 
-def _page(start: _Start, is_good: bool, why_not: str) -> Iterable[bytes]:
-    start("200 OK" if is_good else "503 Service Unavailable", [("Content-Type", "text/plain")])
-    return [b"ok\n" if is_good else f"{why_not}\n".encode()]
+def _page(start: _Start, is_good: bool, why_not: str, notes: str = "") -> Iterable[bytes]:
+    start("200 OK" if is_good else "503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
+    return [f"{'ok' if is_good else why_not}\n{notes}".encode()]
+
+
+def _notes(unheard: list[str]) -> str:
+    return f"not heard since the start: {', '.join(unheard)}\n" if unheard else ""
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -46,6 +46,7 @@ def _gossip(status: Status) -> dict[str, object]:
         "cluster": status.cluster,
         "members": status.members,
         "peers_synced": status.peers_synced,
+        "peers_unheard": status.peers_unheard,
         "convergence_ms": "" if status.convergence_ms is None else f"{status.convergence_ms:.1f}",
         "epoch": status.actor,
         "rounds": status.rounds,
@@ -55,14 +56,14 @@ def _gossip(status: Status) -> dict[str, object]:
 
 
 def _peer(peer: Standing) -> str:
-    state = "level" if peer.level else "unheard" if peer.behind_ms is None else "behind"
-    behind = "" if peer.behind_ms is None else f",versions_behind={peer.versions},ms_behind={peer.behind_ms:.0f}"
-    return f"name={peer.name},state={state}{behind}"
+    state = "level" if peer.level else "behind" if peer.heard else "unheard"
+    versions = f",versions_behind={peer.versions}" if peer.heard else ""
+    return f"name={peer.name},state={state}{versions},ms_behind={peer.behind_ms:.0f},ms_silent={peer.silent_ms:.0f}"
 
 
 def _resident_bytes() -> int:
     """How much memory this process uses, where the system tells; else the most it ever used."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
