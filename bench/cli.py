@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress import MofNCompleteColumn, Progress
 
 from gossip_counter import __version__
-from gossip_counter.bench import against_redis, options
+from gossip_counter.bench import against_redis, options, workload
 from gossip_counter.bench import converge as converging
 from gossip_counter.bench import cost as costing
 from gossip_counter.bench import judge as judging
@@ -98,7 +98,7 @@ def converge(
     Exit code: 0 if they agreed in every run, 1 if not.
     """
     settings = Settings(interval_ms, fanout, gossip.value, pushes(push, gossip), loss=loss)
-    plan = converging.Plan(
+    plan = workload.Plan(
         nodes=nodes,
         increments=increments,
         decrements=decrements,
@@ -117,7 +117,7 @@ def converge(
     _fail_unless_agreed(result.runs, timeout_s)
 
 
-def _converge(plans: list[converging.Plan], runs: int) -> list[converging.Series]:
+def _converge(plans: list[workload.Plan], runs: int) -> list[converging.Series]:
     if err.is_terminal:
         with Live(f"starting {plans[0].nodes} nodes", console=err, refresh_per_second=20) as live:
             show = lambda progress: live.update(progress.table(runs))  # noqa: E731

@@ -15,7 +15,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from gossip_counter.bench import converge, plot
+from gossip_counter.bench import plot, workload
 from gossip_counter.bench.ideal import time_until_all_know
 from gossip_counter.bench.parallel import for_each_seed
 from gossip_counter.bench.report import distribution
@@ -156,7 +156,7 @@ class Spreads:
     def plot(self, path: Path) -> None:
         """See `report.Plottable`: the mean times by size, or the times of the only size."""
         sizes = {spread.setting.nodes: spread.ideal_ms for spread in self.spreads}
-        title = f"Time until all nodes hold one increment: {converge.kind(self._settings())}"
+        title = f"Time until all nodes hold one increment: {workload.kind(self._settings())}"
         caption = f"Simulated, mean of {self.runs} runs. Less is better."
         ideal = " Ideal: rounds without push that cost nothing and lose nothing."
         if len(sizes) > 1:
@@ -185,7 +185,7 @@ class Spreads:
         setting = self.spreads[0].setting
         counters = f"{setting.counters:,} counter{'s' * (setting.counters > 1)}"
         links = f"links of {setting.delay_ms:g} ms"
-        return f"{converge.mode(self._settings())}\n{counters}, {links}, seed {self.seed}, {self.runs} runs each"
+        return f"{workload.mode(self._settings())}\n{counters}, {links}, seed {self.seed}, {self.runs} runs each"
 
 
 def _loss(spread: Spread) -> str:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core.errors import TIMEOUT, BadDatagramError
 from gossip_counter.node.core.messages import DEFAULT_COUNTER
-from gossip_counter.node.endpoints.udp import Address, resolve
+from gossip_counter.node.endpoints.addresses import Address, resolve
 
 __all__ = [
     "Client",

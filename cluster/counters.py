@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from gossip_counter.cluster.client import NoAnswerError
 from gossip_counter.cluster.errors import ClusterError
-from gossip_counter.node.endpoints.udp import Address
+from gossip_counter.node.endpoints.addresses import Address
 
 PAGE = 1000
 """Names that a node looks at for one page. Their MGET stays within the bounds of one command."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, get_type_hints
 
 from gossip_counter.cluster.errors import ClusterError, no_cluster, reason, unusable
-from gossip_counter.node.endpoints.udp import Address
+from gossip_counter.node.endpoints.addresses import Address
 
 HOST = "127.0.0.1"
 MAX_NODES = 100

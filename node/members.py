@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gossip_counter.node import encodings
 from gossip_counter.node.core.errors import ConfigError
-from gossip_counter.node.endpoints.udp import Address
+from gossip_counter.node.endpoints.addresses import Address
 
 
 def address(text: str) -> Address:

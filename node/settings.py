@@ -20,9 +20,9 @@ from gossip_counter import __version__
 from gossip_counter.node import encodings, members
 from gossip_counter.node.core.config import BOUNDS, CHOICES, DEFAULTS, HELP, Config
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.endpoints.addresses import Address
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.redis.server import Listen
-from gossip_counter.node.endpoints.udp import Address
 from gossip_counter.node.members import MembersFile
 from gossip_counter.node.runtime.node import Listeners
 

@@ -45,6 +45,21 @@ def test_an_add_without_a_reply_has_an_unknown_outcome_and_is_sent_once() -> Non
     with_server(test)
 
 
+def test_clients_begin_with_ids_of_their_own() -> None:
+    """Else an add of a client that is started again on the same port would pass for one that it sent before."""
+
+    async def first_id() -> int:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            server.setblocking(False)
+            async with await Client.connect(server.getsockname(), timeout_s=0.01) as client:
+                with pytest.raises(OutcomeUnknownError):
+                    await client.add(1)
+            return int(received(server)[0]["msg_id"])
+
+    assert len({asyncio.run(first_id()) for _ in range(3)}) == 3
+
+
 def test_a_read_without_a_reply_can_be_asked_again() -> None:
     async def test(client: Client, server: socket.socket) -> None:
         with pytest.raises(NoAnswerError):

@@ -14,7 +14,8 @@ from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import Ack, Add, Confirmed, Delta, Push, Syn, SynAck, Written
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import DigestEntry, Stored
-from gossip_counter.node.endpoints.udp import UdpEndpoint, bind
+from gossip_counter.node.endpoints.addresses import bind
+from gossip_counter.node.endpoints.udp import UdpEndpoint
 from gossip_counter.node.runtime.node import Node
 from tests.support.replica import (
     CONFIG,

@@ -1,5 +1,6 @@
 """Reads, and the tokens that carry from one node to another what a read must include."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ N1, N2 = Actor("n1.actor"), Actor("n2.actor")
 
 def includes(state: State, text: str | None) -> bool:
     assert text is not None
-    return tokens.includes(tokens.reach(state), tokens.parse(text))
+    return tokens.includes(state, tokens.parse(text))
 
 
 def token_of(state: State) -> Token:
@@ -110,6 +111,60 @@ def test_reads_that_wait_are_bounded() -> None:
     for i in range(reads.MAX_WAITING):
         assert replies(step(second, Read(i, "", token))) == []
     assert refusal(step(second, Read(1, "", token))).code == TEMPORARILY_UNAVAILABLE
+
+
+class CountingToken(tuple[Any, ...]):
+    """A token that counts how often anybody looks at one of its parts."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for each in super().__iter__():
+            type(self).looks += 1
+            yield each
+
+    def __getitem__(self, at: Any) -> Any:
+        type(self).looks += 1
+        return super().__getitem__(at)
+
+
+def test_a_message_costs_only_the_reads_that_it_makes_ready() -> None:
+    node, other = replica(), Actor("n9.other")
+    for i in range(1, reads.MAX_WAITING + 1):
+        elsewhere = State()
+        elsewhere.merge(X, 0, [("", Row(1, 0, i))])
+        step(node, Read(i, "", CountingToken(token_of(elsewhere))))  # type: ignore[arg-type]
+    CountingToken.looks = 0
+    assert replies(hear(node, pushed(other, 0, ("", Row(1, 0, 1))))) == []
+    assert CountingToken.looks == 0
+    arrived = replies(hear(node, pushed(X, 0, ("", Row(1, 0, 3)))))
+    assert arrived == [ReadOk(i, 2) for i in (1, 2, 3)]
+    assert CountingToken.looks <= 60  # among them those of two binary searches for each read
+
+
+def test_a_read_waits_for_one_actor_after_the_other_and_for_its_deadline() -> None:
+    elsewhere = State()
+    for actor in (N1, N2, X):
+        elsewhere.merge(actor, 0, [("", Row(1, 0, 1))])
+    node = replica(wait_ms=50)
+    for msg_id, now_ms in ((1, 0), (2, 20)):
+        step(node, Read(msg_id, "", token_of(elsewhere)), now_ns=now_ms * MS)
+    for actor in (X, N1):
+        assert replies(hear(node, pushed(actor, 0, ("", Row(1, 0, 1))), now_ns=30 * MS)) == []
+    error, wake = drain(node, 50 * MS)
+    assert (refusal([error]).in_reply_to, wake) == (1, Wake(70 * MS))
+    assert replies(hear(node, pushed(N2, 0, ("", Row(1, 0, 1))), now_ns=60 * MS)) == [ReadOk(2, 3)]
+    assert drain(node, 100 * MS) == []
+
+
+def test_a_read_waits_for_the_same_rows_where_no_version_can_ever_be_complete() -> None:
+    elsewhere = State()
+    elsewhere.merge(X, 3, [("", Row(1, 0, 9)), ("x", Row(1, 0, 12))])
+    node = replica()
+    for msg_id in (1, 2):
+        assert replies(step(node, Read(msg_id, "", token_of(elsewhere)))) == []
+    assert replies(hear(node, pushed(X, 3, ("", Row(1, 0, 9))))) == []
+    assert replies(hear(node, pushed(X, 3, ("x", Row(1, 0, 12))))) == [ReadOk(1, 1), ReadOk(2, 1)]
 
 
 def test_full_state_gossip_knows_no_tokens() -> None:

@@ -5,7 +5,7 @@ import pytest
 from gossip_counter.node.core.effects import Ready
 from gossip_counter.node.core.messages import Add, Read, Syn
 from gossip_counter.node.core.state import DigestEntry
-from gossip_counter.node.core.tokens import Token
+from gossip_counter.node.core.tokens import Part, Token
 from tests.support.replica import (
     MS,
     WINDOW_NS,
@@ -23,7 +23,7 @@ from tests.support.replica import (
     wakes,
 )
 
-LATE = Token(((7, 1, 1),))
+LATE = Token((Part(7, 1, 1),))
 """A token that nothing satisfies."""
 
 

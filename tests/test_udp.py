@@ -13,7 +13,7 @@ from gossip_counter.cluster.ports import free_ports
 from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.messages import Delta, Push
-from gossip_counter.node.endpoints.udp import Address
+from gossip_counter.node.endpoints.addresses import Address
 from tests.support.processes import ask, node_process, udp_node
 from tests.support.waiting import LIMIT_S
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from gossip_counter.node.core.batch import Pending
 from gossip_counter.node.core.commits import UnderWay, written
 from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.copy_counts import CopyCounts
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.errors import TIMEOUT
 from gossip_counter.node.core.identity import Identity
@@ -43,7 +44,7 @@ class Acks:
         self._next_ask_ns = 0
         self._writes: dict[int, deque[WaitingWrite]] = {}
         """By the copies they want; of each, in the order of their versions and deadlines."""
-        self._counts: dict[Client, CountCopies] = {}
+        self._counts = CopyCounts(len(config.peers))
         self._confirmed = dict.fromkeys(config.peers, 0)
         """By peer, the version up to which it holds durably what our actor wrote."""
 
@@ -79,12 +80,12 @@ class Acks:
             self._outbox.reply(client, CopiesOk(asked.msg_id, held))
             return
         self._ask_soon(now_ns)
-        self._counts[client] = asked
+        self._counts.put(client, asked)
         self._outbox.wake_at(asked.deadline_ns)
 
     def forget(self, client: Client) -> None:
         """A client is gone, and counts no copies any more."""
-        self._counts.pop(client, None)
+        self._counts.forget(client)
 
     def confirmed(self, message: Confirmed) -> None:
         """A peer holds durably everything that our actor wrote up to a version."""
@@ -94,16 +95,15 @@ class Acks:
             for each in self._take(copies, lambda write, held=held: write.version <= held):  # type: ignore[misc]
                 reply = written(each.pending, message.actor, each.version, self._tokens.current())
                 self._outbox.reply(each.pending.client, reply)
-        self._answer_counts(0)
+        self._answer(self._counts.take_held(lambda members: self._held_by(members + 1)))
 
     def begin_epoch(self) -> None:
         """What peers confirm from now on is another actor's: whoever waits now, waits in vain."""
-        writes, counts = self._writes, self._counts
-        self._writes, self._counts = {}, {}
+        writes, self._writes = self._writes, {}
         self._confirmed = dict.fromkeys(self._confirmed, 0)
         for each in (each for waiting in writes.values() for each in waiting):
             self._too_few(each.pending)
-        for client, asked in counts.items():
+        for client, asked in self._counts.take_all():
             self._outbox.reply(client, CopiesOk(asked.msg_id, 0))
 
     @property
@@ -111,8 +111,10 @@ class Acks:
         """When peers must be asked, or somebody has waited long enough."""
         if not (self._writes or self._counts):
             return None
-        due = [waiting[0].deadline_ns for waiting in self._writes.values()]
-        return min([self._next_ask_ns, *due, *(asked.deadline_ns for asked in self._counts.values())])
+        due = [self._next_ask_ns, *(waiting[0].deadline_ns for waiting in self._writes.values())]
+        if self._counts.due_ns is not None:
+            due.append(self._counts.due_ns)
+        return min(due)
 
     def wake(self, now_ns: int) -> None:
         """Ask peers, and answer those who have waited long enough."""
@@ -120,7 +122,7 @@ class Acks:
         for copies in list(self._writes):
             for each in self._take(copies, lambda write: write.deadline_ns <= now_ns):
                 self._too_few(each.pending)
-        self._answer_counts(now_ns)
+        self._answer(self._counts.take_overdue(now_ns))
 
     def _ask_soon(self, now_ns: int) -> None:
         if not (self._writes or self._counts):
@@ -129,21 +131,17 @@ class Acks:
 
     def _ask(self, now_ns: int) -> None:
         wanted = [waiting[-1].version for waiting in self._writes.values()]
-        wanted += [asked.version for asked in self._counts.values()]
-        if not wanted or now_ns < self._next_ask_ns:
+        if not (wanted or self._counts) or now_ns < self._next_ask_ns:
             return
         self._next_ask_ns = now_ns + self._config.retry_ms * 1_000_000
-        version = max(wanted)
+        version = max([*wanted, self._counts.newest_version])
         if peers := tuple(peer for peer, confirmed in self._confirmed.items() if confirmed < version):
             fingerprint = self._state.fingerprint
             self._outbox.send(peers, Confirm(self._config.name, fingerprint, self._identity.actor, version))
 
-    def _answer_counts(self, now_ns: int) -> None:
-        for client, asked in list(self._counts.items()):
-            held = self._held(asked.version)
-            if held >= asked.members or asked.deadline_ns <= now_ns:
-                del self._counts[client]
-                self._outbox.reply(client, CopiesOk(asked.msg_id, held))
+    def _answer(self, counts: list[tuple[Client, CountCopies]]) -> None:
+        for client, asked in counts:
+            self._outbox.reply(client, CopiesOk(asked.msg_id, self._held(asked.version)))
 
     def _held(self, version: int) -> int:
         """How many other members are known to hold everything up to a version."""

@@ -3,32 +3,27 @@
 Pure. Every wait ends: with the value, or at its deadline with an error.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Iterable
 
-from gossip_counter.node.core import tokens
 from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.errors import NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.messages import ErrorReply, Read, ReadOk
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
+from gossip_counter.node.core.token_waits import TokenWaits, Wait
+from gossip_counter.node.core.tokens import Issuer
 
 MAX_WAITING = 256
-"""Reads that wait at once; each is looked at whenever the state changes."""
-
-
-class _Waiting(NamedTuple):
-    client: Client
-    read: Read
-    deadline_ns: int
+"""Reads that wait at once."""
 
 
 class Reads:
     """Values for clients."""
 
     def __init__(
-        self, config: Config, state: State, stats: Stats, tokens: tokens.Issuer, claims_versions: bool, outbox: Outbox
+        self, config: Config, state: State, stats: Stats, tokens: Issuer, claims_versions: bool, outbox: Outbox
     ) -> None:
         self._config = config
         self._state = state
@@ -36,7 +31,7 @@ class Reads:
         self._tokens = tokens
         self._claims_versions = claims_versions
         self._outbox = outbox
-        self._waiting: list[_Waiting] = []
+        self._waiting = TokenWaits(state)
 
     def value(self, counter: str) -> int | None:
         """A counter's value; None for one that nobody ever wrote to."""
@@ -46,42 +41,35 @@ class Reads:
     def read(self, read: Read, client: Client, now_ns: int) -> None:
         """Answer a read, now or later. Raises `RequestError` if it can't be answered."""
         self._stats.reads += 1
-        if read.token is None or tokens.includes(tokens.reach(self._state), read.token):
+        wait = Wait(client, read, now_ns + self._config.wait_ms * 1_000_000)
+        if self._waiting.is_over(wait):
             self._answer(read, client)
             return
         if not self._claims_versions:
             raise RequestError(NOT_SUPPORTED, "full-state gossip claims no versions: leave out token")
         if len(self._waiting) >= MAX_WAITING:
             raise RequestError(TEMPORARILY_UNAVAILABLE, "too many reads wait for what their tokens stand for")
-        deadline_ns = now_ns + self._config.wait_ms * 1_000_000
-        self._waiting.append(_Waiting(client, read, deadline_ns))
-        self._outbox.wake_at(deadline_ns)
+        self._waiting.put(wait)
+        self._outbox.wake_at(wait.deadline_ns)
 
-    def settle(self) -> None:
-        """Answer the reads that waited for what is held now."""
+    def settle(self, actors: Iterable[Actor]) -> None:
+        """Answer the reads that waited for what is held of these actors now."""
         if not self._waiting:
             return
-        reached = tokens.reach(self._state)
-        for each in self._take(lambda each: each.read.token is None or tokens.includes(reached, each.read.token)):
+        for each in self._waiting.take_over(actors):
             self._answer(each.read, each.client)
 
     @property
     def due_ns(self) -> int | None:
         """When the first read has waited long enough."""
-        return self._waiting[0].deadline_ns if self._waiting else None
+        return self._waiting.due_ns
 
     def wake(self, now_ns: int) -> None:
         """Refuse the reads that have waited long enough."""
         text = f"this node does not hold all that the token stands for after {self._config.wait_ms} ms: ask again"
-        for each in self._take(lambda each: each.deadline_ns <= now_ns):
+        for each in self._waiting.take_overdue(now_ns):
             self._stats.timeouts += 1
             self._outbox.reply(each.client, ErrorReply(each.read.msg_id, TEMPORARILY_UNAVAILABLE, text))
 
     def _answer(self, read: Read, client: Client) -> None:
         self._outbox.reply(client, ReadOk(read.msg_id, self._state.value(read.counter), self._tokens.current()))
-
-    def _take(self, is_done: Callable[[_Waiting], bool]) -> list[_Waiting]:
-        taken = [each for each in self._waiting if is_done(each)]
-        if taken:
-            self._waiting = [each for each in self._waiting if not is_done(each)]
-        return taken

@@ -28,7 +28,7 @@ from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.gossip.full_state import FullStateGossip
 from gossip_counter.node.core.identity import Identity, Increment, Recovered
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import REQUESTS, Gossip, Request
+from gossip_counter.node.core.messages import REQUESTS, Carrier, Gossip, Request
 from gossip_counter.node.core.peer_messages import PeerMessages
 from gossip_counter.node.core.reads import Reads
 from gossip_counter.node.core.start import Start
@@ -100,7 +100,8 @@ class Replica:
             self._client_requests.answer(message, client, now_ns)
         else:
             self._peer_messages.receive(message, client, now_ns)
-            self._reads.settle()
+            if isinstance(message, Carrier):
+                self._reads.settle(delta.actor for delta in message.deltas)
 
     def submit(self, client: Client, request_id: object, writes: Sequence[Increment]) -> None:
         """Take any number of adds, each (counter, delta), as one write.
@@ -165,7 +166,7 @@ class Replica:
                 self._gossip.wrote(now_ns)
         self._acks.acknowledge(done, now_ns)
         self._confirmations.settle()
-        self._reads.settle()
+        self._reads.settle((done.actor,))
 
     # What adapters may know.
 

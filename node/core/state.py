@@ -18,6 +18,7 @@ reconciliation and flow control for anti-entropy protocols", LADIS 2008, section
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from gossip_counter.node.core.actor_log import WRAP, ActorLog, by_version
@@ -99,6 +100,10 @@ class State:
         """How many actors have a row."""
         return len(self._logs)
 
+    def actors_after(self, count: int) -> Iterator[Actor]:
+        """The actors that have a row, in the order in which they came, without the first `count`."""
+        return islice(self._logs, count, None)
+
     def row(self, actor: Actor, counter: str) -> Row:
         """The row that counts, or ZERO."""
         return self._logs.get(actor, _NO_LOG).visible(counter) or ZERO
@@ -151,6 +156,13 @@ class State:
             logs = sorted(self._logs.items())
             self._digest = {actor: DigestEntry(log.version, log.hash, log.detached_hash) for actor, log in logs}
         return self._digest
+
+    def entry(self, actor: Actor) -> DigestEntry:
+        """What is held of one actor; cost: the rows that changed since anybody asked."""
+        log = self._logs.get(actor, _NO_LOG)
+        if not log.is_settled:
+            self._settle()
+        return DigestEntry(log.version, log.hash, log.detached_hash)
 
     def newer(self, actor: Actor, since: int, most: int) -> tuple[NamedRow, ...]:
         """The oldest `most` contiguous rows with versions above `since`, ascending; more if they share a version.

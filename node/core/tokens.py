@@ -7,7 +7,7 @@ would only wait for more.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Collection
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple, NewType, cast
@@ -18,20 +18,21 @@ from gossip_counter.node.core import limits
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.state import State
 
-Token = NewType("Token", tuple[tuple[int, int, int], ...])
-"""Of each actor: its hash, a version, and the hash of its digest entry."""
+
+class Part(NamedTuple):
+    """What a token says of one actor: its hash, a version, and the hash of its digest entry."""
+
+    actor_hash: int
+    version: int
+    entry_hash: int
+
+
+Token = NewType("Token", tuple[Part, ...])
 
 MOST_ACTORS = 256
 """Where more have written, answers carry no token: it would not be small."""
 
 _HASH_BYTES = 4
-
-
-class Reach(NamedTuple):
-    """How far a state reaches of one actor: its complete version, and the hash of its digest entry."""
-
-    complete_version: int = 0
-    entry_hash: int = 0
 
 
 def issue(state: State) -> str | None:
@@ -40,7 +41,7 @@ def issue(state: State) -> str | None:
         return None
     flat: list[int] = []
     for actor, entry in state.digest().items():
-        flat += (_hash(actor), state.covering_version(actor), _combined(entry))
+        flat += (hash_of(actor), state.covering_version(actor), _combined(entry))
     return urlsafe_b64encode(cast(bytes, msgpack.packb(flat))).decode().rstrip("=")
 
 
@@ -49,34 +50,50 @@ def parse(text: object) -> Token:
     named = limits.name(text, "token", limits.MAX_TOKEN_BYTES)
     try:
         flat = msgpack.unpackb(urlsafe_b64decode(named + "=" * (-len(named) % 4)))
-        triples = tuple(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
-        for each in triples:
-            for value in each:
+        parts = tuple(Part(*each) for each in zip(flat[::3], flat[1::3], flat[2::3], strict=True))
+        for part in parts:
+            for value in part:
                 limits.count(value, "")
     except (ValueError, TypeError, KeyError, RecursionError, msgpack.UnpackException):
         raise ValueError("token must be one that add_ok or read_ok gave") from None
-    if len(triples) > MOST_ACTORS:
+    if len(parts) > MOST_ACTORS:
         raise ValueError("token must be one that add_ok or read_ok gave")
-    return Token(triples)
+    return Token(parts)
 
 
-def reach(state: State) -> Mapping[int, Reach]:
-    """How far a state reaches, by actor's hash; to be compared with any number of tokens."""
-    found: dict[int, Reach] = {}
-    for actor, entry in state.digest().items():
-        shared = found.get(_hash(actor), Reach(limits.MAX_COUNT))
-        version = min(state.complete_version(actor), shared.complete_version)
-        found[_hash(actor)] = Reach(version, _combined(entry))
-    return found
+class Reach:
+    """How far a state reaches of each actor, by the actor's hash. Cost of a question: the actors that share a hash."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._actors: dict[int, list[Actor]] = {}
+        """By hash, of the first `_known` actors that the state came to hold."""
+        self._known = 0
+
+    def complete_version(self, actor_hash: int) -> int:
+        """The version up to which every write of the actor is held; of the least, if several share the hash."""
+        return min(map(self._state.complete_version, self._sharing(actor_hash)), default=0)
+
+    def entry_hashes(self, actor_hash: int) -> set[int]:
+        """The hashes of the digest entries of the actors with this hash."""
+        return {_combined(self._state.entry(actor)) for actor in self._sharing(actor_hash)}
+
+    def has(self, part: Part) -> bool:
+        """Whether the state holds all that a token stands for of one actor."""
+        hashed, version, entry_hash = part
+        return self.complete_version(hashed) >= version or entry_hash in self.entry_hashes(hashed)
+
+    def _sharing(self, actor_hash: int) -> Collection[Actor]:
+        if self._known < self._state.actors:
+            for actor in self._state.actors_after(self._known):
+                self._actors.setdefault(hash_of(actor), []).append(actor)
+            self._known = self._state.actors
+        return self._actors.get(actor_hash, ())
 
 
-def includes(reached: Mapping[int, Reach], token: Token) -> bool:
-    """Whether a state that reaches so far holds all that a token stands for."""
-    for hashed, version, entry_hash in token:
-        mine = reached.get(hashed, Reach())
-        if mine.complete_version < version and mine.entry_hash != entry_hash:
-            return False
-    return True
+def includes(state: State, token: Token) -> bool:
+    """Whether a state holds all that a token stands for."""
+    return all(map(Reach(state).has, token))
 
 
 class Issuer:
@@ -101,5 +118,6 @@ def _combined(entry: tuple[int, int, int]) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _hash(actor: Actor) -> int:
+def hash_of(actor: Actor) -> int:
+    """What names an actor in a token."""
     return int.from_bytes(blake2b(actor.encode(), digest_size=_HASH_BYTES).digest())

@@ -4,10 +4,10 @@ The socket is read by a plain reader callback in bursts: one datagram per round 
 datagram transport reads, costs several times as much at full load. What one burst brings can share a commit.
 """
 
-import contextlib
 import socket
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from itertools import count
 from random import Random
 from typing import cast
@@ -15,14 +15,17 @@ from typing import cast
 from gossip_counter.node.codec import datagrams, requests
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Client, Send
-from gossip_counter.node.core.errors import BadDatagramError, ConfigError, RequestError
-from gossip_counter.node.core.messages import Carrier, Gossip, Replicate, Reply, Request
+from gossip_counter.node.core.errors import BadDatagramError, RequestError
+from gossip_counter.node.core.messages import Add, Carrier, Gossip, Replicate, Reply, Request, Syn
+from gossip_counter.node.core.recent_adds import RecentAdds
 from gossip_counter.node.core.stats import Stats
+from gossip_counter.node.endpoints.addresses import Address, Sockaddr, explained, shown
+from gossip_counter.node.endpoints.asked_address import answers_from_asked_address
 from gossip_counter.node.endpoints.faults import Faults
-from gossip_counter.node.endpoints.listening import why_not
+from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
 
-Address = tuple[str, int]
-"""Host and port."""
+UdpClient = tuple[Sockaddr, bytes, bytes]
+"""Who sent a request: its address, the address of ours that it asked if several are served, and the bytes of an add."""
 
 Traffic = dict[tuple[str, str], list[int]]
 """By direction (in, out) and kind of message: datagrams and bytes."""
@@ -30,14 +33,14 @@ Traffic = dict[tuple[str, str], list[int]]
 BURST = 128
 """Datagrams read before the loop looks at its timers again."""
 
-RECEIVE_BUFFER_BYTES = 4 * 2**20
-"""Asked of the kernel, which may grant less: room for a burst while a tick is under way."""
+LONG_BYTES = 256
+"""An add of more than so many bytes is recognised by a hash of them."""
 
 
 class UdpEndpoint:
     """Reads and writes the datagrams of one node. `note(kind, text, *args)` counts and logs what goes wrong.
 
-    With `faults`, anyone may make the network worse.
+    A peer is sent nothing until `peers` has its address. With `faults`, anyone may make the network worse.
     """
 
     def __init__(
@@ -51,8 +54,12 @@ class UdpEndpoint:
         faults: Faults | None = None,
     ) -> None:
         self.traffic: Traffic = defaultdict(lambda: [0, 0])
-        self._socket = bound
-        self._peers = peers
+        self.peers = PeerAddresses(peers)
+        self.socket = bound
+        self._asked_address = answers_from_asked_address(bound)
+        self._asked: dict[str, bytes] = {}
+        """By peer, the address of ours to which it sends, if several are served."""
+        self._recent = RecentAdds()
         self._config = config
         self._rng = rng
         self._stats = stats
@@ -63,42 +70,48 @@ class UdpEndpoint:
     @property
     def address(self) -> Address:
         """Where it listens."""
-        host, port = self._socket.getsockname()[:2]
+        host, port = self.socket.getsockname()[:2]
         return host, port
 
     @property
     def fileno(self) -> int:
         """To be watched by the event loop: while it is readable, `receive` has something to do."""
-        return self._socket.fileno()
+        return self.socket.fileno()
 
     # Receiving.
 
     def receive(
         self,
+        now_ns: int,
         step: Callable[[Request | Gossip, Client], None],
         refuse: Callable[[Client, RequestError], None],
         unexpected: Callable[[Exception], None],
     ) -> None:
         """Read a burst. Each message goes to `step`, each malformed request to `refuse`; whatever one of these raises
-        goes to `unexpected`, and the next datagram is read.
+        goes to `unexpected`, and the next datagram is read. `now_ns` is monotonic time.
         """
+        asked = b""
         for _ in range(BURST):
             try:
-                datagram, source = self._socket.recvfrom(datagrams.MAX_DATAGRAM_BYTES)
+                if self._asked_address:
+                    datagram, source, asked = self._asked_address.receive(datagrams.MAX_DATAGRAM_BYTES)
+                else:
+                    datagram, source = self.socket.recvfrom(datagrams.MAX_DATAGRAM_BYTES)
             except BlockingIOError:
                 return
             except OSError as error:
                 self._note("receive_errors", "receiving: %s", error)
                 return
             try:
-                self._receive(datagram, source, step, refuse)
+                self._receive(datagram, (source, asked, b""), now_ns, step, refuse)
             except Exception as error:  # noqa: BLE001 the receive loop outlives every datagram
                 unexpected(error)
 
     def _receive(
         self,
         datagram: bytes,
-        source: Address,
+        client: UdpClient,
+        now_ns: int,
         step: Callable[[Request | Gossip, Client], None],
         refuse: Callable[[Client, RequestError], None],
     ) -> None:
@@ -106,18 +119,49 @@ class UdpEndpoint:
             message = self._unpack(datagram)
             if not isinstance(message, Mapping):
                 if not (self._faults and message.sender in self._faults.cut):
-                    step(message, source)
-            elif not self._took_fault(message, source):
-                step(requests.parse(message), source)
+                    self._heard_from(message.sender, client)
+                    step(message, client)
+            elif not self._took_fault(message, client):
+                request = requests.parse(message)
+                if isinstance(request, Add):
+                    self._add(request, datagram, client, now_ns, step)
+                else:
+                    step(request, client)
         except datagrams.OtherClusterError as error:
-            self._note("foreign_gossip", "%s from %s:%d", error, *source[:2])
+            self._note("foreign_gossip", "%s from %s", error, shown(client[0]))
         except BadDatagramError as error:
-            self._note("bad_input", "%s from %s:%d", error, *source[:2])
+            self._note("bad_input", "%s from %s", error, shown(client[0]))
         except RequestError as error:
             if error.msg_id is None:
-                self._note("bad_input", "%s from %s:%d", error, *source[:2])
+                self._note("bad_input", "%s from %s", error, shown(client[0]))
             else:
-                refuse(source, error)
+                refuse(client, error)
+
+    def _heard_from(self, peer: str, client: UdpClient) -> None:
+        self.peers.heard_from(peer)
+        source, asked, _ = client
+        if asked and source == self.peers.current(peer):
+            self._asked[peer] = asked
+
+    def _add(
+        self,
+        add: Add,
+        datagram: bytes,
+        client: UdpClient,
+        now_ns: int,
+        step: Callable[[Request | Gossip, Client], None],
+    ) -> None:
+        """Take an add, unless it has come before: then the reply that it got is sent again, as soon as there is one."""
+        source, asked, _ = client
+        recognised_by = datagram if len(datagram) <= LONG_BYTES else blake2b(datagram).digest()
+        client = (source, asked, recognised_by)
+        reply = self._recent.arrived(client, now_ns)
+        if reply is None:
+            step(add, client)
+            return
+        self._stats.repeated_adds += 1
+        if reply:
+            self._send(reply, source, asked)
 
     def _unpack(self, datagram: bytes) -> requests.Body | Gossip:
         kind = "unreadable"
@@ -130,18 +174,22 @@ class UdpEndpoint:
             self._stats.bytes_in += len(datagram)
             self._count("in", kind, datagram)
 
-    def _took_fault(self, body: requests.Body, source: Address) -> bool:
+    def _took_fault(self, body: requests.Body, client: UdpClient) -> bool:
         if not self._faults or body.get("type") != "fault":
             return False
         reply = {"type": "fault_ok", "in_reply_to": self._faults.set(body), "msg_id": next(self._reply_ids)}
-        self._send(datagrams.pack_reply(reply), source)
+        self._send(datagrams.pack_reply(reply), *client[:2])
         return True
 
     # Sending.
 
-    def reply(self, to: Address, reply: Reply) -> None:
+    def reply(self, to: UdpClient, reply: Reply) -> None:
         """Send a reply, with the next number of this endpoint."""
-        self._send(datagrams.pack_reply(requests.reply_body(reply, next(self._reply_ids))), to)
+        source, asked, add = to
+        datagram = datagrams.pack_reply(requests.reply_body(reply, next(self._reply_ids)))
+        if add:
+            self._recent.replied(to, datagram)
+        self._send(datagram, source, asked)
 
     def gossip(self, send: Send) -> None:
         """Send gossip, in as many datagrams as it takes."""
@@ -153,18 +201,31 @@ class UdpEndpoint:
         kind = type(message).__name__.lower()
         carries_rows = isinstance(message, Carrier) and bool(message.deltas)
         for peer in send.to:
-            address = self._peers[peer] if isinstance(peer, str) else cast(Address, peer)
+            if isinstance(message, Syn | Replicate) and isinstance(peer, str):
+                self.peers.round_begins(peer)
+            address, asked = self._address_of(peer)
+            if address is None:
+                continue
             for datagram in packed:
                 if self._faults and isinstance(peer, str) and self._faults.stop(peer):
                     continue
-                self._send(datagram, address, kind)
+                self._send(datagram, address, asked, kind)
                 self._stats.row_bytes_out += carries_rows * len(datagram)
 
-    def _send(self, datagram: bytes, to: Address, kind: str = "reply") -> None:
+    def _address_of(self, peer: object) -> tuple[Sockaddr | None, bytes]:
+        """Where to send gossip, and from which address of ours: to a member, or to whoever sent some."""
+        if isinstance(peer, str):
+            return self.peers.current(peer), self._asked.get(peer, b"")
+        return cast(UdpClient, peer)[:2]
+
+    def _send(self, datagram: bytes, to: Sockaddr, asked: bytes, kind: str = "reply") -> None:
         try:
-            self._socket.sendto(datagram, to)
+            if asked and self._asked_address:
+                self._asked_address.send(datagram, to, asked)
+            else:
+                self.socket.sendto(datagram, to)
         except OSError as error:
-            self._note("send_errors", "sending to %s: %s", to, error)
+            self._note("send_errors", "sending %d bytes to %s: %s", len(datagram), shown(to), explained(error))
             return
         self._count("out", kind, datagram)
         self._stats.datagrams_out += 1
@@ -174,27 +235,3 @@ class UdpEndpoint:
         counts = self.traffic[direction, kind]
         counts[0] += 1
         counts[1] += len(datagram)
-
-
-def bind(address: Address) -> socket.socket:
-    """A socket bound to `address`, which nobody else may share. Raises `ConfigError` that says why not."""
-    family, *_, sockaddr = resolve(address)
-    bound = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        bound.bind(sockaddr)
-    except OSError as error:
-        bound.close()
-        raise ConfigError(f"can't bind {address[0]}:{address[1]}: {why_not(error)}") from None
-    bound.setblocking(False)
-    with contextlib.suppress(OSError):  # a wish, not a need
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-    return bound
-
-
-def resolve(address: Address, family: int = 0) -> tuple[int, int, int, str, Address]:
-    """What the system makes of a host and a port, as `getaddrinfo` gives it. Raises `ConfigError`."""
-    try:
-        found = socket.getaddrinfo(*address, family=family, type=socket.SOCK_DGRAM)
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"can't find the address {address[0]}:{address[1]}: {why_not(error)}") from None
-    return cast(tuple[int, int, int, str, Address], found[0])

@@ -12,17 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random, SystemRandom
 from time import monotonic_ns
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Answer, Ready
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.endpoints.addresses import Address, bind, shown
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.redis.server import Listen, RedisClient, RedisServer
-from gossip_counter.node.endpoints.udp import Address, UdpEndpoint, bind, resolve
+from gossip_counter.node.endpoints.udp import UdpClient, UdpEndpoint
 from gossip_counter.node.runtime import signals
 from gossip_counter.node.runtime.committer import Committer, Done
 from gossip_counter.node.runtime.diagnostics import Diagnostics
+from gossip_counter.node.runtime.peer_finder import PeerFinder, check_reach
 from gossip_counter.node.runtime.timers import Alarm, BusyPoll, Ticker
 from gossip_counter.node.storage.journal import Journal, JournalError
 
@@ -64,6 +66,7 @@ class Node:
         self._listeners = listeners
         self._diagnostics = Diagnostics(log, self.replica.stats)
         self._udp = endpoint(self.replica, self._diagnostics)
+        self._peer_finder = PeerFinder(loop, self._udp.socket, self._udp.peers, self._diagnostics.note)
         self._journal = journal
         self._committer = Committer(journal, self._aside, self._committed)
         self._disk = ThreadPoolExecutor(1, "journal")
@@ -90,12 +93,14 @@ class Node:
             note("mark_errors", "%s", journal.mark_error)
 
     async def run(self) -> None:
-        """Serve until a signal that ends, or `stop`."""
+        """Serve until a signal that ends, or `stop`. Raises `ConfigError` if it can't begin."""
         # No handlers of the loop: it restores the default ones at its end, and then a second signal would kill us.
         with signals.ending(self._interrupted):
             await self._run()
 
     async def _run(self) -> None:
+        await self._peer_finder.begin()
+        check_reach(self._udp.socket, self._udp.peers)
         if self._redis:
             await self._redis.start()
         page = self._serve_metrics(*self._listeners.metrics) if self._listeners.metrics else None
@@ -130,6 +135,7 @@ class Node:
         self._disk.shutdown()
         self._ticker.stop()
         self._alarm.stop()
+        self._peer_finder.stop()
         if self._redis:
             self._redis.close()
 
@@ -146,6 +152,7 @@ class Node:
         step, now_ns = self.replica.step, monotonic_ns
         self._guarded(
             self._udp.receive,
+            now_ns(),
             lambda message, source: step(message, source, now_ns()),
             self.replica.refuse,
             self._diagnostics.unexpected,
@@ -157,7 +164,8 @@ class Node:
         self._guarded(self.replica.tick, now_ns)
         self._advance()
         for name, sources in self.replica.forks(now_ns):
-            self._diagnostics.warn("forks", "several processes speak as %s, stop all but one: %s", name, sources)
+            places = ", ".join(shown(cast(UdpClient, source)[0]) for source in sources)
+            self._diagnostics.warn("forks", "several processes speak as %s, stop all but one: %s", name, places)
         if self._metrics:
             self._guarded(self._metrics.ticked)
 
@@ -268,10 +276,9 @@ async def serve(
     Raises `ConfigError` if it can't begin.
     """
     with bind(address) as bound:
-        resolved = {name: resolve(peer, bound.family)[4] for name, peer in peers.items()}
 
         def endpoint(replica: Replica, diagnostics: Diagnostics) -> UdpEndpoint:
-            return UdpEndpoint(bound, resolved, config, rng, replica.stats, diagnostics.note, faults)
+            return UdpEndpoint(bound, peers, config, rng, replica.stats, diagnostics.note, faults)
 
         with (
             contextlib.closing(Journal(data, config.name, config.cluster))

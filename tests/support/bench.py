@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from gossip_counter.bench import converge
+from gossip_counter.bench import converge, workload
 from gossip_counter.bench.cli import app
 from gossip_counter.cluster.manifest import Settings
 from tests.support.commands import Done, invoke
@@ -30,7 +30,7 @@ def a_run(took_ms: float | None, value: int = 10) -> converge.Run:
 
 def comparison_of_modes(delta_ms: Sequence[float | None], full_ms: Sequence[float | None]) -> converge.Comparison:
     """What `bench converge --against-full` would return for runs that took so long."""
-    plans = (converge.Plan(), converge.Plan(settings=Settings(gossip="full")))
+    plans = (workload.Plan(), workload.Plan(settings=Settings(gossip="full")))
     delta, full = (
         converge.Series(plan, [a_run(took_ms) for took_ms in times])
         for plan, times in zip(plans, (delta_ms, full_ms), strict=True)

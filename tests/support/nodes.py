@@ -7,7 +7,8 @@ from random import Random
 
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.endpoints.udp import Address, UdpEndpoint, bind
+from gossip_counter.node.endpoints.addresses import Address, bind
+from gossip_counter.node.endpoints.udp import UdpEndpoint
 from gossip_counter.node.runtime.diagnostics import Diagnostics
 from gossip_counter.node.runtime.node import NO_LISTENERS, Listeners, Node
 from gossip_counter.node.storage.journal import Journal

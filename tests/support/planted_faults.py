@@ -249,7 +249,7 @@ def copies_are_confirmed_from_memory(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_token_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tokens, "includes", lambda *_: True)
+    patch.setattr(tokens.Reach, "has", lambda *_: True)
 
 
 # Redis clients.

@@ -12,7 +12,7 @@ import psutil
 
 from gossip_counter.cluster.client import Client
 from gossip_counter.cluster.ports import free_ports
-from gossip_counter.node.endpoints.udp import Address
+from gossip_counter.node.endpoints.addresses import Address
 
 T = TypeVar("T")
 

@@ -1,0 +1,51 @@
+"""Where the peers are: all addresses of each, one of which is used until the peer is silent for too long."""
+
+from collections.abc import Mapping, Sequence
+
+from gossip_counter.node.endpoints.addresses import Address, Sockaddr
+
+SILENT_ROUNDS = 8
+"""Rounds begun with a peer that sends nothing, after which the next of its addresses is tried."""
+
+
+class PeerAddresses:
+    """By peer, its addresses. It has none until they are found."""
+
+    def __init__(self, listed: Mapping[str, Address]) -> None:
+        """`listed` are hosts and ports as people gave them."""
+        self.listed = listed
+        self._found: dict[str, Sequence[Sockaddr]] = {}
+        self._at: dict[str, int] = {}
+        """Of peers with several addresses, which one is used."""
+        self._rounds: dict[str, int] = {}
+        """Of the same, the rounds begun since the peer was last heard from."""
+
+    def found(self, peer: str, addresses: Sequence[Sockaddr]) -> None:
+        """A peer has these addresses, at least one."""
+        self._found[peer] = addresses
+        if len(addresses) > 1:
+            self._at[peer] = self._rounds[peer] = 0
+
+    def current(self, peer: str) -> Sockaddr | None:
+        """The address to send to. None: it has none, or there is no such peer."""
+        found = self._found.get(peer)
+        return found[self._at.get(peer, 0)] if found else None
+
+    @property
+    def missing(self) -> dict[str, Address]:
+        """The peers without an address, as they are listed."""
+        return {name: listed for name, listed in self.listed.items() if name not in self._found}
+
+    def heard_from(self, peer: str) -> None:
+        """A peer has sent something."""
+        if peer in self._rounds:
+            self._rounds[peer] = 0
+
+    def round_begins(self, peer: str) -> None:
+        """A round with a peer begins, to which it should reply."""
+        if peer not in self._rounds:
+            return
+        self._rounds[peer] += 1
+        if self._rounds[peer] > SILENT_ROUNDS:
+            self._rounds[peer] = 1
+            self._at[peer] = (self._at[peer] + 1) % len(self._found[peer])
