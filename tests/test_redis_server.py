@@ -168,6 +168,12 @@ class Transport(asyncio.Transport):
     def is_closing(self) -> bool:
         return "close" in self.calls or "abort" in self.calls
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.limit = high
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def pause_reading(self) -> None:
         self.calls.append("pause")
 
