@@ -68,7 +68,7 @@ def test_redis_py_counts_and_understands_every_reply(address: Address, protocol:
         with pytest.raises(redis.ResponseError, match="SET is not possible here"):
             counter.set(likes, 5)
         with pytest.raises(redis.ResponseError, match="without MULTI"):
-            counter.pipeline().incr(likes).execute()
+            counter.pipeline().get(likes).execute()
         pipeline = counter.pipeline(transaction=False).incr(likes).get(likes).incrby(stock, 7)
         assert pipeline.execute() == [7, "7", 6]
 

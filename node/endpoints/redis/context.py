@@ -120,8 +120,9 @@ the connection.
 """
 
 READS = ("readonly", "fast")
-ADDS = ("write", "fast")
-SLOW_READS, FAST, SLOW, ADMIN, CHANGES = ("readonly",), ("fast",), (), ("admin",), ("write",)
+ADDS = ("write", "denyoom", "fast")
+SLOW_READS, FAST, SLOW, ADMIN = ("readonly",), ("fast",), (), ("admin", "fast")
+SLOW_CHANGES, CHANGES = ("write",), ("write", "fast")
 NO_KEYS, ONE_KEY, ALL_KEYS = (0, 0, 0), (1, 1, 1), (1, -1, 1)
 
 
