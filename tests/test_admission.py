@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gossip_counter.node.core.admission import SMALL, Admission
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.counts import LARGE, Actor, Row
 from gossip_counter.node.core.effects import Answer
 from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.identity import Increment, Recovered
@@ -18,7 +18,7 @@ from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import Add, Delta, Push, Syn, Written
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import DigestEntry, State
-from gossip_counter.node.core.writes import Value
+from gossip_counter.node.core.writes import Value, Writes
 from tests.support.replica import (
     ME,
     Effect,
@@ -38,7 +38,10 @@ from tests.support.replica import (
 )
 
 NAMES = st.sampled_from("abc")
-EDGES = [0, 1, -1, SMALL - 1, SMALL, SMALL + 1, -SMALL, MAX_COUNT, MAX_COUNT - 2 * SMALL, -MAX_COUNT, 2**62]
+EDGES = [
+    0, 1, -1, SMALL - 1, SMALL, SMALL + 1, -SMALL, MAX_COUNT, MAX_COUNT - 2 * SMALL, -MAX_COUNT, 2**62, LARGE - 1,
+    -LARGE,
+]  # fmt: skip
 RUNS = st.lists(st.lists(st.tuples(NAMES, st.sampled_from(EDGES)), min_size=1, max_size=8), min_size=1, max_size=6)
 ROWS = st.sampled_from([1, 2, 4, 99])
 
@@ -246,3 +249,40 @@ def test_the_short_way_of_many_adds_comes_to_what_every_check_of_each_does(
     short = outcome(runs, commits, max_rows, theirs)
     with patch.object(Admission, "unchecked_below", return_value=0):
         assert outcome(runs, commits, max_rows, theirs) == short
+
+
+def hears_of(node: Replica, name: str, *rows: Row) -> None:
+    """A peer sends rows of so many actors."""
+    hear(node, Push("n2", 1, tuple(Delta(Actor(f"x{i}"), 0, ((name, row),)) for i, row in enumerate(rows))))
+
+
+@pytest.mark.parametrize("where", ["waits", "is being committed", "is durable", "is a peer's", "is the sum of peers'"])
+def test_a_large_counter_costs_others_no_check(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, most = replica(), MAX_COUNT - 10
+    match where:
+        case "is a peer's":
+            hears_of(node, "large", Row(most, 0, 1))
+        case "is the sum of peers'":
+            hears_of(node, "large", *[Row(most // 10, 0, 1)] * 10, Row(most % 10, 0, 1))
+        case _:
+            submit(node, 1, ("large", most))
+    if where != "waits":
+        drain(node) if where == "is being committed" else settle(node)
+    checked, add = list[str](), Writes.add
+
+    def watched(writes: Writes, counter: str, delta: int) -> None:
+        checked.append(counter)
+        add(writes, counter, delta)
+
+    monkeypatch.setattr(Writes, "add", watched)
+    submit(node, 2, *[("a", 1), ("b", 2)] * 500, ("large", 1), ("large", 1), ("large", 10))
+    assert checked in (["large"] * 2, ["large"] * 3)  # the third is refused, some of the time before it is checked
+    assert [*map(known, values_of(settle(node), 2))][-4:] == [1000, most + 1, most + 2, None]
+
+
+def test_a_counter_that_is_no_longer_large_is_checked_once() -> None:
+    node = replica()
+    hears_of(node, "a", Row(LARGE, 0, 1), Row(0, LARGE, 1))
+    assert node.state.large == {"a"}
+    submit(node, 1, ("a", 1))
+    assert not node.state.large

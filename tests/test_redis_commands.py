@@ -50,7 +50,10 @@ def test_the_connection_and_the_server(client: Client) -> None:
         ("COMMAND COUNT", b":%d" % len(COMMANDS)),
     ):  # fmt: skip
         assert asks(client, line) == reply + b"\r\n", line
-    assert b"addr=127.0.0.1:1 name=me resp=2 lib-name=mine" in asks(client, "CLIENT INFO")
+    facts = asks(client, "CLIENT INFO")
+    assert b"id=1 addr=127.0.0.1:1 " in facts
+    assert b" name=me " in facts
+    assert b" cmd=client|info user=default redir=-1 resp=2 lib-name=mine " in facts
     assert b"SETNAME: Give this" in asks(client, "CLIENT HELP")
 
 
@@ -68,8 +71,14 @@ def test_hello_chooses_the_protocol_and_reset_undoes_it(client: Client) -> None:
     ("words", "error"),
     [
         ("SET x 5", "SET is not possible here: a counter has no value to set"),
-        ("DEL x", "DEL is not possible here"),
-        ("EXPIRE x 5", "EXPIRE is not possible here"),
+        ("EXPIRE x y", "ERR value is not an integer or out of range"),
+        ("EXPIRE x 5 FOO", "ERR Unsupported option FOO"),
+        ("EXPIRE x 5 NX XX", "ERR NX and XX, GT or LT options at the same time are not compatible"),
+        ("EXPIRE x 5 GT LT", "ERR GT and LT options at the same time are not compatible"),
+        ("EXEC", "ERR EXEC without MULTI"),
+        ("DISCARD", "ERR DISCARD without MULTI"),
+        ("EVALSHA abc 0", "NOSCRIPT No matching script. Please use EVAL."),
+        ("EVAL abc 0", "EVAL is not possible here: nodes add without asking each other"),
         ("INCRBYFLOAT x 0.5", "whole numbers"),
         ("NONSENSE a b", "ERR unknown command 'NONSENSE', with args beginning with: 'a' 'b'"),
         ("INCR", "ERR wrong number of arguments for 'incr' command"),
@@ -85,6 +94,9 @@ def test_hello_chooses_the_protocol_and_reset_undoes_it(client: Client) -> None:
         (["INCR", b"\xff\xfe"], "a key must be UTF-8"),
         (["INCR", "x" * 256], "a key must be at most 255 bytes, not 256"),
         (["INCRBY", "x" * 256, "y"], "a key must be at most 255 bytes, not 256"),
+        (["GET", b"\xff\xfe"], "a key must be UTF-8"),
+        (["GET", "x" * 256], "a key must be at most 255 bytes, not 256"),
+        (["INFO", *["x"] * 1000], "ERR too many words: 'info' takes at most 1000 here"),
         ("SELECT 1", "ERR DB index is out of range"),
         ("HELLO 4", "NOPROTO unsupported protocol version"),
         ("HELLO x", "ERR Protocol version is not an integer"),
@@ -179,22 +191,45 @@ def test_commands_that_are_typed(bench: Bench, client: Client) -> None:
     assert client.received == b"+PONG\r\n:1\r\n$1\r\n1\r\n:6\r\n+PONG\r\n"
 
 
-def test_what_follows_a_multi_is_not_executed(bench: Bench, client: Client) -> None:
-    client.sends(
-        b"MULTI\r\nINCR x\r\nGET x\r\nWAIT 0 0\r\nEXEC\r\nINCR x\r\nMULTI\r\nDISCARD\r\nINCR x\r\nMULTI\r\nRESET\n"
-    )
+@pytest.mark.parametrize("name", ["DEL", "UNLINK", "EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT", "PERSIST"])
+def test_what_would_end_a_counter_is_refused_where_there_is_one_and_else_has_nothing_to_do(
+    client: Client, name: str
+) -> None:
+    time = ["5"] if "EXP" in name else []
+    asks(client, "INCR x")
+    assert client.asks(name, "nobody", *time) == b":0\r\n"
+    assert client.asks(name, "n" * 300, *time) == b":0\r\n"
+    assert client.asks(name, "x", *time).startswith(b"-ERR %s is not possible here: what one" % name.encode())
+    if name in {"DEL", "UNLINK"}:
+        many = ["nobody"] * 1000
+        assert client.asks(name, *many) == b":0\r\n"
+        assert client.asks(name, *many, "x").startswith(b"-ERR")
+    assert asks(client, "GET x") == b"$1\r\n1\r\n"
+
+
+def test_a_multi_that_is_refused_changes_nothing(bench: Bench, client: Client) -> None:
+    client.sends(b"MULTI\r\nINCR x\r\nGET x\r\nEXEC\r\nINCR x\r\nMULTI\r\nDISCARD\r\nINCR x\n")
     bench.round(3)
-    assert [line.split()[0] for line in client.take().splitlines()] == [
-        b"-ERR", b"-ERR", b"-ERR", b"-ERR", b"-EXECABORT", b":1", b"-ERR", b"+OK", b":2", b"-ERR", b"+RESET"
-    ]  # fmt: skip
-    assert b"without MULTI" in asks(client, "MULTI")
+    first, *rest = client.take().splitlines()
+    assert b"MULTI is not possible here" in first
+    assert b"without MULTI" in first
+    assert rest[:5] == [b":1", b"$1", b"1", b"-ERR EXEC without MULTI", b":2"]
+    assert rest[6:] == [b"-ERR DISCARD without MULTI", b":3"]
 
 
-def test_a_browser_that_was_led_here_adds_nothing(bench: Bench, client: Client) -> None:
-    client.sends(b"POST / HTTP/1.1\r\nHost: a\r\n\r\nINCR x\r\n")
-    assert client.received == b"-ERR this is not an HTTP server\r\n"
+@pytest.mark.parametrize("password", [None, b"guess"])
+@pytest.mark.parametrize(
+    "head", [b"POST / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n", b"PUT / HTTP/1.1\r\nhost: a\r\n"]
+)
+def test_a_browser_that_was_led_here_adds_nothing(password: bytes | None, head: bytes) -> None:
+    """Nor does it try passwords."""
+    bench = Bench(quick=True, password=password)
+    client = bench.connect()
+    client.sends(head + b"\r\nAUTH guess\r\nINCR x\r\n")
+    bench.round(3)
+    assert client.received.endswith(b"-ERR this is not an HTTP server\r\n")
     assert client.is_closed
-    assert asks(bench.connect(), "EXISTS x") == b":0\r\n"
+    assert bench.replica.value("x") is None
 
 
 def test_without_the_password_nothing_is_executed() -> None:
@@ -230,9 +265,10 @@ def described(client: Client) -> dict[bytes, list[bytes]]:
 def test_every_command_is_described_with_its_arity_flags_and_keys(client: Client) -> None:
     found = described(client)
     assert found.keys() == {name.lower() for name in COMMANDS}
-    assert found[b"incr"][2:12] == [b":2", b"*2", b"+write", b"+fast", b":1", b":1", b":1", b"*0", b"*0", b"*0"]
+    assert found[b"incr"][2:10] == [b":2", b"*3", b"+write", b"+denyoom", b"+fast", b":1", b":1", b":1"]
+    assert found[b"incr"][10:14] == [b"*3", b"+@write", b"+@string", b"+@fast"]
     assert found[b"mget"][2:9] == [b":-2", b"*2", b"+readonly", b"+fast", b":1", b":-1", b":1"]
-    assert found[b"wait"][2:9] == [b":3", b"*2", b"+readonly", b"+fast", b":0", b":0", b":0"]
+    assert found[b"wait"][2:7] == [b":3", b"*0", b":0", b":0", b":0"]
     assert asks(client, "COMMAND INFO nonsense") == b"*1\r\n$-1\r\n"
     assert asks(client, "COMMAND DOCS incr wait nonsense").count(b"summary") == 2
     assert asks(client, "COMMAND LIST").count(b"$") == len(COMMANDS)

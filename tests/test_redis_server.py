@@ -68,7 +68,7 @@ def test_redis_py_counts_and_understands_every_reply(address: Address, protocol:
         with pytest.raises(redis.ResponseError, match="SET is not possible here"):
             counter.set(likes, 5)
         with pytest.raises(redis.ResponseError, match="without MULTI"):
-            counter.pipeline().incr(likes).execute()
+            counter.pipeline().get(likes).execute()
         pipeline = counter.pipeline(transaction=False).incr(likes).get(likes).incrby(stock, 7)
         assert pipeline.execute() == [7, "7", 6]
 
@@ -167,6 +167,12 @@ class Transport(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return "close" in self.calls or "abort" in self.calls
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.limit = high
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
     def pause_reading(self) -> None:
         self.calls.append("pause")

@@ -21,6 +21,7 @@ from gossip_counter.node.core.effects import Answer, Client, Send
 from gossip_counter.node.core.messages import Carrier, Replicate, Syn
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS, Bounds
+from gossip_counter.node.endpoints.redis.context import Clients as RedisClients
 from gossip_counter.node.endpoints.redis.context import Node as RedisNode
 from gossip_counter.node.endpoints.redis.context import RedisClient
 from gossip_counter.node.endpoints.redis.ports import Runtime
@@ -79,11 +80,11 @@ class Process:
         )
         bounds = rng.choice((DEFAULT_BOUNDS, TIGHT_BOUNDS))
         runtime = Runtime(self.soon, self.now_ns, self.advance, _unexpected)
-        self.scheduler = Scheduler(self.replica, self._redis_node(), runtime, MAX_REDIS_CLIENTS, bounds)
+        self.scheduler = Scheduler(self.replica, self._redis_node, runtime, MAX_REDIS_CLIENTS, bounds)
         self._at(self._clock.now_ns + int(rng.random() * config.gossip_interval_ns), self._tick)
         self.enter(self._begin)
 
-    def _redis_node(self) -> RedisNode:
+    def _redis_node(self, clients: RedisClients) -> RedisNode:
         replica = self.replica
         return RedisNode(
             version="0",
@@ -91,6 +92,8 @@ class Process:
             names=replica.state.names,
             peers=lambda: len(replica.membership),
             counts_copies=replica.config.gossip != "full",
+            clients=clients,
+            random_below=lambda _: 0,
             info=dict,
             time_us=lambda: self.now_ns() // 1000,
             settings={},

@@ -66,6 +66,9 @@ class ServerEnd:
         self._is_closed = False
         self.session: Session = process.scheduler.connect("client", self)
 
+    unsent = 0
+    """As the session has it: what it sends is on its way at once."""
+
     def send(self, data: bytes) -> None:
         """As the session calls it."""
         self._process.emit(partial(self._to_client.send, data))

@@ -7,15 +7,14 @@ counted: they can be sent again.
 from gossip_counter.node.core import counts
 from gossip_counter.node.core.batch import Batch
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import ZERO, Actor, NamedRow, Row
+from gossip_counter.node.core.counts import LARGE, ZERO, Actor, NamedRow, Row
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
-from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
 SMALL = 2**31
-"""Adds below this need no check of their own as long as every bound is far."""
+"""Adds below this need no check of their own: to counters that are not large, as long as other bounds are far."""
 
 
 class Admission:
@@ -30,12 +29,15 @@ class Admission:
     # Clients.
 
     def unchecked_below(self, adds: int, batch: Batch, committing: Batch | None) -> int:
-        """Adds in (0, this) need no check if so many come at once, be it to new counters; 0: each must be checked."""
+        """Adds in (0, this) need no check if so many come at once, be it to new counters; 0: each must be checked.
+
+        Not so adds to counters in `State.large`: all others have room for as much again as makes a counter large.
+        """
         rows = self._state.row_count + len(batch.net) + adds
-        counted = self._state.counted + batch.at_most + adds * SMALL
+        unchecked = batch.unchecked + adds * SMALL
         if committing:
-            rows, counted = rows + len(committing.net), counted + committing.at_most
-        return SMALL if rows <= self._config.max_rows and counted <= MAX_COUNT else 0
+            rows, unchecked = rows + len(committing.net), unchecked + committing.unchecked
+        return SMALL if rows <= self._config.max_rows and unchecked <= LARGE else 0
 
     def check_add(self, own: Row, delta: int) -> None:
         """Whether our own row, as it will be, has room for an add. Raises `RequestError`."""

@@ -76,8 +76,8 @@ class Pending:
 class Batch(Tally):
     """Adds that share a commit, and the writes that they belong to."""
 
-    at_most: int = 0
-    """What `counted` is not above."""
+    unchecked: int = 0
+    """How much was added, at most, without a look at whether it makes a counter large."""
     new_rows: int | None = None
     """How many rows all that waits for the disk will add, where that had to be known."""
     waiting: list[Pending] = field(default_factory=list)
@@ -86,6 +86,6 @@ class Batch(Tally):
     """Those of its adds that re-apply what was absorbed. They were durable once, and must not fail with the disk."""
 
     def put(self, counter: str, delta: int) -> None:
-        """Add, and keep `at_most` true."""
+        """Add without a look at whether the counter becomes large."""
         self.add(counter, delta)
-        self.at_most += abs(delta)
+        self.unchecked += abs(delta)

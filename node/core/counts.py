@@ -43,6 +43,9 @@ FIELDS = Row._fields
 
 ZERO = Row()
 
+LARGE = 2**60
+"""Beyond this, a row or a value may be a few adds away from its bound."""
+
 
 def as_row(plain: PlainRow) -> Row:
     """The same row, with names."""
@@ -94,6 +97,11 @@ def merged(mine: Row, theirs: Row) -> Row:
     if theirs.p >= mine.p and theirs.n >= mine.n and theirs.version >= mine.version:
         return theirs  # the usual case: no row need be made
     return Row(max(mine.p, theirs.p), max(mine.n, theirs.n), max(mine.version, theirs.version))
+
+
+def is_large(row: PlainRow) -> bool:
+    """Whether a row may be a few adds away from its bounds."""
+    return row[0] >= LARGE or row[1] >= LARGE
 
 
 def counts_nothing(row: PlainRow) -> bool:

@@ -28,6 +28,11 @@ class NameIndex:
     def __len__(self) -> int:
         return len(self._swept) + len(self._names) - len(self._removed)
 
+    @property
+    def last(self) -> int:
+        """The number of the last name that was added; 0 if there never was one."""
+        return self._first + len(self._names) - 1
+
     def __iter__(self) -> Iterator[str]:
         for names in (self._swept, self._names):
             yield from (name for name in names if name not in self._removed)

@@ -17,12 +17,22 @@ reconciliation and flow control for anti-entropy protocols", LADIS 2008, section
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from gossip_counter.node.core.actor_log import WRAP, ActorLog, by_version
-from gossip_counter.node.core.counts import ZERO, Actor, NamedRow, PlainRow, Row, as_row, counts_nothing
+from gossip_counter.node.core.counts import (
+    LARGE,
+    ZERO,
+    Actor,
+    NamedRow,
+    PlainRow,
+    Row,
+    as_row,
+    counts_nothing,
+    is_large,
+)
 from gossip_counter.node.core.names import NameIndex
 
 
@@ -70,6 +80,8 @@ class State:
         self._fingerprint = 0
         self.row_count = 0
         self.counted = 0
+        self.large: set[str] = set()
+        """Counters with a row or a value that is large. Who adds may put others here, and take out what is not."""
         self.shrinking_rows = 0
         """Newer rows that arrived with smaller counts: nobody honest writes them, and the maximum ignores them."""
 
@@ -202,6 +214,7 @@ class State:
             net[counter] = net.get(counter, 0) + grew_p - grew_n
             counted += grew_p + grew_n
         self._changed(actor, [counter for counter, old, _ in changes if old is ZERO], net, counted)
+        self._note_large((counter, new) for counter, _, new in changes)
         return [(counter, new) for counter, _, new in changes]
 
     def write(self, actor: Actor, rows: dict[str, PlainRow], net: Mapping[str, int], counted: int) -> None:
@@ -211,6 +224,7 @@ class State:
         used where nobody else has changed any of the actor's rows and none is detached.
         """
         self._changed(actor, self._log_of(actor).write(rows), net, counted)
+        self._note_large(rows.items())
 
     def _changed(self, actor: Actor, new_rows: Sequence[str], net: Mapping[str, int], counted: int) -> None:
         """The one transition of what all logs come to: an actor has these new rows, and totals change by `net`."""
@@ -225,6 +239,12 @@ class State:
         self.counted += counted
         self._digest = None
         self._unsettled.add(actor)
+
+    def _note_large(self, rows: Iterable[tuple[str, PlainRow]]) -> None:
+        """Keep `large` true after these rows changed. As long as little was ever counted, there is nothing to do."""
+        if self.counted >= LARGE:
+            totals = self._totals
+            self.large.update(name for name, row in rows if is_large(row) or abs(totals[name]) >= LARGE)
 
     def restore(self, stored: Stored) -> None:
         """Take in what a journal held of one actor; `stored.rows` are all its rows there."""

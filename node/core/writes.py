@@ -6,6 +6,7 @@ durable or not. It is sent once that is durable.
 
 from collections.abc import Callable, Sequence
 
+from gossip_counter.node.core import counts
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.batch import Batch
 from gossip_counter.node.core.commits import Commits
@@ -34,9 +35,9 @@ class Writes:
         self._stats.adds += len(writes)
         batch, committing, values = self._commits.batch, self._commits.committing, list[Value]()
         small = self._admission.unchecked_below(len(writes), batch, committing)
-        batch.at_most += small * len(writes)
+        batch.unchecked += small * len(writes)
         batch.new_rows = None if small else batch.new_rows
-        net, value = batch.net, self._value_after_commit(committing)
+        net, value, large = batch.net, self._value_after_commit(committing), self._state.large
         last, again = ("", 0), 0
         for write in writes:
             if write is last:  # a pipeline often has the same many times
@@ -46,18 +47,16 @@ class Writes:
                 values += self._put_again(*last, again, small)
                 again = 0
             counter, delta = last = write
-            if 0 < delta < small:
+            if 0 < delta < small and counter not in large:
                 net[counter] = added = net.get(counter, 0) + delta
                 values.append(value(counter, 0) + added)
             else:
                 values.append(self.put_one(counter, delta))
-                if abs(delta) >= small > 0:
-                    small = self._admission.unchecked_below(len(writes), batch, committing)
         return values + self._put_again(*last, again, small) if again else values
 
     def _put_again(self, counter: str, delta: int, times: int, small: int) -> list[Value]:
         """What has just been added, some times more."""
-        if not 0 < delta < small:
+        if not 0 < delta < small or counter in self._state.large:
             return [self.put_one(counter, delta) for _ in range(times)]
         before = self._commits.value_soon(counter)
         self._commits.batch.net[counter] += delta * times
@@ -78,14 +77,16 @@ class Writes:
 
     def add(self, counter: str, delta: int) -> None:
         """Add to our own row in the batch. Raises `RequestError` where it has no room; then nothing has changed."""
-        commits, batch = self._commits, self._commits.batch
+        commits, batch, large = self._commits, self._commits.batch, self._state.large
         own = commits.own_row_soon(counter)
         if is_new := counts_nothing(own):
             self._admission.check_room(self._identity.actor, batch, commits.committing)
         self._admission.check_add(own, delta)
         if is_new and batch.new_rows is not None:
             batch.new_rows += 1
-        batch.put(counter, delta)
+        batch.add(counter, delta)
+        is_large = counts.is_large(commits.own_row_soon(counter)) or abs(commits.value_soon(counter)) >= counts.LARGE
+        (large.add if is_large else large.discard)(counter)
 
     def _value_after_commit(self, committing: Batch | None) -> Callable[[str, int], int]:
         """This node's value once what is being committed is durable; or the default, of a counter that has none."""

@@ -19,7 +19,7 @@ from gossip_counter.node.core.effects import Answer, Ready
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.addresses import Address, bind, shown
 from gossip_counter.node.endpoints.faults import Faults
-from gossip_counter.node.endpoints.redis.server import Listen, RedisClient, RedisServer
+from gossip_counter.node.endpoints.redis.server import MAX_CONNECTIONS, Listen, RedisClient, RedisServer
 from gossip_counter.node.endpoints.udp import UdpClient, UdpEndpoint
 from gossip_counter.node.runtime import signals
 from gossip_counter.node.runtime.committer import Committer, Done
@@ -143,6 +143,11 @@ class Node:
         log.info("listens on %s:%d, peers: %d", *self._udp.address, len(self.replica.membership))
         for address in self._redis.addresses if self._redis else ():
             log.info("serves Redis clients on %s:%d", *address)
+        if self._redis and self._redis.max_connections < MAX_CONNECTIONS:
+            log.warning(
+                "serves at most %d Redis clients, not %d: this process may open too few files (see ulimit -n)",
+                self._redis.max_connections, MAX_CONNECTIONS,
+            )  # fmt: skip
         if page:
             log.info("serves metrics on %s:%d", *page.address)
 

@@ -23,7 +23,7 @@ from gossip_counter.node.core.effects import Answer
 from gossip_counter.node.core.messages import CountCopies
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS, Bounds
-from gossip_counter.node.endpoints.redis.context import Add, Node, RedisClient
+from gossip_counter.node.endpoints.redis.context import Add, Clients, Node, RedisClient
 from gossip_counter.node.endpoints.redis.parser import Limits, Parser
 from gossip_counter.node.endpoints.redis.ports import Runtime
 from gossip_counter.node.endpoints.redis.scheduler import Scheduler
@@ -58,6 +58,7 @@ class Client:
 
     def __init__(self, bench: "Bench") -> None:
         self.received = b""
+        self.unsent = 0
         self.is_read = True
         self.is_closed = False
         self.is_aborted = False
@@ -138,17 +139,24 @@ class Bench:
         self.bounds: Bounds = DEFAULT_BOUNDS._replace(**bounds)
         self._is_committing = False
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        known = Node(
-            version="1.2.3", value=self.replica.value, names=self.replica.state.names, peers=lambda: len(peers),
-            counts_copies=True, info=lambda: {"Server": {"a": 1}, "Stats": {"b": 2}}, time_us=lambda: 1_000_002,
-            settings={"databases": "1", "maxclients": "10"}, password=password,
-        )  # fmt: skip
         runtime = Runtime(
             lambda act, *given: self._soon.append((act, given)), self._clock, self.advance, self._unexpected
         )
         self.scheduler = Scheduler(
-            core or self.replica, replace(known, **(node or {})), runtime, max_clients, self.bounds
+            core or self.replica,
+            lambda clients: replace(self._node(clients, len(peers), password), **(node or {})),
+            runtime,
+            max_clients,
+            self.bounds,
         )
+
+    def _node(self, clients: Clients, peers: int, password: bytes | None) -> Node:
+        state = self.replica.state
+        return Node(
+            version="1.2.3", value=self.replica.value, names=state.names, peers=lambda: peers, clients=clients,
+            random_below=Random(1).randrange, counts_copies=True, time_us=lambda: 1_000_002, password=password,
+            info=lambda: {"Server": {"a": 1}, "Stats": {"b": 2}}, settings={"databases": "1", "maxclients": "10"},
+        )  # fmt: skip
 
     def _clock(self) -> int:
         self.now_ns += 1

@@ -3,8 +3,13 @@
 Pure.
 """
 
+from collections.abc import Iterator
+from typing import TypeVar
+
 from gossip_counter.node.core import limits
 from gossip_counter.node.endpoints.redis.replies import Error
+
+T = TypeVar("T")
 
 _MAX_SHOWN_BYTES = 128
 """How much of a client's input an error repeats."""
@@ -54,3 +59,8 @@ def wrong_arity(command: bytes) -> Error:
 def fits(arity: int, words: int) -> bool:
     """Whether a command of this arity takes so many words, its name included; negative: at least so many."""
     return words == arity if arity > 0 else words >= -arity
+
+
+def in_steps(items: list[T], most: int) -> Iterator[list[T]]:
+    """All items in order, at most so many at a time."""
+    return (items[at : at + most] for at in range(0, len(items), most))

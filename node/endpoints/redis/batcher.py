@@ -35,7 +35,6 @@ class Batcher(RedisClient):
         """Too many adds are in flight: the next ones wait with their clients."""
         self.in_flight = 0
         """Adds that were taken and not answered yet, those that gather among them."""
-        self.adds_submitted = 0
         self._core = core
         self._runtime = runtime
         self._bounds = bounds
@@ -91,8 +90,6 @@ class Batcher(RedisClient):
                 self._core.submit(self, portions, adds)
             except Exception as error:  # noqa: BLE001 counted, logged and shown in status
                 self._fail_batch(portions, error)
-            else:
-                self.adds_submitted += len(adds)
         self._runtime.advance()
 
     def _fail_batch(self, portions: list[Portion], error: Exception) -> None:

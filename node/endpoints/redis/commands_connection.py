@@ -7,7 +7,7 @@ from hmac import compare_digest
 
 from gossip_counter.node.endpoints.redis.arguments import integer, shown, wrong_arity
 from gossip_counter.node.endpoints.redis.context import ClientInfo, Node
-from gossip_counter.node.endpoints.redis.replies import NOT_AN_INTEGER, SYNTAX, Error, Reply, Verbatim
+from gossip_counter.node.endpoints.redis.replies import NOT_AN_INTEGER, SYNTAX, Error, Reply
 
 WRONG_PASSWORD = Error("WRONGPASS invalid username-password pair or user is disabled.")
 _NO_AUTH_IN_HELLO = Error(
@@ -45,7 +45,6 @@ def select(_: ClientInfo, _node: Node, words: list[bytes]) -> Reply:
 def reset(client: ClientInfo, node: Node, _words: list[bytes]) -> Reply:
     """RESET: the connection is as it was when new."""
     client.protocol, client.name, client.authenticated = 2, "", node.password is None
-    client.in_transaction = False
     return "RESET"
 
 
@@ -80,7 +79,7 @@ def _apply_options(client: ClientInfo, node: Node, protocol: int, options: list[
     while at < len(options):
         match options[at].upper(), len(options) - at:
             case b"SETNAME", n if n >= 2:
-                error, name, at = _bad_name(options[at + 1]), options[at + 1].decode(errors="replace"), at + 2
+                error, name, at = bad_name(options[at + 1]), options[at + 1].decode(errors="replace"), at + 2
             case b"AUTH", n if n >= 3:
                 error, authenticated, at = _wrong(node, options[at + 1], options[at + 2]), True, at + 3
             case _:
@@ -115,50 +114,8 @@ def _wrong(node: Node, user: bytes, password: bytes) -> Error | None:
     return WRONG_PASSWORD
 
 
-def client_id(client: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
-    """CLIENT ID."""
-    return client.id
-
-
-def client_getname(client: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
-    """CLIENT GETNAME."""
-    return client.name.encode() or None
-
-
-def client_setname(client: ClientInfo, _node: Node, words: list[bytes]) -> Reply:
-    """CLIENT SETNAME name."""
-    if error := _bad_name(words[0]):
-        return error
-    client.name = words[0].decode()
-    return "OK"
-
-
-def client_setinfo(client: ClientInfo, _node: Node, words: list[bytes]) -> Reply:
-    """CLIENT SETINFO LIB-NAME|LIB-VER text."""
-    attribute, text = words[0].upper(), words[1]
-    if attribute not in {b"LIB-NAME", b"LIB-VER"}:
-        return Error(f"ERR Unrecognized option '{shown(words[0])}'")
-    if _bad_name(text):
-        return Error(f"ERR {shown(attribute).lower()} cannot contain spaces, newlines or special characters.")
-    if attribute == b"LIB-NAME":
-        client.library_name = text.decode()
-    else:
-        client.library_version = text.decode()
-    return "OK"
-
-
-def client_info(client: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
-    """CLIENT INFO."""
-    facts = f"id={client.id} addr={client.address} name={client.name} resp={client.protocol}"
-    return Verbatim(f"{facts} lib-name={client.library_name} lib-ver={client.library_version}\n".encode())
-
-
-def ok(_: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
-    """CLIENT NO-EVICT and CLIENT NO-TOUCH: there is nothing to switch."""
-    return "OK"
-
-
-def _bad_name(name: bytes) -> Error | None:
+def bad_name(name: bytes) -> Error | None:
+    """The error if a client must not be called so."""
     if any(not 0x21 <= byte <= 0x7E for byte in name):
         return Error("ERR Client names cannot contain spaces, newlines or special characters.")
     return None

@@ -1,16 +1,31 @@
-"""Commands about counters: adding, reading, listing names, and waiting for copies.
+"""Commands about counters: adding, reading, and waiting for copies.
 
 Pure. The table of all commands is in `commands`.
 """
 
-from gossip_counter.node.endpoints.redis.arguments import counter, integer
+from gossip_counter.node.endpoints.redis.arguments import counter, in_steps, integer
 from gossip_counter.node.endpoints.redis.context import Add, ClientInfo, Handler, Node, Wait
-from gossip_counter.node.endpoints.redis.glob import matching
-from gossip_counter.node.endpoints.redis.replies import NOT_AN_INTEGER, SYNTAX, Error, Reply
+from gossip_counter.node.endpoints.redis.replies import (
+    NOT_AN_INTEGER,
+    SYNTAX,
+    Error,
+    Pieces,
+    Reply,
+    encode,
+    encode_all,
+    head,
+)
 
-MAX_SCANNED = 10_000
-"""Names that one SCAN looks at, whatever COUNT asks for."""
+KEYS_A_STEP = 256
+"""Keys of one command that are looked up before others may have their turn."""
 
+ROW_BYTES = 300
+"""Memory that a row takes beside its counter's name."""
+
+_NO_FREQUENCY = Error(
+    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between"
+    " policies at runtime LRU and LFU data will take some time to adjust."
+)
 _NO_COPIES = Error("ERR WAIT needs delta gossip: full-state gossip does not show which writes peers have")
 
 
@@ -65,7 +80,8 @@ def wait(client: ClientInfo, node: Node, words: list[bytes]) -> Reply | Wait:
     return Wait(members, timeout_ms)
 
 
-def _value(node: Node, key: bytes) -> int | None:
+def value_at(node: Node, key: bytes) -> int | None:
+    """This node's value of the counter at a key; None if there is no such counter."""
     try:
         return node.value(counter(key))
     except ValueError:
@@ -74,81 +90,76 @@ def _value(node: Node, key: bytes) -> int | None:
 
 def get(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """GET key."""
-    value = _value(node, words[0])
+    try:
+        value = node.value(counter(words[0]))
+    except ValueError as error:
+        return Error(f"ERR {error}")
+    return _written(value)
+
+
+def _written(value: int | None) -> bytes | None:
     return None if value is None else b"%d" % value
 
 
-def mget(client: ClientInfo, node: Node, words: list[bytes]) -> Reply:
-    """MGET key ..."""
-    return [get(client, node, [key]) for key in words]
+def mget(client: ClientInfo, node: Node, words: list[bytes]) -> Pieces:
+    """MGET key ... Each value is that of the moment in which it is sent."""
+    yield head(len(words))
+    for some in in_steps(words, KEYS_A_STEP):
+        yield encode_all([_written(value_at(node, key)) for key in some], client.protocol)
 
 
-def exists(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
+def exists(_: ClientInfo, node: Node, words: list[bytes]) -> Pieces:
     """EXISTS key ..., and TOUCH."""
-    return sum(_value(node, key) is not None for key in words)
+    found = 0
+    for some in in_steps(words, KEYS_A_STEP):
+        found += sum(value_at(node, key) is not None for key in some)
+        yield 0
+    yield encode(found, 2)
 
 
 def type_(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """TYPE key."""
-    return "none" if _value(node, words[0]) is None else "string"
+    return "none" if value_at(node, words[0]) is None else "string"
 
 
 def ttl(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
-    """TTL key, and PTTL: counters have no expiry."""
-    return -2 if _value(node, words[0]) is None else -1
+    """TTL key, PTTL, EXPIRETIME and PEXPIRETIME: counters have no expiry."""
+    return -2 if value_at(node, words[0]) is None else -1
+
+
+def object_encoding(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
+    """OBJECT ENCODING key: a counter is a whole number."""
+    return None if value_at(node, words[0]) is None else b"int"
+
+
+def object_refcount(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
+    """OBJECT REFCOUNT key."""
+    return None if value_at(node, words[0]) is None else 1
+
+
+def object_idletime(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
+    """OBJECT IDLETIME key: 0, since it is not recorded when a counter was used."""
+    return None if value_at(node, words[0]) is None else 0
+
+
+def object_freq(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
+    """OBJECT FREQ key: an error, as of a Redis that evicts nothing."""
+    return None if value_at(node, words[0]) is None else _NO_FREQUENCY
+
+
+def memory_usage(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
+    """MEMORY USAGE key [SAMPLES count]: about how many bytes one row of the counter takes."""
+    if words[1:]:
+        try:
+            is_option = len(words) == 3 and words[1].upper() == b"SAMPLES" and integer(words[2]) >= 0
+        except ValueError:
+            return NOT_AN_INTEGER
+        if not is_option:
+            return SYNTAX
+    return None if value_at(node, words[0]) is None else ROW_BYTES + len(words[0])
 
 
 def strlen(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """STRLEN key."""
-    value = _value(node, words[0])
+    value = value_at(node, words[0])
     return 0 if value is None else len(b"%d" % value)
-
-
-def dbsize(_: ClientInfo, node: Node, _words: list[bytes]) -> Reply:
-    """DBSIZE."""
-    return len(node.names)
-
-
-def keys(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
-    """KEYS pattern."""
-    try:
-        matches = matching(words[0])
-    except ValueError as error:
-        return Error(f"ERR {error}")
-    return [key for name in node.names if matches(key := name.encode())]
-
-
-def scan(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
-    """SCAN cursor [MATCH pattern] [COUNT names] [TYPE type].
-
-    A counter that exists all the time is listed exactly once.
-    """
-    options = {b"MATCH": b"*", b"COUNT": b"10", b"TYPE": b"string"}
-    for option, given in zip(words[1::2], words[2::2], strict=False):
-        if option.upper() not in options:
-            return SYNTAX
-        options[option.upper()] = given
-    if len(words) % 2 == 0:
-        return SYNTAX
-    try:
-        count = integer(options[b"COUNT"])
-    except ValueError:
-        return NOT_AN_INTEGER
-    try:
-        matches = matching(options[b"MATCH"])
-    except ValueError as error:
-        return Error(f"ERR {error}")
-    cursor = _cursor(words[0])
-    if cursor is None or count < 1:
-        return SYNTAX if count < 1 else Error("ERR invalid cursor")
-    names, following = node.names.after(cursor, min(count, MAX_SCANNED))
-    found = [key for name in names if matches(key := name.encode())]
-    return [b"%d" % following, found if options[b"TYPE"].lower() == b"string" else []]
-
-
-def _cursor(word: bytes) -> int | None:
-    try:
-        cursor = integer(word)
-    except ValueError:
-        return None
-    return cursor if cursor >= 0 else None

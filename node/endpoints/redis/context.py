@@ -3,9 +3,10 @@
 Pure.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from gossip_counter.node.core import messages
 from gossip_counter.node.core.counts import Actor
@@ -41,21 +42,50 @@ class ClientInfo:
     id: int
     address: str
     authenticated: bool
+    local_address: str = ""
+    """The node's end of the connection."""
+    since: int = 0
+    """The second in which it connected, as `Clients` counts them."""
+    seen: int = 0
+    """The second in which its last bytes arrived."""
     protocol: int = 2
     name: str = ""
     library_name: str = ""
     library_version: str = ""
-    in_transaction: bool = False
-    """After MULTI, which is refused: every command up to EXEC or DISCARD is refused too."""
+    last_command: bytes = b""
+    """The last one that was no add, in capitals."""
     quits: bool = False
     """The reply to this command is the last one."""
     written: tuple[Actor, int] | None = None
     """Who wrote all its adds, and up to which version; None before its first add."""
 
+
+class Connected(Protocol):
+    """A client's connection."""
+
+    client: ClientInfo
+
+    def buffered(self) -> tuple[int, int]:
+        """Bytes that are kept for it: those that will be executed, and those that only the client can move on."""
+
+    def abort(self) -> None:
+        """End it at once."""
+
+
+class Clients(Protocol):
+    """All clients of a node."""
+
+    calls: Counter[bytes]
+    """How often each command was executed, by its name in capitals."""
+    second: int
+    """Seconds since the node began to serve clients."""
+
     @property
-    def may_add(self) -> bool:
-        """Whether adds are taken."""
-        return self.authenticated and not self.in_transaction
+    def connected(self) -> Collection[Connected]:
+        """Those that are connected."""
+
+    def reset_stats(self) -> None:
+        """Begin to count again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +101,11 @@ class Node:
     """How many other members there are."""
     counts_copies: bool
     """Whether peers confirm what they have. They do not with full-state gossip."""
+    clients: Clients
+    random_below: Callable[[int], int]
+    """A random number from 0 to that before its argument."""
     info: Callable[[], Sections]
+    """Without the sections about the commands."""
     time_us: Callable[[], int]
     """Microseconds since 1970."""
     settings: Mapping[str, str]
@@ -81,11 +115,14 @@ class Node:
 
 
 Handler = Callable[[ClientInfo, Node, list[bytes]], Any]
-"""Gets the arguments, without the command's name. Returns a Reply, an Add or a Wait. An exception ends the connection.
+"""Gets the arguments, without the command's name. Returns a Reply, Pieces of one, an Add or a Wait. An exception ends
+the connection.
 """
 
 READS = ("readonly", "fast")
-ADDS = ("write", "fast")
+ADDS = ("write", "denyoom", "fast")
+SLOW_READS, FAST, SLOW, ADMIN = ("readonly",), ("fast",), (), ("admin", "fast")
+SLOW_CHANGES, CHANGES = ("write",), ("write", "fast")
 NO_KEYS, ONE_KEY, ALL_KEYS = (0, 0, 0), (1, 1, 1), (1, -1, 1)
 
 

@@ -3,6 +3,7 @@
 import os
 import resource
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic_ns
 
 from gossip_counter import __version__
@@ -11,21 +12,22 @@ from gossip_counter.node.core.status import Status
 from gossip_counter.node.endpoints.redis.context import Sections
 
 _STARTED_NS = monotonic_ns()
+_RUN_ID = token_hex(20)
 
 
 def sections(status: Status, of_server: Sections) -> Sections:
     """All sections; `of_server` has what the Redis server adds to some of them."""
     uptime_s = (monotonic_ns() - _STARTED_NS) // 1_000_000_000
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    used, memory = resource.getrusage(resource.RUSAGE_SELF), _resident_bytes()
     stats = status.stats
     found: Sections = {
         "Server": {
             "redis_version": "7.0.0", "server_name": "gossip-counter", "version": __version__,
-            "redis_mode": "standalone", "process_id": os.getpid(),
+            "redis_mode": "standalone", "process_id": os.getpid(), "run_id": _RUN_ID,
             "uptime_in_seconds": uptime_s, "uptime_in_days": uptime_s // 86_400,
         },
         "Clients": {},
-        "Memory": {"used_memory": _resident_bytes(), "used_memory_rss": _resident_bytes(),
+        "Memory": {"used_memory": memory, "used_memory_human": _human(memory), "used_memory_rss": memory,
                    "used_memory_peak": used.ru_maxrss * 1024, "maxmemory": 0, "maxmemory_policy": "noeviction"},
         "Persistence": {"loading": 0, "aof_enabled": 1, "commits": stats.commits, "commit_errors": stats.commit_errors,
                         "journal_locked": stats.journal_locked, "journal_wal_blocked": stats.journal_wal_blocked,
@@ -61,6 +63,15 @@ def _peer(peer: Standing) -> str:
     state = "level" if peer.level else "behind" if peer.heard else "unheard"
     versions = f",versions_behind={peer.versions}" if peer.heard else ""
     return f"name={peer.name},state={state}{versions},ms_behind={peer.behind_ms:.0f},ms_silent={peer.silent_ms:.0f}"
+
+
+def _human(size: float) -> str:
+    """Bytes as Redis writes them for people: 1.58M."""
+    for unit in "BKM":
+        if size < 1024:
+            return f"{size:.0f}B" if unit == "B" else f"{size:.2f}{unit}"
+        size /= 1024
+    return f"{size:.2f}G"
 
 
 def _resident_bytes() -> int:

@@ -3,13 +3,21 @@
 Pure. Source: "Redis serialization protocol specification", redis.io.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gossip_counter.node.core.errors import MALFORMED, RequestError
 
 Reply = Any
 """None is null, bytes a bulk string, str a simple string, Error an error; int, and lists and maps of these."""
+
+
+Pieces = Iterator[bytes | int]
+"""A reply that is made step by step, since all of it at once could be large or take long: a generator.
+
+A step gives bytes of the reply, or by how many bytes what is kept for the steps after it has grown. No step gives more
+than some 64 KB, or takes more than some tenths of a millisecond.
+"""
 
 
 class Error(str):
@@ -47,12 +55,31 @@ def encode(reply: Reply, protocol: int) -> bytes:  # noqa: PLR0911 one for each 
         case str():
             return b"+%s\r\n" % reply.encode()
         case dict():
-            head = b"%%%d\r\n" % len(reply) if protocol == 3 else b"*%d\r\n" % (2 * len(reply))
             flat = (part for key, value in reply.items() for part in (key.encode(), value))
-            return head + b"".join(encode(part, protocol) for part in flat)
+            return map_head(len(reply), protocol) + encode_all(flat, protocol)
         case list():
-            return b"*%d\r\n" % len(reply) + b"".join(encode(part, protocol) for part in reply)
+            return head(len(reply)) + encode_all(reply, protocol)
     raise TypeError(f"{reply!r} is not a reply")
+
+
+def head(length: int) -> bytes:
+    """The head of an array, whose parts have yet to come."""
+    return b"*%d\r\n" % length
+
+
+def map_head(length: int, protocol: int) -> bytes:
+    """The head of a map, whose keys and values have yet to come."""
+    return b"%%%d\r\n" % length if protocol == 3 else head(2 * length)
+
+
+def bulk(texts: Iterable[bytes]) -> bytes:
+    """Some bulk strings, one after the other."""
+    return b"".join([b"$%d\r\n%s\r\n" % (len(text), text) for text in texts])
+
+
+def encode_all(replies: Iterable[Reply], protocol: int) -> bytes:
+    """Some replies, one after the other."""
+    return b"".join([encode(each, protocol) for each in replies])
 
 
 def encode_results(values: Sequence[int | RequestError]) -> bytes:

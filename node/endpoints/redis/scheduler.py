@@ -5,11 +5,14 @@ much time) before the others get theirs. Adds of all clients are gathered by the
 buffered or in flight is bounded (`bounds`).
 """
 
+from collections import Counter
+from collections.abc import Callable, Collection
+
 from gossip_counter.node.core.messages import CountCopies
 from gossip_counter.node.endpoints.redis.adds import KnownAdds
 from gossip_counter.node.endpoints.redis.batcher import Batcher
 from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS, Bounds
-from gossip_counter.node.endpoints.redis.context import ClientInfo, Node, Wait
+from gossip_counter.node.endpoints.redis.context import ClientInfo, Clients, Node, Wait
 from gossip_counter.node.endpoints.redis.ports import Core, Runtime
 from gossip_counter.node.endpoints.redis.replies import Error
 from gossip_counter.node.endpoints.redis.session import SCATTERED, BufferedBytes, Outlet, Session, State
@@ -44,34 +47,49 @@ class Scheduler:
     """Serves all clients."""
 
     def __init__(
-        self, core: Core, node: Node, runtime: Runtime, max_clients: int, bounds: Bounds = DEFAULT_BOUNDS
+        self,
+        core: Core,
+        node: Callable[[Clients], Node],
+        runtime: Runtime,
+        max_clients: int,
+        bounds: Bounds = DEFAULT_BOUNDS,
     ) -> None:
+        """`node` makes what commands may know, given the clients."""
         self.sessions: dict[Session, BufferedBytes] = {}
         """Those that are connected, with what each has buffered. They are read again in this order after all had to
         wait: whose queue grew last comes last.
         """
         self.clients_seen = 0
+        self.calls = Counter[bytes]()
+        """How often each command was executed, adds when they were taken."""
+        self.second = 0
+        """How often `second_passed` was called."""
+        self.commands_per_second = 0
+        """In the last second."""
+        self._calls_before = 0
+        self._clients_before = 0
+        """How many had been seen when statistics were reset."""
         self.is_paused = False
         """So much is buffered that no client is read."""
         self._core = core
-        self._node = node
+        self._node = node(self)
         self._runtime = runtime
         self._max_clients = max_clients
         self._bounds = bounds
-        self._known = KnownAdds()
+        self._known = KnownAdds(self.calls)
         self._is_closing = False
-        self._executed = 0
-        """Commands that were no adds."""
         self.batcher = Batcher(core, runtime, bounds, self.sessions.keys(), self.schedule, self.fail)
         self.buffered = BufferedBytes()
         """What all clients have buffered."""
 
     # Clients that come and go.
 
-    def connect(self, address: str, outlet: Outlet) -> Session:
+    def connect(self, address: str, outlet: Outlet, local_address: str = "") -> Session:
         """A new client. If there are too many, it gets an error and its session is closed."""
         self.clients_seen += 1
-        client = ClientInfo(self.clients_seen, address, authenticated=self._node.password is None)
+        client = ClientInfo(
+            self.clients_seen, address, self._node.password is None, local_address, self.second, self.second
+        )
         session = Session(client, self._node, self._known, outlet, self._bounds)
         if len(self.sessions) < self._max_clients:
             self.sessions[session] = BufferedBytes()
@@ -106,9 +124,25 @@ class Scheduler:
             session.close()
 
     @property
-    def commands_done(self) -> int:
-        """How many commands were executed, adds among them."""
-        return self._executed + self.batcher.adds_submitted
+    def connected(self) -> Collection[Session]:
+        """Those that are connected, now and at any later time."""
+        return self.sessions.keys()
+
+    @property
+    def connections_received(self) -> int:
+        """How many clients were seen since statistics were reset."""
+        return self.clients_seen - self._clients_before
+
+    def second_passed(self) -> None:
+        """Look at what was done since the last call: to be called every second."""
+        self.second += 1
+        calls = self.calls.total()
+        self.commands_per_second, self._calls_before = calls - self._calls_before, calls
+
+    def reset_stats(self) -> None:
+        """Begin to count calls and connections again."""
+        self.calls.clear()
+        self._clients_before, self._calls_before = self.clients_seen, 0
 
     @property
     def waiting_clients(self) -> int:
@@ -119,8 +153,9 @@ class Scheduler:
 
     def receive(self, session: Session, data: bytes) -> None:
         """Take bytes of a client."""
+        session.client.seen = self.second
         if session.state is _DIRECT and len(data) <= self._bounds.quantum_bytes:
-            adds = self._known.alone.get(data) or self._known.find(data)
+            adds = self._known.find(data)
             if adds:
                 self.batcher.add(session, adds)
                 return
@@ -157,6 +192,7 @@ class Scheduler:
         if self._is_closing:
             return
         quantum = Quantum(self._runtime, self._bounds)
+        self._reply(session, quantum)
         self._execute(session, quantum)
         while session.is_runnable:  # at least one chunk, or slow chunks would never be executed
             self._run_chunk(session, quantum)
@@ -195,9 +231,18 @@ class Scheduler:
                 self.schedule(session)
                 return
             is_first = False
-            self._executed += 1
             if asked := session.execute():
                 self._wait(session, asked)
+            self._reply(session, quantum)
+
+    def _reply(self, session: Session, quantum: Quantum) -> None:
+        """Make more of a reply under way: as much as the client reads, and one step whatever the time."""
+        while session.may_reply:
+            session.send_piece()
+            if quantum.is_over:
+                break
+        if session.may_reply:
+            self.schedule(session)
 
     def _end_quantum(self, session: Session) -> None:
         buffered = session.buffered()
@@ -230,7 +275,7 @@ class Scheduler:
             del self.sessions[session]  # it comes last from now on
         self.sessions[session] = now
         self._count_buffered(before, now)
-        return self.buffered.blocked <= self._bounds.max_stuck_bytes
+        return now.blocked <= before.blocked or self.buffered.blocked <= self._bounds.max_stuck_bytes
 
     def _count_buffered(self, before: BufferedBytes, now: BufferedBytes) -> None:
         queued, blocked = self.buffered
@@ -254,12 +299,12 @@ class Scheduler:
             session.outlet.update()
 
     def _cut_off(self, session: Session) -> None:
-        """Disconnect a client that brought more than there is room for."""
+        """Disconnect a client for which more is kept than there is room for."""
         session.release()
         self._note_buffered(session, BufferedBytes())
         if session.output_full:  # it would not read this reply either
             session.abort()
             return
-        if not (session.in_flight or session.state is State.WAITING):  # or the reply would be taken for another
+        if not session.expects_reply:
             session.send(_TOO_MUCH_BUFFERED)
         session.close()

@@ -5,6 +5,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable, Collection
+from random import SystemRandom
 from time import monotonic_ns, time_ns
 from typing import NamedTuple, cast
 
@@ -13,20 +14,30 @@ from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.listening import why_not
 from gossip_counter.node.endpoints.redis import info
-from gossip_counter.node.endpoints.redis.context import Node, RedisClient, Sections
+from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS
+from gossip_counter.node.endpoints.redis.context import Clients, Node, RedisClient, Sections
+from gossip_counter.node.endpoints.redis.parser import AUTHENTICATED
 from gossip_counter.node.endpoints.redis.ports import Runtime
 from gossip_counter.node.endpoints.redis.scheduler import Scheduler
 from gossip_counter.node.endpoints.redis.session import Session, State
 
 __all__ = ["Listen", "RedisClient", "RedisServer"]
 
+BACKLOG = 1024
+"""Connections that wait to be accepted."""
+
 MAX_CONNECTIONS = 10_000
 
-OTHER_FILES = 100
-"""Open files of this process that are not clients' connections."""
+OTHER_FILES = 48
+"""Open files of this process that are not clients' connections: two dozen of its own, those who read metrics, and
+connections that are refused.
+"""
 
 HANDSHAKE_S = 10
 """How long a TLS client may take for its handshake."""
+
+MAX_UNSENT_BYTES = 16_384
+"""Once so many bytes wait for the system to take them, the client counts as one that does not read."""
 
 KEEPALIVE_S = 300
 """After so long, the kernel asks a silent client whether it is still there."""
@@ -66,11 +77,13 @@ class RedisServer:
         self._replica = replica
         self._loop = asyncio.get_running_loop()
         self._listener: asyncio.Server | None = None
-        self._max_connections = _allow_files()
+        self.max_connections = _allow_files()
+        """How many clients can be connected. Fewer than MAX_CONNECTIONS if this process may open too few files."""
         runtime = Runtime(self._loop.call_soon, monotonic_ns, advance, unexpected)
-        self.scheduler = Scheduler(replica, self._node(listen.password), runtime, self._max_connections)
+        self._timer: asyncio.TimerHandle | None = None
+        self.scheduler = Scheduler(replica, self._node, runtime, self.max_connections)
 
-    def _node(self, password: bytes | None) -> Node:
+    def _node(self, clients: Clients) -> Node:
         replica = self._replica
         return Node(
             version=__version__,
@@ -78,11 +91,27 @@ class RedisServer:
             names=replica.state.names,
             peers=lambda: len(replica.membership),
             counts_copies=replica.config.gossip != "full",
+            clients=clients,
+            random_below=SystemRandom().randrange,
             info=self._info,
             time_us=lambda: time_ns() // 1000,
-            settings={"maxclients": str(self._max_connections), "databases": "1", "appendonly": "yes", "save": ""},
-            password=password,
+            settings=self._settings(),
+            password=self._listen.password,
         )
+
+    def _settings(self) -> dict[str, str]:
+        """What CONFIG GET shows: what Redis calls these settings, and what is true here."""
+        return {
+            "bind": self._listen.host, "port": str(self._listen.port), "maxclients": str(self.max_connections),
+            "tcp-backlog": str(BACKLOG), "tcp-keepalive": str(KEEPALIVE_S), "timeout": "0", "databases": "1",
+            "proto-max-bulk-len": str(AUTHENTICATED.word_bytes),
+            "client-query-buffer-limit": str(AUTHENTICATED.total_bytes),
+            "maxmemory": "0", "maxmemory-policy": "noeviction",
+            "maxmemory-clients": str(DEFAULT_BOUNDS.max_stuck_bytes),
+            "appendonly": "yes", "appendfsync": "always", "save": "", "cluster-enabled": "no",
+            "slowlog-log-slower-than": "-1", "slowlog-max-len": "0", "latency-monitor-threshold": "0",
+            "notify-keyspace-events": "",
+        }  # fmt: skip
 
     @property
     def connections(self) -> Collection[Session]:
@@ -102,17 +131,24 @@ class RedisServer:
                 lambda: Connection(self.scheduler),
                 listen.host,
                 listen.port,
-                backlog=1024,
+                backlog=BACKLOG,
                 ssl=listen.tls,
                 ssl_handshake_timeout=HANDSHAKE_S if listen.tls else None,
             )
         except (OSError, UnicodeError) as error:
             raise ConfigError(f"can't serve Redis clients at {listen.host}:{listen.port}: {why_not(error)}") from None
+        self._timer = self._loop.call_later(1, self._second_passed)
+
+    def _second_passed(self) -> None:
+        self.scheduler.second_passed()
+        self._timer = self._loop.call_later(1, self._second_passed)
 
     def begin_close(self) -> None:
         """Accept and read nobody any more; adds that were taken are still submitted and answered."""
         if self._listener:
             self._listener.close()
+        if self._timer:
+            self._timer.cancel()
         self.scheduler.begin_close()
 
     def close(self) -> None:
@@ -123,12 +159,13 @@ class RedisServer:
         scheduler = self.scheduler
         clients = {"connected_clients": len(scheduler.sessions), "blocked_clients": scheduler.waiting_clients}
         counts = {
-            "total_connections_received": scheduler.clients_seen,
-            "total_commands_processed": scheduler.commands_done,
+            "total_connections_received": scheduler.connections_received,
+            "total_commands_processed": scheduler.calls.total(),
+            "instantaneous_ops_per_sec": scheduler.commands_per_second,
         }
         return info.sections(self._replica.status(monotonic_ns()), {
             "Server": {"tcp_port": self.addresses[0][1] if self._listener else self._listen.port},
-            "Clients": {**clients, "maxclients": self._max_connections},
+            "Clients": {**clients, "maxclients": self.max_connections},
             "Stats": dict(counts),
         })  # fmt: skip
 
@@ -143,13 +180,22 @@ class Connection(asyncio.Protocol):
         """As asyncio calls it."""
         self._transport = cast(asyncio.Transport, transport)
         self.send = self._transport.write
-        host, port, *_ = self._transport.get_extra_info("peername") or ("", 0)
+        self._transport.set_write_buffer_limits(MAX_UNSENT_BYTES)
         _configure(self._transport.get_extra_info("socket"))
-        self._session = self._scheduler.connect(f"{host}:{port}", self)
+        self._session = self._scheduler.connect(self._address("peername"), self, self._address("sockname"))
         if not self._session.is_open:
             self._transport.close()
         elif self._scheduler.is_paused:  # not at once: asyncio begins to read after this
             asyncio.get_running_loop().call_soon(self.update)
+
+    def _address(self, of: str) -> str:
+        host, port, *_ = self._transport.get_extra_info(of) or ("", 0)
+        return f"{host}:{port}"
+
+    @property
+    def unsent(self) -> int:
+        """As the session has it."""
+        return self._transport.get_write_buffer_size()
 
     def connection_lost(self, _why: Exception | None) -> None:
         """As asyncio calls it."""
@@ -212,4 +258,4 @@ def _allow_files() -> int:
     if soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return min(MAX_CONNECTIONS, soft - OTHER_FILES)
+    return max(1, min(MAX_CONNECTIONS, soft - OTHER_FILES))

@@ -10,6 +10,7 @@ until all adds before it are durable, so that a client sees its own writes.
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
+from types import GeneratorType
 from typing import Any, NamedTuple, Protocol, cast
 
 from gossip_counter.node.core.counts import Actor
@@ -19,7 +20,7 @@ from gossip_counter.node.endpoints.redis.bounds import Bounds
 from gossip_counter.node.endpoints.redis.commands import ADD_COMMANDS, dispatch
 from gossip_counter.node.endpoints.redis.context import Add, ClientInfo, Node, RedisClient, Wait
 from gossip_counter.node.endpoints.redis.parser import AUTHENTICATED, UNAUTHENTICATED, WORD_OVERHEAD_BYTES, Parser
-from gossip_counter.node.endpoints.redis.replies import Error, encode
+from gossip_counter.node.endpoints.redis.replies import Error, Pieces, encode
 
 Author = tuple[Actor, int]
 """Who wrote, and up to which version."""
@@ -37,20 +38,23 @@ class State(Enum):
     """Bytes are buffered, and executed when the scheduler gives this client a quantum."""
     WAITING = auto()
     """As BUFFERED, but nothing is executed, since a WAIT is under way."""
+    REPLYING = auto()
+    """As BUFFERED, but nothing is executed, since a reply is under way that is made in pieces."""
     CLOSED = auto()
     """The last reply was sent. Nothing more is executed or sent."""
     ABORTED = auto()
     """As CLOSED, but replies that the client has not received yet are dropped."""
 
 
-_DIRECT, _BUFFERED, _WAITING = State.DIRECT, State.BUFFERED, State.WAITING
+_DIRECT, _BUFFERED, _WAITING, _REPLYING = State.DIRECT, State.BUFFERED, State.WAITING, State.REPLYING
 
 
 class BufferedBytes(NamedTuple):
-    """Bytes that a client has buffered: those that will be executed, and those that only the client can move on."""
+    """Bytes that are kept for a client: commands that will be executed, and what only the client can move on."""
 
     queued: int = 0
     blocked: int = 0
+    """Commands that wait for the client, replies that it has not received, and what a reply under way is made of."""
 
 
 class Outlet(Protocol):
@@ -59,6 +63,10 @@ class Outlet(Protocol):
     @property
     def send(self) -> Callable[[bytes], object]:
         """Send bytes to the client."""
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes were sent that the system has not taken yet."""
 
     def update(self) -> None:
         """Look at the session: whether it is to be read (`wants_input`), and whether it is open (`state`)."""
@@ -71,7 +79,8 @@ class Session(RedisClient):
     """One client, from its first byte to its last reply."""
 
     __slots__ = (
-        "_almost_full", "_bounds", "_commands", "_commands_bytes", "_known", "_node", "_parser", "_send", "_unread",
+        "_almost_full", "_bounds", "_commands", "_commands_bytes", "_has_begun", "_kept", "_known", "_node", "_parser",
+        "_pieces", "_send", "_unread",
         "chunk_bytes", "client", "in_flight", "input_ended", "is_scheduled", "outlet", "output_full", "state",
     )  # fmt: skip
 
@@ -101,6 +110,12 @@ class Session(RedisClient):
         """Commands that were parsed and not executed yet: lists of words, or an Error that ends the connection."""
         self._commands_bytes = 0
         """Memory that these take, at most."""
+        self._pieces: Pieces = iter(())
+        """The rest of the reply under way."""
+        self._kept = 0
+        """Memory that this takes, beside its command."""
+        self._has_begun = False
+        """Some of it was sent."""
 
     # What arrives.
 
@@ -129,7 +144,7 @@ class Session(RedisClient):
             return False
         if self.state is _WAITING:
             return len(self._unread) <= self._bounds.max_behind_wait_bytes
-        return not (self._unread or self._commands)
+        return not (self._unread or self._commands or self.state is _REPLYING)
 
     # What is executed.
 
@@ -142,7 +157,7 @@ class Session(RedisClient):
     @property
     def may_recognise_adds(self) -> bool:
         """Whether the bytes that come next begin a command, and may be an add."""
-        return self.client.may_add and not self._parser.buffered
+        return self.client.authenticated and not self._parser.buffered
 
     def cut(self, most: int) -> bytes:
         """Take at most so many of the bytes to look at, so that they end, or the next begin, where a command may.
@@ -173,7 +188,7 @@ class Session(RedisClient):
     def next_add(self) -> Add | None:
         """The next command, if it is an add. There must be a next command."""
         words = self._commands[0]
-        if isinstance(words, Error) or not self.client.may_add:
+        if isinstance(words, Error) or not self.client.authenticated:
             return None
         command = ADD_COMMANDS.get(words[0].upper())
         if command is None or command.arity != len(words):
@@ -186,8 +201,9 @@ class Session(RedisClient):
 
     def take_adds(self, add: Add) -> list[Add]:
         """Take the next commands as far as they are adds. The first of them is this one."""
-        adds, commands = [add], self._commands
+        adds, commands, calls = [add], self._commands, self._node.clients.calls
         words = commands.popleft()
+        calls[words[0].upper()] += 1
         while commands:
             if commands[0] != words:
                 if not (following := self.next_add()):
@@ -195,12 +211,14 @@ class Session(RedisClient):
                 words, add = commands[0], following
             adds.append(add)
             commands.popleft()
+            calls[words[0].upper()] += 1
         return adds
 
     def execute(self) -> Wait | None:
         """Execute the next command, which is not an add. Adds before it must be durable.
 
-        For a WAIT, returns what it asks: nothing more is executed until `deliver` is called with the answer.
+        For a WAIT, returns what it asks: nothing more is executed until `deliver` is called with the answer. A reply
+        that is made in pieces is only begun: nothing more is executed until `send_piece` has sent all of it.
         """
         words = self._commands.popleft()
         client = self.client
@@ -208,10 +226,31 @@ class Session(RedisClient):
         if type(reply) is Wait:
             self.state = State.WAITING
             return reply
+        if type(reply) is GeneratorType:
+            self.state, self._pieces, self._has_begun = State.REPLYING, reply, False
+            return None
         self._send(encode(reply, client.protocol))
         if client.quits or reply is words:
             self.close()
         return None
+
+    @property
+    def may_reply(self) -> bool:
+        """Whether a reply is under way that is made in pieces, and the client reads."""
+        return self.state is _REPLYING and not self.output_full
+
+    def send_piece(self) -> None:
+        """Do one more step of the reply under way."""
+        piece = next(self._pieces, None)
+        if piece is None:
+            self.state, self._kept = State.BUFFERED, 0
+            if self.client.quits:
+                self.close()
+        elif isinstance(piece, int):
+            self._kept += piece
+        else:
+            self._has_begun = True
+            self._send(piece)
 
     # What comes back.
 
@@ -225,7 +264,7 @@ class Session(RedisClient):
             is_same = client.written is None or client.written[0] == written[0]
             client.written = written if is_same else SCATTERED
         state = self.state
-        if state is _DIRECT or state is _BUFFERED or state is _WAITING:
+        if state is _DIRECT or state is _BUFFERED or state is _WAITING:  # not REPLYING: adds were answered before
             self._send(replies)
         self.in_flight = left = self.in_flight - 1
         if state is _DIRECT:
@@ -244,6 +283,7 @@ class Session(RedisClient):
     def block_output(self) -> None:
         """The client reads its replies too slowly."""
         self.output_full = True
+        self.leave_direct()
         self.outlet.update()
         self.outlet.schedule()  # not at once: this may come in the midst of a quantum
 
@@ -256,15 +296,18 @@ class Session(RedisClient):
 
     def buffered(self) -> BufferedBytes:
         """What is buffered now."""
-        if not self._commands:
+        is_replying = self.state is _REPLYING
+        if not (self._commands or is_replying):
             self._commands_bytes = 0
         size = self._parser.buffered + self._commands_bytes + len(self._unread)
-        moves_on = (self._commands or self._unread) and not self.output_full and self.state is not _WAITING
-        return BufferedBytes(queued=size) if moves_on else BufferedBytes(blocked=size)
+        if self.output_full:
+            return BufferedBytes(blocked=size + self._kept + self.outlet.unsent)
+        moves_on = (self._commands or self._unread or is_replying) and self.state is not _WAITING
+        return BufferedBytes(size, self._kept) if moves_on else BufferedBytes(blocked=size)
 
     def enter_direct(self) -> None:
         """Take known adds directly from now on, if the client may add. Nothing must be buffered."""
-        if self.state is _BUFFERED and self.client.may_add and not self.input_ended:
+        if self.state is _BUFFERED and self.client.authenticated and not self.input_ended:
             self.state = State.DIRECT
 
     def close_if_done(self) -> None:
@@ -277,6 +320,12 @@ class Session(RedisClient):
     def is_open(self) -> bool:
         """Whether commands are executed and replies are sent."""
         return self.state not in {State.CLOSED, State.ABORTED}
+
+    @property
+    def expects_reply(self) -> bool:
+        """Whether the client would take what is sent now for the reply to something else, or for a part of it."""
+        is_replying = self.state is _REPLYING and self._has_begun
+        return bool(self.in_flight) or self.state is _WAITING or is_replying
 
     def send(self, reply: object) -> None:
         """Send a reply that no command asked for."""
@@ -301,3 +350,4 @@ class Session(RedisClient):
         self._unread.clear()
         self._commands.clear()
         self._parser = Parser()
+        self._pieces, self._kept = iter(()), 0
