@@ -110,7 +110,7 @@ def test_where_the_journal_is(arguments: list[str], data: Path | None) -> None:
         (["--peer=n1=h:1"], "n1 can't be its own peer"),
         (["--peer=n2=h:1", "--peer=n2=h:2"], "two peers have the same name"),
         (["--fault-loss=0.5"], "say --faults too"),
-        (["--faults", "--fault-cut=n9"], "--fault-cut n9: there is no such peer, only none"),
+        (["--faults", "--fault-cut=n9"], "--fault-cut n9: there is no such peer, as there are no peers"),
         (["--resp=0.0.0.0:1"], "say --resp-password-file FILE too"),
         (["--resp-tls-key=k"], "say --resp HOST:PORT too"),
         (["--resp=localhost:1", "--resp-tls-key=k"], "both --resp-tls-cert and --resp-tls-key"),
@@ -190,7 +190,7 @@ def test_a_members_file_names_cluster_and_addresses(tmp_path: Path) -> None:
         (b'[members]\nn1 = "h:0"', "nobody can be reached at port 0"),
         (b'[members]\nn1 = "h:1"\nn2 = "h:1"', "two members have the same address"),
         (b"[members", "Expected"),
-        (b"\xff", "utf-8"),
+        (b"\xff", "is not UTF-8: save it as UTF-8"),
     ],
 )
 def test_a_bad_members_file_is_refused(tmp_path: Path, content: bytes, text: str) -> None:

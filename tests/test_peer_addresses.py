@@ -137,7 +137,7 @@ def test_what_is_bound_decides_which_addresses_can_be_used() -> None:
 
 
 def test_an_own_name_that_does_not_resolve_ends_a_node_with_what_to_do() -> None:
-    with pytest.raises(ConfigError, match=r"n1\.invalid:7100: .*: say --bind 0\.0\.0\.0:7100"):
+    with pytest.raises(ConfigError, match=r"n1\.invalid:7100: .*; say --bind 0\.0\.0\.0:7100"):
         bind(("n1.invalid", 7100))
 
 

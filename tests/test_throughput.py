@@ -29,7 +29,7 @@ def test_both_endpoints_with_and_without_journals(tmp_path: Path) -> None:
 
 def test_one_endpoint_in_memory() -> None:
     done = of("--endpoint=resp", "--ephemeral")
-    assert "64 adds under way from 8 clients over 1 counter, 1 runs of 0.1 s" in " ".join(done.stdout.split())
+    assert "64 adds under way from 8 clients over 1 counter, 1 run of 0.1 s" in " ".join(done.stdout.split())
     assert "resp, in memory" in done.stdout
     assert "durable" not in done.stdout
     assert "udp" not in done.stdout
