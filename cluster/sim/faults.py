@@ -5,7 +5,12 @@ from collections.abc import Callable
 from gossip_counter.cluster.sim.clock import MS
 from gossip_counter.cluster.sim.environment import Environment
 from gossip_counter.cluster.sim.node import Node
+from gossip_counter.cluster.sim.oracle import PromiseBroken
+from gossip_counter.cluster.sim.process import Process
 from gossip_counter.cluster.sim.workload import Workload
+
+NOTICED_NS = 6_000_000_000
+"""Two processes of one name, both running for so long, of which one was cut off for two seconds at most, must know."""
 
 
 class Faults:
@@ -93,10 +98,17 @@ class Faults:
             if self._rng.random() < 0.5:
                 self._network.moved[original.name] = self._clone.name
             self._clone.start()
-            self._later(self._end_clone, 500, 5000)
+            since_ns, process, actor = self._environment.clock.now_ns, original.process, original.disk.contents.actor
+            self._later(lambda: self._end_clone(original, process, actor, since_ns), 500, 8000)
 
-    def _end_clone(self) -> None:
-        """It is gone for good, with its disk."""
+    def _end_clone(self, original: Node, process: Process | None, actor: str, since_ns: int) -> None:
+        """It is gone for good, with its disk. Raises `PromiseBroken` if the original had time to notice, and did not."""
+        lasted_ns = self._environment.clock.now_ns - since_ns
+        if process and process is original.process and process.replica.actor == actor and lasted_ns > NOTICED_NS:
+            raise PromiseBroken(f"{original.name} did not notice its clone in {lasted_ns / 1e9:.1f} s")
+        self._remove_clone()
+
+    def _remove_clone(self) -> None:
         clone, self._clone = self._clone, None
         if clone:
             self._losses.lost(clone.name, clone.disk.contents, clone.disk.wrote_as)
@@ -108,7 +120,7 @@ class Faults:
 
     def heal(self) -> None:
         """End all faults: every node runs, and receives what every other sends."""
-        self._end_clone()
+        self._remove_clone()
         self._network.heal()
         for node in self._nodes.values():
             node.disk.fails = node.disk.is_slow = False
