@@ -102,7 +102,7 @@ class Faults:
             self._later(lambda: self._end_clone(original, process, actor, since_ns), 500, 8000)
 
     def _end_clone(self, original: Node, process: Process | None, actor: str, since_ns: int) -> None:
-        """It is gone for good, with its disk. Raises `PromiseBroken` if the original had time to notice, and did not."""
+        """It is gone, with its disk. Raises `PromiseBroken` if the original had time to notice, but did not."""
         lasted_ns = self._environment.clock.now_ns - since_ns
         if process and process is original.process and process.replica.actor == actor and lasted_ns > NOTICED_NS:
             raise PromiseBroken(f"{original.name} did not notice its clone in {lasted_ns / 1e9:.1f} s")
