@@ -17,7 +17,7 @@ from gossip_counter.node.runtime import node, signals, stdio
 def run(arguments: Sequence[str] | None) -> None:
     """Run the node that the command line asks for. Raises `SystemExit`."""
     # Until the node's own handlers are installed, and on stdin and stdout always.
-    signals.on_ending(lambda _: sys.exit(0))
+    signals.on_ending(_exit)
     encodings.tolerate_any_encoding()
     encodings.log_in_utf8()
     options = settings.parser().parse_args(arguments)
@@ -32,6 +32,12 @@ def run(arguments: Sequence[str] | None) -> None:
         line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(error))
         print(f"counter-node: {line}", file=sys.stderr)  # noqa: T201
         sys.exit(settings.USAGE_ERROR)
+
+
+def _exit(_number: int) -> None:
+    # Others that follow must not raise once more, or at a time when Python has given up its handlers.
+    signals.ignore_ending()
+    sys.exit(0)
 
 
 def _serve(options: argparse.Namespace) -> None:
