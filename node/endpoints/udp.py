@@ -19,10 +19,11 @@ from gossip_counter.node.core.errors import BadDatagramError, RequestError
 from gossip_counter.node.core.messages import Add, Carrier, Gossip, Replicate, Reply, Request, Syn
 from gossip_counter.node.core.recent_adds import RecentAdds
 from gossip_counter.node.core.stats import Stats
-from gossip_counter.node.endpoints.addresses import Address, Sockaddr, explained, shown
+from gossip_counter.node.endpoints.addresses import Address, Sockaddr, shown
 from gossip_counter.node.endpoints.asked_address import answers_from_asked_address
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
+from gossip_counter.node.endpoints.socket_errors import why_not_sent
 
 UdpClient = tuple[Sockaddr, bytes, bytes]
 """Who sent a request: its address, the address of ours that it asked if several are served, and the bytes of an add."""
@@ -225,7 +226,7 @@ class UdpEndpoint:
             else:
                 self.socket.sendto(datagram, to)
         except OSError as error:
-            self._note("send_errors", "sending %d bytes to %s: %s", len(datagram), shown(to), explained(error))
+            self._note("send_errors", "sending %d bytes to %s: %s", len(datagram), shown(to), why_not_sent(error))
             return
         self._count("out", kind, datagram)
         self._stats.datagrams_out += 1
