@@ -26,7 +26,12 @@ from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
 from gossip_counter.node.endpoints.socket_errors import why_not_sent
 
 UdpClient = tuple[Sockaddr, bytes, bytes]
-"""Who sent a request: its address, the address of ours that it asked if several are served, and the bytes of an add."""
+"""Who sent a datagram: its address, the address of ours that it asked if several are served, and, if the datagram is an
+add, what that is recognised by.
+"""
+
+Step = Callable[[Request | Gossip, Client], None]
+Refuse = Callable[[Client, RequestError], None]
 
 Traffic = dict[tuple[str, str], list[int]]
 """By direction (in, out) and kind of message: datagrams and bytes."""
@@ -84,8 +89,8 @@ class UdpEndpoint:
     def receive(
         self,
         now_ns: int,
-        step: Callable[[Request | Gossip, Client], None],
-        refuse: Callable[[Client, RequestError], None],
+        step: Step,
+        refuse: Refuse,
         unexpected: Callable[[Exception], None],
     ) -> None:
         """Read a burst. Each message goes to `step`, each malformed request to `refuse`; whatever one of these raises
@@ -108,14 +113,7 @@ class UdpEndpoint:
             except Exception as error:  # noqa: BLE001 the receive loop outlives every datagram
                 unexpected(error)
 
-    def _receive(
-        self,
-        datagram: bytes,
-        client: UdpClient,
-        now_ns: int,
-        step: Callable[[Request | Gossip, Client], None],
-        refuse: Callable[[Client, RequestError], None],
-    ) -> None:
+    def _receive(self, datagram: bytes, client: UdpClient, now_ns: int, step: Step, refuse: Refuse) -> None:
         try:
             message = self._unpack(datagram)
             if not isinstance(message, Mapping):
@@ -144,14 +142,7 @@ class UdpEndpoint:
         if asked and source == self.peers.current(peer):
             self._asked[peer] = asked
 
-    def _add(
-        self,
-        add: Add,
-        datagram: bytes,
-        client: UdpClient,
-        now_ns: int,
-        step: Callable[[Request | Gossip, Client], None],
-    ) -> None:
+    def _add(self, add: Add, datagram: bytes, client: UdpClient, now_ns: int, step: Step) -> None:
         """Take an add, unless it has come before: then the reply that it got is sent again, as soon as there is one."""
         source, asked, _ = client
         recognised_by = datagram if len(datagram) <= LONG_BYTES else blake2b(datagram).digest()
