@@ -72,9 +72,9 @@ def test_the_same_request_of_another_port_and_another_body_of_the_same_id_count(
         assert [node.replica.value(counter) for counter in ("", "likes")] == [20, 5]
 
 
-def test_the_same_bytes_are_a_new_add_after_ten_seconds() -> None:
+def test_the_same_bytes_are_a_new_add_after_thirty_seconds() -> None:
     with udp_endpoint() as node, asking(node.udp.address) as client:
-        for now_ns in (0, 10 * SECOND):
+        for now_ns in (0, 30 * SECOND):
             send(client)
             node.receive(now_ns)
             node.persisted()

@@ -170,7 +170,7 @@ class Process:
         self._trace.note(str(source), self._address, datagram)
         message = datagrams.unpack(datagram, self._config.cluster)
         parsed = requests.parse(message) if isinstance(message, dict) else message
-        self.replica.step(parsed, source, self.now_ns())  # type: ignore[arg-type]
+        self.replica.step(parsed, source, self.now_ns())
 
     def _begin(self) -> None:
         self.replica.begin(self.now_ns())

@@ -26,7 +26,6 @@ import msgpack
 
 from gossip_counter.node.codec.deltas import pack_deltas, unpack_actor, unpack_deltas
 from gossip_counter.node.codec.packing import ARRAY_BYTES, NAME_BYTES, array_header, flat, flat_array, pack, records
-from gossip_counter.node.codec.requests import Body
 from gossip_counter.node.core import limits
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.errors import BadDatagramError
@@ -130,7 +129,7 @@ def _pack_wants(wants: dict[Actor, int], room: int) -> bytes:
     return flat_array(packed, 2)
 
 
-def unpack(datagram: bytes, cluster: str) -> Body | Gossip:
+def unpack(datagram: bytes, cluster: str) -> dict[Any, Any] | Gossip:
     """What a datagram holds: a request's or reply's body as a map, or gossip.
 
     Raises `BadDatagramError`, and of that `OtherClusterError` for gossip of a cluster other than `cluster`.

@@ -1,62 +1,72 @@
 """Adds of the last seconds with their replies: a datagram that the network doubled, or a client repeated, counts once.
 
-Pure. An add is recognised by who sent it and by its bytes. Where there are too many, the oldest are forgotten first: a
+Pure. An add is recognised by who sent it and by its bytes. Where there are too many, older ones are forgotten sooner: a
 duplicate that comes after that is a new add.
 """
 
-from collections import deque
 from collections.abc import Hashable
 
 Key = Hashable
 """What an add is recognised by: who sent it, to which address of ours, and its bytes."""
 
 KEEP_NS = 10_000_000_000
-MAX_ADDS = 32_768
+MAX_ADDS = 16_384
 
-MAX_REPLY_BYTES = 8 * 2**20
+MAX_REPLY_BYTES = 4 * 2**20
 """Of their replies together: a token makes a reply long."""
 
 
 class RecentAdds:
-    """By key, the reply; empty while there is none yet."""
+    """By key, the reply; empty while there is none yet.
+
+    There are two generations. When the younger one has lasted `keep_ns`, or is full, the older one is dropped at once:
+    each add is remembered for `keep_ns` at least, unless there are too many, and nothing is moved for any of them.
+    """
 
     def __init__(
         self, keep_ns: int = KEEP_NS, max_adds: int = MAX_ADDS, max_reply_bytes: int = MAX_REPLY_BYTES
     ) -> None:
+        """The bounds are those of one generation."""
         self._keep_ns = keep_ns
         self._max_adds = max_adds
         self._max_reply_bytes = max_reply_bytes
-        self._replies: dict[Key, bytes] = {}
-        self._arrived = deque[tuple[int, Key]]()
-        """Each of them once, with the time at which it came; the oldest first."""
+        self._young: dict[Key, bytes] = {}
+        self._old: dict[Key, bytes] = {}
+        self._young_until_ns = 0
         self._reply_bytes = 0
+        """Of the younger generation."""
 
     def __len__(self) -> int:
-        return len(self._replies)
+        return len(self._young) + len(self._old)
 
     def arrived(self, add: Key, now_ns: int) -> bytes | None:
         """An add has come: None if it is new, else the reply that it got, which is empty as long as it waits for one.
 
         `now_ns` is monotonic time.
         """
-        arrived, forgotten_ns = self._arrived, now_ns - self._keep_ns
-        while arrived and arrived[0][0] <= forgotten_ns:
-            self._forget_oldest()
-        if add in self._replies:
-            return self._replies[add]
-        if len(arrived) >= self._max_adds:
-            self._forget_oldest()
-        self._replies[add] = b""
-        arrived.append((now_ns, add))
-        return None
+        if now_ns >= self._young_until_ns:
+            self._begin_generation()
+            if now_ns >= self._young_until_ns + self._keep_ns:
+                self._old = {}
+            self._young_until_ns = now_ns + self._keep_ns
+        elif len(self._young) >= self._max_adds:
+            self._begin_generation()
+        reply = self._young.get(add)
+        if reply is None:
+            reply = self._old.get(add)
+        if reply is None:
+            self._young[add] = b""
+        return reply
 
     def replied(self, add: Key, reply: bytes) -> None:
         """An add has got its reply. One that is forgotten already stays so."""
-        if add in self._replies:
-            self._reply_bytes += len(reply) - len(self._replies[add])
-            self._replies[add] = reply
-            while self._reply_bytes > self._max_reply_bytes:
-                self._forget_oldest()
+        if add in self._young:
+            self._young[add] = reply
+            self._reply_bytes += len(reply)
+            if self._reply_bytes > self._max_reply_bytes:
+                self._begin_generation()
+        elif add in self._old:
+            self._old[add] = reply
 
-    def _forget_oldest(self) -> None:
-        self._reply_bytes -= len(self._replies.pop(self._arrived.popleft()[1]))
+    def _begin_generation(self) -> None:
+        self._young, self._old, self._reply_bytes = {}, self._young, 0

@@ -10,7 +10,7 @@ from gossip_counter.node.core import counts
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.batch import Batch
 from gossip_counter.node.core.commits import Commits
-from gossip_counter.node.core.counts import counts_nothing
+from gossip_counter.node.core.counts import PlainRow, counts_nothing
 from gossip_counter.node.core.errors import MALFORMED, RequestError
 from gossip_counter.node.core.identity import Identity, Increment
 from gossip_counter.node.core.limits import MAX_COUNT
@@ -77,7 +77,7 @@ class Writes:
 
     def add(self, counter: str, delta: int) -> None:
         """Add to our own row in the batch. Raises `RequestError` where it has no room; then nothing has changed."""
-        commits, batch, large = self._commits, self._commits.batch, self._state.large
+        commits, batch = self._commits, self._commits.batch
         own = commits.own_row_soon(counter)
         if is_new := counts_nothing(own):
             self._admission.check_room(self._identity.actor, batch, commits.committing)
@@ -85,6 +85,20 @@ class Writes:
         if is_new and batch.new_rows is not None:
             batch.new_rows += 1
         batch.add(counter, delta)
+        if not self._is_far_from_large(own, counter, abs(delta)):
+            self._note_size(counter)
+
+    def _is_far_from_large(self, own: PlainRow, counter: str, size: int) -> bool:
+        """Whether a counter is small and stays so, by its own row before an add of this size; nothing is summed up.
+
+        What is not in the state yet stands in our own row, so it can't make up for what lacks to a large value.
+        """
+        far, large = counts.LARGE // 4, self._state.large
+        is_small = own[0] + size < far and own[1] + size < far and -far < self._state.value(counter) < far
+        return is_small and counter not in large
+
+    def _note_size(self, counter: str) -> None:
+        commits, large = self._commits, self._state.large
         is_large = counts.is_large(commits.own_row_soon(counter)) or abs(commits.value_soon(counter)) >= counts.LARGE
         (large.add if is_large else large.discard)(counter)
 

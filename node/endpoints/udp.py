@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from itertools import count
 from random import Random
-from typing import cast
+from typing import Any, cast
 
 from gossip_counter.node.codec import datagrams, requests
 from gossip_counter.node.core.config import Config
@@ -116,7 +116,7 @@ class UdpEndpoint:
     def _receive(self, datagram: bytes, client: UdpClient, now_ns: int, step: Step, refuse: Refuse) -> None:
         try:
             message = self._unpack(datagram)
-            if not isinstance(message, Mapping):
+            if not isinstance(message, dict):
                 if not (self._faults and message.sender in self._faults.cut):
                     self._heard_from(message.sender, client)
                     step(message, client)
@@ -155,11 +155,11 @@ class UdpEndpoint:
         if reply:
             self._send(reply, source, asked)
 
-    def _unpack(self, datagram: bytes) -> requests.Body | Gossip:
+    def _unpack(self, datagram: bytes) -> dict[Any, Any] | Gossip:
         kind = "unreadable"
         try:
             message = datagrams.unpack(datagram, self._config.cluster)
-            kind = "request" if isinstance(message, Mapping) else type(message).__name__.lower()
+            kind = "request" if isinstance(message, dict) else type(message).__name__.lower()
             return message
         finally:
             self._stats.datagrams_in += 1
