@@ -11,9 +11,7 @@ Key = Hashable
 
 KEEP_NS = 10_000_000_000
 MAX_ADDS = 16_384
-
-MAX_REPLY_BYTES = 4 * 2**20
-"""Of their replies together: a token makes a reply long."""
+MAX_REPLY_BYTES = 4 * 2**20  # together: a token makes a reply long
 
 
 class RecentAdds:
@@ -26,7 +24,7 @@ class RecentAdds:
     def __init__(
         self, keep_ns: int = KEEP_NS, max_adds: int = MAX_ADDS, max_reply_bytes: int = MAX_REPLY_BYTES
     ) -> None:
-        """The bounds are those of one generation."""
+        """The bounds are those of one generation. A reply counts in the one in which it comes."""
         self._keep_ns = keep_ns
         self._max_adds = max_adds
         self._max_reply_bytes = max_reply_bytes
@@ -34,7 +32,7 @@ class RecentAdds:
         self._old: dict[Key, bytes] = {}
         self._young_until_ns = 0
         self._reply_bytes = 0
-        """Of the younger generation."""
+        """Of the replies that came since the younger generation began."""
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -60,13 +58,12 @@ class RecentAdds:
 
     def replied(self, add: Key, reply: bytes) -> None:
         """An add has got its reply. One that is forgotten already stays so."""
-        if add in self._young:
-            self._young[add] = reply
+        generation = self._young if add in self._young else self._old
+        if add in generation:
+            generation[add] = reply
             self._reply_bytes += len(reply)
             if self._reply_bytes > self._max_reply_bytes:
                 self._begin_generation()
-        elif add in self._old:
-            self._old[add] = reply
 
     def _begin_generation(self) -> None:
         self._young, self._old, self._reply_bytes = {}, self._young, 0
