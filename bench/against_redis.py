@@ -21,6 +21,7 @@ from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.manifest import HOST, Settings
 from gossip_counter.cluster.ports import free_ports
 from gossip_counter.cluster.processes import temporary
+from gossip_counter.cluster.wording import counted
 
 CASES = {
     "-c 50 -P 64": 1_500_000,
@@ -91,7 +92,7 @@ def describe(case: str) -> str:
     """Options of redis-benchmark in words."""
     options = dict(zip(*[iter(case.split())] * 2, strict=True))
     clients, depth, counters = (int(options.get(name, 1)) for name in ("-c", "-P", "-r"))
-    parts = [f"{clients} client{'s' * (clients > 1)}", f"pipelines of {depth}" if depth > 1 else "no pipeline"]
+    parts = [counted(clients, "client"), f"pipelines of {depth}" if depth > 1 else "no pipeline"]
     return ", ".join(parts + [f"{counters:,} counters"] * (counters > 1))
 
 

@@ -24,6 +24,7 @@ from gossip_counter.bench.load import concurrently
 from gossip_counter.bench.workload import Add, Plan, kind, mode
 from gossip_counter.cluster.client import Client, Status
 from gossip_counter.cluster.processes import Cluster, temporary
+from gossip_counter.cluster.wording import counted
 
 AT_ONCE = "at once"
 """Shown for no time: nodes can agree before the last acknowledgement arrives at its client."""
@@ -173,7 +174,7 @@ class Series:
         plan, agreed = self.plan, len(self.times_ms)
         counters = "" if plan.counters == 1 else f"{plan.counters:,} counters, "
         sizes = ((plan.nodes, "node"), (plan.increments, "increment"), (plan.subtracted, "decrement"))
-        nodes, increments, decrements = (report.counted(*each) for each in sizes)
+        nodes, increments, decrements = (counted(*each) for each in sizes)
         return Text(
             f"{nodes}, {counters}{increments}, {decrements}, {mode(plan.settings)}, seed {plan.seed}:"
             f" {agreed} of {len(self.runs)} runs agreed on {plan.expected:,}",
@@ -228,7 +229,7 @@ def _plot(series: list[Series], path: Path) -> None:
         f" A round every {plan.settings.interval_ms} ms, fanout {plan.settings.fanout}."
     )
     if failed:
-        caption += f" {failed} run{'s' * (failed > 1)} did not agree."
+        caption += f" {counted(failed, 'run')} did not agree."
     words = plot.Words(
         f"Time until {plan.nodes} nodes agree after {plan.increments:,} increments",
         caption,

@@ -17,6 +17,7 @@ from gossip_counter.bench.load import add_to_all
 from gossip_counter.cluster.client import Client
 from gossip_counter.cluster.manifest import Settings
 from gossip_counter.cluster.processes import temporary
+from gossip_counter.cluster.wording import counted
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.identity import mint
@@ -97,11 +98,11 @@ class Costs:
         """See `report.Result`."""
         plan, tables = self.plan, list[Table]()
         if self.rest:
-            nodes, runs = report.counted(plan.nodes, "node"), report.counted(plan.runs, "run")
+            nodes, runs = counted(plan.nodes, "node"), counted(plan.runs, "run")
             title = f"{nodes} at rest, watched for {plan.seconds:g} s in {runs}"
             tables.append(report.table(title, dict(self._rest_figures.values()), "", 2))
         if self.memory:
-            title = f"one node, {report.counted(plan.counters, 'counter')}, {report.counted(plan.runs, 'run')}"
+            title = f"one node, {counted(plan.counters, 'counter')}, {counted(plan.runs, 'run')}"
             tables.append(report.table(title, {"bytes per row": self._bytes_per_row}, "", 0))
         if self.wire:
             shown = report.table_of("gossip on the wire", ("", "bytes"))

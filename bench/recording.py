@@ -8,6 +8,7 @@ is stored once.
 
 import asyncio
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -124,10 +125,9 @@ def _looks(style: Style) -> str:
 
 def lines_of(snapshot: Snapshot, command: str, remark: str) -> list[list[Segment]]:
     """What a terminal shows of a snapshot, below the last command that was given."""
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        console = Console(width=COLUMNS, file=nowhere, color_system="truecolor", force_terminal=True)
-        said = Text.assemble((f"$ {command}", "bold"), (f"   # {remark}", "bright_black"))
-        return console.render_lines(Group(said, "", dashboard.table(snapshot, COLUMNS)), pad=False)
+    console = Console(width=COLUMNS, file=io.StringIO(), color_system="truecolor", force_terminal=True)
+    prompt = Text.assemble((f"$ {command}", "bold"), (f"   # {remark}", "bright_black"))
+    return console.render_lines(Group(prompt, "", dashboard.table(snapshot, COLUMNS)), pad=False)
 
 
 class Recorder:

@@ -16,6 +16,7 @@ from gossip_counter.cluster import faults
 from gossip_counter.cluster.client import Client, Status
 from gossip_counter.cluster.manifest import Member, Settings
 from gossip_counter.cluster.processes import Cluster, temporary
+from gossip_counter.cluster.wording import counted
 
 POLL_S = 0.005
 LIMIT_S = 60.0
@@ -80,7 +81,7 @@ class Recoveries:
         """See `report.Result`."""
         tables = []
         for death, recoveries in self.deaths.items():
-            counters, runs = report.counted(self.counters, "counter"), report.counted(self.runs, "run")
+            counters, runs = counted(self.counters, "counter"), counted(self.runs, "run")
             title = f"{death.describe(self.nodes)}, {counters}, {runs}"
             figures = {
                 "answers after s": [each.answers_s for each in recoveries],

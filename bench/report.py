@@ -63,8 +63,3 @@ def table_of(title: str, columns: Sequence[str], left: int = 1) -> Table:
     for i, column in enumerate(columns):
         shown.add_column(column, justify="left" if i < left else "right")
     return shown
-
-
-def counted(number: int, what: str) -> str:
-    """So many of something, such as 1 node or 1,000 nodes."""
-    return f"{number:,} {what}{'s' * (number != 1)}"

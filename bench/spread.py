@@ -25,6 +25,7 @@ from gossip_counter.cluster.sim.network import Conditions, Traffic
 from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.cluster.sim.scenario import Scenario
 from gossip_counter.cluster.sim.simulation import Simulation
+from gossip_counter.cluster.wording import counted
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
 
@@ -183,7 +184,7 @@ class Spreads:
 
     def _title(self) -> str:
         setting = self.spreads[0].setting
-        counters = f"{setting.counters:,} counter{'s' * (setting.counters > 1)}"
+        counters = counted(setting.counters, "counter")
         links = f"links of {setting.delay_ms:g} ms"
         return f"{workload.mode(self._settings())}\n{counters}, {links}, seed {self.seed}, {self.runs} runs each"
 

@@ -17,6 +17,7 @@ from gossip_counter.cluster.client import Client, Status
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.manifest import Member, Settings
 from gossip_counter.cluster.processes import temporary
+from gossip_counter.cluster.wording import counted
 
 WARM_UP_S = 0.5
 AGREE_S = 60.0
@@ -71,10 +72,10 @@ class NodeRates:
     def table(self) -> Table:
         """See `report.Result`."""
         load, runs = self.load, len(next(iter(self.modes.values())))
-        over = f"{load.counters} counter{'s' * (load.counters > 1)}"
+        over = counted(load.counters, "counter")
         title = f"one node, {load.window} adds under way from {load.clients} clients over {over}"
         shown = report.table_of(
-            f"{title}, {report.counted(runs, 'run')} of {self.seconds:g} s", ("", "", "min", "median", "max"), left=2
+            f"{title}, {counted(runs, 'run')} of {self.seconds:g} s", ("", "", "min", "median", "max"), left=2
         )
         for mode, rates in self.modes.items():
             _add_rates(shown, mode, rates)
@@ -160,9 +161,7 @@ class ClusterRates:
     def table(self) -> Group:
         """See `report.Result`."""
         what = f"{self.nodes} durable nodes, each with {self.load.window} adds under way from"
-        title = (
-            f"{what} {self.load.clients} Redis clients, {report.counted(len(self.runs), 'run')} of {self.seconds:g} s"
-        )
+        title = f"{what} {self.load.clients} Redis clients, {counted(len(self.runs), 'run')} of {self.seconds:g} s"
         exact = f"total exact in {self.lost.count(0)} of {len(self.runs)} runs"
         return Group(report.table(title, self._figures, ""), exact)
 

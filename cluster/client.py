@@ -98,7 +98,7 @@ class Client:
 
         Raises `node.core.errors.ConfigError` if the address can't be resolved, `NotSentError` if it can't be sent to.
         """
-        family, *_, sockaddr = resolve(address)
+        family, sockaddr = resolve(address)
         connected = socket.socket(family, socket.SOCK_DGRAM)
         connected.setblocking(False)
         try:

@@ -4,7 +4,6 @@ A page is bounded, so neither the node nor this side ever holds up others for lo
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from typing import Any, NamedTuple
@@ -102,8 +101,3 @@ async def _reply(reader: asyncio.StreamReader) -> Any:
     if kind == b"*":
         return [await _reply(reader) for _ in range(int(rest))]
     return rest
-
-
-def shown(name: str) -> str:
-    """A counter's name for people. One that is empty, or that would change the terminal's state, is quoted."""
-    return name if name and name.isprintable() else json.dumps(name)

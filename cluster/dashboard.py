@@ -16,13 +16,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gossip_counter.cluster import counters
 from gossip_counter.cluster.monitor import DEAD, PAUSED, SILENT, UP, NodeView, Snapshot
+from gossip_counter.cluster.wording import counted, shown
 
 BEHIND = "behind"
 STYLES = {"level": "green", BEHIND: "yellow", SILENT: "bold yellow", PAUSED: "cyan", DEAD: "bold red"}
 
-NOT_KNOWN, NONE = "?", "-"
+NOT_KNOWN, NOT_THERE = "?", "-"
 
 PICTURE_WIDTH = 140
 
@@ -101,7 +101,7 @@ def headline(snapshot: Snapshot) -> Text:
     up = f"{len(snapshot.up)} of {len(snapshot.nodes)} nodes up"
     if snapshot.partition:
         up += f", cut into {'/'.join(','.join(group) for group in snapshot.partition)}"
-    named = f"{counters.shown(snapshot.counter)} = " if snapshot.counter else ""
+    named = f"{shown(snapshot.counter)} = " if snapshot.counter else ""
     if snapshot.agreed:
         return Text(f"{up}, agreed on {named}{snapshot.value:,}", style="bold green")
     if snapshot.up and len({node.status["fingerprint"] for node in snapshot.up}) == 1:
@@ -115,7 +115,7 @@ def _values(nodes: Sequence[NodeView]) -> str:
     if len(nodes) <= MOST_NAMED:
         return ", ".join(f"{node.name}={node.status['local_value']:,}" for node in nodes)
     values = Counter(node.status["local_value"] for node in nodes)
-    return _some(f"{count} node{'s' * (count > 1)}={value:,}" for value, count in values.most_common())
+    return _some(f"{counted(count, 'node')}={value:,}" for value, count in values.most_common())
 
 
 def _some(words: Iterable[str]) -> str:
@@ -152,7 +152,7 @@ def condition(node: NodeView) -> str:
 
 def _unknown(node: NodeView) -> str:
     """Instead of a figure that is not there."""
-    return NONE if node.state == DEAD else NOT_KNOWN
+    return NOT_THERE if node.state == DEAD else NOT_KNOWN
 
 
 def _field(name: str) -> _Cell:

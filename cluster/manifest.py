@@ -95,7 +95,8 @@ def _made(kind: type[T], found: object, where: str) -> T:
         raise ValueError(f"{where} is not complete") from None
 
 
-def _list(found: object) -> list[str]:
+def _names(found: object) -> list[str]:
+    """A group of a partition. What is none becomes a name that no node has."""
     return found if isinstance(found, list) and all(isinstance(each, str) for each in found) else [""]
 
 
@@ -173,7 +174,7 @@ class Manifest:
             if not (0 < each.port < 65_536 and 0 <= each.metrics_port < 65_536 and 0 <= each.pid < 2**31):
                 raise ValueError(f"a port or the pid of {each.name} is out of bounds")
         groups = content.partition
-        if groups and sorted(name for group in groups for name in _list(group)) != sorted(names):
+        if groups and sorted(name for group in groups for name in _names(group)) != sorted(names):
             raise ValueError(f"partition is {reprlib.repr(groups)}")
         settings = _made(Settings, content.settings, "settings")
         return cls(directory, content.id, settings, {each.name: each for each in members}, groups, content.up)

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from gossip_counter.cluster.client import ClientError
 from gossip_counter.cluster.errors import ClusterError, reason
+from gossip_counter.node import encodings
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.runtime import signals
 
@@ -112,10 +113,10 @@ def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[
 
 
 def _one_line(error: Exception) -> str:
-    """What went wrong, without characters that would end the line or mean something to a terminal."""
+    """What went wrong."""
     text = str(error)
     if isinstance(error, OSError):
         text = f"{error.filename}: {reason(error)}" if error.filename else reason(error)
     elif isinstance(error, psutil.AccessDenied):
         text = f"process {error.pid} is another user's: be the user who started the cluster"
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return encodings.in_one_line(text)

@@ -29,8 +29,7 @@ def run(arguments: Sequence[str] | None) -> None:
     try:
         _serve(options)
     except ConfigError as error:
-        line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(error))
-        print(f"counter-node: {line}", file=sys.stderr)  # noqa: T201
+        print(f"counter-node: {encodings.in_one_line(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(settings.USAGE_ERROR)
 
 

@@ -21,6 +21,11 @@ def log_in_utf8() -> None:
         sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
+def in_one_line(text: str) -> str:
+    """The text without characters that would end the line or mean something to a terminal."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
 def name(argument: str) -> str:
     """A name given on the command line. Where the locale could not decode its bytes, they are UTF-8.
 

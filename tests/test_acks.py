@@ -84,7 +84,7 @@ def test_an_add_is_answered_when_so_many_members_hold_it_durably() -> None:
     "message",
     [
         Confirmed("n2", 1, N1, 0),
-        Confirmed("stranger", 1, N1, 1),
+        Confirmed("nobody", 1, N1, 1),
         Confirmed("n2", 1, Actor("n1.other"), 1),
         Push("n2", 1, ()),
     ],

@@ -93,7 +93,7 @@ def test_rows_of_a_second_process_count_and_it_is_sent_none() -> None:
     assert node.state.value("x") == 5
 
 
-# What those do who are told.
+# What those do who receive a rival.
 
 
 def rival(boot: int) -> Rival:
@@ -132,7 +132,7 @@ def test_a_node_is_not_its_own_rival() -> None:
 
 
 def test_a_copy_that_starts_while_the_original_speaks_writes_nothing_as_the_same_actor() -> None:
-    """What a peer that hears the original replies to its first message comes before its first commit."""
+    """What a peer that receives from the original replies to its first message comes before its first commit."""
     stored = (Stored(ME, 1, 1, {"": Row(100, 0, 1)}),)
     original = replica(stored=stored)
     clone = Replica(Config(name="n1", peers=("n2",)), Random(9), 0, Recovered(ME, stored))

@@ -225,7 +225,7 @@ def test_a_mark_that_cannot_be_written_is_reported_and_refuses_no_commit(
                 if version == 2:
                     patch.setattr(os, "pwrite", full)
                 made.commit(mine(version, (f"c{version}", Row(1, 0, version))))
-            errors.append(made.mark_error)
+            errors.append(made.noticed.pop("mark_errors", None))
             states.append(files(tmp_path))
     assert errors == [None, f"can't write {tmp_path / 'journal.mark'}: No space left on device", None]
     assert found(tmp_path, states[1]) == all_of(2)
@@ -250,7 +250,7 @@ def test_a_mark_that_cannot_be_opened_refuses_no_start(tmp_path: Path) -> None:
         with opened(tmp_path) as made:
             assert len(rows(made.recovered)) == version - 1
             made.commit(mine(version, (f"c{version}", Row(1, 0, version))))
-            assert made.mark_error is not None
+            assert "mark_errors" in made.noticed
 
 
 # Setting aside.

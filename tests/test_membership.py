@@ -37,14 +37,14 @@ from tests.support.replica import (
 
 ROWS = (Delta(X, 0, (("", Row(1, 0, 1)),)), Delta(ME, 0, (("", Row(100, 0, 50)),)))
 OF_A_STRANGER: list[Gossip] = [
-    Replicate("stranger", None, ROWS),
-    Syn("stranger", 1, {ME: DigestEntry(50, 7, 0), X: DigestEntry(1, 1, 0)}),
-    SynAck("stranger", 1, ROWS, {ME: 0}),
-    Ack("stranger", 1, ROWS),
-    Push("stranger", 1, ROWS),
-    Confirm("stranger", 1, ME, 1),
-    Confirmed("stranger", 1, ME, 50),
-    Rival("stranger", 1, 7, {ME: 0}),
+    Replicate("nobody", None, ROWS),
+    Syn("nobody", 1, {ME: DigestEntry(50, 7, 0), X: DigestEntry(1, 1, 0)}),
+    SynAck("nobody", 1, ROWS, {ME: 0}),
+    Ack("nobody", 1, ROWS),
+    Push("nobody", 1, ROWS),
+    Confirm("nobody", 1, ME, 1),
+    Confirmed("nobody", 1, ME, 50),
+    Rival("nobody", 1, 7, {ME: 0}),
 ]
 
 
@@ -74,7 +74,7 @@ def test_who_holds_our_state_and_is_no_member_is_no_peer_in_sync() -> None:
     node = replica()
     add(node, 3)
     for i in range(100):
-        step(node, Push(f"stranger{i}", node.state.fingerprint, ()))
+        step(node, Push(f"nobody{i}", node.state.fingerprint, ()))
     assert node.status(0).peers_synced == 0
     assert node.stats.non_members == 100
 

@@ -114,7 +114,7 @@ def test_an_installation_has_three_commands_and_no_other_package(
     }
     dependencies = sysconfig.get_path("purelib")  # ours, in which this package is only a .pth file, not read from there
     for command in ("cluster", "bench", "counter-node"):
-        told = fresh.run(command, "--version", cwd=tmp_path, PYTHONPATH=dependencies)
-        assert told.strip() == f"{command} {__version__}"
+        printed = fresh.run(command, "--version", cwd=tmp_path, PYTHONPATH=dependencies)
+        assert printed.strip() == f"{command} {__version__}"
     program = "from gossip_counter.cluster.client import Client; print(Client.__module__)"
     assert "client" in fresh.run("python", "-c", program, cwd=tmp_path, PYTHONPATH=dependencies)

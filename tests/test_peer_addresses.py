@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gossip_counter.node.core.errors import ConfigError
-from gossip_counter.node.endpoints import addresses
+from gossip_counter.node.endpoints import addresses, socket_errors
 from gossip_counter.node.endpoints.addresses import Address, Found, bind
 from gossip_counter.node.endpoints.peer_addresses import SILENT_ROUNDS, PeerAddresses
 from gossip_counter.node.runtime import peer_finder
@@ -218,14 +218,14 @@ def test_a_node_on_a_hosts_loopback_name_is_refused_in_one_line() -> None:
         assert "a loopback address, from which no member can be reached: say --bind 0.0.0.0:" in stderr
 
 
-@pytest.mark.parametrize("code", addresses.ADVICE)
+@pytest.mark.parametrize("code", socket_errors.SENDING)
 def test_an_error_of_sending_says_what_to_do_and_is_counted(code: int) -> None:
     with udp_endpoint() as node:
         node.udp.socket = FailingSocket(code)  # type: ignore[assignment]
         node.udp.reply((("10.0.0.1", 7), b"", b""), node.replica.status(0).as_reply(1))
         (noted,) = node.noted
         assert noted.startswith("send_errors: sending ")
-        assert noted.endswith(f" bytes to 10.0.0.1:7: {os.strerror(code)}: {addresses.ADVICE[code]}")
+        assert noted.endswith(f" bytes to 10.0.0.1:7: {os.strerror(code)}; {socket_errors.SENDING[code]}")
 
 
 class FailingSocket:

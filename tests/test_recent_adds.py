@@ -55,3 +55,13 @@ def test_replies_that_come_together_are_bounded_too() -> None:
     recent.arrived((100, b"", b"add"), 0)
     recent.replied((100, b"", b"add"), bytes(1001))
     assert len(recent) == 1
+
+
+def test_replies_that_come_when_their_adds_are_old_are_bounded_too() -> None:
+    recent = RecentAdds(max_adds=100, max_reply_bytes=1000)
+    adds = [(i, b"", b"add") for i in range(101)]
+    for add in adds:
+        recent.arrived(add, 0)  # the last one begins a generation
+    for add in adds[:3]:
+        recent.replied(add, bytes(400))
+    assert len(recent) == 1

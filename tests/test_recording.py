@@ -17,7 +17,7 @@ MOST_BYTES = 200_000
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def said(*lines: str) -> list[list[Segment]]:
+def typed(*lines: str) -> list[list[Segment]]:
     return [[Segment(line)] for line in lines]
 
 
@@ -35,7 +35,7 @@ def moves(svg: str) -> list[tuple[float, int]]:
 
 
 def test_each_frame_is_shown_from_its_time_on() -> None:
-    svg = animation([Frame(0.0, said("a")), Frame(1.0, said("b")), Frame(2.75, said("b", "c"))])
+    svg = animation([Frame(0.0, typed("a")), Frame(1.0, typed("b")), Frame(2.75, typed("b", "c"))])
     assert shown(svg) == [["a"], ["b"], ["b", "c"]]
     assert "play 3.00s step-end infinite" in svg
     height = 2 * recording.LINE
@@ -43,20 +43,20 @@ def test_each_frame_is_shown_from_its_time_on() -> None:
 
 
 def test_frames_that_are_alike_are_one_and_lines_are_stored_once() -> None:
-    svg = animation([Frame(at_s, said("head", "", line)) for at_s, line in enumerate(["x", "x", "y", "x"])])
+    svg = animation([Frame(at_s, typed("head", "", line)) for at_s, line in enumerate(["x", "x", "y", "x"])])
     assert shown(svg) == [["head", "x"], ["head", "y"], ["head", "x"]]
     assert svg.count("head") == 1
     assert [round(at * 3.25 / 100) for at, _ in moves(svg)] == [0, 2, 3]
 
 
 def test_a_line_below_another_is_below_it() -> None:
-    uses = re.findall(r'<use href="#(\w+)" y="(\d+)"/>', animation([Frame(0.0, said("a", "", "b", "a"))]))
+    uses = re.findall(r'<use href="#(\w+)" y="(\d+)"/>', animation([Frame(0.0, typed("a", "", "b", "a"))]))
     assert uses == [("t0", "0"), ("t1", str(2 * recording.LINE)), ("t0", str(3 * recording.LINE))]
 
 
 @pytest.mark.parametrize("line", ["<&\"'>]]>", "a  b   ", "…−│", "{0}", ""])  # noqa: RUF001 the minus sign
 def test_any_text_stays_as_it_is(line: str) -> None:
-    assert shown(animation([Frame(0.0, said(line, "end"))])) == [[line.rstrip(), "end"] if line else ["end"]]
+    assert shown(animation([Frame(0.0, typed(line, "end"))])) == [[line.rstrip(), "end"] if line else ["end"]]
 
 
 def test_the_frame_of_a_snapshot_is_its_table_with_its_colours() -> None:

@@ -8,7 +8,7 @@ from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.endpoints.redis.commands import COMMANDS
 from gossip_counter.node.endpoints.redis.context import ADDS
 from gossip_counter.node.endpoints.redis.info import sections
-from tests.support.redis import Bench, Client, command
+from tests.support.redis import Bench, Client, asks, command
 from tests.support.replica import MS, add, hear, push_of, pushed, replica
 
 
@@ -20,11 +20,6 @@ def bench() -> Bench:
 @pytest.fixture
 def client(bench: Bench) -> Client:
     return bench.connect()
-
-
-def asks(client: Client, line: str) -> bytes:
-    """The reply to a command, its words separated by spaces."""
-    return client.asks(*line.split())
 
 
 def test_adds_and_reads(client: Client) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.endpoints.redis.commands import COMMANDS
-from tests.support.redis import INCR_X, Bench, Client, command, served
+from tests.support.redis import INCR_X, Bench, Client, asks, command, served
 from tests.support.waiting import LIMIT_S, until
 
 SAME_AS_REDIS = (
@@ -86,11 +86,6 @@ def bench() -> Bench:
 @pytest.fixture
 def client(bench: Bench) -> Client:
     return bench.connect()
-
-
-def asks(client: Client, line: str) -> bytes:
-    """The reply to a command, its words separated by spaces."""
-    return client.asks(*line.split())
 
 
 def test_replies_are_those_of_redis(bench: Bench, real: RedisProcess) -> None:

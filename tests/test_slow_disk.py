@@ -40,7 +40,7 @@ class PlannedJournal(Journal):
 
 
 class PlannedStore:
-    """A store whose commits take as long as they are told to, or fail."""
+    """A store whose commits take as long as a test sets, or fail."""
 
     def __init__(self) -> None:
         self.took_ns = 0

@@ -122,9 +122,9 @@ def test_gossip_leaves_from_the_address_at_which_the_peer_knows_this_node(host: 
         prefix, rest = ("::ffff:", (0, 0)) if host == "::" else ("", ())
         node.udp.peers.found("n2", [(f"{prefix}127.0.0.1", peer.getsockname()[1], *rest)])
         (syn,) = datagrams.pack_gossip(Syn("n2", 1, {}), "c", 1200, 16)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-            stranger.sendto(syn, ("127.0.0.1", node.port))  # not from where n2 is
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as elsewhere:
+            elsewhere.sendto(syn, ("127.0.0.1", node.port))  # not from where n2 is
             peer.send(syn)
-            stranger.sendto(syn, ("127.0.0.1", node.port))
+            elsewhere.sendto(syn, ("127.0.0.1", node.port))
             node.receive()
         assert len(received(peer)) == 3

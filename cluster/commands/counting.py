@@ -15,6 +15,7 @@ from gossip_counter.cluster.manifest import MAX_NODES, Member
 from gossip_counter.cluster.options import DEFAULT_DIRECTORY, AtNode, CounterName, Directory
 from gossip_counter.cluster.processes import Cluster
 from gossip_counter.cluster.running import in_one_line, run
+from gossip_counter.cluster.wording import shown
 from gossip_counter.node import encodings
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import DEFAULT_COUNTER
@@ -68,7 +69,7 @@ def add(
         raise ClusterError("nothing was added: there are no tokens in a cluster that was started with --gossip full")
     member = _choose(cluster, node)
     token = run(_request(member, lambda client: client.add(delta, counter, copies)))
-    done = f"{member.name} counted {delta:+d}{f' in {counters.shown(counter)}' if counter else ''}"
+    done = f"{member.name} counted {delta:+d}{f' in {shown(counter)}' if counter else ''}"
     done += f", durable on {copies} nodes" if copies > 1 else ""
     typer.echo(done, err=tell_token)
     if token is None and tell_token:
@@ -91,7 +92,7 @@ def read(
     member = _choose(Cluster.load_up(directory), node)
     value, is_known = run(_request(member, lambda client: _read(client, counter, token)))
     if not is_known:
-        named = counters.shown(counter) if counter else "the default counter"
+        named = shown(counter) if counter else "the default counter"
         typer.echo(f"{member.name} knows of no add to {named}", err=True)
     typer.echo(value)
 
@@ -126,7 +127,7 @@ def list_counters(
         return
     width = max((len(f"{each.value:,}") for each in found.counters), default=0)
     for each in found.counters:
-        typer.echo(f"{each.value:>{width},}  {counters.shown(each.name)}")
+        typer.echo(f"{each.value:>{width},}  {shown(each.name)}")
     if not found.counters:
         typer.echo(f"{member.name} knows of no {'' if pattern == counters.EVERY else 'such '}counter", err=True)
     elif found.matching > len(found.counters):

@@ -24,6 +24,7 @@ from gossip_counter.cluster.options import (
 from gossip_counter.cluster.processes import Cluster
 from gossip_counter.cluster.running import InterruptedBySignal, in_one_line, progress_line, run
 from gossip_counter.cluster.supervisor import Supervisor
+from gossip_counter.cluster.wording import counted
 from gossip_counter.node.core.messages import DEFAULT_COUNTER
 
 DEFAULT_NODES = 5
@@ -158,9 +159,8 @@ def _check_old(found: Cluster, settings: Settings, nodes: int | None) -> None:
             " --base-port"
         )
     if nodes not in (None, len(found.members)):
-        raise ClusterError(
-            f"{directory} holds a cluster of {_in_words(len(found.members))}: leave out --nodes, or use another --dir"
-        )
+        size = counted(len(found.members), "node")
+        raise ClusterError(f"{directory} holds a cluster of {size}: leave out --nodes, or use another --dir")
     if settings.ephemeral and not found.settings.ephemeral:
         raise ClusterError(f"{directory} holds durable counts: leave out --ephemeral, or use another --dir")
 
@@ -171,7 +171,7 @@ def _report_start(cluster: Cluster, took_s: float) -> None:
     others = f" to {numbers[-1]}" if numbers == list(range(numbers[0], numbers[0] + nodes)) else " and others"
     where = f"{first.host}:{first.port}{others if nodes > 1 else ''}"
     logs = cluster.manifest.directory / "logs"
-    typer.echo(f"{_in_words(nodes)} up in {took_s:.2f} s on {where}, logs in {logs}")
+    typer.echo(f"{counted(nodes, 'node')} up in {took_s:.2f} s on {where}, logs in {logs}")
     if cluster.settings.metrics:
         typer.echo(f"metrics of n1: http://{first.host}:{first.metrics_port}/metrics")
 
@@ -197,7 +197,9 @@ async def _restart(directory: Path, name: str) -> int:
 def down(directory: Directory = DEFAULT_DIRECTORY) -> None:
     """Stop every node of the cluster, and no other process. Data and logs stay."""
     stopped = run(_down(directory))
-    typer.echo(f"the cluster in {directory} is down already" if stopped is None else f"{_in_words(stopped)} stopped")
+    typer.echo(
+        f"the cluster in {directory} is down already" if stopped is None else f"{counted(stopped, 'node')} stopped"
+    )
 
 
 async def _down(directory: Path) -> int | None:
@@ -209,7 +211,3 @@ async def _down(directory: Path) -> int | None:
             return None
         cluster.stop_all()
     return alive
-
-
-def _in_words(nodes: int) -> str:
-    return f"{nodes} node{'s' * (nodes != 1)}"

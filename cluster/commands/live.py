@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from gossip_counter.cluster import dashboard
-from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.errors import ClusterError, reason
 from gossip_counter.cluster.manifest import Manifest
 from gossip_counter.cluster.monitor import Monitor, Snapshot
 from gossip_counter.cluster.options import DEFAULT_DIRECTORY, CounterName, Directory, NodeName
@@ -44,7 +44,7 @@ def status(
         try:
             dashboard.save_picture(snapshot, svg)
         except OSError as error:
-            raise ClusterError(f"can't write {svg}: {error.strerror}") from None
+            raise ClusterError(f"can't write {svg}: {reason(error)}") from None
     if as_json:
         typer.echo(json.dumps(snapshot.as_json(), indent=2))
     else:
@@ -104,10 +104,10 @@ async def _follow(path: Path, position: int) -> None:
                 position = log.seek(position if position <= size else 0)
                 chunk = log.read(CHUNK)
         except OSError as error:
-            raise ClusterError(f"can't read {path}: {error.strerror}") from None
+            raise ClusterError(f"can't read {path}: {reason(error)}") from None
         position += len(chunk)
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
             typer.echo(line.decode(errors="replace"))
         if len(rest) > CHUNK:
             typer.echo(rest.decode(errors="replace"), nl=False)

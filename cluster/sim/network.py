@@ -58,7 +58,7 @@ class Network:
     """Carries datagrams between nodes, which are named; `deliver` gets receiver, datagram and where it came from."""
 
     def __init__(
-        self, clock: Clock, rng: Random, conditions: Conditions, deliver: Callable[[str, bytes, "Address"], None]
+        self, clock: Clock, rng: Random, conditions: Conditions, deliver: Callable[[str, bytes, Address], None]
     ) -> None:
         self.conditions = conditions
         self.traffic = Traffic()

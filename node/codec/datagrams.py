@@ -36,9 +36,9 @@ VERSION = 2
 MAX_DATAGRAM_BYTES = 65_507
 
 _KINDS: tuple[type[Gossip], ...] = (Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed, Rival)
-BOOT_MAX = 2**32 - 1
-BOOT_BYTES = 5
-"""What a boot id takes at the most."""
+_BOOT_MAX = 2**32 - 1
+_BOOT_BYTES = 5
+"""The most that a boot id takes."""
 _HASH_MAX = 2**64 - 1
 _ENTRY_WIDTH = 1 + len(DigestEntry._fields)
 """A digest entry's actor, then its fields."""
@@ -78,14 +78,14 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
     room = budget - len(head) - 1
     match message:
         case Syn():
-            room -= BOOT_BYTES
+            room -= _BOOT_BYTES
             rests = [[flat(message.boot, above, upto), entries] for above, upto, entries in _ranges(message, room)]
         case SynAck():
-            rests = _answers(message, room - BOOT_BYTES, most)
+            rests = _answers(message, room - _BOOT_BYTES, most)
         case Confirm() | Confirmed():
             rests = [[flat(message.actor, message.version)]]
         case Rival():
-            rests = [[flat(message.boot), _pack_wants(message.wants, room - BOOT_BYTES)]]
+            rests = [[flat(message.boot), _pack_wants(message.wants, room - _BOOT_BYTES)]]
         case Replicate():
             rests = [[part] for part in pack_deltas(message.deltas, room)]
         case _:
@@ -164,13 +164,13 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
         case 1, [boot, above, upto, entries]:
             low, high = _bound(above), None if upto is None else _bound(upto)
             return Syn(sender, fingerprint, _unpack_digest(entries), low, high, _unpack_boot(boot))
-        case 7, [boot, wants]:
-            return Rival(sender, fingerprint, _unpack_boot(boot), _unpack_wants(wants))
         case 2, [boot, wants, deltas]:
             return SynAck(sender, fingerprint, unpack_deltas(deltas), _unpack_wants(wants), _unpack_boot(boot))
         case 5 | 6, [actor, version]:
             asked = {5: Confirm, 6: Confirmed}[kind]
             return cast(Gossip, asked(sender, fingerprint, unpack_actor(actor), limits.count(version, "version")))
+        case 7, [boot, wants]:
+            return Rival(sender, fingerprint, _unpack_boot(boot), _unpack_wants(wants))
         case 0 | 3 | 4, [deltas]:
             made = {0: Replicate, 3: Ack, 4: Push}[kind]
             return cast(Gossip, made(sender, fingerprint, unpack_deltas(deltas)))
@@ -178,7 +178,7 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
 
 
 def _unpack_boot(value: object) -> int:
-    return limits.whole(value, "boot id", 0, BOOT_MAX)
+    return limits.whole(value, "boot id", 0, _BOOT_MAX)
 
 
 def _bound(value: object) -> str:

@@ -37,7 +37,7 @@ class Confirmations:
         self._asked[confirm.sender] = _Asked(confirm, now_ns + self._config.wait_ms * 1_000_000)
 
     def waits_for(self, rows: object) -> bool:
-        """Whether a peer waits for one of these actors; `rows` tells which (`in`)."""
+        """Whether a peer waits for one of these actors; `rows` shows which (`in`)."""
         return any(asked.confirm.actor in rows for asked in self._asked.values())  # type: ignore[operator]
 
     def persisted(self, done: UnderWay) -> None:

@@ -13,7 +13,7 @@ from gossip_counter.node.core.start import Start
 from gossip_counter.node.core.stats import Stats
 
 MAX_RIVALS = 64
-"""Rivals that are told apart. No node meets so many: on what comes after, nobody need act."""
+"""Rivals that are distinguished. No node meets so many: those that come after are ignored."""
 
 
 class Epochs:

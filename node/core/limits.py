@@ -1,4 +1,4 @@
-"""The bounds that every door and every datagram is held to, and the checks that say which one was broken.
+"""The bounds that every endpoint and every datagram must keep, and the checks that say which one was broken.
 
 Pure. Each check returns the value, now typed, or raises `ValueError` with a text that names the field and its limit.
 A boolean is no integer here, although Python says that it is.

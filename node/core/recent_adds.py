@@ -6,17 +6,16 @@ duplicate that comes after that is a new add.
 
 from collections.abc import Hashable
 
-Client = tuple[Hashable, bytes, bytes]
-"""Who sent a request, at which address of ours if that matters, and the bytes that it is recognised by."""
+Key = Hashable
+"""What an add is recognised by: who sent it, to which address of ours, and its bytes."""
 
 KEEP_NS = 10_000_000_000
 MAX_ADDS = 16_384
-MAX_REPLY_BYTES = 4 * 2**20
-"""Of their replies together: a token makes a reply long."""
+MAX_REPLY_BYTES = 4 * 2**20  # together: a token makes a reply long
 
 
 class RecentAdds:
-    """By client and bytes, the reply; empty while there is none yet.
+    """By key, the reply; empty while there is none yet.
 
     There are two generations. When the younger one has lasted `keep_ns`, or is full, the older one is dropped at once:
     each add is remembered for `keep_ns` at least, unless there are too many, and nothing is moved for any of them.
@@ -25,20 +24,20 @@ class RecentAdds:
     def __init__(
         self, keep_ns: int = KEEP_NS, max_adds: int = MAX_ADDS, max_reply_bytes: int = MAX_REPLY_BYTES
     ) -> None:
-        """The bounds are those of one generation."""
+        """The bounds are those of one generation. A reply counts in the one in which it comes."""
         self._keep_ns = keep_ns
         self._max_adds = max_adds
         self._max_reply_bytes = max_reply_bytes
-        self._young: dict[Client, bytes] = {}
-        self._old: dict[Client, bytes] = {}
+        self._young: dict[Key, bytes] = {}
+        self._old: dict[Key, bytes] = {}
         self._young_until_ns = 0
         self._reply_bytes = 0
-        """Of the younger generation."""
+        """Of the replies that came since the younger generation began."""
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def arrived(self, add: Client, now_ns: int) -> bytes | None:
+    def arrived(self, add: Key, now_ns: int) -> bytes | None:
         """An add has come: None if it is new, else the reply that it got, which is empty as long as it waits for one.
 
         `now_ns` is monotonic time.
@@ -57,15 +56,14 @@ class RecentAdds:
             self._young[add] = b""
         return reply
 
-    def replied(self, add: Client, reply: bytes) -> None:
+    def replied(self, add: Key, reply: bytes) -> None:
         """An add has got its reply. One that is forgotten already stays so."""
-        if add in self._young:
-            self._young[add] = reply
+        generation = self._young if add in self._young else self._old
+        if add in generation:
+            generation[add] = reply
             self._reply_bytes += len(reply)
             if self._reply_bytes > self._max_reply_bytes:
                 self._begin_generation()
-        elif add in self._old:
-            self._old[add] = reply
 
     def _begin_generation(self) -> None:
         self._young, self._old, self._reply_bytes = {}, self._young, 0

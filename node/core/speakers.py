@@ -16,7 +16,7 @@ SPEAKING_NS = 3_000_000_000
 """A process that was silent for so long has ended."""
 
 MAX_SPEAKERS = 4
-"""Processes under one name that are told apart."""
+"""Processes under one name that are distinguished."""
 
 
 @dataclass(slots=True)

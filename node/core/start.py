@@ -7,11 +7,11 @@ all, nobody can tell, and this life writes as a new actor: that costs one actor,
 
 from gossip_counter.node.core.effects import Outbox
 
-PATIENCE = 4
-"""Retry intervals that are waited for the last of the peers, if any has answered."""
+WAIT_FOR_ALL = 4
+"""Retry intervals that all peers have to answer."""
 
-LAST_PATIENCE = 25
-"""Retry intervals that are waited for the first of them."""
+WAIT_FOR_ANY = 25
+"""Retry intervals that the first of them has, if none has answered in that time."""
 
 
 class Start:
@@ -24,20 +24,21 @@ class Start:
         """Whether peers were asked, and none of them has answered yet."""
         self.due_ns: int | None = None
         """When `wake` should be called, if at all."""
-        self._last_ns = 0
+        self._give_up_ns = 0
+        """When nobody is waited for any more, whoever has answered."""
         self._retry_ns = retry_ms * 1_000_000
         self._outbox = outbox
 
     def begin(self, peers: tuple[str, ...], now_ns: int) -> None:
         """These are being asked."""
         self.awaited, self.is_unanswered = set(peers), True
-        self._last_ns = now_ns + LAST_PATIENCE * self._retry_ns
-        self._wake_at(now_ns + PATIENCE * self._retry_ns)
+        self._give_up_ns = now_ns + WAIT_FOR_ANY * self._retry_ns
+        self._wake_at(now_ns + WAIT_FOR_ALL * self._retry_ns)
 
     def answered(self, peer: str) -> None:
         """One has answered."""
         self.is_unanswered = False
-        if self.due_ns == self._last_ns:
+        if self.due_ns == self._give_up_ns:
             self._give_up()
         self.awaited.discard(peer)
 
@@ -45,8 +46,8 @@ class Start:
         """Give up those that have not answered in time."""
         if self.due_ns is None or now_ns < self.due_ns:
             return
-        if self.is_unanswered and now_ns < self._last_ns:
-            self._wake_at(self._last_ns)
+        if self.is_unanswered and now_ns < self._give_up_ns:
+            self._wake_at(self._give_up_ns)
         else:
             self._give_up()
 

@@ -1,15 +1,14 @@
-"""UDP addresses: names to addresses, a bound socket, and what its errors mean for whoever runs the node."""
+"""UDP addresses: names to addresses, a bound socket, and what can be reached from it."""
 
 import contextlib
-import errno
 import ipaddress
 import socket
 import sys
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from gossip_counter.node.core.errors import ConfigError
-from gossip_counter.node.endpoints.listening import why_not
+from gossip_counter.node.endpoints.socket_errors import why_not
 
 Address = tuple[str, int]
 """Host and port."""
@@ -28,22 +27,10 @@ IP_PKTINFO: int | None = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "lin
 
 WILDCARDS = ("0.0.0.0", "::")
 
-ADVICE = {
-    errno.EINVAL: "the address that this node is bound to can't send there: bind one that the members can reach",
-    errno.ENETUNREACH: "this host has no route to it: check that member's address, and this host's network",
-    errno.EHOSTUNREACH: "this host has no route to it: check that member's address, and this host's network",
-    errno.EACCES: "it is a broadcast address, or a firewall of this host forbids it: check that member's address",
-    errno.EPERM: "a firewall of this host forbids it: let UDP pass to that address",
-    errno.EMSGSIZE: "the network takes no datagrams as large as that: lower --datagram-bytes",
-    errno.EADDRNOTAVAIL: "this node is bound to an address that this host no longer has: start it with another --bind",
-    errno.EAFNOSUPPORT: "this host has no such addresses: list that member by another one, IPv4 or IPv6",
-}
-"""What to do about an error of a socket that means a wrong setting."""
-
 
 def bind(address: Address) -> socket.socket:
     """A socket bound to `address`, which nobody else may share. At `::` it serves IPv4 too. Raises `ConfigError`."""
-    family, *_, sockaddr = _resolve(address, f"say --bind 0.0.0.0:{address[1]} to listen at all addresses")
+    family, sockaddr = resolve(address, f"say --bind 0.0.0.0:{address[1]} to listen at all addresses")
     bound = socket.socket(family, socket.SOCK_DGRAM)
     try:
         if family == socket.AF_INET6:
@@ -58,17 +45,12 @@ def bind(address: Address) -> socket.socket:
     return bound
 
 
-def resolve(address: Address) -> tuple[int, int, int, str, Address]:
-    """The first that the system makes of a host and a port, as `getaddrinfo` gives it. Raises `ConfigError`."""
-    return _resolve(address, "check the name")
-
-
-def _resolve(address: Address, advice: str) -> tuple[int, int, int, str, Address]:
+def resolve(address: Address, advice: str = "check the name") -> Found:
+    """The address that the system prefers for a host and a port. Raises `ConfigError`, with `advice`."""
     try:
-        found = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)
+        return look_up(address)[0]
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"can't find the address {address[0]}:{address[1]}: {why_not(error)}; {advice}") from None
-    return cast(tuple[int, int, int, str, Address], found[0])
 
 
 def look_up(address: Address, flags: int = 0) -> list[Found]:
@@ -115,9 +97,3 @@ def shown(address: Sockaddr) -> str:
     """An address as people write it."""
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def explained(error: OSError) -> str:
-    """What is wrong, and if a wrong setting can cause it, what to do."""
-    advice = ADVICE.get(error.errno or 0)
-    return f"{error.strerror or error}{f': {advice}' if advice else ''}"

@@ -1,6 +1,6 @@
 """Faults put in on purpose, for tests: gossip that is lost, and peers that are cut off.
 
-A door of its own, closed unless a node was started with `--faults`: `{"type": "fault", "msg_id", "loss", "cut"}` sets
+A request that is refused unless a node was started with `--faults`: `{"type": "fault", "msg_id", "loss", "cut"}` sets
 what is wrong from now on, and is answered by `fault_ok`.
 """
 

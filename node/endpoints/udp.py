@@ -19,13 +19,19 @@ from gossip_counter.node.core.errors import BadDatagramError, RequestError
 from gossip_counter.node.core.messages import Add, Carrier, Gossip, Replicate, Reply, Request, Syn
 from gossip_counter.node.core.recent_adds import RecentAdds
 from gossip_counter.node.core.stats import Stats
-from gossip_counter.node.endpoints.addresses import Address, Sockaddr, explained, shown
+from gossip_counter.node.endpoints.addresses import Address, Sockaddr, shown
 from gossip_counter.node.endpoints.asked_address import answers_from_asked_address
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
+from gossip_counter.node.endpoints.socket_errors import why_not_sent
 
 UdpClient = tuple[Sockaddr, bytes, bytes]
-"""Who sent a request: its address, the address of ours that it asked if several are served, and the bytes of an add."""
+"""Who sent a datagram: its address, the address of ours that it asked if several are served, and, if the datagram is an
+add, what that is recognised by.
+"""
+
+Step = Callable[[Request | Gossip, Client], None]
+Refuse = Callable[[Client, RequestError], None]
 
 Traffic = dict[tuple[str, str], list[int]]
 """By direction (in, out) and kind of message: datagrams and bytes."""
@@ -83,8 +89,8 @@ class UdpEndpoint:
     def receive(
         self,
         now_ns: int,
-        step: Callable[[Request | Gossip, Client], None],
-        refuse: Callable[[Client, RequestError], None],
+        step: Step,
+        refuse: Refuse,
         unexpected: Callable[[Exception], None],
     ) -> None:
         """Read a burst. Each message goes to `step`, each malformed request to `refuse`; whatever one of these raises
@@ -107,14 +113,7 @@ class UdpEndpoint:
             except Exception as error:  # noqa: BLE001 the receive loop outlives every datagram
                 unexpected(error)
 
-    def _receive(
-        self,
-        datagram: bytes,
-        client: UdpClient,
-        now_ns: int,
-        step: Callable[[Request | Gossip, Client], None],
-        refuse: Callable[[Client, RequestError], None],
-    ) -> None:
+    def _receive(self, datagram: bytes, client: UdpClient, now_ns: int, step: Step, refuse: Refuse) -> None:
         try:
             message = self._unpack(datagram)
             if not isinstance(message, dict):
@@ -143,14 +142,7 @@ class UdpEndpoint:
         if asked and source == self.peers.current(peer):
             self._asked[peer] = asked
 
-    def _add(
-        self,
-        add: Add,
-        datagram: bytes,
-        client: UdpClient,
-        now_ns: int,
-        step: Callable[[Request | Gossip, Client], None],
-    ) -> None:
+    def _add(self, add: Add, datagram: bytes, client: UdpClient, now_ns: int, step: Step) -> None:
         """Take an add, unless it has come before: then the reply that it got is sent again, as soon as there is one."""
         source, asked, _ = client
         recognised_by = datagram if len(datagram) <= LONG_BYTES else blake2b(datagram).digest()
@@ -225,7 +217,7 @@ class UdpEndpoint:
             else:
                 self.socket.sendto(datagram, to)
         except OSError as error:
-            self._note("send_errors", "sending %d bytes to %s: %s", len(datagram), shown(to), explained(error))
+            self._note("send_errors", "sending %d bytes to %s: %s", len(datagram), shown(to), why_not_sent(error))
             return
         self._count("out", kind, datagram)
         self._stats.datagrams_out += 1

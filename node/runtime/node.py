@@ -89,8 +89,7 @@ class Node:
             note("journals_set_aside", "the journal was damaged (%s): it is now %s", journal.damage, journal.set_aside)
         if journal.copy_of:
             note("journals_copied", "the journal is a copy of %s: this node begins a new epoch", journal.copy_of)
-        if journal.mark_error:
-            note("mark_errors", "%s", journal.mark_error)
+        self._note_all(journal)
 
     async def run(self) -> None:
         """Serve until a signal that ends, or `stop`. Raises `ConfigError` if it can't begin."""
@@ -232,8 +231,6 @@ class Node:
         if self._journal:
             self._guarded(self._look_at, self._journal)
         if error is None:
-            if self._journal and self._journal.mark_error:
-                self._diagnostics.note("mark_errors", "%s", self._journal.mark_error)
             self._busy_poll.commit_ended()
             self.replica.persisted()
             return
@@ -248,6 +245,10 @@ class Node:
         if self._metrics:
             self._metrics.committed(journal.took_ns)
         self.replica.stats.journal_wal_bytes = journal.wal_bytes
+        self._note_all(journal)
+
+    def _note_all(self, journal: Journal) -> None:
+        """Note what the journal has noticed."""
         while journal.noticed:
             kind, text = journal.noticed.popitem()
             self._diagnostics.note(kind, "%s", text)

@@ -13,6 +13,7 @@ from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.endpoints import addresses
 from gossip_counter.node.endpoints.addresses import Address, Found, Sockaddr
 from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
+from gossip_counter.node.endpoints.socket_errors import why_not, why_not_sent
 
 log = logging.getLogger("gossip_counter.node")
 
@@ -102,7 +103,7 @@ class PeerFinder:
             return
         self._awaited.discard(name)
         if isinstance(outcome, Exception):
-            self._failed[name] = getattr(outcome, "strerror", None) or str(outcome)
+            self._failed[name] = why_not(outcome) if isinstance(outcome, OSError | UnicodeError) else repr(outcome)
         else:
             self._found(name, outcome)
         self._end_round_if_done()
@@ -115,8 +116,9 @@ class PeerFinder:
             return
         mine, theirs = ("IPv4", "IPv6") if self._bound.family == socket.AF_INET else ("IPv6", "IPv4")
         port = self._bound.getsockname()[1]
-        self._failed[name] = f"it has {theirs} addresses only, and this node is bound to an {mine} address: " + (
-            f"say --bind [::]:{port} to reach both"
+        self._failed[name] = (
+            f"it has {theirs} addresses only, and this node is bound to an {mine} address:"
+            f" say --bind [::]:{port} to reach both"
         )
 
     def _end_round_if_done(self) -> None:
@@ -137,10 +139,8 @@ def check_reach(bound: socket.socket, peers: PeerAddresses) -> None:
     known = {name: address for name in peers.listed if (address := peers.current(name))}
     failing = {name: error for name, address in known.items() if (error := addresses.probe(bound, address))}
     own = bound.getsockname()
-    is_cut_off = addresses.is_loopback(own[0]) and {each.errno for each in failing.values()} <= {
-        errno.EINVAL,
-        errno.EADDRNOTAVAIL,
-    }
+    codes = {error.errno for error in failing.values()}
+    is_cut_off = addresses.is_loopback(own[0]) and codes <= {errno.EINVAL, errno.EADDRNOTAVAIL}
     if is_cut_off and failing and len(failing) == len(peers.listed):
         raise ConfigError(
             f"the address to bind is {addresses.shown(own)}, a loopback address, from which no member can be reached:"
@@ -152,4 +152,4 @@ def check_reach(bound: socket.socket, peers: PeerAddresses) -> None:
 
 def _unreachable(name: str, address: Sockaddr, own: Sockaddr, error: OSError) -> str:
     where = f"{name} can't be reached at {addresses.shown(address)} from {addresses.shown(own)}"
-    return f"{where}: {addresses.explained(error)}"
+    return f"{where}: {why_not_sent(error)}"

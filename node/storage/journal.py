@@ -91,11 +91,6 @@ class Journal:
             raise
 
     @property
-    def mark_error(self) -> str | None:
-        """Why the last commit, which is durable nevertheless, could not be marked."""
-        return self._mark.error
-
-    @property
     def wal_bytes(self) -> int:
         """Size of SQLite's write-ahead log when it was last looked at."""
         return self._wal.size
@@ -118,7 +113,7 @@ class Journal:
         except sqlite3.Error as error:
             raise self._failure(error, began_ns, may_wait) from None
         else:
-            self._mark.write(self._life.journal, self._log.last)
+            self._write_mark()
         finally:
             self.took_ns = monotonic_ns() - began_ns
 
@@ -205,7 +200,7 @@ class Journal:
             self._life = schema.new_life(self.path, place)
             schema.create(self._db, self._owner, self._life)
             database.sync_directory(self.path.parent)
-            self._mark.write(self._life.journal, 0)
+            self._write_mark()
             return None
         database.check_structure(self._db)
         schema.check_owner(self._db, self._owner, self.path.parent)
@@ -224,4 +219,10 @@ class Journal:
         self.copy_of = self._life.path
         self._life = schema.new_life(self.path, place)
         self._log.begin_life(self._life)
+        self._write_mark()
+
+    def _write_mark(self) -> None:
+        """Mark how far the journal has come. What is not marked is durable nevertheless."""
         self._mark.write(self._life.journal, self._log.last)
+        if self._mark.error:
+            self.noticed["mark_errors"] = self._mark.error

@@ -8,7 +8,7 @@ _LOCKS = range(120, 128)
 
 
 def name(path: Path) -> str:
-    """The other processes that read or write a database just now, as far as the system tells."""
+    """The other processes that read or write a database just now, as far as the system shows them."""
     pids = ", ".join(map(str, _pids(path)))
     return f"another process (pid {pids})" if pids else f"another process (find it with lsof {path})"
 

@@ -26,7 +26,7 @@ SCHEMA = 2
 """The number of this form of the file."""
 
 APPLICATION = 0x676F7331
-"""Tells our files from those of other programs that use SQLite."""
+"""Distinguishes our files from those of other programs that use SQLite."""
 
 _BEFORE_RELEASE = 0x676F7373
 """What versions wrote that were never released, with schemas of their own."""

@@ -76,7 +76,7 @@ class WriteAheadLog:
             disk = os.statvfs(self._file)
         except OSError as error:
             raise JournalError(f"{self._file}: {error.strerror}") from None
-        # Some file systems don't tell.
+        # Some file systems do not report their size.
         self.free = disk.f_bavail * disk.f_frsize if disk.f_blocks else 4 * self._limit
         self._bound = min(self._limit, self.free)
         # Where little is left, sooner: no log grows by more than a gigabyte a second.

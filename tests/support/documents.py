@@ -116,8 +116,8 @@ class Shell:
     def _run_command(self, command: str, shown: str) -> None:
         if command.split(maxsplit=1)[0] in {tool for tool in OPTIONAL_TOOLS if not shutil.which(tool)}:
             return
-        told = self.output(self._real(command))
-        assert matches(shown, told), f"$ {command}\nshows\n{shown}\nand is\n{told}"
+        printed = self.output(self._real(command))
+        assert matches(shown, printed), f"$ {command}\nshows\n{shown}\nand is\n{printed}"
 
     def output(self, command: str) -> str:
         """What a command prints. Ports are those of the documents."""
@@ -140,15 +140,15 @@ class Shell:
 
     def _need_cluster(self, nodes: int) -> None:
         if not (self._directory / ".counter").exists():
-            told = self.output(self._real(f"cluster up -n {nodes} --detach"))
-            assert f"{nodes} nodes up" in told
+            printed = self.output(self._real(f"cluster up -n {nodes} --detach"))
+            assert f"{nodes} nodes up" in printed
 
     def _try_members_file(self, text: str) -> None:
         """A node reads it: then all that keeps this one from starting is that it is no member."""
         name, *_ = text.removeprefix("# ").splitlines()
         (self._directory / name).write_text(text)
-        told = self.output(f"counter-node --name nobody --members {name}")
-        assert "list nobody in the --members file" in told
+        printed = self.output(f"counter-node --name nobody --members {name}")
+        assert "list nobody in the --members file" in printed
 
     def _real(self, text: str) -> str:
         """A command or a sample with the ports that are free here."""
@@ -188,12 +188,12 @@ def shell(directory: Path) -> Iterator[Shell]:
         made.end()
 
 
-def matches(shown: str, told: str) -> bool:
+def matches(shown: str, printed: str) -> bool:
     """Whether an output is as a document shows it: `…` stands for anything, times and process ids vary."""
     pattern = re.escape(shown).replace(_ANY_TEXT, ".*").replace("\\\n.*", "(\n.*)?")
     for varies, by in _VARIES.items():
         pattern = re.sub(varies.replace("\\", "\\\\").replace(r"\\d", r"\d"), by.replace("\\", r"\\"), pattern)
-    return re.fullmatch(pattern, told.strip(), re.S) is not None
+    return re.fullmatch(pattern, printed.strip(), re.S) is not None
 
 
 def _free_ports() -> int:

@@ -117,6 +117,11 @@ class Client:
         return sum(self._bench.scheduler.sessions[self.session])
 
 
+def asks(client: Client, line: str) -> bytes:
+    """The reply to a command, its words separated by spaces."""
+    return client.asks(*line.split())
+
+
 class Bench:
     """A scheduler and its replica. With `quick`, commits are durable at once; else when `persist` is called."""
 

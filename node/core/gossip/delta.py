@@ -65,7 +65,7 @@ class DeltaGossip:
             self.anti_entropy.ask(peers, now_ns)
 
     def tick(self, now_ns: int) -> None:
-        """One round: tell a few random peers what we hold."""
+        """One round: send a few random peers the digest of what we hold."""
         self._deltas.ticked()
         if peers := self._membership.sample(self._config.gossip_fanout, self._rng):
             self.anti_entropy.ask(peers, now_ns)

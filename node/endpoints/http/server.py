@@ -16,7 +16,7 @@ from prometheus_client import make_wsgi_app
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.endpoints.http.health import Health
 from gossip_counter.node.endpoints.http.metrics import Metrics
-from gossip_counter.node.endpoints.listening import why_not
+from gossip_counter.node.endpoints.socket_errors import why_not
 
 REQUEST_S = 5.0
 """Seconds that a client may take to send its request."""
@@ -78,8 +78,8 @@ class _Pages:
             case "/healthz":
                 return _page(start, health.is_healthy, _STALLED)
             case "/readyz":
-                why_not = _NOT_READY if health.is_healthy else _STALLED
-                return _page(start, health.is_ready, why_not, _notes(health.unheard))
+                trouble = _NOT_READY if health.is_healthy else _STALLED
+                return _page(start, health.is_ready, trouble, _notes(health.unheard))
             case _:
                 start("404 Not Found", [("Content-Type", "text/plain")])
                 return [b"there are /metrics, /healthz and /readyz\n"]
@@ -91,9 +91,9 @@ class _Pages:
             return _page(start, False, _STALLED)
 
 
-def _page(start: _Start, is_good: bool, why_not: str, notes: str = "") -> Iterable[bytes]:
+def _page(start: _Start, is_good: bool, trouble: str, notes: str = "") -> Iterable[bytes]:
     start("200 OK" if is_good else "503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
-    return [f"{'ok' if is_good else why_not}\n{notes}".encode()]
+    return [f"{'ok' if is_good else trouble}\n{notes}".encode()]
 
 
 def _notes(unheard: list[str]) -> str:

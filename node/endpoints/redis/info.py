@@ -75,7 +75,7 @@ def _human(size: float) -> str:
 
 
 def _resident_bytes() -> int:
-    """How much memory this process uses, where the system tells; else the most it ever used."""
+    """How much memory this process uses, where the system shows it; else the most it ever used."""
     try:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
     except OSError:

@@ -12,7 +12,6 @@ from typing import NamedTuple, cast
 from gossip_counter import __version__
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.endpoints.listening import why_not
 from gossip_counter.node.endpoints.redis import info
 from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS
 from gossip_counter.node.endpoints.redis.context import Clients, Node, RedisClient, Sections
@@ -20,6 +19,7 @@ from gossip_counter.node.endpoints.redis.parser import AUTHENTICATED
 from gossip_counter.node.endpoints.redis.ports import Runtime
 from gossip_counter.node.endpoints.redis.scheduler import Scheduler
 from gossip_counter.node.endpoints.redis.session import Session, State
+from gossip_counter.node.endpoints.socket_errors import why_not
 
 __all__ = ["Listen", "RedisClient", "RedisServer"]
 
