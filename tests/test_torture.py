@@ -29,4 +29,7 @@ def test_a_schedule_is_the_same_for_the_same_seed() -> None:
     assert torture.schedule(torture.Plan(seed=1)) == torture.schedule(torture.Plan(seed=1))
     assert torture.schedule(torture.Plan(seed=1)) != torture.schedule(torture.Plan(seed=2))
     actions = {step.action for step in torture.schedule(torture.Plan(seconds=600))}
-    assert actions == {"kill", "restart", "pause", "resume", "partition", "heal", "loss", "wipe"}
+    assert actions == {
+        *("kill", "restart", "pause", "resume", "partition", "heal", "loss", "wipe", "damage"),
+        *("copy", "copy apart", "meet", "end copy", "move", "back up", "put back"),
+    }
