@@ -11,12 +11,12 @@ ACTIONS = {
     "pause": 3,
     "partition": 2,
     "loss": 2,
-    "wipe": 1,
     "kill all": 0.5,
     "copy": 1,
-    "move": 0.5,
-    "back up": 0.5,
-    "damage": 1,
+    "wipe": 0.5,
+    "damage": 0.5,
+    "move": 0.25,
+    "back up": 0.25,
 }
 """How often each begins, relative to the others."""
 PER_SECOND = 1.5
