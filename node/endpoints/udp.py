@@ -134,7 +134,8 @@ class UdpEndpoint:
             if not isinstance(message, dict):
                 if not (self._faults and message.sender in self._faults.cut):
                     self._heard_from(message, client)
-                    step(message, client)
+                    # Which of our addresses was asked makes it no other process.
+                    step(message, (client[0], b"", b""))
             elif not self._took_fault(message, client):
                 request = requests.parse(message)
                 if isinstance(request, Add):

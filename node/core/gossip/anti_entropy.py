@@ -113,10 +113,10 @@ class AntiEntropy:
         if is_about_us and syn_ack.fingerprint != self._state.fingerprint:
             self.ask((syn_ack.sender,), now_ns)  # about all others
 
-    def receive_rival(self, rival: Rival, source: Client) -> None:
-        """Send whoever takes another process for us the rows that it lacks."""
+    def receive_rival(self, rival: Rival) -> None:
+        """Send whoever takes another process for us the rows that it lacks; to its own address, whoever sent this."""
         if deltas := self._deltas.answer(rival.wants, rival.sender):
-            self._outbox.send((source,), Ack(self._config.name, self._state.fingerprint, deltas))
+            self._outbox.send((rival.sender,), Ack(self._config.name, self._state.fingerprint, deltas))
 
     def receive_ack(self, ack: Ack, now_ns: int) -> None:
         """An exchange is over."""
