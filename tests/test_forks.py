@@ -93,6 +93,20 @@ def test_rows_of_a_second_process_count_and_it_is_sent_none() -> None:
     assert node.state.value("x") == 5
 
 
+def test_rows_of_a_first_process_count_that_speaks_from_another_address_than_the_listed_one() -> None:
+    """Answers under the name go to the listed address, where the second one is."""
+    node = replica()
+    clone = Replica(Config(name="n2", peers=("n1",)), Random(2), 0)
+    add(clone, 5, "x")
+    (syn,) = messages(tick(clone))
+    step(node, syn, OTHER)
+    answers(node, 1, ONE)
+    (rival,) = (each.message for each in sends(step(node, syn, OTHER)) if each.to == (OTHER,))
+    (ack,) = sends(step(clone, rival, "n1"))
+    step(node, ack.message, OTHER)
+    assert node.state.value("x") == 5
+
+
 # What those do who receive a rival.
 
 

@@ -93,7 +93,6 @@ class AntiEntropy:
             if wants:
                 self._expect(syn.sender, now_ns)
             self._outbox.send((syn.sender,), answer)
-            wants = {}
         if other:
             self._outbox.send((source,), Rival(self._config.name, self._state.fingerprint, other.boot, wants))
         if syn.sender in self._start.awaited:
