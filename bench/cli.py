@@ -47,7 +47,8 @@ HELP = """Measure gossip counters: real processes, real sockets, every acknowled
 
     bench judge --seeds 1000             # is any promise broken, by seed?
 
-sim and judge simulate. All others start clusters of their own on free ports. None leaves anything behind.
+sim and judge simulate. All others start clusters of their own on free ports. None leaves anything behind, but for the
+logs and journals of a cluster that broke a promise under torture.
 Figures are distributions over several runs.
 """
 
@@ -284,9 +285,12 @@ def torture(
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Kill, restart, pause, wipe and partition real nodes and lose their gossip while clients count; check every reply.
+    """Make everything go wrong for real nodes while clients count; check every reply, and every counter at the end.
 
-    Exit code: 0 if every promise was kept, 1 if not; then the schedule is printed.
+    Nodes are killed, restarted, paused, cut off; gossip is lost. Their data directories are wiped, moved, put back from
+    backups, damaged by flipped bits and cut files, and copied while nodes run: copies run as second processes.
+
+    Exit code: 0 if every promise was kept, 1 if not; then the schedule is printed, and logs and journals are kept.
     """
     if kill_all and seconds:
         raise typer.BadParameter("it takes a second each time: leave out --seconds", param_hint="--kill-all")

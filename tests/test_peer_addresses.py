@@ -1,6 +1,7 @@
 """Claim: no peer's name keeps a node from starting, each address of a peer is tried, and wrong addresses are named."""
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.core.messages import Syn, SynAck
 from gossip_counter.node.endpoints import addresses, socket_errors
 from gossip_counter.node.endpoints.addresses import Address, Found, bind
 from gossip_counter.node.endpoints.peer_addresses import SILENT_ROUNDS, PeerAddresses
@@ -155,13 +158,60 @@ def test_each_address_of_a_peer_is_tried_in_turn_while_it_is_silent() -> None:
     assert used == [FIRST] * SILENT_ROUNDS + [SECOND] * SILENT_ROUNDS + [FIRST] * SILENT_ROUNDS
 
 
-def test_an_address_at_which_a_peer_replies_is_kept() -> None:
+@pytest.mark.parametrize("heard", [(FIRST, False), (FIRST, True), (("10.9.9.9", 1), True)])
+def test_an_address_at_which_a_peer_replies_is_kept(heard: tuple[Address, bool]) -> None:
     peers = PeerAddresses({"n2": ("n2", 1)})
     peers.found("n2", [FIRST, SECOND])
     for _ in range(100):
         peers.round_begins("n2")
-        peers.heard_from("n2")
+        peers.heard_from("n2", *heard)
     assert peers.current("n2") == FIRST
+
+
+def test_the_next_address_is_tried_though_a_peer_that_is_elsewhere_speaks() -> None:
+    """As where a name has an IPv6 address at which that node does not listen: it can send here all the same."""
+    with udp_endpoint(n2=("n2", 1)) as node, bind(("127.0.0.1", 0)) as nobody, bind(("127.0.0.1", 0)) as peer:
+        node.udp.peers.found("n2", [nobody.getsockname(), peer.getsockname()])
+        (syn,) = datagrams.pack_gossip(Syn("n2", 1, {}), "c", 1200, 16)
+        for _ in range(SILENT_ROUNDS + 1):
+            peer.sendto(syn, node.udp.address)
+            node.receive()
+            node.replica.tick(0)
+            node.advance()
+        assert node.udp.peers.current("n2") == peer.getsockname()
+        assert len(drained(peer)) == 1
+        peer.sendto(syn, node.udp.address)
+        node.receive()
+        assert [type(each) for each in drained(peer)] == [SynAck]
+
+
+def drained(peer: socket.socket) -> list[object]:
+    """All gossip that has come."""
+    messages: list[object] = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            messages.append(datagrams.unpack(peer.recv(65_536), "c"))
+    return messages
+
+
+def test_the_address_of_ours_that_a_peer_asked_is_not_used_for_its_other_addresses() -> None:
+    """It may be of a network that does not lead there."""
+    with (
+        udp_endpoint("0.0.0.0", n2=("n2", 1)) as node,
+        bind(("127.0.0.3", 0)) as first,
+        bind(("127.0.0.4", 0)) as second,
+    ):
+        node.udp.peers.found("n2", [first.getsockname(), second.getsockname()])
+        (syn,) = datagrams.pack_gossip(Syn("n2", 1, {}), "c", 1200, 16)
+        first.sendto(syn, ("127.0.0.2", node.port))
+        node.receive()
+        sources = [first.recvfrom(65_536)[1][0]]
+        for _ in range(SILENT_ROUNDS + 1):
+            node.replica.tick(0)
+            node.advance()
+        sources.append(second.recvfrom(65_536)[1][0])
+        assert sources[0] == "127.0.0.2"
+        assert sources[1] != "127.0.0.2"
 
 
 # Wrong addresses.

@@ -1,16 +1,19 @@
-"""Claim: real processes keep every promise while nodes are killed, paused, cut off and wiped."""
+"""Claim: real processes keep every promise while nodes are killed, paused and cut off, and their disks fail."""
 
 import asyncio
+from pathlib import Path
+from random import Random
 
 import pytest
 
 from gossip_counter.bench import torture
+from gossip_counter.bench.torture import disks
 
 
 @pytest.mark.parametrize(
     "plan",
     [
-        torture.Plan(seconds=2.5, nodes=3, seed=32, clients=8),
+        torture.Plan(seconds=2.5, nodes=3, seed=339, clients=8),
         pytest.param(torture.Plan(kill_all=5, seed=1), marks=pytest.mark.soak),
         pytest.param(torture.Plan(seconds=30, seed=5), marks=pytest.mark.soak),
         pytest.param(torture.Plan(seconds=30, seed=6, loss=0.3), marks=pytest.mark.soak),
@@ -29,4 +32,79 @@ def test_a_schedule_is_the_same_for_the_same_seed() -> None:
     assert torture.schedule(torture.Plan(seed=1)) == torture.schedule(torture.Plan(seed=1))
     assert torture.schedule(torture.Plan(seed=1)) != torture.schedule(torture.Plan(seed=2))
     actions = {step.action for step in torture.schedule(torture.Plan(seconds=600))}
-    assert actions == {"kill", "restart", "pause", "resume", "partition", "heal", "loss", "wipe"}
+    assert actions == {
+        *("kill", "restart", "pause", "resume", "partition", "heal", "loss", "wipe", "damage"),
+        *("copy", "copy apart", "meet", "end copy", "move", "back up", "put back"),
+    }
+
+
+# Disks.
+
+FILES = {disks.JOURNAL: b"rows", disks.LOG: b"more rows", disks.MARK: b"how far"}
+
+
+def directory(path: Path, files: dict[str, bytes]) -> Path:
+    path.mkdir(parents=True)
+    for name, content in files.items():
+        (path / name).write_bytes(content)
+    return path
+
+
+def content(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def inode(path: Path) -> int:
+    return (path / disks.JOURNAL).stat().st_ino
+
+
+def test_a_copy_has_all_but_what_nodes_set_aside(tmp_path: Path) -> None:
+    source = directory(tmp_path / "n1", FILES | {"journal.db.damaged-1": b"?"})
+    assert disks.copy(source, tmp_path / "copy")
+    assert content(tmp_path / "copy") == FILES
+    assert not disks.copy(tmp_path / "no such", tmp_path / "empty")
+
+
+def test_a_moved_directory_has_other_inodes_and_the_old_one_is_the_backup(tmp_path: Path) -> None:
+    data, backup = directory(tmp_path / "n1", FILES), tmp_path / "backups" / "n1"
+    old = inode(data)
+    for _ in range(2):
+        disks.move(data, backup)
+        assert content(data) == content(backup) == FILES
+        assert inode(backup) == old != inode(data)
+        old = inode(data)
+
+
+@pytest.mark.parametrize("how", disks.PUT_BACK)
+def test_a_backup_takes_the_place_of_what_is_there(tmp_path: Path, how: str) -> None:
+    data, backup = (
+        directory(tmp_path / "n1", FILES | {"later": b"gone"}),
+        directory(tmp_path / "old", {disks.JOURNAL: b"r"}),
+    )
+    present, earlier = inode(data), inode(backup)
+    disks.put_back(data, backup, how)
+    assert content(data) == {disks.JOURNAL: b"r"}
+    if how == "in place":
+        assert inode(data) == present
+    else:
+        assert (inode(data) == earlier) == (how == "renamed")
+    assert backup.exists() == (how != "renamed")
+
+
+@pytest.mark.parametrize("how", disks.DAMAGE)
+def test_damage_changes_one_file_and_leaves_its_inode(tmp_path: Path, how: str) -> None:
+    data = directory(tmp_path / "n1", FILES)
+    action, name = how.split()
+    before = (data / name).stat().st_ino
+    assert disks.damage(data, how, Random(1))
+    harmed = content(data)
+    assert {each: harmed[each] for each in FILES if each != name} == {
+        each: FILES[each] for each in FILES if each != name
+    }
+    if action == "remove":
+        assert name not in harmed
+    else:
+        assert harmed[name] != FILES[name]
+        assert (len(harmed[name]) < len(FILES[name])) == (action == "truncate")
+        assert (data / name).stat().st_ino == before
+    assert not disks.damage(tmp_path / "no such", how, Random(1))

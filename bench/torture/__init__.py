@@ -4,8 +4,9 @@ The oracle records what clients asked for and what nodes replied; nothing else i
 removed, the nodes must reach equal state, and every counter must hold what was acknowledged and some of what has no
 known outcome; then all nodes are killed at once and must hold the same again.
 
-A node is wiped only when another node holds durably all that it holds, since what one node alone acknowledged is lost
-with its disk: the clients pause for that moment.
+What one node alone acknowledged is lost with its disk. So a disk is wiped, damaged or replaced by an older one only
+when the other nodes hold durably all that it holds: the clients pause for that moment. Copies of a node's data run as
+second processes under its name (`copies`), and what they acknowledged must count too.
 """
 
 from gossip_counter.bench.torture.plan import Plan, Step, schedule

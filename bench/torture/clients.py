@@ -8,6 +8,8 @@ from gossip_counter.cluster.client import ClientError, NotSentError, RequestRefu
 
 DELTAS = (1, 1, 1, 2, 5, -1, -3)
 READ_SHARE = 0.2
+READ_SHARE_PAUSED = 0.95
+"""The same at a paused node. An add whose outcome is unknown, and which counts, could hide another that was lost."""
 PAUSE_S = 0.02
 """How long a client waits after a request that failed."""
 
@@ -29,7 +31,9 @@ class Clients:
 
     async def _ask(self, name: str) -> bool:
         """Add or read at this node; whether that was done."""
-        reads = self._rng.random() < READ_SHARE
+        is_paused = self._trial.progress.conditions[name] == "paused"
+        reads = self._rng.random() < (READ_SHARE_PAUSED if is_paused else READ_SHARE)
+        reads = reads or name not in self._trial.answering
         counter = f"c{self._rng.randrange(self._trial.plan.counters)}"
         return await (self._read(name, counter) if reads else self._add(name, counter))
 
@@ -58,6 +62,7 @@ class Clients:
         except (ClientError, asyncio.CancelledError) as error:
             return self._failed(asked, error)
         oracle.replied(asked, value)
+        self._trial.answering.add(name)
         progress.reads[name] += 1
         return True
 

@@ -4,9 +4,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-ACTIONS = {"kill": 4, "pause": 3, "partition": 2, "loss": 2, "wipe": 1, "kill all": 0.5}
+from gossip_counter.bench.torture import disks
+
+ACTIONS = {
+    "kill": 4,
+    "pause": 3,
+    "partition": 2,
+    "loss": 2,
+    "kill all": 0.5,
+    "copy": 1,
+    "wipe": 0.5,
+    "damage": 0.5,
+    "move": 0.25,
+    "back up": 0.25,
+}
 """How often each begins, relative to the others."""
 PER_SECOND = 1.5
+APART_SHARE = 0.4
+"""Of the copies of nodes, how many meet nobody at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +77,9 @@ def _kill_all(plan: Plan, rng: Random) -> Iterator[Step]:
 
 
 def _everything(plan: Plan, rng: Random) -> Iterator[Step]:
-    at = 0.0
+    at, number = 0.0, 0
     while (at := at + rng.expovariate(PER_SECOND)) < plan.seconds:
+        number += 1
         action = rng.choices(list(ACTIONS), list(ACTIONS.values()))[0]
         node, until = rng.choice(plan.names), at + rng.uniform(0.1, 3.0)
         match action:
@@ -78,8 +94,28 @@ def _everything(plan: Plan, rng: Random) -> Iterator[Step]:
                 yield from (Step(at, "partition", _two_groups(plan, rng)), Step(until, "heal"))
             case "loss":
                 yield from (Step(at, "loss", f"{rng.uniform(0.1, 0.9):.2f}"), Step(until, "loss", f"{plan.loss}"))
+            case "copy":
+                yield from _copy(at, f"{node} copy {number}", rng)
+            case "damage":
+                yield Step(at, "damage", f"{node} {rng.choice(disks.DAMAGE)}")
             case "wipe":
                 yield Step(at, "wipe", node)
+            case _:  # "move", "back up"
+                yield from (Step(at, action, node), Step(at + rng.uniform(0.5, 10.0), "put back", _put_back(node, rng)))
+
+
+def _copy(at: float, copy: str, rng: Random) -> Iterator[Step]:
+    """A copy runs for some seconds, and may meet no other node until half of them are over."""
+    length = rng.uniform(1.0, 6.0)
+    if rng.random() < APART_SHARE:
+        yield from (Step(at, "copy apart", copy), Step(at + length / 2, "meet", copy))
+    else:
+        yield Step(at, "copy", copy)
+    yield Step(at + length, "end copy", copy)
+
+
+def _put_back(node: str, rng: Random) -> str:
+    return f"{node} {rng.choice(disks.PUT_BACK)}"
 
 
 def _two_groups(plan: Plan, rng: Random) -> str:

@@ -1,7 +1,10 @@
 """One run: clients and faults at the same time, then the verdict."""
 
 import asyncio
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from gossip_counter.bench.torture.clients import Clients
 from gossip_counter.bench.torture.faults import Faults
@@ -11,7 +14,7 @@ from gossip_counter.bench.torture.verdict import Findings, Verdict, check, verdi
 from gossip_counter.cluster.client import ClientError
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.manifest import Settings
-from gossip_counter.cluster.processes import temporary
+from gossip_counter.cluster.processes import Cluster, temporary
 from gossip_counter.cluster.sim.oracle import PromiseBroken
 
 
@@ -28,8 +31,22 @@ async def run(plan: Plan, watch: Callable[[Progress], None]) -> Verdict:
         except (PromiseBroken, ClusterError, ClientError) as error:
             broken = str(error)
         finally:
+            faults.copies.kill_all()
             trial.close()
+        if broken:
+            broken += f" (logs and journals: {_keep(cluster)})"
         return verdict(trial, findings, broken)
+
+
+def _keep(cluster: Cluster) -> Path:
+    """Kill the nodes, and copy all that they have written to where it stays; where that is.
+
+    Raises `ClusterError`, `OSError`.
+    """
+    cluster.kill(*cluster.alive())
+    kept = Path(tempfile.mkdtemp(prefix="counter-torture-"))
+    shutil.copytree(cluster.manifest.directory, kept, dirs_exist_ok=True)
+    return kept
 
 
 async def _torture(trial: Trial, faults: Faults) -> None:

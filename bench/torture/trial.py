@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import math
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,9 +14,11 @@ from gossip_counter.bench import report
 from gossip_counter.bench.torture.plan import Plan
 from gossip_counter.cluster.client import Client, ClientError, Status
 from gossip_counter.cluster.processes import Cluster
-from gossip_counter.cluster.sim.oracle import Oracle
+from gossip_counter.cluster.sim.oracle import Oracle, PromiseBroken
 
 POLL_S = 0.02
+ECHO_S = 10.0
+"""For how long a process that ended may still be taken for one that speaks: its datagrams may wait at a paused node."""
 STYLES = {"up": "green", "paused": "cyan", "dead": "bold red"}
 
 
@@ -30,7 +34,7 @@ class Progress:
     """Actions by name."""
     last: list[str] = field(default_factory=list)
     conditions: dict[str, str] = field(default_factory=dict)
-    """By node: up, dead or paused."""
+    """By node or copy of one: up, dead or paused."""
     now_s: float = 0.0
     phase: str = "torture"
 
@@ -58,6 +62,15 @@ class Trial:
         self.oracle = Oracle()
         self.progress = Progress(plan, conditions=dict.fromkeys(plan.names, "up"))
         self.connections: dict[str, Client] = {}
+        """By node or copy of one."""
+        self.answering = set[str]()
+        """Those that have replied since their start: others are asked for no add, since nobody may listen yet."""
+        self.most_actors = 0
+        """How many actors can have begun."""
+        self.killed = set[str]()
+        """Nodes that are dead because of a fault."""
+        self._ended_s: dict[str, float] = {}
+        """By node or copy of one, when its process ended, in monotonic seconds."""
         self.may_count = asyncio.Event()
         """Clear while the clients have to pause."""
         self._watch = watch
@@ -65,6 +78,7 @@ class Trial:
     async def connect(self) -> None:
         """Open the connections, and let the clients count."""
         for name, member in self.cluster.members.items():
+            self.note_start(name)
             self.connections[name] = await Client.connect(member.address, timeout_s=1.5)
         self.may_count.set()
 
@@ -77,16 +91,40 @@ class Trial:
         """Pass the progress to whoever watches."""
         self._watch(self.progress)
 
+    def note_start(self, name: str) -> None:
+        """A process of a node, or of a copy of one, is being started.
+
+        It may begin an epoch at its start, and so may it and each other process of that name when they meet.
+        """
+        now_s, node = time.monotonic(), name.split(maxsplit=1)[0]
+        rivals = [
+            other
+            for other, ended_s in self._ended_s.items()
+            if other != name and other.split()[0] == node and now_s < ended_s + ECHO_S
+        ]
+        self.most_actors += 1 + 2 * len(rivals)
+        self._ended_s[name] = math.inf
+        self.killed.discard(name)
+        self.answering.discard(name)
+
+    def note_end(self, name: str) -> None:
+        """Such a process is being killed."""
+        self._ended_s[name] = time.monotonic()
+        self.killed.add(name)
+
     def note_conditions(self) -> None:
-        """Find out which nodes are up, dead or paused."""
+        """Find out which nodes are up, dead or paused. Raises `PromiseBroken` if one has ended by itself."""
         for name, member in self.cluster.members.items():
             dead = self.cluster.process(member) is None
+            if dead and name not in self.killed:
+                raise PromiseBroken(f"{name} ended by itself: {self.cluster.manifest.log_lines(name)[-1:]}")
             self.progress.conditions[name] = "dead" if dead else "paused" if self.cluster.is_paused(member) else "up"
 
     async def statuses(self, counter: str = "") -> dict[str, Status]:
         """By node. Raises `ClientError` if one does not answer."""
-        statuses = await asyncio.gather(*(client.gossip_status(counter) for client in self.connections.values()))
-        return dict(zip(self.connections, statuses, strict=True))
+        names = self.cluster.members
+        statuses = await asyncio.gather(*(self.connections[name].gossip_status(counter) for name in names))
+        return dict(zip(names, statuses, strict=True))
 
     async def in_sync(self, timeout_s: float) -> bool:
         """Wait until no request is in flight and every node holds the same, durably; False if not so in time."""

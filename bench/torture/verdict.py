@@ -90,15 +90,16 @@ async def check(trial: Trial, faults: Faults, findings: Findings) -> None:
     loop = asyncio.get_running_loop()
     trial.progress.phase = "heal"
     await faults.remove_all()
+    await faults.copies.end_all()
     began = loop.time()
     if not await trial.in_sync(IN_SYNC_S):
         states = {name: status["fingerprint"] for name, status in (await trial.statuses()).items()}
         raise PromiseBroken(f"the nodes do not agree {IN_SYNC_S:g} s after all was well: {states}")
     findings.level_s = loop.time() - began
     await _check_totals(trial)
-    await _check_bounds(trial, faults.wipes, findings)
+    await _check_bounds(trial, findings)
     trial.progress.phase = "kill all, and look again"
-    trial.cluster.kill(*trial.cluster.members.values())
+    faults.kill(*trial.cluster.members.values())
     await faults.remove_all()
     if not await trial.in_sync(IN_SYNC_S):
         raise PromiseBroken("the nodes do not agree after all were killed and started again")
@@ -112,14 +113,15 @@ async def _check_totals(trial: Trial) -> None:
             trial.oracle.check_totals(name, counter, totals, status["local_value"])
 
 
-async def _check_bounds(trial: Trial, wipes: int, findings: Findings) -> None:
+async def _check_bounds(trial: Trial, findings: Findings) -> None:
     """No node grew without bound or met an unexpected error."""
-    most_rows = trial.plan.counters * (trial.plan.nodes + wipes)
+    most_rows = trial.plan.counters * trial.most_actors
     for name, status in (await trial.statuses()).items():
         member = trial.cluster.members[name]
         process = trial.cluster.process(member)
         memory = process.memory_info().rss if process else 0
-        journal = sum(path.stat().st_size for path in trial.cluster.manifest.data_path(name).iterdir())
+        files = trial.cluster.manifest.data_path(name).iterdir()
+        journal = sum(path.stat().st_size for path in files if "damaged" not in path.name)
         findings.memory_mb[name], findings.journal_mb[name] = round(memory / 1e6, 1), round(journal / 1e6, 2)
         if status["rows"] > most_rows:
             raise PromiseBroken(f"{name} holds {status['rows']} rows where {most_rows} can have been written")

@@ -57,7 +57,7 @@ class PeerMessages:
                 self._confirmed(message)
             case Rival():
                 self._epochs.met_rival(message)
-                self._gossip.anti_entropy.receive_rival(message, source)
+                self._gossip.anti_entropy.receive_rival(message)
             case _:
                 self._exchange(message, source, now_ns)
 

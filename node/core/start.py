@@ -35,6 +35,10 @@ class Start:
         self._give_up_ns = now_ns + WAIT_FOR_ANY * self._retry_ns
         self._wake_at(now_ns + WAIT_FOR_ALL * self._retry_ns)
 
+    def asks(self, peer: str) -> bool:
+        """Whether what this one holds of us is still the question."""
+        return self.is_unanswered or peer in self.awaited
+
     def answered(self, peer: str) -> None:
         """One has answered."""
         self.is_unanswered = False

@@ -1,11 +1,11 @@
-"""Where the peers are: all addresses of each, one of which is used until the peer is silent for too long."""
+"""Where the peers are: all addresses of each, one of which is used until no answer comes for too long."""
 
 from collections.abc import Mapping, Sequence
 
 from gossip_counter.node.endpoints.addresses import Address, Sockaddr
 
 SILENT_ROUNDS = 8
-"""Rounds begun with a peer that sends nothing, after which the next of its addresses is tried."""
+"""Rounds begun with a peer that answers nothing, after which the next of its addresses is tried."""
 
 
 class PeerAddresses:
@@ -18,7 +18,7 @@ class PeerAddresses:
         self._at: dict[str, int] = {}
         """Of peers with several addresses, which one is used."""
         self._rounds: dict[str, int] = {}
-        """Of the same, the rounds begun since the peer was last heard from."""
+        """Of the same, the rounds begun since the peer was last heard from at that address."""
 
     def found(self, peer: str, addresses: Sequence[Sockaddr]) -> None:
         """A peer has these addresses, at least one."""
@@ -36,9 +36,12 @@ class PeerAddresses:
         """The peers without an address, as they are listed."""
         return {name: listed for name, listed in self.listed.items() if name not in self._found}
 
-    def heard_from(self, peer: str) -> None:
-        """A peer has sent something."""
-        if peer in self._rounds:
+    def heard_from(self, peer: str, source: Sockaddr, is_answer: bool) -> None:
+        """A peer has sent something: an answer to what it was sent, or something of its own accord.
+
+        The latter, from another address, shows nothing of the one that is used: nobody may be there.
+        """
+        if peer in self._rounds and (is_answer or source == self.current(peer)):
             self._rounds[peer] = 0
 
     def round_begins(self, peer: str) -> None:

@@ -16,7 +16,19 @@ from gossip_counter.node.codec import datagrams, requests
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Client, Send
 from gossip_counter.node.core.errors import BadDatagramError, RequestError
-from gossip_counter.node.core.messages import Add, Carrier, Gossip, Replicate, Reply, Request, Syn
+from gossip_counter.node.core.messages import (
+    Ack,
+    Add,
+    Carrier,
+    Confirmed,
+    Gossip,
+    Replicate,
+    Reply,
+    Request,
+    Rival,
+    Syn,
+    SynAck,
+)
 from gossip_counter.node.core.recent_adds import RecentAdds
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.endpoints.addresses import Address, Sockaddr, shown
@@ -38,6 +50,9 @@ Traffic = dict[tuple[str, str], list[int]]
 
 BURST = 128
 """Datagrams read before the loop looks at its timers again."""
+
+ANSWERS = SynAck | Ack | Confirmed | Rival
+"""Gossip that is sent only by who has received some."""
 
 LONG_BYTES = 256
 """An add of more than so many bytes is recognised by a hash of them."""
@@ -63,8 +78,8 @@ class UdpEndpoint:
         self.peers = PeerAddresses(peers)
         self.socket = bound
         self._asked_address = answers_from_asked_address(bound)
-        self._asked: dict[str, bytes] = {}
-        """By peer, the address of ours to which it sends, if several are served."""
+        self._asked: dict[Sockaddr, bytes] = {}
+        """By address of a peer, that of ours to which it sends from there, if several are served."""
         self._recent = RecentAdds()
         self._config = config
         self._rng = rng
@@ -118,8 +133,9 @@ class UdpEndpoint:
             message = self._unpack(datagram)
             if not isinstance(message, dict):
                 if not (self._faults and message.sender in self._faults.cut):
-                    self._heard_from(message.sender, client)
-                    step(message, client)
+                    self._heard_from(message, client)
+                    # Which of our addresses was asked makes it no other process.
+                    step(message, (client[0], b"", b""))
             elif not self._took_fault(message, client):
                 request = requests.parse(message)
                 if isinstance(request, Add):
@@ -136,11 +152,11 @@ class UdpEndpoint:
             else:
                 refuse(client, error)
 
-    def _heard_from(self, peer: str, client: UdpClient) -> None:
-        self.peers.heard_from(peer)
+    def _heard_from(self, message: Gossip, client: UdpClient) -> None:
         source, asked, _ = client
-        if asked and source == self.peers.current(peer):
-            self._asked[peer] = asked
+        self.peers.heard_from(message.sender, source, isinstance(message, ANSWERS))
+        if asked and source == self.peers.current(message.sender):
+            self._asked[source] = asked
 
     def _add(self, add: Add, datagram: bytes, client: UdpClient, now_ns: int, step: Step) -> None:
         """Take an add, unless it has come before: then the reply that it got is sent again, as soon as there is one."""
@@ -207,7 +223,8 @@ class UdpEndpoint:
     def _address_of(self, peer: object) -> tuple[Sockaddr | None, bytes]:
         """Where to send gossip, and from which address of ours: to a member, or to whoever sent some."""
         if isinstance(peer, str):
-            return self.peers.current(peer), self._asked.get(peer, b"")
+            address = self.peers.current(peer)
+            return address, self._asked.get(address or (), b"")
         return cast(UdpClient, peer)[:2]
 
     def _send(self, datagram: bytes, to: Sockaddr, asked: bytes, kind: str = "reply") -> None:

@@ -80,7 +80,7 @@ class AntiEntropy:
         """Begin an exchange with these."""
         for peer in peers:
             self._expect(peer, now_ns)
-        self._outbox.send(peers, self._syn())
+        self._send_syn(peers)
 
     # What arrives.
 
@@ -104,17 +104,19 @@ class AntiEntropy:
         """Answer a SYN-ACK, whose rows are merged already, with the rows that its sender lacks."""
         if syn_ack.boot != self._identity.boot:
             return  # it says nothing of us: another process that speaks under our name had asked
-        asked = self._answered(syn_ack.sender, now_ns)
+        asked, is_about_us = self._answered(syn_ack.sender, now_ns), self._asks_about_us(syn_ack.sender)
         self._start.answered(syn_ack.sender)
         if self._identity.actor in syn_ack.wants or syn_ack.fingerprint == self._state.fingerprint:
             self.agreeing.add(syn_ack.sender)
         if deltas := self._deltas.answer(self._lacking(syn_ack, asked), syn_ack.sender):
             self._outbox.send((syn_ack.sender,), Ack(self._config.name, self._state.fingerprint, deltas))
+        if is_about_us and syn_ack.fingerprint != self._state.fingerprint:
+            self.ask((syn_ack.sender,), now_ns)  # about all others
 
-    def receive_rival(self, rival: Rival, source: Client) -> None:
-        """Send whoever takes another process for us the rows that it lacks."""
+    def receive_rival(self, rival: Rival) -> None:
+        """Send whoever takes another process for us the rows that it lacks; to its own address, whoever sent this."""
         if deltas := self._deltas.answer(rival.wants, rival.sender):
-            self._outbox.send((source,), Ack(self._config.name, self._state.fingerprint, deltas))
+            self._outbox.send((rival.sender,), Ack(self._config.name, self._state.fingerprint, deltas))
 
     def receive_ack(self, ack: Ack, now_ns: int) -> None:
         """An exchange is over."""
@@ -130,7 +132,7 @@ class AntiEntropy:
     def wake(self, now_ns: int) -> None:
         """Begin exchanges again that found no answer."""
         if again := tuple(peer for peer in list(self._asked) if self._retries(peer, now_ns)):
-            self._outbox.send(again, self._syn())
+            self._send_syn(again)
 
     def _retries(self, peer: str, now_ns: int) -> bool:
         asked = self._asked[peer]
@@ -158,6 +160,29 @@ class AntiEntropy:
         return asked
 
     # Messages.
+
+    def _send_syn(self, peers: tuple[str, ...]) -> None:
+        about_us = tuple(peer for peer in peers if self._asks_about_us(peer))
+        if about_us:
+            self._outbox.send(about_us, self._syn_about_us())
+        if others := tuple(peer for peer in peers if peer not in about_us):
+            self._outbox.send(others, self._syn())
+
+    def _asks_about_us(self, peer: str) -> bool:
+        """Whether this peer is asked about our own actor only, before anything is written as that.
+
+        An answer about all actors comes in parts, has room for some, and may begin with others: it would not show in
+        time that the peer holds more of ours.
+        """
+        return self._identity.is_inherited and self._start.asks(peer)
+
+    def _syn_about_us(self) -> Syn:
+        """What we hold of our own actor: the only one of its length in that range."""
+        actor = self._identity.actor
+        entry = self._state.digest().get(actor)
+        above = actor[:-1] + chr(ord(actor[-1]) - 1)
+        digest = {actor: entry} if entry else {}
+        return Syn(self._config.name, self._state.fingerprint, digest, above, actor, self._identity.boot)
 
     def _syn(self) -> Syn:
         """What we hold; of more actors than a tick has room for, those in a random range."""

@@ -34,10 +34,11 @@ class Deltas:
     def answer(self, wanted: dict[Actor, int], peer: str) -> tuple[Delta, ...]:
         """What is held above these versions, as far as there is room for this peer.
 
-        The order is random: no actor is always first, so none is starved.
+        The order is random: no actor is always first, so none is starved. One row is always sent, or the answer would
+        say that nothing is lacking.
         """
         deltas = []
-        room = self._room.get(peer, self._most_rows)
+        room = max(1, self._room.get(peer, self._most_rows))
         for actor in self._rng.sample(list(wanted), len(wanted)):
             newer = self.cut(actor, wanted[actor], self._state.newer(actor, wanted[actor], room))
             room -= len(newer.rows)

@@ -1,0 +1,73 @@
+"""Claim: a node that starts with a journal asks each peer first what it holds of its own actor, and only that."""
+
+from random import Random
+
+import pytest
+
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.identity import Recovered
+from gossip_counter.node.core.messages import Add, Syn, SynAck
+from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.core.state import Stored
+from tests.support.replica import (
+    ME,
+    X,
+    begin,
+    commits,
+    fill,
+    messages,
+    replica,
+    rows_in,
+    sends,
+    settle,
+    step,
+    through_datagrams,
+    tick,
+    two,
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_peer_that_has_much_else_to_send_shows_first_that_the_journal_is_old(seed: int) -> None:
+    """An answer has room for some rows only, of actors in any order."""
+    n2 = Actor("n2.actor")
+    former, much = (
+        Stored(ME, 2, 2, {"": Row(15, 0, 2)}),
+        Stored(n2, 3000, 3000, {f"c{i}": Row(1, 0, i) for i in range(1, 3001)}),
+    )
+    peer = Replica(Config(name="n2", peers=("n1",)), Random(seed), 0, Recovered(n2, (former, much)))
+    node = replica(stored=(Stored(ME, 1, 1, {"": Row(10, 0, 1)}),))
+    (syn,) = messages(begin(node))
+    assert isinstance(syn, Syn)
+    step(node, Add(1, 5))
+    (answer, *_) = messages(step(peer, syn, "n1"))
+    (first, *_) = through_datagrams(answer, peer.config)
+    effects = step(node, first, "n2")
+    for each in ("n3", "n4", "n5"):
+        effects += step(node, SynAck(each, 0, (), {}, syn.boot))
+    (commit,) = commits(effects)
+    assert commit.actor != ME
+    settle(node)
+    assert node.state.value("") == 20
+
+
+def test_the_rest_is_asked_for_once_a_peer_has_answered_about_us() -> None:
+    node = replica(stored=(Stored(X, 1, 1, {"": Row(10, 0, 1)}),))
+    (syn,) = messages(begin(node))
+    assert isinstance(syn, Syn)
+    assert (syn.digest, syn.upto) == ({}, ME)
+    (rest,) = sends(step(node, SynAck("n2", 0, (), {}, syn.boot)))
+    assert isinstance(rest.message, Syn)
+    assert rest.to == ("n2",)
+    assert (set(rest.message.digest), rest.message.upto) == ({X}, None)
+    assert not sends(step(node, SynAck("n2", 0, (), {}, syn.boot)))
+
+
+def test_an_answer_for_which_there_is_no_room_left_shows_that_rows_are_lacking() -> None:
+    peer, node = two()
+    fill(peer, 5000)
+    tick(peer)
+    syn = Syn(node.config.name, 0, {})
+    answers = [each for _ in range(5) for each in messages(step(peer, syn)) if isinstance(each, SynAck)]
+    assert [len(rows_in(each)) for each in answers[1:]] == [1] * 4
