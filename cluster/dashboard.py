@@ -34,7 +34,7 @@ _Column = tuple[str, _Cell]
 
 
 def table(snapshot: Snapshot, width: int, height: int | None = None) -> RenderableType:
-    """One row per node and the headline, within `width` columns. What does not fit leaves as a whole.
+    """One row per node and the headline, within `width` columns. Columns that do not fit are left out.
 
     Of more nodes than fit `height` lines (None: any number), those that are not level come first.
     """

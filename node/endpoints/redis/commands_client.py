@@ -11,7 +11,7 @@ from gossip_counter.node.endpoints.redis.context import ClientInfo, Connected, N
 from gossip_counter.node.endpoints.redis.replies import SYNTAX, Error, Pieces, Reply, Verbatim, encode
 
 CLIENTS_A_STEP = 64
-"""Clients that one command looks at before others may have their turn."""
+"""Clients that one command looks at before others are served."""
 
 _TYPES = {b"normal": True, b"master": False, b"replica": False, b"slave": False, b"pubsub": False}
 """By type that Redis knows, whether clients here are of it."""

@@ -19,7 +19,7 @@ from gossip_counter.node.endpoints.redis.replies import (
 )
 
 COMMANDS_A_STEP = 8
-"""Commands that are described before others may have their turn."""
+"""Commands that are described before others are served."""
 
 _OF_FLAG = {"readonly": ["read"], "write": ["write"], "admin": ["admin", "dangerous"]}
 _OF_GROUP = {"string": ["string"], "generic": ["keyspace"], "connection": ["connection"]}

@@ -17,7 +17,7 @@ from gossip_counter.node.endpoints.redis.replies import (
 )
 
 KEYS_A_STEP = 256
-"""Keys of one command that are looked up before others may have their turn."""
+"""Keys of one command that are looked up before others are served."""
 
 ROW_BYTES = 300
 """Memory that a row takes beside its counter's name."""

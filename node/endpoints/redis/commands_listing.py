@@ -20,7 +20,7 @@ MAX_SCANNED = 10_000
 """Names that one SCAN looks at, whatever COUNT asks for."""
 
 NAMES_A_STEP = 256
-"""Names that are looked at, or sent, before others may have their turn."""
+"""Names that are looked at, or sent, before others are served."""
 
 WORK_A_STEP = 4096
 """Bytes of pattern, over all names, that are compared before that. A long pattern can be slow."""

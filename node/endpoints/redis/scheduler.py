@@ -28,7 +28,7 @@ _TOO_MUCH_BUFFERED = Error(
 
 
 class Quantum:
-    """What one client may use before others have their turn."""
+    """What one client may use before others are served."""
 
     __slots__ = ("_runtime", "_until_ns", "bytes_left")
 
