@@ -32,11 +32,18 @@ async def changing(directory: Path, make: bool = False) -> AsyncIterator[None]:
 def _open(directory: Path, make: bool) -> int:
     try:
         if make:
-            directory.mkdir(parents=True, exist_ok=True)
+            _make(directory)
         return os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     except FileNotFoundError:
         raise ClusterError(no_cluster(directory)) from None
     except OSError as error:
+        raise ClusterError(unusable(directory, error)) from None
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # also a file not found: some file systems, as /proc, take no directories
         raise ClusterError(unusable(directory, error)) from None
 
 

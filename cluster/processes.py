@@ -177,16 +177,26 @@ class Cluster:
                 self._spawn(member)
                 await asyncio.sleep(0)  # where a signal is noticed
             self.manifest.save()
-            numbers = count(1)
-
-            async def answered(member: Member) -> None:
-                await self.ready(member)
-                answers(next(numbers))
-
-            await asyncio.gather(*map(answered, self.members.values()))
+            await self._all_ready(answers)
         except BaseException:
             self.stop_all()
             raise
+
+    async def _all_ready(self, answers: Callable[[int], object]) -> None:
+        """Wait until every node answers. No wait outlives an error: `stop_all` may need the files that they hold."""
+        numbers = count(1)
+
+        async def answered(member: Member) -> None:
+            await self.ready(member)
+            answers(next(numbers))
+
+        waits = [asyncio.create_task(answered(member)) for member in self.members.values()]
+        try:
+            await asyncio.gather(*waits)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     async def ready(self, member: Member) -> Status:
         """Wait until a node answers; its first status. Raises `ClusterError` if it ends or does not answer in time."""

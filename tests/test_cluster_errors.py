@@ -168,6 +168,12 @@ def test_a_directory_that_is_none_is_one_line(tmp_path: Path, command: str) -> N
         assert "n\\udcff\\n: start one with 'cluster up'" in lone.refused(*command.split())
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that takes no directories: /proc")
+def test_up_where_no_directory_can_be_made_is_one_line() -> None:
+    error = Commands(Path("/proc/cluster")).refused("up")
+    assert "can't use the directory /proc/cluster: No such file or directory; choose another with --dir" in error
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_s_directory_is_one_line(tmp_path: Path) -> None:
     closed = tmp_path / "closed"

@@ -25,6 +25,8 @@ N1 = ["--name=n1", "--bind=127.0.0.1:0", "--ephemeral"]
         (["--name=n1", "--bind=127.0.0.1:0", "--faults", "--fault-cut=n9"], "--fault-cut n9: there is no such peer"),
         (["--name=n1", "--bind=127.0.0.1:0", "--members=/no/such/file"], "/no/such/file"),
         (["--name=n1", "--bind=203.0.113.7:7000"], "can't bind"),
+        (["--name=n1", "--bind=[2001:db8::7]:7000"], "can't bind [2001:db8::7]:7000: "),
+        ([*N1, "--metrics=[2001:db8::7]:7000"], "can't serve metrics at [2001:db8::7]:7000: "),
         (["--stdio", "--name=n1"], "--stdio"),
         (["--stdio", "--faults"], "--faults"),
         (["--name=n1", "--bind=127.0.0.1:0", "--peer=n2=127.0.0.1:0"], "port 0"),

@@ -1,6 +1,8 @@
 """Commands that start and stop nodes: up, restart, down."""
 
 import asyncio
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -122,7 +124,7 @@ async def _up(
     try:
         _report_start(cluster, asyncio.get_running_loop().time() - began)
         if detach:
-            typer.echo("next: cluster status, cluster add 1, cluster read, cluster down")
+            report_next(directory)
             keep_running = True
         else:
             watched.append(cluster)
@@ -163,6 +165,13 @@ def _check_old(found: Cluster, settings: Settings, nodes: int | None) -> None:
         raise ClusterError(f"{directory} holds a cluster of {size}: leave out --nodes, or use another --dir")
     if settings.ephemeral and not found.settings.ephemeral:
         raise ClusterError(f"{directory} holds durable counts: leave out --ephemeral, or use another --dir")
+
+
+def report_next(directory: Path) -> None:
+    """Print commands to try next: with `--dir`, unless they find the directory without it."""
+    needs_option = directory != Path(os.environ.get("COUNTER_DIR") or DEFAULT_DIRECTORY)
+    where = f", each with --dir {shlex.quote(str(directory))}" if needs_option else ""
+    typer.echo(f"next: cluster status, cluster add 1, cluster read, cluster down{where}")
 
 
 def _report_start(cluster: Cluster, took_s: float) -> None:

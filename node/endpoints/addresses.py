@@ -38,7 +38,7 @@ def bind(address: Address) -> socket.socket:
         bound.bind(sockaddr)
     except OSError as error:
         bound.close()
-        raise ConfigError(f"can't bind {address[0]}:{address[1]}: {why_not(error)}") from None
+        raise ConfigError(f"can't bind {shown(address)}: {why_not(error)}") from None
     bound.setblocking(False)
     with contextlib.suppress(OSError):  # a wish, not a need
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
@@ -50,7 +50,7 @@ def resolve(address: Address, advice: str = "check the name") -> Found:
     try:
         return look_up(address)[0]
     except (OSError, UnicodeError) as error:
-        raise ConfigError(f"can't find the address {address[0]}:{address[1]}: {why_not(error)}; {advice}") from None
+        raise ConfigError(f"can't find the address {shown(address)}: {why_not(error)}; {advice}") from None
 
 
 def look_up(address: Address, flags: int = 0) -> list[Found]:

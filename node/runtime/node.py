@@ -139,16 +139,16 @@ class Node:
             self._redis.close()
 
     def _log_listeners(self, page: "HttpServer | None") -> None:
-        log.info("listens on %s:%d, peers: %d", *self._udp.address, len(self.replica.membership))
+        log.info("listens on %s, peers: %d", shown(self._udp.address), len(self.replica.membership))
         for address in self._redis.addresses if self._redis else ():
-            log.info("serves Redis clients on %s:%d", *address)
+            log.info("serves Redis clients on %s", shown(address))
         if self._redis and self._redis.max_connections < MAX_CONNECTIONS:
             log.warning(
                 "serves at most %d Redis clients, not %d: this process may open too few files (see ulimit -n)",
                 self._redis.max_connections, MAX_CONNECTIONS,
             )  # fmt: skip
         if page:
-            log.info("serves metrics on %s:%d", *page.address)
+            log.info("serves metrics on %s", shown(page.address))
 
     # Inputs.
 

@@ -14,6 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import make_wsgi_app
 
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.endpoints.addresses import shown
 from gossip_counter.node.endpoints.http.health import Health
 from gossip_counter.node.endpoints.http.metrics import Metrics
 from gossip_counter.node.endpoints.socket_errors import why_not
@@ -50,7 +51,7 @@ class HttpServer:
         try:
             self._server = make_server(host, port, pages.answer, _Server6 if ":" in host else _Server, _Handler)
         except (OSError, UnicodeError) as error:
-            raise ConfigError(f"can't serve metrics at {host}:{port}: {why_not(error)}") from None
+            raise ConfigError(f"can't serve metrics at {shown((host, port))}: {why_not(error)}") from None
         self._server.unexpected = unexpected
         self._server.request_s = request_s
         self.address = self._server.server_address[:2]

@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 from gossip_counter import __version__
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.endpoints.addresses import shown
 from gossip_counter.node.endpoints.redis import info
 from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS
 from gossip_counter.node.endpoints.redis.context import Clients, Node, RedisClient, Sections
@@ -136,7 +137,9 @@ class RedisServer:
                 ssl_handshake_timeout=HANDSHAKE_S if listen.tls else None,
             )
         except (OSError, UnicodeError) as error:
-            raise ConfigError(f"can't serve Redis clients at {listen.host}:{listen.port}: {why_not(error)}") from None
+            raise ConfigError(
+                f"can't serve Redis clients at {shown((listen.host, listen.port))}: {why_not(error)}"
+            ) from None
         self._timer = self._loop.call_later(1, self._second_passed)
 
     def _second_passed(self) -> None:
