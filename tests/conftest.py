@@ -1,5 +1,6 @@
 """Fixtures that tests of several files use."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,13 @@ from gossip_counter.cluster.processes import Cluster
 from tests.support.commands import Commands
 from tests.support.processes import processes_in
 from tests.support.waiting import until
+
+
+def pytest_configure() -> None:
+    """Signals end tests and what they start, whoever runs them: under nohup, SIGHUP would be ignored in all of it."""
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture
