@@ -128,3 +128,13 @@ def test_gossip_leaves_from_the_address_at_which_the_peer_knows_this_node(host: 
             elsewhere.sendto(syn, ("127.0.0.1", node.port))
             node.receive()
         assert len(received(peer)) == 3
+
+
+@pytest.mark.skipif(not can_bind("127.0.0.2"), reason="this machine has only one loopback address")
+def test_a_peer_that_starts_again_and_asks_another_address_of_ours_is_no_second_process() -> None:
+    with udp_endpoint("0.0.0.0", n2=("127.0.0.1", 9)) as node, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        for boot, host in ((1, "127.0.0.1"), (2, "127.0.0.2")):
+            (syn,) = datagrams.pack_gossip(Syn("n2", 1, {}, boot=boot), "c", 1200, 16)
+            peer.sendto(syn, (host, node.port))
+        node.receive()
+        assert node.replica.stats.forks == 0
