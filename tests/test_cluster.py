@@ -297,7 +297,7 @@ def test_the_manifest_is_written_before_the_first_process_starts(cluster: Comman
 @pytest.mark.timeout(600)
 def test_a_launcher_killed_at_any_moment_leaves_no_node_that_down_does_not_find(tmp_path: Path) -> None:
     rng = Random(1)
-    for number in range(100):
+    for number in range(30):
         commands = Commands(tmp_path / str(number))
         with commands.popen("up", "-n4", "--base-port=0") as launcher:
             until((commands.directory / "cluster.json").exists)

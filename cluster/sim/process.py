@@ -70,8 +70,8 @@ class Process:
         self._is_paused = False
         self._blocked_until_ns = 0
         self._inbox = deque[Callable[[], None]]()
-        self._outputs: list[Callable[[], None]] = []
-        """What leaves once the disk has done its work."""
+        self._outputs = deque[tuple[int, Callable[[], None]]]()
+        """What leaves at which time: once the disk that was waited for before it has done its work."""
         self._alarm_ns = 0
         self._journal = Journal(machine.disk, self._block)
         self._committer = Committer(self._journal, self._aside, self._committed)
@@ -123,9 +123,12 @@ class Process:
             self._go_on()
 
     def emit(self, act: Callable[[], None]) -> None:
-        """Let something leave it: now, or once the disk for which it waits has done its work."""
+        """Let something leave it: now, or once the disk for which it waits has done its work.
+
+        What it waits for after that holds nothing up that has left before.
+        """
         if self._is_blocked:
-            self._outputs.append(act)
+            self._outputs.append((self._blocked_until_ns, act))
         else:
             act()
 
@@ -147,11 +150,12 @@ class Process:
             self._clock.at(self._blocked_until_ns, self._go_on)
 
     def _go_on(self) -> None:
-        if self._is_paused or self._is_blocked:
+        if self._is_paused:
             return
-        outputs, self._outputs = self._outputs, []
-        for act in outputs:
-            act()
+        while self._outputs and self._outputs[0][0] <= self._clock.now_ns:
+            self._outputs.popleft()[1]()
+        if self._is_blocked:
+            return
         while self._inbox and not self._is_blocked:
             self._inbox.popleft()()
         if self.is_alive:
