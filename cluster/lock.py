@@ -33,7 +33,7 @@ def _open(directory: Path, make: bool) -> int:
     try:
         if make:
             _make(directory)
-        return os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        return os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except FileNotFoundError:
         raise ClusterError(no_cluster(directory)) from None
     except OSError as error:

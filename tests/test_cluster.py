@@ -301,7 +301,7 @@ def test_a_launcher_killed_at_any_moment_leaves_no_node_that_down_does_not_find(
         commands = Commands(tmp_path / str(number))
         with commands.popen("up", "-n4", "--base-port=0") as launcher:
             until((commands.directory / "cluster.json").exists)
-            time.sleep(rng.random() * 0.2)
+            time.sleep(rng.random() * 0.2)  # no condition to wait for: any moment will do, and each is another
             launcher.kill()
         commands.ok("down")
         assert not processes_in(commands.directory)

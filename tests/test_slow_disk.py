@@ -154,7 +154,7 @@ def test_what_a_journal_raises_refuses_an_add_and_ends_nothing(tmp_path: Path) -
 
 def test_a_node_stops_though_its_disk_is_slow_and_clients_go_on(tmp_path: Path) -> None:
     """Each commit takes so long that the next one has gathered when it ends."""
-    journal = PlannedJournal(tmp_path, lambda: time.sleep(0.01), QUICK_NS)
+    journal = PlannedJournal(tmp_path, lambda: time.sleep(0.01), QUICK_NS)  # the sleep is the disk
     port = free_ports(1)[0]
     answered = asyncio.Semaphore(0)
 

@@ -9,7 +9,7 @@ from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.messages import Add, Syn, SynAck
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.state import Stored
+from gossip_counter.node.core.state import NO_ENTRY, Stored
 from tests.support.replica import (
     ME,
     X,
@@ -56,7 +56,7 @@ def test_the_rest_is_asked_for_once_a_peer_has_answered_about_us() -> None:
     node = replica(stored=(Stored(X, 1, 1, {"": Row(10, 0, 1)}),))
     (syn,) = messages(begin(node))
     assert isinstance(syn, Syn)
-    assert (syn.digest, syn.upto) == ({}, ME)
+    assert (syn.digest, syn.upto) == ({ME: NO_ENTRY}, ME)
     (rest,) = sends(step(node, SynAck("n2", 0, (), {}, syn.boot)))
     assert isinstance(rest.message, Syn)
     assert rest.to == ("n2",)

@@ -103,6 +103,8 @@ class Faults:
 
     def _end_clone(self, original: Node, process: Process | None, actor: str, since_ns: int) -> None:
         """It is gone, with its disk. Raises `PromiseBroken` if the original had time to notice, but did not."""
+        if self._clone is None:
+            return  # all faults have ended, and it with them
         lasted_ns = self._environment.clock.now_ns - since_ns
         if process and process is original.process and process.replica.actor == actor and lasted_ns > NOTICED_NS:
             raise PromiseBroken(f"{original.name} did not notice its clone in {lasted_ns / 1e9:.1f} s")

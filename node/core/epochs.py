@@ -40,8 +40,8 @@ class Epochs:
         self._acks.begin_epoch()
 
     def begin_if_nobody_can_tell(self) -> None:
-        """Adds are about to be committed as an actor of a former life, and no peer has said whether that one ended."""
-        if self._identity.is_inherited and self._start.is_unanswered and self._commits.has_adds:
+        """Adds are about to be committed as an actor of a former life, and no peer has replied what it holds of it."""
+        if self._start.is_unanswered and self._identity.is_inherited and self._commits.has_adds:
             self.begin()
 
     def met_rival(self, rival: Rival) -> None:

@@ -20,7 +20,7 @@ from gossip_counter.node.core.state import State
 
 
 class Part(NamedTuple):
-    """What a token says of one actor: its hash, a version, and the hash of its digest entry."""
+    """What a token has of one actor: its hash, a version, and the hash of its digest entry."""
 
     actor_hash: int
     version: int

@@ -167,11 +167,14 @@ class Node:
         now_ns = monotonic_ns()
         self._guarded(self.replica.tick, now_ns)
         self._advance()
+        self._guarded(self._warn_of_forks, now_ns)
+        if self._metrics:
+            self._guarded(self._metrics.ticked)
+
+    def _warn_of_forks(self, now_ns: int) -> None:
         for name, sources in self.replica.forks(now_ns):
             places = ", ".join(shown(cast(UdpClient, source)[0]) for source in sources)
             self._diagnostics.warn("forks", "several processes speak as %s, stop all but one: %s", name, places)
-        if self._metrics:
-            self._guarded(self._metrics.ticked)
 
     def _wake(self, due_ns: int) -> None:
         self._guarded(self.replica.wake, max(due_ns, monotonic_ns()))
@@ -228,8 +231,12 @@ class Node:
         self._under_way.add_done_callback(ended)
 
     def _committed(self, error: BaseException | None) -> None:
-        if self._journal:
-            self._guarded(self._look_at, self._journal)
+        if journal := self._journal:
+            self.replica.stats.journal_wal_bytes = journal.wal_bytes
+            if self._metrics:
+                self._guarded(self._metrics.committed, journal.took_ns)
+            if journal.noticed:
+                self._guarded(self._note_all, journal)
         if error is None:
             self._busy_poll.commit_ended()
             self.replica.persisted()
@@ -239,13 +246,6 @@ class Node:
         else:
             self._diagnostics.unexpected(error)
         self.replica.persisted(str(error))
-
-    def _look_at(self, journal: Journal) -> None:
-        """Note what a commit showed of the journal."""
-        if self._metrics:
-            self._metrics.committed(journal.took_ns)
-        self.replica.stats.journal_wal_bytes = journal.wal_bytes
-        self._note_all(journal)
 
     def _note_all(self, journal: Journal) -> None:
         """Note what the journal has noticed."""

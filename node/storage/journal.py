@@ -215,7 +215,7 @@ class Journal:
         return contents.recovered()
 
     def _begin_life(self, place: Place) -> None:
-        """Be a journal of its own, which nothing that the original's mark says is about."""
+        """Be a journal of its own, to which the original's mark does not apply."""
         self.copy_of = self._life.path
         self._life = schema.new_life(self.path, place)
         self._log.begin_life(self._life)

@@ -27,7 +27,7 @@ class DirectoryLock:
 def _open(directory: Path) -> int:
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        return os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except FileExistsError:
         raise ConfigError(f"the data directory {directory} is a file: remove it, or choose another") from None
     except OSError as error:

@@ -38,7 +38,7 @@ class Mark:
         """Why the last mark could not be written."""
 
     def read(self) -> Reached | None:
-        """What it says; None if it shows nothing."""
+        """What it shows; None if that is nothing."""
         try:
             with self.path.open("rb") as file:
                 return _decode(file.read(_RECORD.size))
@@ -46,8 +46,8 @@ class Mark:
             return None
 
     def write(self, journal: str, entry: int) -> None:
-        """Say that a journal is durable up to an entry. If that fails, `error` says why, and a later start notices
-        less.
+        """Record that a journal is durable up to an entry. If that fails, `error` has the reason, and a later start
+        notices less.
         """
         self.error = None
         try:

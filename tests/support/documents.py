@@ -136,7 +136,7 @@ class Shell:
         deadline = time.monotonic() + LIMIT_S
         while not matches(shown + "\n…", self._as_documented(written.read_text())):
             assert time.monotonic() < deadline, f"$ {command}\nprints\n{written.read_text()}"
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two looks: a command can't be asked to report what it has printed
 
     def _need_cluster(self, nodes: int) -> None:
         if not (self._directory / ".counter").exists():

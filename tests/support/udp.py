@@ -71,7 +71,7 @@ def asking(address: Sockaddr) -> Iterator[socket.socket]:
 
 
 def send(client: socket.socket, msg_id: int = 1, **body: Any) -> None:
-    """Send an add, unless `body` says otherwise."""
+    """Send an add, unless `body` has another type."""
     client.send(msgpack.packb({"type": "add", "delta": 5, "msg_id": msg_id} | body))
 
 

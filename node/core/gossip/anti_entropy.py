@@ -102,7 +102,7 @@ class AntiEntropy:
     def receive_syn_ack(self, syn_ack: SynAck, now_ns: int) -> None:
         """Answer a SYN-ACK, whose rows are merged already, with the rows that its sender lacks."""
         if syn_ack.boot != self._identity.boot:
-            return  # it says nothing of us: another process that speaks under our name had asked
+            return  # no answer to us: another process that speaks under our name had asked
         asked, is_about_us = self._answered(syn_ack.sender, now_ns), self._asks_about_us(syn_ack.sender)
         self._start.answered(syn_ack.sender)
         if self._identity.actor in syn_ack.wants or syn_ack.fingerprint == self._state.fingerprint:
@@ -178,9 +178,8 @@ class AntiEntropy:
     def _syn_about_us(self) -> Syn:
         """What we hold of our own actor: the only one of its length in that range."""
         actor = self._identity.actor
-        entry = self._state.digest().get(actor)
         above = actor[:-1] + chr(ord(actor[-1]) - 1)
-        digest = {actor: entry} if entry else {}
+        digest = {actor: self._state.entry(actor)}
         return Syn(self._config.name, self._state.fingerprint, digest, above, actor, self._identity.boot)
 
     def _syn(self) -> Syn:
