@@ -146,7 +146,7 @@ def test_cost_measures_each_part_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(rest) == ["rest"]
     assert rest["rest"]["memory_mb"]["max"] > 1
     assert rest["rest"]["start_s"]["max"] > 0
-    memory = figures("cost", "--only=memory", "--counters=1000", "--runs=1")
+    memory = figures("cost", "--only=memory", "--counters=10000", "--runs=1")
     assert list(memory) == ["memory"]
     assert 100 < memory["memory"]["bytes_per_row"]["max"] < 10_000
     wire = figures("cost", "--only=wire")

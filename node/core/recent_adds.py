@@ -4,14 +4,12 @@ Pure. An add is recognised by who sent it and by its bytes. Where there are too 
 duplicate that comes after that is a new add.
 """
 
-from collections.abc import Hashable
-
-Key = Hashable
-"""What an add is recognised by: who sent it, to which address of ours, and its bytes."""
+Key = bytes
+"""What an add is recognised by: who sent it, to which address of ours, and its bytes, in one."""
 
 KEEP_NS = 10_000_000_000
-MAX_ADDS = 16_384
-MAX_REPLY_BYTES = 4 * 2**20  # together: a token makes a reply long
+MAX_ADDS = 8192
+MAX_REPLY_BYTES = 2 * 2**20  # together: a token makes a reply long
 
 
 class RecentAdds:
