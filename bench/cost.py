@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import repeat
 from random import Random
 from time import monotonic
@@ -173,7 +174,7 @@ async def _growth(counters: int) -> Growth:
         member = cluster.members["n1"]
         process = psutil.Process(member.pid)
         async with await Client.connect(member.address, timeout_s=5) as client:
-            await concurrently(WINDOW, repeat(1, 2 * MAX_ADDS), client.add)
+            await concurrently(WINDOW, repeat("", 2 * MAX_ADDS), partial(client.add, 1))
             before = process.memory_info().rss
             await add_to_all([client], counters)
             rows = (await client.gossip_status())["rows"]

@@ -12,7 +12,7 @@ WINDOW = 64
 """Requests in flight, of all clients together."""
 
 
-async def concurrently(window: int, items: Iterable[T], action: Callable[[T], Awaitable[None]]) -> None:
+async def concurrently(window: int, items: Iterable[T], action: Callable[[T], Awaitable[object]]) -> None:
     """Await `action` for each item, in order, up to `window` at a time. Raises what an action raises first."""
     remaining = iter(items)
 
