@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gossip_counter.node.core.admission import SMALL, Admission
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import LARGE, Actor, Row
+from gossip_counter.node.core.counts import LARGE, Actor, AnyRow, Row
 from gossip_counter.node.core.effects import Answer
 from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.identity import Increment, Recovered
@@ -144,7 +144,7 @@ def test_at_the_bound_of_rows_a_write_costs_no_more_than_elsewhere(monkeypatch: 
     """In rows looked at: what waits for the disk is not gone through for each add that is refused."""
     node, looked, row = replica(max_rows=500), list[str](), State.row
 
-    def noted(self: State, actor: Actor, counter: str) -> Row:
+    def noted(self: State, actor: Actor, counter: str) -> AnyRow:
         looked.append(counter)
         return row(self, actor, counter)
 
@@ -283,6 +283,6 @@ def test_a_large_counter_costs_others_no_check(where: str, monkeypatch: pytest.M
 def test_a_counter_that_is_no_longer_large_is_checked_once() -> None:
     node = replica()
     hears_of(node, "a", Row(LARGE, 0, 1), Row(0, LARGE, 1))
-    assert node.state.large == {"a"}
+    assert node.state.special == {"a": 0}
     submit(node, 1, ("a", 1))
-    assert not node.state.large
+    assert not node.state.special

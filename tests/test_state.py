@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gossip_counter.node.core import actor_log
 from gossip_counter.node.core.actor_log import ActorLog
 from gossip_counter.node.core.batch import Tally
-from gossip_counter.node.core.counts import ZERO, Actor, NamedRow, PlainRow, Row, added, as_row, row_hash, value
+from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, HeldRow, NamedRow, Row, added, as_row, row_hash, value
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.state import NO_ENTRY, State, Stored
 
@@ -44,7 +44,7 @@ def state_of(given: list[Merge]) -> State:
 
 def written(*counters: str) -> list[NamedRow]:
     """One actor's rows after it added 1 to these counters, one after the other."""
-    held: dict[str, Row] = {}
+    held: dict[str, AnyRow] = {}
     for version, counter in enumerate(counters, 1):
         held[counter] = added(held.pop(counter, ZERO), 1, version)
     return list(held.items())
@@ -199,11 +199,11 @@ def test_equal_versions_are_not_yet_equal_state() -> None:
 
 
 @pytest.fixture
-def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[PlainRow]:
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[HeldRow]:
     """Every row that a log looks at."""
-    looked: list[PlainRow] = []
+    looked: list[HeldRow] = []
 
-    def noted(row: PlainRow) -> Row:
+    def noted(row: HeldRow) -> AnyRow:
         looked.append(row)
         return as_row(row)
 
@@ -212,7 +212,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[PlainRow]:
 
 
 @pytest.mark.parametrize("held", [1_000, 50_000])
-def test_a_delta_costs_the_rows_taken(looked_at: list[PlainRow], held: int) -> None:
+def test_a_delta_costs_the_rows_taken(looked_at: list[HeldRow], held: int) -> None:
     state = State()
     state.merge(A, 0, written(*(f"c{i}" for i in range(held))))
     for since in (0, 500, 990):
@@ -221,7 +221,7 @@ def test_a_delta_costs_the_rows_taken(looked_at: list[PlainRow], held: int) -> N
         assert len(looked_at) <= 11
 
 
-def test_old_entries_of_rewritten_rows_do_not_pile_up(looked_at: list[PlainRow]) -> None:
+def test_old_entries_of_rewritten_rows_do_not_pile_up(looked_at: list[HeldRow]) -> None:
     state = State()
     state.merge(A, 0, written(*(f"c{i}" for i in range(10))))
     for version in range(11, 5000):

@@ -4,6 +4,9 @@ Pure. On the wire, deltas are an array of arrays:
 
     [[actor, since, source version - last version, [counter, p, n, version - since, counter, ...]], ...]
 
+Of a counter that ends, [n, life, deadline, stamp, since, taken p, taken n, forget_at, and for each row that its delete
+saw: actor, since, p, n] takes the place of n.
+
 Any subset of rows is a valid message. A delta that does not fit one datagram goes on in the next, from the last version
 that was sent. Rows of one version are never separated: a version that was sent in part could not be claimed.
 """
@@ -13,7 +16,7 @@ from itertools import groupby
 
 from gossip_counter.node.codec.packing import ARRAY_BYTES, COUNT_BYTES, array_header, flat, flat_array, records
 from gossip_counter.node.core import limits
-from gossip_counter.node.core.counts import FIELDS, Actor, NamedRow, decode, encode
+from gossip_counter.node.core.counts import FIELDS, Actor, AnyRow, NamedRow, decode, encode
 from gossip_counter.node.core.messages import Delta
 
 _ROW_WIDTH = 1 + len(FIELDS)
@@ -92,7 +95,7 @@ class _Section:
     def pack(self, rows: list[NamedRow]) -> list[bytes]:
         """Rows as they stand in this section."""
         base = self._since or 0
-        return [flat(counter, *encode(row, base)) for counter, row in rows]
+        return [flat(counter, *_fields(row, base)) for counter, row in rows]
 
     def add(self, packed: list[bytes], version: int) -> None:
         """Take in rows of one version, packed for this section."""
@@ -106,6 +109,12 @@ class _Section:
             return []
         beyond = 0 if self.last is None else max(0, self._source_version - self.last)
         return [b"".join([self._head, flat(beyond), flat_array(self.rows, _ROW_WIDTH)])]
+
+
+def _fields(row: AnyRow, base: int) -> tuple[object, ...]:
+    """A row's three fields. What else it may have stands in an array with its `n`, so that plain rows pay nothing."""
+    p, n, above, *ending = encode(row, base)
+    return p, [n, *ending] if ending else n, above
 
 
 def unpack_deltas(value: object) -> tuple[Delta, ...]:
@@ -132,7 +141,8 @@ def _unpack_rows(value: object, since: int | None) -> tuple[NamedRow, ...]:
     last = base = since or 0
     rows = []
     for record in records(value, _ROW_WIDTH, "rows"):
-        row = decode(record[1:], base)
+        _, p, n, above = record
+        row = decode((p, n[0], above, *n[1:]) if type(n) is tuple and n else (p, n, above), base)
         if not row.version or (since is not None and (row.version <= base or row.version < last)):
             raise ValueError("rows of a delta must come in ascending order of version, all above since and 0")
         last = row.version

@@ -14,7 +14,19 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, cast
 
-from gossip_counter.node.core.counts import ZERO, Actor, NamedRow, PlainRow, Row, as_row, is_news, merged, row_hash
+from gossip_counter.node.core.counts import (
+    ZERO,
+    Actor,
+    AnyRow,
+    EndingRow,
+    HeldRow,
+    NamedRow,
+    Row,
+    as_row,
+    is_news,
+    merged,
+    row_hash,
+)
 
 WRAP = 2**64
 """Hashes of rows are added up modulo this."""
@@ -24,8 +36,8 @@ class Change(NamedTuple):
     """A row that counts in place of another: `old` is ZERO where there was none."""
 
     counter: str
-    old: Row
-    new: Row
+    old: AnyRow
+    new: AnyRow
 
 
 class ActorLog:
@@ -39,31 +51,36 @@ class ActorLog:
 
     __slots__ = (
         "_contiguous", "_fresh", "_index_names", "_index_versions", "_unsettled", "_unsettled_detached",
-        "complete_version", "detached", "detached_hash", "hash", "shrinking_rows", "source_version", "version",
+        "complete_version", "detached", "detached_hash", "floor", "hash", "hashed_after_ms", "shrinking_rows",
+        "source_version", "version",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self._contiguous: dict[str, PlainRow] = {}
+        self._contiguous: dict[str, HeldRow] = {}
         """The very tuples that were written, which a journal may hold too."""
-        self._fresh: dict[str, PlainRow] = {}
+        self._fresh: dict[str, HeldRow] = {}
         """Rows that take the place of those, as soon as anybody asks for them."""
-        self.detached: dict[str, Row] = {}
+        self.detached: dict[str, AnyRow] = {}
         self.version = 0
         self.source_version = 0
         self.complete_version = 0
         self.hash = 0
         self.detached_hash = 0
+        self.floor = 0
+        """The highest version of a row that was forgotten."""
+        self.hashed_after_ms = 0
+        """Rows that say themselves that their life ended by then are in no hash: nodes forget them when they may."""
         self.shrinking_rows = 0
         """How many arrived, as `State` has it."""
-        self._unsettled: dict[str, PlainRow] = {}
+        self._unsettled: dict[str, HeldRow] = {}
         """By counter, the contiguous row that hash and index still stand for, of those that may have changed."""
-        self._unsettled_detached: dict[str, Row] = {}
+        self._unsettled_detached: dict[str, AnyRow] = {}
         """The same for detached rows; each counter here is in both."""
         self._index_versions: list[int] = []
         self._index_names: list[str] = []
 
     @property
-    def rows(self) -> dict[str, PlainRow]:
+    def rows(self) -> dict[str, HeldRow]:
         """The contiguous rows."""
         if self._fresh:
             fresh, self._fresh = self._fresh, {}
@@ -74,15 +91,15 @@ class ActorLog:
             rows.update(fresh)
         return self._contiguous
 
-    def contiguous(self, counters: Collection[str]) -> list[PlainRow]:
+    def contiguous(self, counters: Collection[str]) -> list[HeldRow]:
         """The contiguous rows of some counters, ZERO where there is none."""
         fresh, rows = self._fresh, self._contiguous
         newest = list(map(fresh.get, counters))
         if all(newest):  # most often
-            return cast(list[PlainRow], newest)
+            return cast(list[HeldRow], newest)
         return [row or rows.get(counter, ZERO) for counter, row in zip(counters, newest, strict=True)]
 
-    def visible(self, counter: str) -> Row | None:
+    def visible(self, counter: str) -> AnyRow | None:
         """The row that counts; None if there is none."""
         row = self.detached.get(counter) or self._fresh.get(counter) or self._contiguous.get(counter)
         return as_row(row) if row else None
@@ -105,7 +122,7 @@ class ActorLog:
         """
         last, rows, versions = since, self.rows, self._index_versions
         for at in range(bisect_right(versions, since), len(versions)):
-            row = as_row(rows[self._index_names[at]])
+            row = as_row(rows.get(self._index_names[at], ZERO))
             if row.version == versions[at]:
                 most -= 1
                 if most < 0 and row.version > last:
@@ -115,7 +132,7 @@ class ActorLog:
 
     # Changing it.
 
-    def write(self, rows: dict[str, PlainRow]) -> list[str]:
+    def write(self, rows: dict[str, HeldRow]) -> list[str]:
         """Put newer rows, in ascending order of version, in the place of contiguous ones; the counters that had none.
 
         It comes to what `merge` would do, in a fraction of the time, where none of the actor's rows is detached.
@@ -162,11 +179,19 @@ class ActorLog:
                 new = merged(counted, row)
                 if new is not old_detached:
                     self._detach(counter, new)
-            if new is not row and row.version > counted.version and (row.p < counted.p or row.n < counted.n):
+            shrinks = row.p < counted.p or row.n < counted.n
+            if new is not row and shrinks and row.version > counted.version and type(row) is Row:
                 self.shrinking_rows += 1
             if is_news(counted, new):
                 changes.append(Change(counter, counted, new))
         return changes
+
+    def forget(self, counter: str) -> AnyRow:
+        """Let go of a counter's row, which there must be; the one that counted."""
+        self._note_unsettled(counter)
+        held, detached = self._contiguous.pop(counter, ZERO), self.detached.pop(counter, ZERO)
+        self.floor = max(self.floor, held[2], detached.version)
+        return detached if detached is not ZERO else as_row(held)
 
     def _attach(self, upto: int) -> None:
         """Make contiguous what was detached and is covered now."""
@@ -175,7 +200,7 @@ class ActorLog:
             del self.detached[counter]
             self.rows[counter] = merged(as_row(self.rows.get(counter, ZERO)), row)
 
-    def _detach(self, counter: str, row: Row) -> None:
+    def _detach(self, counter: str, row: AnyRow) -> None:
         self._note_unsettled(counter)
         self.detached[counter] = row
 
@@ -194,11 +219,11 @@ class ActorLog:
         """Bring hashes and index up to date; by how much the hash of the rows that count changes."""
         difference, rows = 0, self.rows
         for counter, old in self._unsettled.items():
-            was, now = row_hash(actor, counter, old), row_hash(actor, counter, rows.get(counter, ZERO))
+            was, now = self._hash(actor, counter, old), self._hash(actor, counter, rows.get(counter, ZERO))
             self.hash += now - was
             if counter in self._unsettled_detached:
-                was_detached = row_hash(actor, counter, self._unsettled_detached[counter])
-                now_detached = row_hash(actor, counter, self.detached.get(counter, ZERO))
+                was_detached = self._hash(actor, counter, self._unsettled_detached[counter])
+                now_detached = self._hash(actor, counter, self.detached.get(counter, ZERO))
                 self.detached_hash += now_detached - was_detached
                 was, now = was_detached or was, now_detached or now
             elif counter in self.detached:
@@ -210,6 +235,24 @@ class ActorLog:
         self._unsettled = {}
         self._unsettled_detached = {}
         return difference
+
+    def _hash(self, actor: Actor, counter: str, row: HeldRow) -> int:
+        return 0 if _is_over(row, self.hashed_after_ms) else row_hash(actor, counter, row)
+
+    def hash_again(self, actor: Actor, counter: str, before_ms: int) -> int:
+        """`hashed_after_ms` was `before_ms`, when the log was settled: what that changes for a counter's rows.
+
+        Returns by how much the hash of the rows that count changes.
+        """
+        held, detached = self._contiguous.get(counter, ZERO), self.detached.get(counter, ZERO)
+        change, detached_change = (self._hash_change(actor, counter, row, before_ms) for row in (held, detached))
+        self.hash = (self.hash + change) % WRAP
+        self.detached_hash = (self.detached_hash + detached_change) % WRAP
+        return change if detached is ZERO else detached_change
+
+    def _hash_change(self, actor: Actor, counter: str, row: HeldRow, before_ms: int) -> int:
+        was_in, is_in = not _is_over(row, before_ms), not _is_over(row, self.hashed_after_ms)
+        return 0 if is_in == was_in else (is_in - was_in) * row_hash(actor, counter, row)
 
     def _index(self) -> None:
         """Cost: constant for rows newer than all before, amortised."""
@@ -230,6 +273,11 @@ class ActorLog:
             self._index_versions = [row[2] for _, row in kept]
 
 
-def by_version(named: tuple[str, PlainRow]) -> int:
+def _is_over(row: HeldRow, at_ms: int) -> bool:
+    """Whether a row says itself that its life ended by then."""
+    return isinstance(row, EndingRow) and 0 < row.deadline <= at_ms
+
+
+def by_version(named: tuple[str, HeldRow]) -> int:
     """The key to sort named rows by."""
     return named[1][2]

@@ -7,7 +7,7 @@ counted: they can be sent again.
 from gossip_counter.node.core import counts
 from gossip_counter.node.core.batch import Batch
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import LARGE, ZERO, Actor, NamedRow, Row
+from gossip_counter.node.core.counts import LARGE, ZERO, Actor, AnyRow, NamedRow
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.state import State
@@ -39,7 +39,7 @@ class Admission:
             rows, unchecked = rows + len(committing.net), unchecked + committing.unchecked
         return SMALL if rows <= self._config.max_rows and unchecked <= LARGE else 0
 
-    def check_add(self, own: Row, delta: int) -> None:
+    def check_add(self, own: AnyRow, delta: int) -> None:
         """Whether our own row, as it will be, has room for an add. Raises `RequestError`."""
         try:
             counts.added(own, delta, 0)

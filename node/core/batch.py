@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gossip_counter.node.core import counts
-from gossip_counter.node.core.counts import PlainRow
+from gossip_counter.node.core.counts import EndingRow, HeldRow
 from gossip_counter.node.core.effects import Client
 from gossip_counter.node.core.errors import RequestError
 
@@ -44,7 +44,7 @@ class Tally:
         minus = self.minus.get(counter, 0)
         return self.net.get(counter, 0) + minus, minus
 
-    def rows(self, held: Iterable[PlainRow], version: int) -> dict[str, PlainRow]:
+    def rows(self, held: Iterable[HeldRow], version: int) -> dict[str, HeldRow]:
         """What this makes of the rows `held`, one for each counter: the writes that come after number `version`."""
         return counts.written(self.net, self.minus, held, version)
 
@@ -82,6 +82,10 @@ class Batch(Tally):
     """How many rows all that waits for the disk will add, where that had to be known."""
     waiting: list[Pending] = field(default_factory=list)
     """In the order in which they were submitted."""
+    ending: dict[str, EndingRow] = field(default_factory=dict)
+    """Our own rows of counters that end, as they will be; these have no `net`."""
+    ended: Tally = field(default_factory=Tally)
+    """The adds among what those rows come to."""
     reapplied: list[tuple[str, int]] = field(default_factory=list)
     """Those of its adds that re-apply what was absorbed. They were durable once, and must not fail with the disk."""
 
@@ -89,3 +93,9 @@ class Batch(Tally):
         """Add without a look at whether the counter becomes large."""
         self.add(counter, delta)
         self.unchecked += abs(delta)
+
+    def put_row(self, counter: str, row: EndingRow) -> None:
+        """Have a counter that ends come to this row of our own, of which its adds so far are a part."""
+        self.ending[counter] = row
+        if counter in self.net:
+            self.ended.include(Tally({counter: self.net.pop(counter)}, {counter: self.minus.pop(counter, 0)}))

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 from gossip_counter.node.core import counts
 from gossip_counter.node.core.batch import Batch, Pending
-from gossip_counter.node.core.counts import Actor, PlainRow, Row
+from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, EndingRow, HeldRow, as_row
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Commit, Outbox
+from gossip_counter.node.core.ends import is_ending
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.identity import Identity, Increment
+from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.messages import ErrorReply, Written
 from gossip_counter.node.core.state import State, Stored
 from gossip_counter.node.core.stats import Stats
@@ -29,7 +31,7 @@ class UnderWay:
 
     batch: Batch
     actor: Actor
-    rows: dict[str, PlainRow]
+    rows: dict[str, HeldRow]
     version: int
     peers_rows: tuple[Stored, ...]
 
@@ -66,13 +68,14 @@ class Commits:
 
     def request_if_needed(self) -> None:
         """Let the next commit begin if rows wait to be stored, or the journal names another actor."""
+        self.react()
         if self._dirty or self.batch.reapplied or not self._identity.is_durable:
             self._is_requested = True
 
     @property
     def has_adds(self) -> bool:
         """Whether the next commit would make rows of our own durable."""
-        return bool(self._is_requested and not self.under_way and self.batch.net)
+        return bool(self._is_requested and not self.under_way and (self.batch.net or self.batch.ending))
 
     @property
     def dirty_rows(self) -> int:
@@ -86,19 +89,33 @@ class Commits:
             return None
         batch, self.batch = self.batch, Batch()
         self._is_requested = False
-        actor, rows = self._identity.actor, dict[str, PlainRow]()
+        actor, rows = self._identity.actor, dict[str, HeldRow]()
         version = self._state.version(actor)
-        if batch.net:
-            rows = batch.rows(self._durable_rows(actor, batch), version)
+        if batch.net or batch.ending:
+            held = self._durable_rows(actor, batch)
+            rows = batch.rows(held, version)
+            if self.is_forgetful:
+                rows = self._with_lineages(rows, held)
+            ending = enumerate(batch.ending.items(), version + len(rows) + 1)
+            rows.update((counter, row._replace(version=number)) for number, (counter, row) in ending)
             self._dirty.discard(actor, rows)  # what a commit that failed may have left in the journal
         stored = peers_rows = self._dirty.take()
         if rows:
             version += len(rows)
-            stored = (*peers_rows, Stored(actor, version, version, rows))
+            stored = (*peers_rows, Stored(actor, version, version, rows, self._state.floor(actor)))
         self.under_way = UnderWay(batch, actor, rows, version, peers_rows)
         return Commit(actor, stored)
 
-    def _durable_rows(self, actor: Actor, batch: Batch) -> list[PlainRow]:
+    def _with_lineages(self, rows: dict[str, HeldRow], held: list[HeldRow]) -> dict[str, HeldRow]:
+        """New rows begin now: we may have forgotten older ones of the same counters."""
+        begin = EndingRow(since=self._state.ends.now_ms)
+        before = [begin if row is ZERO else row for row in held]
+        return {
+            counter: was._replace(p=row[0], n=row[1], version=row[2]) if isinstance(was, EndingRow) else row
+            for (counter, row), was in zip(rows.items(), before, strict=True)
+        }
+
+    def _durable_rows(self, actor: Actor, batch: Batch) -> list[HeldRow]:
         """Our durable rows of the counters of a batch; where none is detached, there is less to do."""
         if self._state.has_detached(actor):
             return [self._state.row(actor, counter) for counter in batch.net]
@@ -149,7 +166,7 @@ class Commits:
         # Where somebody else wrote as this actor, or a peer sent newer rows of it, ours can't just take their place.
         is_ours_alone = actor == self._identity.actor and state.version(actor) == done.version - len(done.rows)
         if not is_ours_alone or state.has_detached(actor):
-            rows = [(counter, Row(*row)) for counter, row in done.rows.items()]
+            rows = [(counter, as_row(row)) for counter, row in done.rows.items()]
             state.merge(actor, state.version(actor), rows)
         elif done.rows:
             state.write(actor, done.rows, done.batch.net, done.batch.counted)
@@ -164,13 +181,21 @@ class Commits:
         """Add again what max-merge absorbed, as the actor that we are now."""
         for counter, delta in absorbed:
             try:
-                counts.added(self.own_row_soon(counter), delta, 0)
+                self._add_again(counter, delta)
             except ValueError:
                 self._stats.not_reapplied += 1
             else:
-                self.batch.new_rows = None
-                self.batch.put(counter, delta)
                 self.batch.reapplied.append((counter, delta))
+
+    def _add_again(self, counter: str, delta: int) -> None:
+        counts.added(self.own_row_soon(counter), delta, 0)
+        self.batch.new_rows = None
+        if self.ends_soon(counter):
+            self.put_ending(
+                counter, self.lives_soon(counter).added(self._identity.actor, delta, self.is_forgetful), delta
+            )
+        else:
+            self.batch.put(counter, delta)
 
     # The commit failed.
 
@@ -181,7 +206,7 @@ class Commits:
         """
         failed, self.under_way = self._not_yet_durable(), None
         refused = [failed.batch]
-        if failed.batch.net:
+        if failed.rows:
             refused.append(self.batch)
             self.batch, self._is_requested = Batch(), False
         for stored in failed.peers_rows:
@@ -224,16 +249,54 @@ class Commits:
 
     def value_soon(self, counter: str) -> int:
         """This node's value then."""
+        if counter in self._state.special:
+            return self.lives_soon(counter).value or 0
         committing = self.under_way.batch.net.get(counter, 0) if self.under_way else 0
         return self._state.value(counter) + committing + self.batch.net.get(counter, 0)
 
-    def own_row_soon(self, counter: str) -> Row:
+    def own_row_soon(self, counter: str) -> AnyRow:
         """Our own row then; its version is an older one."""
-        row: PlainRow = self._state.row(self._identity.actor, counter)
+        row: HeldRow = self._state.row(self._identity.actor, counter)
         under_way = self.under_way
         if under_way and under_way.actor == self._identity.actor:
             row = under_way.rows.get(counter, row)
-        return counts.grown(row, *self.batch.of(counter))
+        return self.batch.ending.get(counter) or counts.grown(row, *self.batch.of(counter))
+
+    # Counters that end.
+
+    @property
+    def is_forgetful(self) -> bool:
+        """Whether we have forgotten rows of our own: then each new one is a lineage of its own."""
+        return self._state.floor(self._identity.actor) > 0
+
+    def ends_soon(self, counter: str) -> bool:
+        """Whether a counter ends or was deleted, as far as is known then."""
+        return counter in self._state.special and any(map(is_ending, self.lives_soon(counter).rows.values()))
+
+    def lives_soon(self, counter: str) -> Lives:
+        """The rows of a counter then."""
+        rows, own = self._state.ends.rows(counter), self.own_row_soon(counter)
+        if not counts.counts_nothing(own):
+            rows[self._identity.actor] = own
+        return Lives(rows, self._state.ends.now_ms)
+
+    def put_ending(self, counter: str, row: EndingRow, delta: int = 0) -> None:
+        """Write our own row of a counter that ends; `delta` is what was added with it."""
+        self._state.special.setdefault(counter, 0)
+        self.batch.put_row(counter, row)
+        if delta:
+            self.batch.ended.add(counter, delta)
+
+    def react(self) -> None:
+        """Write what our own rows have to say once peers ended counters that they are rows of."""
+        unsaid = self._state.unsaid
+        for counter in list(unsaid):
+            row = self.lives_soon(counter).reacted(self._identity.actor)
+            if row:
+                self.put_ending(counter, row)
+                self.request()
+            elif not self._state.lives(counter).reacted(self._identity.actor):
+                unsaid.discard(counter)
 
 
 def written(pending: Pending, actor: Actor, version: int, token: str | None = None) -> Written | ErrorReply:

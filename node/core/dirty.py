@@ -21,7 +21,7 @@ class DirtyRows:
 
     def __bool__(self) -> bool:
         """Whether there is anything to store, be it only how far an actor's rows reach."""
-        return bool(self._rows)
+        return bool(self._rows or self._state.forgotten)
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
@@ -37,6 +37,9 @@ class DirtyRows:
 
     def take(self) -> tuple[Stored, ...]:
         """All of them as they are now; they are dirty no more."""
+        for actor, counters in self._state.forgotten.items():
+            self.add(actor, counters)
+        self._state.forgotten.clear()
         if not self._rows:
             return ()
         rows, self._rows = self._rows, {}
@@ -44,4 +47,5 @@ class DirtyRows:
 
     def _stored(self, actor: Actor, counters: set[str]) -> Stored:
         rows = {counter: self._state.row(actor, counter) for counter in sorted(counters)}
-        return Stored(actor, self._state.version(actor), self._state.source_version(actor), rows)
+        state = self._state
+        return Stored(actor, state.version(actor), state.source_version(actor), rows, state.floor(actor))

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
-from gossip_counter.node.core.batch import Tally
-from gossip_counter.node.core.counts import Actor, PlainRow
+from gossip_counter.node.core.batch import Batch, Tally
+from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow, HeldRow, as_row, merged
 from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.state import State, Stored
 
@@ -76,11 +76,12 @@ class Identity:
     def _mint(self) -> Actor:
         return mint(self._name, self._rng.getrandbits(63))
 
-    def committed(self, actor: Actor, written: Tally, absorbed: Iterable[Increment]) -> None:
+    def committed(self, actor: Actor, written: Batch, absorbed: Iterable[Increment]) -> None:
         """What was written as `actor` is durable; the part of it that max-merge absorbed is none of its rows."""
         self._durable = actor
         if actor == self._inherited:
             self._written.include(written)
+            self._written.include(written.ended)
             for counter, delta in absorbed:
                 self._written.forget(counter, delta)
 
@@ -97,24 +98,28 @@ class Identity:
                     absorbed += self._absorbed_by_row(delta.actor, counter, row)
         return absorbed
 
-    def _absorbed_by_row(self, actor: Actor, counter: str, row: PlainRow) -> list[Increment]:
+    def _absorbed_by_row(self, actor: Actor, counter: str, row: AnyRow) -> list[Increment]:
         plus, minus = self._written.of(counter)
         if not (plus or minus):
             return []
         mine = self._state.row(actor, counter)
         p, n = (plus if row[0] > mine.p else 0), (minus if row[1] > mine.n else 0)
+        if EndingRow in (type(mine), type(row)):  # the newer takes the place of the other, with all that it counted
+            p, n = (plus, minus) if merged(mine, row) is not mine else (0, 0)
         absorbed = [(counter, delta) for delta in (p, -n) if delta]
         for each in absorbed:
             self._written.forget(*each)
         return absorbed
 
-    def absorbed_from(self, actor: Actor, rows: dict[str, PlainRow], written: Tally) -> list[Increment]:
+    def absorbed_from(self, actor: Actor, rows: dict[str, HeldRow], written: Batch) -> list[Increment]:
         """What max-merge will absorb of a batch whose rows another life wrote too while it was being committed."""
         absorbed: list[Increment] = []
         for counter, ours in rows.items():
             other = self._state.row(actor, counter)
-            plus, minus = written.of(counter)
+            plus, minus = (written.ended if counter in written.ending else written).of(counter)
             # What the others' count is above ours of before, but no more than what we added.
             p, n = min(plus, other.p - (ours[0] - plus)), min(minus, other.n - (ours[1] - minus))
+            if EndingRow in (type(other), type(ours)):
+                p, n = (plus, minus) if merged(other, as_row(ours)) is other else (0, 0)
             absorbed += [(counter, sign * lost) for sign, lost in ((1, p), (-1, n)) if lost > 0]
         return absorbed

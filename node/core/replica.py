@@ -55,6 +55,8 @@ class Replica:
     ) -> None:
         """`rng` picks peers. `entropy` mints epochs: it must be the system's, except where lives are to be repeated."""
         self.config, self.state, self.stats, self.rounds = config, State(), Stats(), 0
+        self._unix_ahead_ms = 0
+        """By how much the wall clock is ahead of the one that `now_ns` is of."""
         state, stats, outbox = self.state, self.stats, Outbox()
         for stored in recovered.stored if recovered else ():
             state.restore(stored)
@@ -70,7 +72,7 @@ class Replica:
         self._start = start = Start(config.retry_ms, outbox)
         self._gossip = strategy(config, state, stats, rng, identity, membership, admission, dirty, start, outbox)
         self._epochs = epochs = Epochs(stats, identity, start, self._gossip, commits, acks)
-        writes = Writes(state, stats, identity, admission, commits)
+        writes = Writes(state, stats, identity, admission, commits, strategy.claims_versions)
         self._client_requests = ClientRequests(
             stats, admission, commits, writes, acks, reads, tokens, outbox, self.status
         )
@@ -87,6 +89,11 @@ class Replica:
         80 ms, or half a second if nobody answers): see `start`.
         """
         self._gossip.begin(now_ns)
+
+    def set_clock(self, now_ns: int, unix_ms: int) -> None:
+        """What the wall clock says at `now_ns`: lives of counters end by it. To be called first, and before each tick."""
+        self._unix_ahead_ms = unix_ms - now_ns // 1_000_000
+        self.state.advance(unix_ms)
 
     def tick(self, now_ns: int) -> None:
         """One gossip round, due every `gossip_interval_ms`."""
@@ -132,6 +139,7 @@ class Replica:
         if due_ns is None or now_ns < due_ns:
             return
         self._outbox.wake_ns = None
+        self.state.advance(now_ns // 1_000_000 + self._unix_ahead_ms)
         for part in (self._start, self._gossip, self._acks, self._reads):
             part.wake(now_ns)
             if part.due_ns is not None:
@@ -150,6 +158,8 @@ class Replica:
 
     def _advance(self, now_ns: int) -> Commit | None:
         self.wake(now_ns)
+        if due_ms := self.state.ends.due_ms:
+            self._outbox.wake_at((due_ms - self._unix_ahead_ms) * 1_000_000)
         if self._commits.is_durable:
             self._acknowledge(self._commits.apply(), now_ns)
         if not self.is_ready:

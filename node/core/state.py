@@ -26,13 +26,15 @@ from gossip_counter.node.core.counts import (
     LARGE,
     ZERO,
     Actor,
+    AnyRow,
+    HeldRow,
     NamedRow,
-    PlainRow,
-    Row,
     as_row,
     counts_nothing,
     is_large,
 )
+from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot, is_ending
+from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.names import NameIndex
 
 
@@ -45,8 +47,10 @@ class Stored(NamedTuple):
     actor: Actor
     version: int
     source_version: int
-    rows: Mapping[str, PlainRow]
-    """By counter."""
+    rows: Mapping[str, HeldRow]
+    """By counter; ZERO for a row that was forgotten."""
+    floor: int = 0
+    """The highest version of a row of the actor that was forgotten."""
 
 
 class DigestEntry(NamedTuple):
@@ -80,12 +84,19 @@ class State:
         self._fingerprint = 0
         self.row_count = 0
         self.counted = 0
-        self.large: set[str] = set()
-        """Counters with a row or a value that is large. Who adds may put others here, and take out what is not."""
+        self.ends = Ends(self._logs)
+        self.special = self.ends.special
+        """Who adds may put large counters here, and take out what is not large any more."""
+        self.owner: Actor | None = None
+        """Who writes here: a delete leaves its rows to it."""
+        self.unsaid = set[str]()
+        """Counters that end of which our own row does not say yet what others said."""
+        self.forgotten: dict[Actor, set[str]] = {}
+        """Counters whose rows were forgotten, until somebody took note of it."""
         self.shrinking_rows = 0
         """Newer rows that arrived with smaller counts: nobody honest writes them, and the maximum ignores them."""
 
-    def __iter__(self) -> Iterator[tuple[Actor, str, Row]]:
+    def __iter__(self) -> Iterator[tuple[Actor, str, AnyRow]]:
         return ((actor, counter, row) for actor, log in self._logs.items() for counter, row in log)
 
     def __contains__(self, actor: Actor) -> bool:
@@ -116,11 +127,11 @@ class State:
         """The actors that have a row, in the order in which they came, without the first `count`."""
         return islice(self._logs, count, None)
 
-    def row(self, actor: Actor, counter: str) -> Row:
+    def row(self, actor: Actor, counter: str) -> AnyRow:
         """The row that counts, or ZERO."""
         return self._logs.get(actor, _NO_LOG).visible(counter) or ZERO
 
-    def contiguous(self, actor: Actor, counters: Collection[str]) -> list[PlainRow]:
+    def contiguous(self, actor: Actor, counters: Collection[str]) -> list[HeldRow]:
         """An actor's rows up to `version` of some counters, ZERO where there is none."""
         return self._logs.get(actor, _NO_LOG).contiguous(counters)
 
@@ -132,9 +143,13 @@ class State:
         """The rows held that no version claims, in no order."""
         return tuple(self._logs.get(actor, _NO_LOG).detached.items())
 
-    def rows_of(self, counter: str) -> Iterator[Row]:
+    def rows_of(self, counter: str) -> Collection[AnyRow]:
         """Every actor's row of one counter; cost: the actors held."""
-        return (row for log in self._logs.values() if (row := log.visible(counter)))
+        return self.ends.rows(counter).values()
+
+    def floor(self, actor: Actor) -> int:
+        """The highest version of a row of an actor that was forgotten; 0 for none."""
+        return self._logs.get(actor, _NO_LOG).floor
 
     # Versions and hashes.
 
@@ -204,34 +219,100 @@ class State:
         rows = [named for named in rows if not counts_nothing(named[1])]
         if not rows:
             return []
-        log = self._log_of(actor)
+        log, special = self._log_of(actor), self.special
         shrinking_rows = log.shrinking_rows
         changes = log.merge(since, rows, source_version)
         self.shrinking_rows += log.shrinking_rows - shrinking_rows
-        net, counted = dict[str, int](), 0
+        net, counted, ending = dict[str, int](), 0, dict[str, None]()
         for counter, old, new in changes:
             grew_p, grew_n = new.p - old.p, new.n - old.n
-            net[counter] = net.get(counter, 0) + grew_p - grew_n
-            counted += grew_p + grew_n
+            if counter in special or is_ending(new):
+                ending[counter] = None
+            else:
+                net[counter] = net.get(counter, 0) + grew_p - grew_n
+            counted += abs(grew_p) + abs(grew_n)
         self._changed(actor, [counter for counter, old, _ in changes if old is ZERO], net, counted)
         self._note_large((counter, new) for counter, _, new in changes)
-        return [(counter, new) for counter, _, new in changes]
+        if not ending:
+            return [(counter, new) for counter, _, new in changes]
+        self._look_at(ending)
+        return [(counter, new) for counter, _, new in changes if counter not in ending or log.visible(counter)]
 
-    def write(self, actor: Actor, rows: dict[str, PlainRow], net: Mapping[str, int], counted: int) -> None:
+    def write(self, actor: Actor, rows: dict[str, HeldRow], net: Mapping[str, int], counted: int) -> None:
         """Put newer rows of an actor, in ascending order of version, in the place of those that they were made from.
 
-        `net` is by how much each counter's total changes, `counted` the sum of all p and n that are added. It may be
-        used where nobody else has changed any of the actor's rows and none is detached.
+        `net` is by how much the total of each counter changes that does not end, `counted` the sum of all p and n that
+        are added. It may be used where nobody else has changed any of the actor's rows and none is detached.
         """
         self._changed(actor, self._log_of(actor).write(rows), net, counted)
         self._note_large(rows.items())
+        if len(net) < len(rows):
+            self._look_at([counter for counter in rows if counter not in net])
+
+    # Counters that end.
+
+    def advance(self, now_ms: int) -> None:
+        """Let lives end whose time has come, and forget what may be forgotten. `now_ms` is in Unix milliseconds."""
+        ends, slot_ms = self.ends, hash_slot(now_ms)
+        was_set_back = now_ms < ends.now_ms - CLOCK_STEP_MS
+        ends.now_ms = now_ms
+        # Lives that were over may not be any more.
+        due = list(self.special if was_set_back else ends.take_due())
+        if slot_ms > ends.slot_ms or slot_ms < ends.slot_ms - SLOT_MS:
+            self._hash_after(slot_ms, due)
+        self._look_at(due)
+
+    def lives(self, counter: str) -> Lives:
+        """What a counter comes to now."""
+        return Lives(self.ends.rows(counter), self.ends.now_ms)
+
+    def _look_at(self, counters: Iterable[str]) -> None:
+        """Bring everything up to date that the rows and lives of some counters come to."""
+        for counter in counters:
+            lives = self.lives(counter)
+            if gone := set(lives.forgotten(self.owner)):
+                for actor in gone:
+                    self._forget(actor, counter)
+                lives = self.lives(counter)
+            self._count(counter, lives.value)
+            if self.owner in lives.rows and lives.reacted(self.owner):
+                self.unsaid.add(counter)
+            if any(map(is_ending, lives.rows.values())):
+                self.ends.schedule(counter, lives)
+            elif not lives.rows:
+                self.special.pop(counter, None)
+
+    def _count(self, counter: str, value: int | None) -> None:
+        """Have a counter come to a value, or not exist."""
+        if value is not None:
+            if counter not in self._totals:
+                self.names.add((counter,))
+            self._totals[counter] = value
+        elif self._totals.pop(counter, None) is not None:
+            self.names.remove(counter)
+
+    def _forget(self, actor: Actor, counter: str) -> None:
+        self._log_of(actor).forget(counter)
+        self.row_count -= 1
+        self.forgotten.setdefault(actor, set()).add(counter)
+        self._digest = None
+        self._unsettled.add(actor)
+
+    def _hash_after(self, slot_ms: int, counters: Iterable[str]) -> None:
+        """Leave rows of some counters out of the hashes, or take them in, as their deadlines are after `slot_ms`."""
+        self._settle()
+        before_ms, self.ends.slot_ms, self._digest = self.ends.slot_ms, slot_ms, None
+        for actor, log in self._logs.items():
+            log.hashed_after_ms = slot_ms
+            change = sum(log.hash_again(actor, counter, before_ms) for counter in counters)
+            self._fingerprint = (self._fingerprint + change) % WRAP
 
     def _changed(self, actor: Actor, new_rows: Sequence[str], net: Mapping[str, int], counted: int) -> None:
         """The one transition of what all logs come to: an actor has these new rows, and totals change by `net`."""
         totals = self._totals
         if new_rows:
             self.row_count += len(new_rows)
-            unseen = [name for name in new_rows if name not in totals]
+            unseen = [name for name in new_rows if name not in totals and name in net]
             self.names.add(unseen)
             totals.update(dict.fromkeys(unseen, 0))
         for name, delta in net.items():
@@ -240,11 +321,12 @@ class State:
         self._digest = None
         self._unsettled.add(actor)
 
-    def _note_large(self, rows: Iterable[tuple[str, PlainRow]]) -> None:
-        """Keep `large` true after these rows changed. As long as little was ever counted, there is nothing to do."""
+    def _note_large(self, rows: Iterable[tuple[str, HeldRow]]) -> None:
+        """Keep `special` true of large counters. As long as little was ever counted, there is nothing to do."""
         if self.counted >= LARGE:
             totals = self._totals
-            self.large.update(name for name, row in rows if is_large(row) or abs(totals[name]) >= LARGE)
+            large = [name for name, row in rows if is_large(row) or abs(totals.get(name, 0)) >= LARGE]
+            self.special.update((name, 0) for name in large if name not in self.special)
 
     def restore(self, stored: Stored) -> None:
         """Take in what a journal held of one actor; `stored.rows` are all its rows there."""
@@ -255,10 +337,12 @@ class State:
         source_version = max(stored.source_version, rows[-1][1].version if rows else 0)
         self.merge(stored.actor, 0, rows[:upto], source_version)
         self.merge(stored.actor, None, rows[upto:])
+        self._log_of(stored.actor).floor = stored.floor
 
     def _log_of(self, actor: Actor) -> ActorLog:
         """An actor's log, to be changed."""
         log = self._logs.get(actor)
         if log is None:
             log = self._logs[actor] = ActorLog()
+            log.hashed_after_ms = self.ends.slot_ms
         return log

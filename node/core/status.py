@@ -73,14 +73,14 @@ def snapshot(
     config: Config, state: State, stats: Stats, membership: Membership, now_ns: int, counter: str, **of_replica: object
 ) -> Status:
     """Gather it. `of_replica` are the fields that only the replica knows."""
-    rows = list(state.rows_of(counter))
+    increments, decrements = state.lives(counter).counts
     return Status(
         name=config.name,
         cluster=config.cluster,
         members=len(membership) + 1,
         local_value=state.value(counter),
-        increments=sum(row.p for row in rows),
-        decrements=sum(row.n for row in rows),
+        increments=increments,
+        decrements=decrements,
         counters=state.counters,
         rows=state.row_count,
         actors=state.actors,

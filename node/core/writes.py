@@ -10,10 +10,11 @@ from gossip_counter.node.core import counts
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.batch import Batch
 from gossip_counter.node.core.commits import Commits
-from gossip_counter.node.core.counts import PlainRow, counts_nothing
-from gossip_counter.node.core.errors import MALFORMED, RequestError
+from gossip_counter.node.core.counts import EndingRow, HeldRow, counts_nothing
+from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, RequestError
 from gossip_counter.node.core.identity import Identity, Increment
 from gossip_counter.node.core.limits import MAX_COUNT
+from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
@@ -23,7 +24,16 @@ Value = int | RequestError
 class Writes:
     """Puts adds into the batch that gathers."""
 
-    def __init__(self, state: State, stats: Stats, identity: Identity, admission: Admission, commits: Commits) -> None:
+    def __init__(
+        self,
+        state: State,
+        stats: Stats,
+        identity: Identity,
+        admission: Admission,
+        commits: Commits,
+        claims_versions: bool,
+    ) -> None:
+        self._claims_versions = claims_versions
         self._state = state
         self._stats = stats
         self._identity = identity
@@ -37,7 +47,7 @@ class Writes:
         small = self._admission.unchecked_below(len(writes), batch, committing)
         batch.unchecked += small * len(writes)
         batch.new_rows = None if small else batch.new_rows
-        net, value, large = batch.net, self._value_after_commit(committing), self._state.large
+        net, value, special = batch.net, self._value_after_commit(committing), self._state.special
         last, again = ("", 0), 0
         for write in writes:
             if write is last:  # a pipeline often has the same many times
@@ -47,7 +57,7 @@ class Writes:
                 values += self._put_again(*last, again, small)
                 again = 0
             counter, delta = last = write
-            if 0 < delta < small and counter not in large:
+            if 0 < delta < small and counter not in special:
                 net[counter] = added = net.get(counter, 0) + delta
                 values.append(value(counter, 0) + added)
             else:
@@ -56,7 +66,7 @@ class Writes:
 
     def _put_again(self, counter: str, delta: int, times: int, small: int) -> list[Value]:
         """What has just been added, some times more."""
-        if not 0 < delta < small or counter in self._state.large:
+        if not 0 < delta < small or counter in self._state.special:
             return [self.put_one(counter, delta) for _ in range(times)]
         before = self._commits.value_soon(counter)
         self._commits.batch.net[counter] += delta * times
@@ -78,6 +88,9 @@ class Writes:
     def add(self, counter: str, delta: int) -> None:
         """Add to our own row in the batch. Raises `RequestError` where it has no room; then nothing has changed."""
         commits, batch = self._commits, self._commits.batch
+        if commits.ends_soon(counter):
+            self._put_row(counter, lambda lives: lives.added(self._identity.actor, delta, commits.is_forgetful), delta)
+            return
         own = commits.own_row_soon(counter)
         if is_new := counts_nothing(own):
             self._admission.check_room(self._identity.actor, batch, commits.committing)
@@ -88,19 +101,47 @@ class Writes:
         if not self._is_far_from_large(own, counter, abs(delta)):
             self._note_size(counter)
 
-    def _is_far_from_large(self, own: PlainRow, counter: str, size: int) -> bool:
+    # Counters that end.
+
+    def expire(self, counter: str, deadline_ms: int) -> None:
+        """Have a counter end at a time, in Unix milliseconds; 0: never. Raises `RequestError`."""
+        actor, is_forgetful = self._identity.actor, self._commits.is_forgetful
+        self._put_row(counter, lambda lives: lives.expiring(actor, deadline_ms, is_forgetful))
+
+    def delete(self, counter: str) -> None:
+        """Take away all that is known of a counter. Raises `RequestError`."""
+        actor, is_forgetful = self._identity.actor, self._commits.is_forgetful
+        self._put_row(counter, lambda lives: lives.deleted(actor, is_forgetful))
+
+    def _put_row(self, counter: str, change: Callable[[Lives], EndingRow], delta: int = 0) -> None:
+        """Change our own row of a counter that ends, or ends from now on. Raises `RequestError`."""
+        commits = self._commits
+        if not self._claims_versions:
+            raise RequestError(NOT_SUPPORTED, "full-state gossip can't end counters: start the nodes with delta gossip")
+        if counts_nothing(commits.own_row_soon(counter)):
+            self._admission.check_room(self._identity.actor, commits.batch, commits.committing)
+        try:
+            row = change(commits.lives_soon(counter))
+        except ValueError as error:
+            raise RequestError(MALFORMED, str(error)) from None
+        commits.put_ending(counter, row, delta)
+
+    def _is_far_from_large(self, own: HeldRow, counter: str, size: int) -> bool:
         """Whether a counter is small and stays so, by its own row before an add of this size; nothing is summed up.
 
         What is not in the state yet stands in our own row, so it can't make up for what lacks to a large value.
         """
-        far, large = counts.LARGE // 4, self._state.large
+        far, special = counts.LARGE // 4, self._state.special
         is_small = own[0] + size < far and own[1] + size < far and -far < self._state.value(counter) < far
-        return is_small and counter not in large
+        return is_small and counter not in special
 
     def _note_size(self, counter: str) -> None:
-        commits, large = self._commits, self._state.large
+        commits, special = self._commits, self._state.special
         is_large = counts.is_large(commits.own_row_soon(counter)) or abs(commits.value_soon(counter)) >= counts.LARGE
-        (large.add if is_large else large.discard)(counter)
+        if is_large:
+            special.setdefault(counter, 0)
+        else:
+            special.pop(counter, None)
 
     def _value_after_commit(self, committing: Batch | None) -> Callable[[str, int], int]:
         """This node's value once what is being committed is durable; or the default, of a counter that has none."""

@@ -3,19 +3,21 @@
 An entry is one commit: a JSON object that has the commit's records by their kind.
 
     {"actor": actor,
-     "rows": [[actor, version, source version, {counter: [p, n, version], ...}], ...]}
+     "rows": [[actor, version, source version, {counter: [p, n, version], ...}, floor], ...]}
 
     actor  this node writes as this actor; in every entry
     rows   rows of one actor each, which replace those stored before, and how far its rows reach with them
 
-A row's fields stand in the order of `counts.FIELDS`. A record that is to hold anything else gets a kind of its own: a
-version that does not know it refuses the journal, and does not take it for damaged.
+A row's values are those of `counts.encode`; zeros for one that was forgotten. A record that is to hold anything else
+gets a kind of its own: a version that does not know it refuses the journal, and does not take it for damaged.
 """
 
 import orjson
 
 from gossip_counter.node.core import limits
-from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.counts import FIELDS, Actor, EndingRow, Row
+from gossip_counter.node.core.counts import decode as decode_row
+from gossip_counter.node.core.counts import encode as encode_row
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.state import Stored
 from gossip_counter.node.storage.errors import UnknownRecordError
@@ -27,7 +29,12 @@ ROWS = "rows"
 def encode(commit: Commit) -> str:
     """A commit's entry."""
     records = {ACTOR: commit.actor, ROWS: commit.stored}
-    return orjson.dumps(records, default=tuple).decode()  # orjson knows plain tuples only, `default` makes them
+    return orjson.dumps(records, default=_plain).decode()
+
+
+def _plain(value: tuple[object, ...]) -> tuple[object, ...]:
+    """A plain tuple, the only kind that orjson knows."""
+    return encode_row(value, 0) if isinstance(value, EndingRow) else tuple(value)
 
 
 def decode(entry: str) -> Commit:
@@ -44,11 +51,11 @@ def decode(entry: str) -> Commit:
     return Commit(checked_actor(records[ACTOR]), tuple(_stored(*each) for each in records[ROWS]))
 
 
-def _stored(actor: str, version: int, source_version: int, rows: dict[str, list[int]]) -> Stored:
+def _stored(actor: str, version: int, source_version: int, rows: dict[str, list[int]], floor: int) -> Stored:
     if type(rows) is not dict:
         raise ValueError("the rows of an entry of the log are no map")
-    named = {counter: Row(*row) for counter, row in rows.items()}
-    return Stored(checked_actor(actor), version, source_version, named)
+    named = {counter: Row(*row) if len(row) == len(FIELDS) else decode_row(row, 0) for counter, row in rows.items()}
+    return Stored(checked_actor(actor), version, source_version, named, floor)
 
 
 def checked_actor(text: str) -> Actor:

@@ -1,0 +1,88 @@
+"""Which counters end, what they come to by the time it is, and when the clock alone changes that.
+
+Pure. What is not due costs nothing: the times of all counters are in a heap.
+
+Nodes forget at times of their own, and their hashes must be equal all the same. So a row is in no hash once its own
+deadline lies behind a time that all nodes agree on, but for the difference of their clocks: `hash_slot`. A digest names
+its slot, and digests of unlike slots are compared by their versions only.
+"""
+
+from collections.abc import Iterator, Mapping
+from heapq import heapify, heappop, heappush
+
+from gossip_counter.node.core.actor_log import ActorLog
+from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow
+from gossip_counter.node.core.lives import Lives
+
+SLOT_MS = 10_000
+"""Hashes let go of rows in steps of so many milliseconds."""
+
+LEAST_SWEEP = 1000
+"""Entries that the heap may have beside those it needs."""
+
+CLOCK_STEP_MS = 1000
+"""A clock that was set back by more brings lives back that were over."""
+
+
+def hash_slot(now_ms: int) -> int:
+    """The time up to which rows that say that they ended are in no hash: at least one slot ago."""
+    return max(0, (now_ms - SLOT_MS) // SLOT_MS * SLOT_MS)
+
+
+def is_ending(row: AnyRow) -> bool:
+    """Whether a row says that its counter ends, or was deleted. A lineage alone does not matter."""
+    return isinstance(row, EndingRow) and any((row.life, row.deadline, row.stamp, row.taken.forget_at))
+
+
+class Ends:
+    """The counters that end, of all that these logs hold."""
+
+    def __init__(self, logs: Mapping[Actor, ActorLog]) -> None:
+        self.now_ms = 0
+        """The time that lives are looked at, in Unix milliseconds."""
+        self.slot_ms = 0
+        self.special: dict[str, int] = {}
+        """Counters whose adds can't simply be added up: with a row or a value that is large, or that end.
+
+        Of the latter, when the clock alone changes something of them next, or earlier. 0: never.
+        """
+        self._logs = logs
+        self._due: list[tuple[int, str]] = []
+        """A heap with the times of `special`, and such as they were."""
+
+    def rows(self, counter: str) -> dict[Actor, AnyRow]:
+        """Every actor's row of one counter; cost: the actors held."""
+        return {actor: row for actor, log in self._logs.items() if (row := log.visible(counter))}
+
+    def schedule(self, counter: str, lives: Lives) -> None:
+        """See to it that `due` names a counter when it changes next, at the latest."""
+        next_ms, scheduled = self._next_ms(lives), self.special.get(counter, 0)
+        if next_ms and not 0 < scheduled <= next_ms:
+            self.special[counter] = next_ms
+            heappush(self._due, (next_ms, counter))
+            if len(self._due) > 2 * len(self.special) + LEAST_SWEEP:
+                self._sweep()
+        else:
+            self.special.setdefault(counter, 0)
+
+    def _next_ms(self, lives: Lives) -> int:
+        """When a counter changes next by the clock alone, its hashes among it; 0: never."""
+        slots = [-(-row.deadline // SLOT_MS) * SLOT_MS + SLOT_MS for row in lives.rows.values() if row.deadline]
+        return min((time for time in (*slots, *lives.times_ms()) if time > self.now_ms), default=0)
+
+    def _sweep(self) -> None:
+        self._due = [(time, counter) for counter, time in self.special.items() if time]
+        heapify(self._due)
+
+    @property
+    def due_ms(self) -> int | None:
+        """When a counter is due next, or earlier."""
+        return self._due[0][0] if self._due else None
+
+    def take_due(self) -> Iterator[str]:
+        """Counters that the clock has changed. Each is to be scheduled again, or is gone."""
+        while self._due and self._due[0][0] <= self.now_ms:
+            time, counter = heappop(self._due)
+            if self.special.get(counter) == time:
+                self.special[counter] = 0
+                yield counter
