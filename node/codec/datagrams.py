@@ -25,7 +25,16 @@ from typing import Any, cast
 import msgpack
 
 from gossip_counter.node.codec.deltas import pack_deltas, unpack_actor, unpack_deltas
-from gossip_counter.node.codec.packing import ARRAY_BYTES, NAME_BYTES, array_header, flat, flat_array, pack, records
+from gossip_counter.node.codec.packing import (
+    ARRAY_BYTES,
+    COUNT_BYTES,
+    NAME_BYTES,
+    array_header,
+    flat,
+    flat_array,
+    pack,
+    records,
+)
 from gossip_counter.node.core import limits
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.errors import BadDatagramError
@@ -78,8 +87,11 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
     room = budget - len(head) - 1
     match message:
         case Syn():
-            room -= _BOOT_BYTES
-            rests = [[flat(message.boot, above, upto), entries] for above, upto, entries in _ranges(message, room)]
+            room -= _BOOT_BYTES + COUNT_BYTES
+            rests = [
+                [flat(message.boot, message.clock_ms, above, upto), entries]
+                for above, upto, entries in _ranges(message, room)
+            ]
         case SynAck():
             rests = _answers(message, room - _BOOT_BYTES, most)
         case Confirm() | Confirmed():
@@ -90,7 +102,7 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
             rests = [[part] for part in pack_deltas(message.deltas, room)]
         case _:
             rests = [[part] for part in islice(pack_deltas(message.deltas, room), most)]
-    fields = {Syn: 9, SynAck: 8, Confirm: 7, Confirmed: 7, Rival: 7}.get(type(message), 6)
+    fields = {Syn: 10, SynAck: 8, Confirm: 7, Confirmed: 7, Rival: 7}.get(type(message), 6)
     return [b"".join([array_header(fields), head, *rest]) for rest in rests]
 
 
@@ -161,9 +173,17 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
     limits.nonempty_name(sender, "sender")
     _hash(fingerprint)
     match kind, rest:
-        case 1, [boot, above, upto, entries]:
+        case 1, [boot, clock_ms, above, upto, entries]:
             low, high = _bound(above), None if upto is None else _bound(upto)
-            return Syn(sender, fingerprint, _unpack_digest(entries), low, high, _unpack_boot(boot))
+            return Syn(
+                sender,
+                fingerprint,
+                _unpack_digest(entries),
+                low,
+                high,
+                _unpack_boot(boot),
+                limits.count(clock_ms, "clock"),
+            )
         case 2, [boot, wants, deltas]:
             return SynAck(sender, fingerprint, unpack_deltas(deltas), _unpack_wants(wants), _unpack_boot(boot))
         case 5 | 6, [actor, version]:

@@ -2,10 +2,13 @@
 
 Pure. On the wire, deltas are an array of arrays:
 
-    [[actor, since, source version - last version, [counter, p, n, version - since, counter, ...]], ...]
+    [[actor, since, source version - reach, [counter, p, n, version - since, counter, ...], reach - last version,
+      floor], ...]
 
-Of a counter that ends, [n, life, deadline, stamp, since, taken p, taken n, forget_at, and for each row that its delete
-saw: actor, since, p, n] takes the place of n.
+The last two are left out where they are 0.
+
+Of a counter that ends, [n, life, deadline, stamp, born, taken p, taken n, forget_at, and for each row that its delete
+saw: actor, born, p, n] takes the place of n.
 
 Any subset of rows is a valid message. A delta that does not fit one datagram goes on in the next, from the last version
 that was sent. Rows of one version are never separated: a version that was sent in part could not be claimed.
@@ -43,7 +46,7 @@ def pack_deltas(deltas: Iterable[Delta], room: int) -> Iterator[bytes]:
                 packed = section.pack(rows)
             section.add(packed, rows[-1][1].version)
             size += _size(packed)
-        full += section.packed()
+        full += section.packed_last()
     yield _joined(full)
 
 
@@ -55,7 +58,7 @@ def _begin(delta: Delta, room: int) -> tuple["_Section", list[list[NamedRow]]]:
     groups = [list(group) for _, group in groupby(delta.rows, _version)]
     # Each part is sent with the version of the state that it was cut from.
     source_version = max(delta.source_version, _version(delta.rows[-1])) if delta.rows else delta.source_version
-    section = _Section(delta.actor, delta.since, source_version)
+    section = _Section(delta.actor, delta.since, source_version, delta.upto, delta.floor)
     if any(_size(section.pack(group)) > room - section.size for group in groups if len(group) > 1):
         return _Section(delta.actor, None, 0), one_by_one  # no correct node writes so many rows at one version
     return section, groups
@@ -79,18 +82,21 @@ class _Section:
     `since` None: its rows claim nothing. `last` is the version of its last row, from which the next part goes on.
     """
 
-    def __init__(self, actor: Actor, since: int | None, source_version: int) -> None:
+    def __init__(self, actor: Actor, since: int | None, source_version: int, upto: int = 0, floor: int = 0) -> None:
         self._actor = actor
-        self._head = array_header(4) + flat(actor, since)
+        self._head = flat(actor, since)
         self._since = self.last = since
-        self._source_version = source_version
+        self._source_version = max(source_version, upto)
+        self._upto = upto
+        self._floor = floor
         self.rows: list[bytes] = []
-        self.size = len(self._head) + COUNT_BYTES + ARRAY_BYTES
+        tail = 2 * COUNT_BYTES if upto or floor else 0
+        self.size = 1 + len(self._head) + COUNT_BYTES + ARRAY_BYTES + tail
         """The most bytes of the section without its rows."""
 
     def rest(self) -> "_Section":
         """An empty section for the rows after those of this one."""
-        return _Section(self._actor, self.last, self._source_version)
+        return _Section(self._actor, self.last, self._source_version, self._upto, self._floor)
 
     def pack(self, rows: list[NamedRow]) -> list[bytes]:
         """Rows as they stand in this section."""
@@ -105,10 +111,18 @@ class _Section:
 
     def packed(self) -> list[bytes]:
         """The section's bytes; nothing if it has no rows."""
-        if not self.rows:
-            return []
-        beyond = 0 if self.last is None else max(0, self._source_version - self.last)
-        return [b"".join([self._head, flat(beyond), flat_array(self.rows, _ROW_WIDTH)])]
+        return self._joined(self.last or 0) if self.rows else []
+
+    def packed_last(self) -> list[bytes]:
+        """The same, for the section after which there is none of this delta."""
+        reach = max(self._upto, self.last or 0)
+        return self._joined(reach) if self.rows or self._upto else []
+
+    def _joined(self, reach: int) -> list[bytes]:
+        last, rows = self.last or 0, flat_array(self.rows, _ROW_WIDTH)
+        beyond = 0 if self.last is None else max(0, self._source_version - reach)
+        tail = [flat(reach - last, self._floor)] if reach > last or self._floor else []
+        return [b"".join([array_header(6 if tail else 4), self._head, flat(beyond), rows, *tail])]
 
 
 def _fields(row: AnyRow, base: int) -> tuple[object, ...]:
@@ -125,16 +139,16 @@ def unpack_deltas(value: object) -> tuple[Delta, ...]:
 
 
 def _unpack_delta(value: object) -> Delta:
-    if type(value) is not tuple or len(value) != 4:
-        raise ValueError("a delta must be an array of 4")
-    actor, since, beyond, flat_rows = value
+    if type(value) is not tuple or len(value) not in (4, 6):
+        raise ValueError("a delta must be an array of 4 or 6")
+    actor, since, beyond, flat_rows, gap, floor = value if len(value) == 6 else (*value, 0, 0)
     from_version = None if since is None else limits.count(since, "since")
     rows = _unpack_rows(flat_rows, from_version)
     last = rows[-1][1].version if rows else from_version or 0
-    further = limits.count(beyond, "source version")
-    claims = further and from_version is not None
-    source_version = limits.count(last + further, "source version") if claims else 0
-    return Delta(unpack_actor(actor), from_version, rows, source_version)
+    further, claims = limits.count(beyond, "source version"), from_version is not None
+    upto = limits.count(last + limits.count(gap, "upto"), "upto") if gap and claims else 0
+    source_version = limits.count(max(last, upto) + further, "source version") if further and claims else 0
+    return Delta(unpack_actor(actor), from_version, rows, source_version, upto, limits.count(floor, "floor"))
 
 
 def _unpack_rows(value: object, since: int | None) -> tuple[NamedRow, ...]:

@@ -11,6 +11,7 @@ it, they are **complete**: they hold what every write up to their version came t
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import NamedTuple, cast
 
@@ -145,11 +146,11 @@ class ActorLog:
         self._reach(next(reversed(rows.values()))[2], 0)
         return new
 
-    def merge(self, since: int | None, rows: Sequence[NamedRow], source_version: int) -> list[Change]:
-        """Take in rows; the changes to what counts. `since` and `source_version` as `State.merge` has them."""
+    def merge(self, since: int | None, rows: Sequence[NamedRow], source_version: int, reach: int) -> list[Change]:
+        """Take in rows; the changes to what counts. The rest is as `State.merge` has it."""
         if since is None or since > self.version:
             return self._take(rows, self.version)
-        upto = max(self.version, rows[-1][1].version)
+        upto = max(self.version, reach)
         self._attach(upto)
         changes = self._take(rows, upto)
         self._reach(upto, source_version)
@@ -167,6 +168,8 @@ class ActorLog:
         contiguous, detached, unsettled = self.rows, self.detached, self._unsettled
         changes = []
         for counter, row in rows:
+            if self.floor and row.version <= self.forgotten and self.visible(counter) is None:
+                continue
             held, old_detached = contiguous.get(counter), detached.get(counter)
             old = as_row(held) if held else None
             counted = new = old_detached or old or ZERO
@@ -185,6 +188,27 @@ class ActorLog:
             if is_news(counted, new):
                 changes.append(Change(counter, counted, new))
         return changes
+
+    @property
+    def forgotten(self) -> int:
+        """The version up to which a row that is not here was forgotten."""
+        return min(self.floor, self.complete_version)
+
+    def inherit(self, floor: int) -> None:
+        """Whoever gave us all its rows had forgotten others up to there, which we have not either."""
+        self.floor = max(self.floor, floor)
+
+    def unnamed(self, since: int, upto: int, named: AbstractSet[str]) -> list[str]:
+        """The counters with contiguous rows of these versions, but for those named. The log must be settled."""
+        if upto <= since:
+            return []
+        versions, names, rows = self._index_versions, self._index_names, self.rows
+        places = range(bisect_right(versions, since), bisect_right(versions, upto))
+        return [
+            counter for at in places
+            if (counter := names[at]) not in named and rows.get(counter, ZERO)[2] == versions[at]
+            and counter not in self.detached
+        ]  # fmt: skip
 
     def forget(self, counter: str) -> AnyRow:
         """Let go of a counter's row, which there must be; the one that counted."""

@@ -63,7 +63,13 @@ class Commits:
 
     def begin_epoch(self) -> None:
         """We write as another actor from now on, which must be durable: no later life may be the former one again."""
-        self.batch.new_rows = None  # what was no new row of the former actor is one now
+        batch = self.batch
+        batch.new_rows = None  # what was no new row of the former actor is one now
+        for counter, row in batch.ending.items():
+            plus, minus = batch.ended.of(counter)
+            # Of what the batch adds, the part that came after a delete in it.
+            p, n = min(plus, row.p - row.taken.p), min(minus, row.n - row.taken.n)
+            batch.ending[counter] = row._replace(p=p, n=n, born=0, taken=row.taken._replace(p=0, n=0))
         self.request()
 
     def request_if_needed(self) -> None:
@@ -94,10 +100,10 @@ class Commits:
         if batch.net or batch.ending:
             held = self._durable_rows(actor, batch)
             rows = batch.rows(held, version)
-            if self.is_forgetful:
-                rows = self._with_lineages(rows, held)
+            if self._state.ends.are_seen:
+                rows = self._with_lives(rows, held)
             ending = enumerate(batch.ending.items(), version + len(rows) + 1)
-            rows.update((counter, row._replace(version=number)) for number, (counter, row) in ending)
+            rows.update((counter, counts.numbered(row, number)) for number, (counter, row) in ending)
             self._dirty.discard(actor, rows)  # what a commit that failed may have left in the journal
         stored = peers_rows = self._dirty.take()
         if rows:
@@ -106,14 +112,17 @@ class Commits:
         self.under_way = UnderWay(batch, actor, rows, version, peers_rows)
         return Commit(actor, stored)
 
-    def _with_lineages(self, rows: dict[str, HeldRow], held: list[HeldRow]) -> dict[str, HeldRow]:
-        """New rows begin now: we may have forgotten older ones of the same counters."""
-        begin = EndingRow(since=self._state.ends.now_ms)
-        before = [begin if row is ZERO else row for row in held]
-        return {
-            counter: was._replace(p=row[0], n=row[1], version=row[2]) if isinstance(was, EndingRow) else row
-            for (counter, row), was in zip(rows.items(), before, strict=True)
-        }
+    def _with_lives(self, rows: dict[str, HeldRow], held: list[HeldRow]) -> dict[str, HeldRow]:
+        """Rows of counters that do not end, where others do: we may have forgotten older ones of the same counters."""
+        made = dict[str, HeldRow]()
+        for (counter, (p, n, version, *_)), before in zip(rows.items(), held, strict=True):
+            made[counter] = row = p, n, version
+            if isinstance(before, EndingRow):
+                made[counter] = before._replace(p=p, n=n, version=version)
+            elif before is ZERO:
+                life = self._state.lives(counter).life_to_join(ends=True)
+                made[counter] = EndingRow(*row, life, born=0 if self.is_first else version)
+        return made
 
     def _durable_rows(self, actor: Actor, batch: Batch) -> list[HeldRow]:
         """Our durable rows of the counters of a batch; where none is detached, there is less to do."""
@@ -191,9 +200,7 @@ class Commits:
         counts.added(self.own_row_soon(counter), delta, 0)
         self.batch.new_rows = None
         if self.ends_soon(counter):
-            self.put_ending(
-                counter, self.lives_soon(counter).added(self._identity.actor, delta, self.is_forgetful), delta
-            )
+            self.put_ending(counter, self.lives_soon(counter).added(self._identity.actor, delta, self.is_first), delta)
         else:
             self.batch.put(counter, delta)
 
@@ -265,9 +272,9 @@ class Commits:
     # Counters that end.
 
     @property
-    def is_forgetful(self) -> bool:
-        """Whether we have forgotten rows of our own: then each new one is a lineage of its own."""
-        return self._state.floor(self._identity.actor) > 0
+    def is_first(self) -> bool:
+        """Whether our first row of a counter is surely the first: we have forgotten none."""
+        return not self._state.floor(self._identity.actor)
 
     def ends_soon(self, counter: str) -> bool:
         """Whether a counter ends or was deleted, as far as is known then."""
@@ -283,20 +290,26 @@ class Commits:
     def put_ending(self, counter: str, row: EndingRow, delta: int = 0) -> None:
         """Write our own row of a counter that ends; `delta` is what was added with it."""
         self._state.special.setdefault(counter, 0)
+        self._state.ends.are_seen = True
         self.batch.put_row(counter, row)
         if delta:
             self.batch.ended.add(counter, delta)
 
     def react(self) -> None:
-        """Write what our own rows have to say once peers ended counters that they are rows of."""
-        unsaid = self._state.unsaid
-        for counter in list(unsaid):
-            row = self.lives_soon(counter).reacted(self._identity.actor)
-            if row:
-                self.put_ending(counter, row)
-                self.request()
-            elif not self._state.lives(counter).reacted(self._identity.actor):
-                unsaid.discard(counter)
+        """Note in our rows what deletes took of them, and take over what markers say that others forgot."""
+        state, me = self._state, self._identity.actor
+        for counter, seen in state.adopted.items():
+            lives = self.lives_soon(counter)
+            row = lives.rows.get(me, EndingRow(life=lives.life_to_join(ends=True)))
+            self.put_ending(counter, lives.marked(row, seen, state.ends.now_ms))
+        state.adopted.clear()
+        for counter in list(state.unsaid):
+            if noted := self.lives_soon(counter).noted(me):
+                self.put_ending(counter, noted)
+            elif not state.lives(counter).noted(me):
+                state.unsaid.discard(counter)
+        if self.batch.ending:
+            self.request()
 
 
 def written(pending: Pending, actor: Actor, version: int, token: str | None = None) -> Written | ErrorReply:

@@ -36,10 +36,10 @@ class Row(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a delete saw, and took away, of an actor's row that began from zero at `since`."""
+    """What a delete saw, and took away, of an actor's row: the totals of the lineage that was born at a version."""
 
     actor: Actor
-    since: int
+    born: int
     p: int
     n: int
 
@@ -51,9 +51,9 @@ class Taken(NamedTuple):
     n: int = 0
     """So much of this row, as far as its owner knows: its *base*."""
     seen: tuple[Seen, ...] = ()
-    """What the owner's own last delete took, of all rows: its *marker*."""
+    """What deletes at the owner's node took of all rows: its *marker*, at most one entry an actor."""
     forget_at: int = 0
-    """How long the delete must be remembered; 0: there was none."""
+    """How long the marker must be remembered, in Unix milliseconds."""
 
 
 NOTHING_TAKEN = Taken()
@@ -66,15 +66,18 @@ class EndingRow(NamedTuple):
     n: int = 0
     version: int = 0
     life: int = 0
-    """The life of the counter that it counts in: 0 for the first, else when the one before ended."""
+    """The life of the counter that it counts in: when that began; 0 for the first, where nothing ever ended."""
     deadline: int = 0
     """When that life ends; 0: never."""
     stamp: int = 0
     """When somebody said so; 0: nobody did."""
-    since: int = 0
-    """The lineage: when its totals began from zero; 0 for the first."""
+    born: int = 0
+    """The lineage: the version at which its totals began from zero; 0 for the first of its actor."""
     taken: Taken = NOTHING_TAKEN
 
+
+PENDING = MAX_COUNT
+"""`born` of a row whose version is not known before its commit. It is greater than any."""
 
 AnyRow = Row | EndingRow
 
@@ -141,6 +144,11 @@ def grown(row: HeldRow, plus: int, minus: int) -> AnyRow:
     return Row(row[0] + plus, row[1] + minus, row[2])
 
 
+def numbered(row: EndingRow, version: int) -> EndingRow:
+    """The row as its actor's write of that number; a lineage that begins with it is born then."""
+    return row._replace(version=version, born=version if row.born == PENDING else row.born)
+
+
 def is_news(old: AnyRow, new: AnyRow) -> bool:
     """Whether a row that takes the place of another changes what counts, and has to be sent on and stored."""
     return new.p != old.p or new.n != old.n or (new[3:] != old[3:])
@@ -204,7 +212,7 @@ def encode(row: HeldRow, base: int) -> tuple[object, ...]:
     if isinstance(row, EndingRow):
         taken = row.taken
         return (
-            row.p, row.n, row.version - base, row.life, row.deadline, row.stamp, row.since,
+            row.p, row.n, row.version - base, row.life, row.deadline, row.stamp, row.born,
             taken.p, taken.n, taken.forget_at, *(value for seen in taken.seen for value in seen),
         )  # fmt: skip
     p, n, version = row
@@ -222,13 +230,13 @@ def decode(values: Sequence[object], base: int) -> AnyRow:
 def _decode_ending(row: Row, values: Sequence[object]) -> EndingRow:
     if len(values) < 7 or len(values) % 4 != 3 or len(values) > 7 + 4 * MAX_SEEN:
         raise ValueError(f"a row of a counter that ends must have 10 values and up to {MAX_SEEN} times 4 more")
-    names = ("life", "deadline", "stamp", "since", "taken p", "taken n", "forget_at")
-    life, deadline, stamp, since, taken_p, taken_n, forget_at = map(limits.count, values[:7], names)
+    names = ("life", "deadline", "stamp", "born", "taken p", "taken n", "forget_at")
+    life, deadline, stamp, born, taken_p, taken_n, forget_at = map(limits.count, values[:7], names)
     seen = tuple(_decode_seen(*values[at : at + 4]) for at in range(7, len(values), 4))
     taken = Taken(taken_p, taken_n, seen, forget_at)
-    return EndingRow(*row, life, deadline, stamp, since, taken if taken != NOTHING_TAKEN else NOTHING_TAKEN)
+    return EndingRow(*row, life, deadline, stamp, born, taken if taken != NOTHING_TAKEN else NOTHING_TAKEN)
 
 
-def _decode_seen(actor: object, since: object, p: object, n: object) -> Seen:
+def _decode_seen(actor: object, born: object, p: object, n: object) -> Seen:
     name = Actor(limits.nonempty_name(actor, "actor", limits.MAX_ACTOR_BYTES))
-    return Seen(name, limits.count(since, "since"), limits.count(p, "p"), limits.count(n, "n"))
+    return Seen(name, limits.count(born, "born"), limits.count(p, "p"), limits.count(n, "n"))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from heapq import heapify, heappop, heappush
 
 from gossip_counter.node.core.actor_log import ActorLog
-from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow
+from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow
 from gossip_counter.node.core.lives import Lives
 
 SLOT_MS = 10_000
@@ -30,8 +30,8 @@ def hash_slot(now_ms: int) -> int:
 
 
 def is_ending(row: AnyRow) -> bool:
-    """Whether a row says that its counter ends, or was deleted. A lineage alone does not matter."""
-    return isinstance(row, EndingRow) and any((row.life, row.deadline, row.stamp, row.taken.forget_at))
+    """Whether a row says that its counter ends, or was deleted, so that its counts can't simply be added up."""
+    return isinstance(row, EndingRow) and bool(row.deadline or row.stamp or row.taken != NOTHING_TAKEN)
 
 
 class Ends:
@@ -41,6 +41,8 @@ class Ends:
         self.now_ms = 0
         """The time that lives are looked at, in Unix milliseconds."""
         self.slot_ms = 0
+        self.are_seen = False
+        """Whether anything ever ended here, or can. Without it every life is the first, and plain rows stay plain."""
         self.special: dict[str, int] = {}
         """Counters whose adds can't simply be added up: with a row or a value that is large, or that end.
 
@@ -50,12 +52,17 @@ class Ends:
         self._due: list[tuple[int, str]] = []
         """A heap with the times of `special`, and such as they were."""
 
+    def is_like(self, clock_ms: int) -> bool:
+        """Whether hashes made at a time, by another clock, can be compared with ours."""
+        return not self._due or hash_slot(clock_ms) == self.slot_ms
+
     def rows(self, counter: str) -> dict[Actor, AnyRow]:
         """Every actor's row of one counter; cost: the actors held."""
         return {actor: row for actor, log in self._logs.items() if (row := log.visible(counter))}
 
     def schedule(self, counter: str, lives: Lives) -> None:
         """See to it that `due` names a counter when it changes next, at the latest."""
+        self.are_seen = True
         next_ms, scheduled = self._next_ms(lives), self.special.get(counter, 0)
         if next_ms and not 0 < scheduled <= next_ms:
             self.special[counter] = next_ms

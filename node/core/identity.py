@@ -57,7 +57,7 @@ class Identity:
         """The actor that the journal names."""
         # Detached rows of our own: we had seen those of a former life, and ended before the new epoch was durable.
         is_usable = self._inherited and not state.has_detached(self._inherited)
-        self.actor = self._inherited if self._inherited and is_usable else self._mint()
+        self.actor = state.owner = self._inherited if self._inherited and is_usable else self._mint()
 
     @property
     def is_inherited(self) -> bool:
@@ -71,7 +71,7 @@ class Identity:
 
     def begin_epoch(self) -> None:
         """Be another actor from now on."""
-        self.actor = self._mint()
+        self.actor = self._state.owner = self._mint()
 
     def _mint(self) -> Actor:
         return mint(self._name, self._rng.getrandbits(63))

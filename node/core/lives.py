@@ -1,20 +1,21 @@
 """Counters that end: what the rows of one come to at a time, and what a node writes when it is asked to end one.
 
-Pure. No node asks another. A counter has one life after the other. A life ends by a *deadline*, at which each node's
-own clock ends it, or it is deleted, by a *marker* of the totals that the delete saw.
+Pure. No node asks another.
 
-- The deadline of a life is that of its row with the greatest `(stamp, deadline)`: the last word counts.
-- An add goes into the greatest life that is not over. If all are over, it begins one that is named by the deadline of
-  the last: whoever begins it anew begins the same one. A row moves there with its totals from a life that is not over,
-  and begins from zero after one that is: a new *lineage*, of which older copies of the row know nothing.
-- A delete takes away what its node knew, and never an add that it had not heard of. A row is worth what no delete took:
-  its totals without the greatest of its own *base* and of what the markers say of its lineage. Maxima need no order.
-- A counter of which nothing is left does not exist.
+- A **life** is a stretch of a counter between two ends. It is named by the time at which it began; 0 if nothing ever
+  ended here. Its deadline is that of its row with the greatest `(stamp, deadline)`: the last word counts. At the
+  deadline each node's own clock ends it. A life that began before the one before it ended is one with that.
+- A **lineage** is a stretch in which a row's totals only grow. A row that begins again from zero is born at the version
+  of that write.
+- A delete writes a **marker**: the totals that its node held, by actor. A row is worth what no marker took, and an
+  owner notes in its row's **base** what markers took of it. So a delete takes away what its node knew, and never an add
+  that it had not heard of; several at once need no order.
+- A counter of which no row is worth anything does not exist.
 
-Exactness depends on no clock; only the moment of an expiry does.
+Exactness depends on no clock, only the moment of an expiry does.
 
-Source: the rules are those of a model that is run against random schedules, `tests/support/lives_model.py`. A marker is
-an observed-reset, after Weidner, Almeida, "An Oblivious Observed-Reset Embeddable Replicated Counter", PaPoC 2022.
+Source: the model in `tests/support/lives_rules.py`, run against random schedules. Markers are after the observed-reset
+of Weidner, Almeida, "An Oblivious Observed-Reset Embeddable Replicated Counter", PaPoC 2022.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from gossip_counter.node.core.counts import (
     MAX_SEEN,
     NOTHING_TAKEN,
+    PENDING,
     Actor,
     AnyRow,
     EndingRow,
@@ -32,10 +34,13 @@ from gossip_counter.node.core.counts import (
 )
 
 GRACE_MS = 60_000
-"""How long after its deadline a life is forgotten; clocks may differ by less than that."""
+"""How long the rows of a life that is over are kept."""
 
 FORGET_MS = 86_400_000
-"""How long after a delete what it took is forgotten."""
+"""How long a delete is remembered at least."""
+
+LIKE_MS = GRACE_MS // 4
+"""Clocks that differ by more exchange rows that claim nothing."""
 
 
 class Lives:
@@ -44,48 +49,54 @@ class Lives:
     def __init__(self, rows: Mapping[Actor, AnyRow], now_ms: int) -> None:
         self.rows: dict[Actor, EndingRow] = {actor: as_ending(row) for actor, row in rows.items()}
         self.now_ms = now_ms
-        self._deadlines: dict[int, tuple[int, int]] = {}
-        """By life, its greatest stamp and deadline."""
-        self._bases: dict[tuple[Actor, int], tuple[int, int]] = {}
-        """By actor and lineage, what markers took."""
+        self._said = self._last_words()
+        self._seen: dict[Actor, Seen] = {}
+        """By actor, what markers took."""
         for row in self.rows.values():
-            if row.stamp:
-                said = row.stamp, row.deadline
-                self._deadlines[row.life] = max(said, self._deadlines.get(row.life, said))
             for seen in row.taken.seen:
-                self._take(seen)
+                self._seen[seen.actor] = _both(seen, self._seen.get(seen.actor, seen))
 
-    def _take(self, seen: Seen) -> None:
-        p, n = self._bases.get(seen[:2], (0, 0))
-        self._bases[seen[:2]] = max(p, seen.p), max(n, seen.n)
+    def _last_words(self) -> dict[int, tuple[int, int]]:
+        """By life, the stamp and deadline that hold for it, zeros where nobody said anything."""
+        said: dict[int, tuple[int, int]] = {}
+        for row in self.rows.values():
+            said[row.life] = max(said.get(row.life, (0, 0)), (row.stamp, row.deadline))
+        joined, last = list[int](), (0, 0)
+        for life in sorted(said):
+            if last[1] and life >= last[1]:
+                joined, last = [], (0, 0)
+            joined.append(life)
+            last = max(last, said[life])
+            said.update(dict.fromkeys(joined, last))
+        return said
 
     # What they come to.
 
-    def stamped_deadline(self, life: int) -> tuple[int, int]:
-        """When somebody last said when a life ends, and when that is; zeros if nobody did."""
-        return self._deadlines.get(life, (0, 0))
+    def is_over(self, life: int, grace_ms: int = 0) -> bool:
+        """Whether a life has ended, so long ago."""
+        return 0 < self._said.get(life, (0, 0))[1] <= self.now_ms - grace_ms
 
-    def is_over(self, life: int) -> bool:
-        """Whether a life has ended."""
-        return 0 < self.stamped_deadline(life)[1] <= self.now_ms
-
-    def base(self, actor: Actor, row: EndingRow) -> tuple[int, int]:
+    def taken(self, actor: Actor, row: EndingRow) -> tuple[int, int]:
         """How much of a row's totals deletes took."""
-        p, n = self._bases.get((actor, row.since), (0, 0))
-        return max(p, row.taken.p), max(n, row.taken.n)
+        p, n, seen = row.taken.p, row.taken.n, self._seen.get(actor)
+        if seen and seen.born > row.born:
+            return row.p, row.n
+        if seen and seen.born == row.born:
+            p, n = max(p, seen.p), max(n, seen.n)
+        return min(p, row.p), min(n, row.n)
 
-    def left(self, actor: Actor, row: EndingRow) -> tuple[int, int]:
+    def worth(self, actor: Actor, row: EndingRow) -> tuple[int, int]:
         """What of a row counts."""
         if self.is_over(row.life):
             return 0, 0
-        p, n = self.base(actor, row)
-        return max(0, row.p - p), max(0, row.n - n)
+        p, n = self.taken(actor, row)
+        return row.p - p, row.n - n
 
     @property
     def counts(self) -> tuple[int, int]:
         """How much was added, and how much subtracted, of what counts."""
-        left = [self.left(actor, row) for actor, row in self.rows.items()]
-        return sum(p for p, _ in left), sum(n for _, n in left)
+        worths = [self.worth(actor, row) for actor, row in self.rows.items()]
+        return sum(p for p, _ in worths), sum(n for _, n in worths)
 
     @property
     def value(self) -> int | None:
@@ -96,115 +107,127 @@ class Lives:
     @property
     def deadline(self) -> int:
         """When the counter ends, as far as anybody said; 0: never."""
-        return self.stamped_deadline(self._present_life())[1]
-
-    def _present_life(self) -> int:
-        """The life that an add goes into."""
-        lives = {row.life for row in self.rows.values()}
-        living = [life for life in lives if not self.is_over(life)]
-        return max(living) if living else max((self.stamped_deadline(life)[1] for life in lives), default=0)
-
-    def times_ms(self) -> Iterator[int]:
-        """When the clock alone changes any of this: a life ends, there is something to forget."""
-        ends = [deadline for _, deadline in self._deadlines.values() if deadline]
-        remembered = [row.taken.forget_at for row in self.rows.values() if row.taken.forget_at]
-        for time in (*ends, *remembered):
-            yield time
-            yield time + GRACE_MS
+        living = [life for life in self._said if not self.is_over(life)]
+        return self._said[max(living)][1] if living else 0
 
     # What the owner of a row writes. Each gives the new row, with the version of the old one.
 
-    def added(self, me: Actor, delta: int, is_forgetful: bool) -> EndingRow:
-        """An add. `is_forgetful`: this actor has forgotten rows of its own, perhaps of this counter.
+    def added(self, me: Actor, delta: int, is_first: bool) -> EndingRow:
+        """An add. `is_first`: no row of ours can have been here before ours, if there is one.
 
         Raises `ValueError` as `counts.added` does.
         """
-        row = self._own(me, is_forgetful)
+        row = self._own(me, is_first)
         return as_ending(added(row, delta, row.version))
 
-    def expiring(self, me: Actor, deadline: int, is_forgetful: bool) -> EndingRow:
+    def expiring(self, me: Actor, deadline: int, is_first: bool) -> EndingRow:
         """The counter ends at `deadline`; 0: it does not."""
-        row = self._own(me, is_forgetful)
-        since = row.since if me in self.rows else self.now_ms
-        return row._replace(deadline=deadline, stamp=self._next_stamp(), since=since)
+        return self._own(me, is_first)._replace(deadline=deadline, stamp=self._next_stamp())
 
-    def deleted(self, me: Actor, is_forgetful: bool) -> EndingRow:
+    def deleted(self, me: Actor, is_first: bool) -> EndingRow:
         """A delete of all that is known. Raises `ValueError` if too many rows would have to be named."""
-        seen = {(actor, row.since): (row.p, row.n) for actor, row in self.rows.items()}
-        for key, (p, n) in self._bases.items():
-            seen[key] = max(p, seen.get(key, (0, 0))[0]), max(n, seen.get(key, (0, 0))[1])
-        if len(seen) > MAX_SEEN:
+        row = self._own(me, is_first)
+        stamp = self._next_stamp() if row.deadline else row.stamp
+        if row.born == PENDING:  # nobody has seen what this lineage counted
+            row = row._replace(p=0, n=0, taken=row.taken._replace(p=0, n=0))
+        seen = {
+            actor: Seen(actor, each.born, each.p, each.n) for actor, each in self.rows.items() if each.born != PENDING
+        }
+        return self.marked(row._replace(stamp=stamp, deadline=0), seen, self.now_ms + FORGET_MS)
+
+    def marked(self, row: EndingRow, seen: Mapping[Actor, Seen], forget_at: int) -> EndingRow:
+        """The own row with these entries in its marker. Raises `ValueError` if they are too many."""
+        merged = dict(seen)
+        for each in row.taken.seen:
+            merged[each.actor] = _both(each, merged.get(each.actor, each))
+        if len(merged) > MAX_SEEN:
             raise ValueError(f"more than {MAX_SEEN} members, former ones too, count in it: one delete can't name them")
-        row = self._own(me, is_forgetful)
-        marker = tuple(Seen(*key, *totals) for key, totals in sorted(seen.items()))
-        return row._replace(
-            stamp=self._next_stamp() if row.deadline else row.stamp, deadline=0,
-            taken=Taken(row.p, row.n, marker, self.now_ms + FORGET_MS),
-        )  # fmt: skip
+        marker = tuple(merged[actor] for actor in sorted(merged))
+        return row._replace(taken=row.taken._replace(seen=marker, forget_at=max(forget_at, row.taken.forget_at)))
 
-    def reacted(self, me: Actor) -> EndingRow | None:
-        """The own row once it says what others did: when its life ends, what deletes took. None: it does already."""
+    def noted(self, me: Actor) -> EndingRow | None:
+        """The own row once it says in its base what deletes took of it; None if it does, or is worth nothing."""
         row = self.rows.get(me)
-        if row is None:
+        if row is None or self.is_covered(me, row):
             return None
-        new = row
-        said = self.stamped_deadline(row.life)
-        if not self.is_over(row.life) and said > (row.stamp, row.deadline):
-            new = new._replace(stamp=said[0], deadline=said[1])
-        p, n = self.base(me, row)
-        p, n = min(p, row.p), min(n, row.n)
-        if (p, n) != row.taken[:2]:
-            forget_at = max(each.taken.forget_at for each in self.rows.values())
-            new = new._replace(taken=row.taken._replace(p=p, n=n, forget_at=forget_at))
-        elif row.taken.seen and row.taken.forget_at + GRACE_MS <= self.now_ms:
-            new = new._replace(taken=row.taken._replace(seen=self._needed(me, row)))
-        return None if new == row else new
+        p, n = self.taken(me, row)
+        return None if (p, n) == row.taken[:2] else row._replace(taken=row.taken._replace(p=p, n=n))
 
-    def _own(self, me: Actor, is_forgetful: bool) -> EndingRow:
-        """The own row, as it is before an add, in the life that this goes into."""
-        life, row = self._present_life(), self.rows.get(me)
-        stamp, deadline = self.stamped_deadline(life)
-        taken = row.taken if row else NOTHING_TAKEN
-        if row and taken.forget_at <= self.now_ms:
-            taken = taken._replace(seen=self._needed(me, row))
-        if row is None or self.is_over(row.life):
-            is_anew = life or row or is_forgetful or any(actor == me for actor, _ in self._bases)
-            since = self.now_ms if is_anew else 0
-            return EndingRow(0, 0, row.version if row else 0, life, deadline, stamp, since, taken._replace(p=0, n=0))
-        p, n = self.base(me, row)
-        return row._replace(life=life, deadline=deadline, stamp=stamp, taken=taken._replace(p=p, n=n))
+    def life_to_join(self, ends: bool) -> int:
+        """The greatest life that is not over and has begun; else a new one. `ends`: whether anything ends here.
+
+        Where all are over, everybody who begins anew gives the new one the same name.
+        """
+        lives = [life for life in self._said if life <= self.now_ms + LIKE_MS]
+        if alive := [life for life in lives if not self.is_over(life)]:
+            return max(alive)
+        if lives:
+            return max(max(self._said[life][1], life + 1) for life in lives)
+        return self.now_ms if ends else 0
+
+    def _own(self, me: Actor, is_first: bool) -> EndingRow:
+        """The own row as it is before a write."""
+        row = self.rows.get(me)
+        if row is None or self.is_over(row.life) or self.is_covered(me, row):
+            life = self.life_to_join(ends=True)
+            stamp, deadline = self._said.get(life, (0, 0))
+            taken = self._still_needed(row.taken)._replace(p=0, n=0) if row else NOTHING_TAKEN
+            born = 0 if is_first and row is None else PENDING
+            return EndingRow(0, 0, row.version if row else 0, life, deadline, stamp, born, taken)
+        stamp, deadline = self._said[row.life]
+        p, n = self.taken(me, row)
+        return row._replace(stamp=stamp, deadline=deadline, taken=self._still_needed(row.taken)._replace(p=p, n=n))
 
     def _next_stamp(self) -> int:
-        return max(self.now_ms, *(row.stamp + 1 for row in self.rows.values()))
+        return max(self.now_ms, *(row.stamp + 1 for row in self.rows.values()), 0)
 
     # What is forgotten.
 
-    def forgotten(self, me: Actor | None) -> Iterator[Actor]:
-        """Whose rows go. A life goes as a whole, a grace after its deadline. What was deleted goes when its marker may.
-
-        A peer's row that a marker covers wholly goes at once, and the marker sees to it that it does not come back.
-        """
-        gone: set[Actor] = set()
+    def forgotten(self) -> Iterator[Actor]:
+        """Whose rows go: those that are worth nothing and say nothing that is still needed."""
+        is_empty = all((row.p, row.n) == row.taken[:2] for row in self.rows.values())
         for actor, row in self.rows.items():
-            if 0 < self.stamped_deadline(row.life)[1] <= self.now_ms - GRACE_MS or self._is_covered(actor, row, me):
-                gone.add(actor)
-                yield actor
-        for actor, row in self.rows.items():
-            taken = row.taken
-            if actor in gone or not 0 < taken.forget_at <= self.now_ms or (row.p, row.n) != taken[:2]:
-                continue
-            if not taken.seen or (taken.forget_at + GRACE_MS <= self.now_ms and not self._needed(actor, row)):
+            is_idle = is_empty and not row.deadline and row.stamp + FORGET_MS + GRACE_MS <= self.now_ms
+            is_worthless = is_idle or self.is_over(row.life, GRACE_MS) or self.is_covered(actor, row)
+            if (is_worthless or not (row.p or row.n or row.stamp)) and not self._still_needed(row.taken).seen:
                 yield actor
 
-    def _is_covered(self, actor: Actor, row: EndingRow, me: Actor | None) -> bool:
-        """Whether a marker covers a row wholly, that it need not be kept: it is nobody's marker, and no own row."""
-        p, n = self._bases.get((actor, row.since), (-1, -1))
-        return actor != me and row.p <= p and row.n <= n and not row.taken.seen and (row.p, row.n) != row.taken[:2]
+    def is_covered(self, actor: Actor, row: EndingRow) -> bool:
+        """Whether deletes took all of a row."""
+        if self.taken(actor, row) != (row.p, row.n):
+            return False
+        seen = self._seen.get(actor)
+        return bool(row.taken.p or row.taken.n) or (seen is not None and seen.born >= row.born)
 
-    def _needed(self, actor: Actor, row: EndingRow) -> tuple[Seen, ...]:
-        """The entries of a marker that some row here has not taken into its own base."""
-        return tuple(seen for seen in row.taken.seen if seen.actor != actor and self._is_needed(seen))
+    def needed(self, taken: Taken) -> dict[Actor, Seen]:
+        """The entries of a marker that take something of a row here whose owner has not noted it."""
+        return {seen.actor: seen for seen in taken.seen if self._takes(seen, self.rows.get(seen.actor))}
 
-    def _is_needed(self, seen: Seen) -> bool:
-        row = self.rows.get(seen.actor)
-        return row is not None and row.since == seen.since and (row.taken.p < seen.p or row.taken.n < seen.n)
+    def _takes(self, seen: Seen, row: EndingRow | None) -> bool:
+        if row is None or seen.born < row.born:
+            return False
+        return seen.born > row.born or min(seen.p, row.p) > row.taken.p or min(seen.n, row.n) > row.taken.n
+
+    def _still_needed(self, taken: Taken) -> Taken:
+        """What deletes took, without a marker that is old and takes nothing any more."""
+        is_old = taken.forget_at + GRACE_MS <= self.now_ms
+        return taken._replace(seen=(), forget_at=0) if is_old and not self.needed(taken) else taken
+
+    def times_ms(self) -> Iterator[int]:
+        """When the clock alone may change any of this."""
+        for _, deadline in self._said.values():
+            if deadline:
+                yield deadline
+                yield deadline + GRACE_MS
+        for row in self.rows.values():
+            if row.stamp and not row.deadline:
+                yield row.stamp + FORGET_MS + GRACE_MS
+            if row.taken.seen:
+                yield row.taken.forget_at + GRACE_MS
+
+
+def _both(one: Seen, other: Seen) -> Seen:
+    """What two deletes took of one actor's row."""
+    if one.born != other.born:
+        return max(one, other, key=lambda seen: seen.born)
+    return Seen(one.actor, one.born, max(one.p, other.p), max(one.n, other.n))

@@ -156,16 +156,24 @@ Reply = InitOk | Written | ReadOk | CopiesOk | GossipStatusOk | ErrorReply
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """Rows of one actor, ascending in version: all those above `since` up to the last one's version.
+    """Rows of one actor, ascending in version: all those above `since` up to `reach`.
 
     `source_version` is the version of the state that they were cut from, where that is later. `since` None: these rows
-    claim nothing, and stand in any order.
+    claim nothing, and stand in any order. Up to `floor`, what the sender does not have it has forgotten.
     """
 
     actor: Actor
     since: int | None
     rows: tuple[NamedRow, ...]
     source_version: int = 0
+    upto: int = 0
+    """How far it reaches where that is above the last row: later ones were forgotten."""
+    floor: int = 0
+
+    @property
+    def reach(self) -> int:
+        """The version up to which all rows are here."""
+        return max(self.upto, self.rows[-1][1].version if self.rows else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +202,8 @@ class Syn:
     upto: str | None = None
     boot: int = 0
     """A random number, below 2**32, of the sender's process."""
+    clock_ms: int = 0
+    """The sender's clock, in Unix milliseconds: its hashes are made for that time, see `ends`. 0: it says none."""
 
 
 @dataclass(frozen=True, slots=True)

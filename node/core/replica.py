@@ -91,7 +91,7 @@ class Replica:
         self._gossip.begin(now_ns)
 
     def set_clock(self, now_ns: int, unix_ms: int) -> None:
-        """What the wall clock says at `now_ns`: lives of counters end by it. To be called first, and before each tick."""
+        """What the wall clock says at `now_ns`: counters end by it. To be called first, and before each tick."""
         self._unix_ahead_ms = unix_ms - now_ns // 1_000_000
         self.state.advance(unix_ms)
 

@@ -29,6 +29,8 @@ from gossip_counter.node.core.counts import (
     AnyRow,
     HeldRow,
     NamedRow,
+    Seen,
+    as_ending,
     as_row,
     counts_nothing,
     is_large,
@@ -89,8 +91,10 @@ class State:
         """Who adds may put large counters here, and take out what is not large any more."""
         self.owner: Actor | None = None
         """Who writes here: a delete leaves its rows to it."""
+        self.adopted: dict[str, dict[Actor, Seen]] = {}
+        """Entries of markers that others forgot and that take something here: they go on in our own."""
         self.unsaid = set[str]()
-        """Counters that end of which our own row does not say yet what others said."""
+        """Counters of which our own row does not say yet what deletes took of it."""
         self.forgotten: dict[Actor, set[str]] = {}
         """Counters whose rows were forgotten, until somebody took note of it."""
         self.shrinking_rows = 0
@@ -146,6 +150,10 @@ class State:
     def rows_of(self, counter: str) -> Collection[AnyRow]:
         """Every actor's row of one counter; cost: the actors held."""
         return self.ends.rows(counter).values()
+
+    def forgotten_upto(self, actor: Actor) -> int:
+        """The version up to which rows of an actor that are not here were forgotten."""
+        return self._logs.get(actor, _NO_LOG).forgotten
 
     def floor(self, actor: Actor) -> int:
         """The highest version of a row of an actor that was forgotten; 0 for none."""
@@ -209,19 +217,27 @@ class State:
     # Changing it.
 
     def merge(
-        self, actor: Actor, since: int | None, rows: Sequence[NamedRow], source_version: int = 0
+        self,
+        actor: Actor,
+        since: int | None,
+        rows: Sequence[NamedRow],
+        source_version: int = 0,
+        upto: int = 0,
+        floor: int = 0,
     ) -> list[NamedRow]:
         """Take in rows of one actor; those that were news, as they count now.
 
         `since` makes them a delta, in ascending order of version, cut from the actor's state at `source_version` or at
-        its last row, whichever is later; None is for rows that claim nothing.
+        its last row, whichever is later; None is for rows that claim nothing. The delta reaches as far as its last
+        row, or to `upto`; its sender had forgotten rows up to `floor`.
         """
         rows = [named for named in rows if not counts_nothing(named[1])]
-        if not rows:
+        if not rows and not upto:
             return []
         log, special = self._log_of(actor), self.special
-        shrinking_rows = log.shrinking_rows
-        changes = log.merge(since, rows, source_version)
+        reach = max(upto, rows[-1][1].version if rows else 0)
+        joins, shrinking_rows = since is not None and since <= log.version, log.shrinking_rows
+        changes = log.merge(since, rows, source_version, reach)
         self.shrinking_rows += log.shrinking_rows - shrinking_rows
         net, counted, ending = dict[str, int](), 0, dict[str, None]()
         for counter, old, new in changes:
@@ -233,6 +249,11 @@ class State:
             counted += abs(grew_p) + abs(grew_n)
         self._changed(actor, [counter for counter, old, _ in changes if old is ZERO], net, counted)
         self._note_large((counter, new) for counter, _, new in changes)
+        if floor and joins and since is not None:
+            log.inherit(min(floor, reach))
+            self.ends.are_seen = True
+            if log.complete_version >= max(source_version, reach):
+                self._forget_unnamed(actor, since, min(floor, reach), rows)
         if not ending:
             return [(counter, new) for counter, _, new in changes]
         self._look_at(ending)
@@ -270,17 +291,31 @@ class State:
         """Bring everything up to date that the rows and lives of some counters come to."""
         for counter in counters:
             lives = self.lives(counter)
-            if gone := set(lives.forgotten(self.owner)):
+            while gone := list(lives.forgotten()):
                 for actor in gone:
                     self._forget(actor, counter)
                 lives = self.lives(counter)
             self._count(counter, lives.value)
-            if self.owner in lives.rows and lives.reacted(self.owner):
+            if self.owner and lives.noted(self.owner):
                 self.unsaid.add(counter)
             if any(map(is_ending, lives.rows.values())):
                 self.ends.schedule(counter, lives)
             elif not lives.rows:
                 self.special.pop(counter, None)
+
+    def _forget_unnamed(self, actor: Actor, since: int, upto: int, named: Sequence[NamedRow]) -> None:
+        """Forget what the sender of a delta has forgotten: rows of these versions that it does not name.
+
+        That can be told only where every write is held that it had: a row not named could have a later version there.
+        """
+        self._settle()
+        log = self._log_of(actor)
+        gone = log.unnamed(since, upto, {counter for counter, _ in named})
+        for counter in gone:
+            if needed := self.lives(counter).needed(as_ending(log.visible(counter) or ZERO).taken):
+                self.adopted.setdefault(counter, {}).update(needed)
+            self._forget(actor, counter)
+        self._look_at(gone)
 
     def _count(self, counter: str, value: int | None) -> None:
         """Have a counter come to a value, or not exist."""
@@ -335,9 +370,13 @@ class State:
         # A detached row hides the older one that it replaces: the version is that of the last row we can still give,
         # and what it hides we no longer hold.
         source_version = max(stored.source_version, rows[-1][1].version if rows else 0)
-        self.merge(stored.actor, 0, rows[:upto], source_version)
+        # What it forgot hides nothing, and may have been the last.
+        reach = stored.version if stored.floor and upto == len(rows) else 0
+        self.merge(stored.actor, 0, rows[:upto], source_version, reach)
         self.merge(stored.actor, None, rows[upto:])
-        self._log_of(stored.actor).floor = stored.floor
+        if stored.floor:
+            self._log_of(stored.actor).floor = stored.floor
+            self.ends.are_seen = True
 
     def _log_of(self, actor: Actor) -> ActorLog:
         """An actor's log, to be changed."""

@@ -89,7 +89,7 @@ class Writes:
         """Add to our own row in the batch. Raises `RequestError` where it has no room; then nothing has changed."""
         commits, batch = self._commits, self._commits.batch
         if commits.ends_soon(counter):
-            self._put_row(counter, lambda lives: lives.added(self._identity.actor, delta, commits.is_forgetful), delta)
+            self._put_row(counter, lambda lives: lives.added(self._identity.actor, delta, commits.is_first), delta)
             return
         own = commits.own_row_soon(counter)
         if is_new := counts_nothing(own):
@@ -105,13 +105,13 @@ class Writes:
 
     def expire(self, counter: str, deadline_ms: int) -> None:
         """Have a counter end at a time, in Unix milliseconds; 0: never. Raises `RequestError`."""
-        actor, is_forgetful = self._identity.actor, self._commits.is_forgetful
-        self._put_row(counter, lambda lives: lives.expiring(actor, deadline_ms, is_forgetful))
+        actor, is_first = self._identity.actor, self._commits.is_first
+        self._put_row(counter, lambda lives: lives.expiring(actor, deadline_ms, is_first))
 
     def delete(self, counter: str) -> None:
         """Take away all that is known of a counter. Raises `RequestError`."""
-        actor, is_forgetful = self._identity.actor, self._commits.is_forgetful
-        self._put_row(counter, lambda lives: lives.deleted(actor, is_forgetful))
+        actor, is_first = self._identity.actor, self._commits.is_first
+        self._put_row(counter, lambda lives: lives.deleted(actor, is_first))
 
     def _put_row(self, counter: str, change: Callable[[Lives], EndingRow], delta: int = 0) -> None:
         """Change our own row of a counter that ends, or ends from now on. Raises `RequestError`."""

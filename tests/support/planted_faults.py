@@ -46,9 +46,9 @@ def truncated_delta_claims_everything(patch: pytest.MonkeyPatch) -> None:
     """The version is raised to that of the state which the delta was cut from, not to that of the last row sent."""
     merge = actor_log.ActorLog.merge
 
-    def credulous(self: actor_log.ActorLog, since: int | None, rows: Any, source_version: int) -> Any:
+    def credulous(self: actor_log.ActorLog, since: int | None, rows: Any, source_version: int, reach: int) -> Any:
         joins = since is not None and since <= self.version
-        changes = merge(self, since, rows, source_version)
+        changes = merge(self, since, rows, source_version, reach)
         if joins:
             self.version = max(self.version, source_version)
         return changes

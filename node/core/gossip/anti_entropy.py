@@ -179,26 +179,26 @@ class AntiEntropy:
         """What we hold of our own actor: the only one of its length in that range."""
         actor = self._identity.actor
         above = actor[:-1] + chr(ord(actor[-1]) - 1)
-        digest = {actor: self._state.entry(actor)}
-        return Syn(self._config.name, self._state.fingerprint, digest, above, actor, self._identity.boot)
+        digest, clock_ms = {actor: self._state.entry(actor)}, self._state.ends.now_ms
+        return Syn(self._config.name, self._state.fingerprint, digest, above, actor, self._identity.boot, clock_ms)
 
     def _syn(self) -> Syn:
         """What we hold; of more actors than a tick has room for, those in a random range."""
         me, fingerprint, digest = self._config.name, self._state.fingerprint, self._state.digest()
         if len(digest) <= DIGEST_ACTORS:
-            return Syn(me, fingerprint, digest, boot=self._identity.boot)
+            return Syn(me, fingerprint, digest, boot=self._identity.boot, clock_ms=self._state.ends.now_ms)
         actors = list(digest)
         first = self._rng.randrange(1 - DIGEST_ACTORS, len(actors))
         sent = {actor: digest[actor] for actor in actors[max(0, first) : first + DIGEST_ACTORS]}
         above = actors[first - 1] if first > 0 else ""
         upto = actors[first + DIGEST_ACTORS - 1] if first + DIGEST_ACTORS < len(actors) else None
-        return Syn(me, fingerprint, sent, above, upto, self._identity.boot)
+        return Syn(me, fingerprint, sent, above, upto, self._identity.boot, self._state.ends.now_ms)
 
     def _syn_ack(self, syn: Syn) -> SynAck:
         """What they lack, and what we do."""
         lacks, wants = dict[Actor, int](), dict[Actor, int]()
         behind = 0
-        ours = self._state.digest()
+        ours, is_like = self._state.digest(), self._state.ends.is_like(syn.clock_ms)
         for actor in sorted(actor for actor in {*ours, *syn.digest} if _is_in_range(actor, syn)):
             mine, theirs = ours.get(actor, NO_ENTRY), syn.digest.get(actor, NO_ENTRY)
             if mine.version > theirs.version:
@@ -206,6 +206,8 @@ class AntiEntropy:
                 behind += mine.version - theirs.version
             elif mine.version < theirs.version:
                 wants[actor] = self._repair.resume(actor, mine.version, theirs.version)
+            elif not is_like:
+                continue  # hashes made for unlike times
             elif mine.version and mine.hash != theirs.hash:
                 wants[actor] = self._repair.compare(actor, mine.version)
             elif mine.detached != theirs.detached:

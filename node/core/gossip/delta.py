@@ -72,13 +72,15 @@ class DeltaGossip:
 
     def receive(self, message: Carrier | Syn, source: Client, now_ns: int) -> bool:
         """Take one message of a member, from `source`; whether it shows more of our own actor than we ever wrote."""
-        news = [] if isinstance(message, Syn) else self._intake.merge(message.deltas, now_ns)
+        news = [] if isinstance(message, Syn) else self._intake.merge(message.deltas, message.sender, now_ns)
         # Where a message is the whole state, its sender need not send the fingerprint.
         fingerprint = _fingerprint_of(message) if message.fingerprint is None else message.fingerprint
         self._membership.heard_from(message.sender, fingerprint, now_ns)
         is_behind = any(delta.actor == self._identity.actor for delta in news)
         match message:
             case Syn():
+                if message.clock_ms:
+                    self._membership.skew_ms[message.sender] = message.clock_ms - self._state.ends.now_ms
                 is_behind = self.anti_entropy.receive_syn(message, source, now_ns)
             case SynAck():
                 self.anti_entropy.receive_syn_ack(message, now_ns)

@@ -31,16 +31,18 @@ class Intake:
         self._dirty = dirty
         self._repair = repair
 
-    def merge(self, deltas: tuple[Delta, ...], now_ns: int) -> list[Delta]:
-        """Take in deltas; those that brought news, without the rows that did not."""
-        news = [each for each in map(self._merge, deltas) if each]
+    def merge(self, deltas: tuple[Delta, ...], sender: str, now_ns: int) -> list[Delta]:
+        """Take in deltas of a sender; those that brought news, without the rows that did not."""
+        news = [each for delta in deltas if (each := self._merge(delta, sender))]
         self._stats.shrinking_rows = self._state.shrinking_rows
         if news:
             self._membership.state_changed(now_ns)
         return news
 
-    def _merge(self, delta: Delta) -> Delta | None:
+    def _merge(self, delta: Delta, sender: str) -> Delta | None:
         actor, since, state = delta.actor, delta.since, self._state
+        if self._membership.is_unlike(sender):
+            since = None  # its clock, by which it forgets, is no measure for us
         if not self._admission.has_room_for_actor(actor):
             return None
         rows = self._admission.rows_within_bounds(delta)
@@ -51,11 +53,14 @@ class Intake:
         version = state.version(actor)
         if since is not None and rows and since > version:
             self._stats.gaps += 1
-        news = state.merge(actor, since, rows, delta.source_version)
+        upto, floor = (0, 0) if since is None else (delta.upto, delta.floor)
+        news = state.merge(actor, since, rows, delta.source_version, upto, floor)
         if news or state.version(actor) != version:
             self._dirty.add(actor, (counter for counter, _ in news))
         if since == delta.since:
             self._repair.merged(delta, state.version(actor))
         if not news:
             return None
-        return Delta(actor, since if len(news) == len(delta.rows) else None, tuple(news), delta.source_version)
+        if len(news) < len(delta.rows):
+            return Delta(actor, None, tuple(news))
+        return Delta(actor, since, tuple(news), delta.source_version, delta.upto, delta.floor)

@@ -31,9 +31,8 @@ class RepairCursors:
 
     def merged(self, delta: Delta, version: int) -> None:
         """A delta was taken in; `version` is that of all its actor's rows."""
-        if delta.since is not None and delta.rows and self._cursors.get(delta.actor) == delta.since:
-            upto = delta.rows[-1][1].version
-            if upto < version:
-                self._cursors[delta.actor] = upto
+        if delta.since is not None and delta.reach and self._cursors.get(delta.actor) == delta.since:
+            if delta.reach < version:
+                self._cursors[delta.actor] = delta.reach
             else:
                 del self._cursors[delta.actor]
