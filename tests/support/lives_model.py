@@ -1,0 +1,481 @@
+"""Runs of the rules for counters that end: random schedules, and what must hold after them.
+
+usage: python -m tests.support.lives_model --seeds 1000 [--first 0] [--mode delete ...] [--without RULE ...]
+Prints the seeds that break a promise. Each run has 4 nodes, 2 counters, lossy gossip with deltas cut anywhere.
+"""
+
+import argparse
+import copy
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.support.lives_rules import FORGET, GRACE, LIKE, Broken, Delta, Log, Marker, Node, Row, Seen, both
+
+COUNTERS = ("a", "b")
+WINDOW = 120_000
+START = 100 * FORGET
+
+Lineage = tuple[str, str, int]
+"""Actor, counter, born."""
+
+
+class BrokenPromiseError(AssertionError):
+    """Something that must hold does not."""
+
+
+def check(holds: bool, *what: object) -> None:
+    if not holds:
+        raise BrokenPromiseError(*what)
+
+
+@dataclass
+class Memory:
+    """The most that was ever counted, and deleted, of each lineage, as far as some nodes stored it."""
+
+    counted: dict[Lineage, tuple[int, int]] = field(default_factory=dict)
+    deleted: dict[tuple[str, str], Seen] = field(default_factory=dict)
+
+    def note_row(self, actor: str, counter: str, row: Row) -> None:
+        p, n = self.counted.get((actor, counter, row.born), (0, 0))
+        self.counted[actor, counter, row.born] = max(p, row.p), max(n, row.n)
+
+    def note_marker(self, counter: str, marker: Marker) -> None:
+        for actor, seen in marker.seen:
+            self.deleted[actor, counter] = both(seen, self.deleted.get((actor, counter), seen))
+
+    def include(self, other: "Memory") -> None:
+        for (actor, counter, born), (p, n) in other.counted.items():
+            self.note_row(actor, counter, Row(p=p, n=n, born=born))
+        for (actor, counter), seen in other.deleted.items():
+            self.deleted[actor, counter] = both(seen, self.deleted.get((actor, counter), seen))
+
+    def left(self, lineage: Lineage, deleted: "Memory") -> tuple[int, int]:
+        """What deletes left of a lineage."""
+        (p, n), (actor, counter, born) = self.counted[lineage], lineage
+        seen = deleted.deleted.get((actor, counter))
+        if seen is None or seen.born < born:
+            return p, n
+        return (0, 0) if seen.born > born else (max(0, p - seen.p), max(0, n - seen.n))
+
+
+class Cluster:
+    """Nodes, time, and what anybody ever stored."""
+
+    def __init__(self, seed: int, broken: Broken = frozenset(), skew: int = 200, nodes: int = 4) -> None:
+        self.rng = Random(seed)
+        self.broken = broken
+        self.time = START
+        self.nodes = [Node(f"n{i}", broken, self.rng.randint(-skew, skew)) for i in range(nodes)]
+        self.memories = {node.actor: Memory() for node in self.nodes}
+        """By actor that is alive, what its node ever stored."""
+        self.all = Memory()
+        """What was ever stored by anybody, dead or not."""
+        self.returned: set[Lineage] = set()
+        """Lineages that a node wrote while it was away for too long: what others deleted of them may come back."""
+        self.lost = 0
+        self.away: Node | None = None
+        self.pass_time(0)
+
+    # Time and writes.
+
+    def pass_time(self, ms: int) -> None:
+        self.time += ms
+        for node in self.nodes:
+            node.now = self.time + node.skew
+            node.forget()
+
+    def wrote(self, node: Node) -> None:
+        """Note what a node's own log holds now."""
+        memory = self.memories[node.actor]
+        for (counter, _), each in node.log(node.actor).rows.items():
+            for mind in (memory, self.all):
+                if isinstance(each, Row):
+                    mind.note_row(node.actor, counter, each)
+                else:
+                    mind.note_marker(counter, each)
+
+    def act(self, node: Node, action: Callable[[], object]) -> None:
+        action()
+        self.wrote(node)
+
+    # Gossip.
+
+    def send(self, delta: Delta, sender: Node, receiver: Node) -> None:
+        memory = self.memories[receiver.actor]
+        for (counter, _), each in delta.records:
+            if isinstance(each, Row):
+                memory.note_row(delta.actor, counter, each)
+            else:
+                memory.note_marker(counter, each)
+        receiver.latest = max(receiver.latest, sender.now)
+        receiver.receive(delta, abs(sender.now - receiver.now) <= LIKE)
+
+    def gossip(self, sender: Node, receiver: Node) -> None:
+        """Some rows of most actors: what is newer, cut anywhere; or all from the start; or a few that claim nothing."""
+        if self.away in (sender, receiver):
+            return
+        rng = self.rng
+        for actor, log in list(sender.logs.items()):
+            x, most = rng.random(), rng.choice((1, 2, 9, 9, 9))
+            if x < 0.7:
+                self.send(log.delta(actor, receiver.log(actor).version, most), sender, receiver)
+            elif x < 0.8:
+                self.send(log.delta(actor, 0, most), sender, receiver)
+            elif x < 0.9:
+                some = tuple(named for named in log.rows.items() if rng.random() < 0.5)
+                self.send(Delta(actor, None, 0, 0, 0, some), sender, receiver)
+        receiver.react()
+        self.wrote(receiver)
+
+    def sync(self, sender: Node, receiver: Node) -> bool:
+        """What one lossless exchange sends; whether there was anything to send."""
+        sent = False
+        for actor, mine in list(sender.logs.items()):
+            theirs = receiver.log(actor)
+            if mine.version > theirs.version:
+                self.send(mine.delta(actor, theirs.version, 9), sender, receiver)
+            elif mine.version == theirs.version and mine.contiguous() != theirs.contiguous():
+                self.send(mine.delta(actor, 0, 9), sender, receiver)
+            elif mine.detached() in ({}, theirs.detached()):
+                continue
+            if detached := mine.detached():
+                self.send(Delta(actor, None, 0, 0, 0, tuple(detached.items())), sender, receiver)
+            sent = True
+        receiver.react()
+        self.wrote(receiver)
+        return sent
+
+    def settle(self) -> None:
+        """Exchange until nothing is to be sent."""
+        present = [node for node in self.nodes if node is not self.away]
+        for _ in range(12):
+            sent = [self.sync(one, other) for one in present for other in present if one is not other]
+            if not any(sent):
+                return
+
+    # What happens to nodes.
+
+    def die(self, node: Node) -> None:
+        if len(self.nodes) > 2:
+            self.nodes.remove(node)
+            del self.memories[node.actor]
+
+    def lose_journal(self, node: Node, backup: tuple[dict[str, Log], Memory] | None) -> None:
+        """The node begins a new epoch, with nothing or with what a backup held."""
+        self.lost += 1
+        del self.memories[node.actor]
+        logs, memory = copy.deepcopy(backup) if backup else ({}, Memory())
+        fresh = Node(f"{node.actor.split('.')[0]}.{self.lost}", self.broken, node.skew, node.now, logs)
+        fresh.sees_ends = any(log.floor or any(key[1] for key in log.rows) for log in logs.values())
+        self.nodes[self.nodes.index(node)] = fresh
+        self.memories[fresh.actor] = memory
+
+    # What must hold.
+
+    def agree(self, what: str) -> None:
+        """All nodes agree, on every row that is worth anything."""
+        rows = [
+            {
+                (actor, counter): (row.version, node.worth(actor, counter, row))
+                for counter in COUNTERS
+                for actor, row in node.rows(counter)
+                if node.worth(actor, counter, row) != (0, 0)
+            }
+            for node in self.nodes
+            if node is not self.away
+        ]
+        check(all(each == rows[0] for each in rows), what, "rows differ", rows)
+
+    def account(self, what: str) -> None:
+        """Every count that a living node ever stored is there, but what deletes took; and nothing else.
+
+        A delete of which no living node stored the marker may have happened or not, row by row.
+        """
+        self.agree(what)
+        known = Memory()
+        for memory in self.memories.values():
+            known.include(memory)
+        node = next(node for node in self.nodes if node is not self.away)
+        for counter in COUNTERS:
+            parts = [node.worth(actor, counter, row) for actor, row in node.rows(counter)]
+            lineages = [lineage for lineage in known.counted if lineage[1] == counter]
+            for i in (0, 1):
+                least = sum(known.left(lineage, self.all)[i] for lineage in lineages)
+                most = sum(
+                    known.counted[each][i] if each in self.returned else known.left(each, known)[i] for each in lineages
+                )
+                value = sum(part[i] for part in parts)
+                check(least <= value <= most, what, counter, "pn"[i], least, value, most)
+
+    def nothing_stays(self, what: str) -> None:
+        """No row that counts nothing, no marker that nobody needs."""
+        for node in self.nodes:
+            for counter in COUNTERS:
+                for actor, row in node.rows(counter):
+                    check(any(node.worth(actor, counter, row)), what, "an empty row stays", node.actor, actor, row)
+                for actor, marker in node.markers(counter):
+                    check(bool(node.needed(counter, marker)), what, "a marker stays", node.actor, actor, marker)
+
+
+# Schedules. Each is a function of a cluster; it raises BrokenPromiseError.
+
+
+def steps(cluster: Cluster, count: int, operate: Callable[[Node, str, float], bool], pauses: tuple[int, ...]) -> None:
+    """So many random steps: an operation, or if that wants none, gossip between two nodes."""
+    rng = cluster.rng
+    for _ in range(count):
+        cluster.pass_time(rng.choice(pauses))
+        node, counter = rng.choice(cluster.nodes), rng.choice(COUNTERS)
+        if not operate(node, counter, rng.random()):
+            cluster.gossip(node, rng.choice([each for each in cluster.nodes if each is not node]))
+
+
+def counting(cluster: Cluster, deletes: float = 0.0) -> Callable[[Node, str, float], bool]:
+    """Adds of 1 and sometimes -1, deletes and SETs."""
+
+    def operate(node: Node, counter: str, x: float) -> bool:
+        if x < 0.36:
+            cluster.act(node, lambda: node.add(counter, 1 if cluster.rng.random() < 0.85 else -1))
+        elif x < 0.36 + deletes:
+            then = cluster.rng.choice((0, 0, 0, 7))
+            cluster.act(node, lambda: node.delete(counter, then))
+        return x < 0.36 + deletes
+
+    return operate
+
+
+SHORT = (0, 1, 3, 50, 400)
+
+
+def plain(cluster: Cluster) -> None:
+    steps(cluster, cluster.rng.randint(5, 60), counting(cluster), SHORT)
+    cluster.settle()
+    cluster.account("at rest")
+
+
+def deleting(cluster: Cluster, trouble: Callable[[Node], object] = lambda _: None, often: float = 0.0) -> None:
+    """Deletes, remembered for a day and forgotten, and counting that goes on meanwhile."""
+    rng, operate = cluster.rng, counting(cluster, 0.1)
+
+    def or_trouble(node: Node, counter: str, x: float) -> bool:
+        if x > 1 - often:
+            trouble(node)
+        return x > 1 - often or operate(node, counter, x)
+
+    steps(cluster, rng.randint(5, 60), or_trouble, SHORT)
+    cluster.settle()
+    cluster.account("at rest")
+    cluster.pass_time(rng.choice((FORGET + 1000, FORGET - 1500)))
+    cluster.settle()
+    steps(cluster, rng.randint(5, 25), counting(cluster), (50, 150, 400, 5000))
+    cluster.pass_time(GRACE)
+    steps(cluster, 15, counting(cluster), SHORT)
+    cluster.settle()
+    cluster.account("a day later")
+    cluster.pass_time(2 * GRACE)
+    cluster.settle()
+    cluster.nothing_stays("a day later")
+    steps(cluster, 20, or_trouble, SHORT)
+    cluster.settle()
+    cluster.account("after a new beginning")
+
+
+def dead(cluster: Cluster) -> None:
+    deleting(cluster, cluster.die, 0.02)
+
+
+def lost(cluster: Cluster) -> None:
+    """Journals are lost, or come back from a backup."""
+    backups: dict[str, tuple[dict[str, Log], Memory]] = {}
+
+    def trouble(node: Node) -> None:
+        x = cluster.rng.random()
+        if x < 0.5:
+            backups[node.actor] = copy.deepcopy((node.logs, cluster.memories[node.actor]))
+        else:
+            cluster.lose_journal(node, backups.get(node.actor) if x < 0.85 else None)
+
+    deleting(cluster, trouble, 0.06)
+
+
+def absent(cluster: Cluster) -> None:
+    """A node comes back after the others forgot what they deleted meanwhile."""
+    rng, operate = cluster.rng, counting(cluster, 0.1)
+    steps(cluster, rng.randint(5, 40), operate, SHORT)
+    away = cluster.away = rng.choice(cluster.nodes)
+    before = {key: each.version for key, each in away.log(away.actor).rows.items()}
+    steps(cluster, rng.randint(5, 40), operate, SHORT)
+    cluster.settle()
+    for _ in range(2):
+        cluster.pass_time(FORGET + 2 * GRACE)
+        cluster.settle()
+    for key, each in away.log(away.actor).rows.items():
+        if isinstance(each, Row) and before.get(key) != each.version:
+            cluster.returned.add((away.actor, key[0], each.born))
+    cluster.away = None
+    steps(cluster, rng.randint(5, 20), counting(cluster), SHORT)
+    cluster.settle()
+    cluster.account("back again")
+    for _ in range(2):
+        cluster.pass_time(FORGET + 2 * GRACE)
+        cluster.settle()
+    cluster.account("a day later")
+    cluster.nothing_stays("a day later")
+
+
+def window(cluster: Cluster, if_none: bool = True, persist: float = 0.0, plainly: float = 0.0) -> None:
+    """Windows: all counts are there until the end, and nothing after it."""
+    rng, count = cluster.rng, dict.fromkeys(COUNTERS, 0)
+    last = dict.fromkeys(COUNTERS, (0, 0))
+
+    def operate(node: Node, counter: str, x: float) -> bool:
+        if x < 0.4:
+            ex = 0 if rng.random() < plainly else WINDOW
+            cluster.act(node, lambda: node.add(counter, 1, ex, if_none))
+            count[counter] += 1
+        elif x < 0.4 + persist:
+            cluster.act(node, lambda: node.expire(counter, rng.choice((0, 0, WINDOW))))
+        row = node.own(counter)
+        if row and x < 0.4 + persist:
+            last[counter] = max(last[counter], (row.stamp, row.deadline))
+        return x < 0.4 + persist
+
+    steps(cluster, rng.randint(5, 60), operate, SHORT)
+    cluster.settle()
+    cluster.agree("at rest")
+    check(all(node.value(each) == count[each] for node in cluster.nodes for each in COUNTERS), "at rest", count)
+    cluster.pass_time(WINDOW + GRACE + 1000)
+    if persist:
+        cluster.settle()
+    for node in cluster.nodes:
+        for each in COUNTERS:
+            stays = count[each] and not last[each][1]
+            check(node.value(each) == (count[each] if stays else 0), "after the end", node.actor, each, last)
+            check(bool(stays) or not any(node.rows(each)), "something stays", node.actor, each)
+
+
+def refresh(cluster: Cluster) -> None:
+    window(cluster, if_none=False)
+
+
+def persisting(cluster: Cluster) -> None:
+    window(cluster, if_none=cluster.rng.random() < 0.5, persist=0.1)
+
+
+def late(cluster: Cluster) -> None:
+    """A deadline for what was counted without one."""
+    window(cluster, plainly=0.9)
+
+
+def ahead(cluster: Cluster) -> None:
+    """A node's clock jumps a day ahead, and back in the end. It ends nothing but at that node, and of its own."""
+    rng = cluster.rng
+    wrong = rng.choice(cluster.nodes)
+    count = {(node.actor, counter): 0 for node in cluster.nodes for counter in COUNTERS}
+
+    def operate(node: Node, counter: str, x: float) -> bool:
+        if x < 0.4:
+            cluster.act(node, lambda: node.add(counter, 1, WINDOW, True))
+            count[node.actor, counter] += 1
+        return x < 0.4
+
+    steps(cluster, rng.randint(5, 30), operate, SHORT)
+    wrong.skew += FORGET
+    steps(cluster, rng.randint(5, 30), operate, SHORT)
+    cluster.settle()
+    for node in (each for each in cluster.nodes if each is not wrong):
+        for counter in COUNTERS:
+            own = count[wrong.actor, counter]
+            total = sum(each for (_, of), each in count.items() if of == counter)
+            check(total - own <= node.value(counter) <= total, "while a clock is ahead", node.actor, counter, total)
+    wrong.skew -= FORGET
+    cluster.pass_time(0)
+    cluster.settle()
+    cluster.agree("when it is right again")
+    for _ in range(3):
+        cluster.pass_time(FORGET + WINDOW + 2 * GRACE)
+        cluster.settle()
+    check(not any(any(node.rows(each)) for node in cluster.nodes for each in COUNTERS), "something stays")
+
+
+def mixed(cluster: Cluster, trouble: Callable[[Node], object] = lambda _: None, often: float = 0.0) -> None:
+    """Everything at once: all agree, row by row, now and at every later time, and nothing that ends stays."""
+    rng = cluster.rng
+    counts = counting(cluster, 0.05)
+
+    def operate(node: Node, counter: str, x: float) -> bool:
+        if x < 0.15:
+            cluster.act(node, lambda: node.add(counter, 1, 30_000, True))
+        elif x < 0.2:
+            cluster.act(node, lambda: node.add(counter, 1, rng.choice((20_000, 90_000))))
+        elif x < 0.23:
+            cluster.act(node, lambda: node.expire(counter, rng.choice((0, 0, 15_000, 40_000))))
+        elif x > 1 - often:
+            trouble(node)
+        else:
+            return counts(node, counter, x)
+        return True
+
+    steps(cluster, rng.randint(10, 80), operate, rng.choice((SHORT, (*SHORT, 5_000, 40_000))))
+    for later in (0, 1000, 30_000, 30_000, 60_000, 90_000, FORGET + 2 * GRACE, 1000):
+        cluster.pass_time(later)
+        while any(abs(end - GRACE - cluster.time) <= 1000 for node in cluster.nodes for end in ends_of(node)):
+            cluster.pass_time(2000)  # not in the moment of an end
+        cluster.settle()
+        cluster.agree(f"{later} ms later")
+    cluster.nothing_stays("a day later")
+    check(not any(row.deadline for node in cluster.nodes for each in COUNTERS for _, row in node.rows(each)), "no end")
+
+
+def ends_of(node: Node) -> list[int]:
+    return [row.deadline + GRACE for each in COUNTERS for _, row in node.rows(each) if row.deadline]
+
+
+def chaos(cluster: Cluster) -> None:
+    """The same, with nodes that die and journals that are lost."""
+
+    def trouble(node: Node) -> None:
+        if cluster.rng.random() < 0.3:
+            cluster.die(node)
+        else:
+            cluster.lose_journal(node, None)
+
+    mixed(cluster, trouble, 0.03)
+
+
+MODES: dict[str, Callable[[Cluster], None]] = {
+    "plain": plain, "window": window, "refresh": refresh, "persist": persisting, "late": late, "delete": deleting,
+    "dead": dead, "lost": lost, "absent": absent, "ahead": ahead, "mixed": mixed, "skewed": mixed, "chaos": chaos,
+}  # fmt: skip
+
+
+def run(seed: int, mode: str, broken: Broken = frozenset()) -> str | None:
+    """Run one schedule; what it breaks, if anything."""
+    try:
+        MODES[mode](Cluster(seed, broken, skew=0 if mode == "mixed" else 200))
+    except BrokenPromiseError as error:
+        return " ".join(str(each) for each in error.args)
+    return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--mode", choices=MODES, action="append")
+    parser.add_argument("--without", action="append", default=[], metavar="RULE")
+    given = parser.parse_args()
+    for mode in given.mode or MODES:
+        bad = 0
+        for seed in range(given.first, given.first + given.seeds):
+            if found := run(seed, mode, frozenset(given.without)):
+                bad += 1
+                sys.stdout.write(f"{mode} {seed}: {found[:300]}\n")
+        sys.stdout.write(f"{mode}: {bad} bad of {given.seeds} seeds from {given.first}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

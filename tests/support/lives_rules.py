@@ -1,0 +1,397 @@
+"""A model of counters that end: the rules as a program, without wire, disk or commits.
+
+Words:
+
+- A **row** is what one actor counted of one counter, in its own log. A **lineage** is the stretch in which a row's
+  totals only grow: a row that begins again from zero is `born` at the version of that write. 0: the actor's first.
+- A **life** is a stretch of a counter between two ends. Its name is the time at which it began; 0 if nothing ever
+  ended here. The deadline of a life is that of its row with the greatest `(stamp, deadline)`; deadline 0 is never.
+- A **marker** is a row of its own that a delete writes: per actor, the totals that the deleter's node stored.
+- The **floor** of a log is the highest version forgotten in it. A log is **complete** up to a version if what every
+  write up to it came to was received. What is absent at or below both was forgotten; nothing else tells.
+
+Times are Unix milliseconds, each node's by its own clock.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+GRACE = 60_000
+"""How long the rows of a life that is over are kept, in ms."""
+FORGET = 86_400_000
+"""How long a delete is remembered at least, in ms."""
+LIKE = GRACE // 4
+"""Clocks further apart than this, in ms, exchange rows that claim nothing."""
+
+Broken = frozenset[str]
+"""Rules left out, to see that a test misses them."""
+
+
+class Row(NamedTuple):
+    version: int = 0
+    p: int = 0
+    n: int = 0
+    born: int = 0
+    base_p: int = 0
+    """What deletes took of p and n, as far as the owner knows."""
+    base_n: int = 0
+    life: int = 0
+    stamp: int = 0
+    deadline: int = 0
+
+
+class Seen(NamedTuple):
+    """What a deleter's node stored of one actor's row."""
+
+    born: int
+    p: int
+    n: int
+
+
+class Marker(NamedTuple):
+    version: int
+    seen: tuple[tuple[str, Seen], ...]
+    """By actor, ascending."""
+    forget_at: int
+
+
+Record = Row | Marker
+Key = tuple[str, bool]
+"""A counter, and whether it is the marker that its actor wrote of it."""
+
+
+class Delta(NamedTuple):
+    """Rows of one actor: all with `since < version <= upto` if `since` is given; else they claim nothing."""
+
+    actor: str
+    since: int | None
+    upto: int
+    source: int
+    """The version of the state that this was cut from."""
+    floor: int
+    records: tuple[tuple[Key, Record], ...]
+
+
+@dataclass(slots=True)
+class Log:
+    """One actor's rows at one node. Rows above `version` are detached."""
+
+    version: int = 0
+    source: int = 0
+    complete: int = 0
+    floor: int = 0
+    rows: dict[Key, Record] = field(default_factory=dict)
+
+    @property
+    def forgotten(self) -> int:
+        """What is absent up to here was forgotten."""
+        return min(self.floor, self.complete)
+
+    @property
+    def covering(self) -> int:
+        """The version of a state that surely has all that this has."""
+        return max(self.version, self.source, max((each.version for each in self.rows.values()), default=0))
+
+    def reach(self, version: int, source: int) -> None:
+        if version > self.version:
+            self.version, self.source = version, max(self.source, source)
+        if self.version >= self.source:
+            self.complete = self.version
+
+    def drop(self, key: Key) -> None:
+        self.floor = max(self.floor, self.rows.pop(key).version)
+
+    def contiguous(self) -> dict[Key, Record]:
+        return {key: each for key, each in self.rows.items() if each.version <= self.version}
+
+    def detached(self) -> dict[Key, Record]:
+        return {key: each for key, each in self.rows.items() if each.version > self.version}
+
+    def delta(self, actor: str, since: int, most: int) -> Delta:
+        """The `most` oldest rows above `since`. Only if none is left out does it reach our own version."""
+        rows = sorted((each.version, key) for key, each in self.rows.items() if since < each.version <= self.version)
+        upto = self.version if most >= len(rows) else rows[most - 1][0]
+        records = tuple((key, self.rows[key]) for version, key in rows if version <= upto)
+        return Delta(actor, since, upto, self.covering, self.forgotten, records)
+
+
+@dataclass(slots=True)
+class Node:
+    """One node. It writes as `actor` and stores the logs of all."""
+
+    actor: str
+    broken: Broken = frozenset()
+    skew: int = 0
+    now: int = 0
+    """Its own clock; who runs the model sets it."""
+    logs: dict[str, Log] = field(default_factory=dict)
+    sees_ends: bool = False
+    """Whether anything ever ended here, or can. Without it every life is named 0: plain counters pay nothing."""
+    latest: int = 0
+    """The latest time any peer's message named: a marker is kept long enough even if this clock is behind."""
+    due: int | None = 0
+    """When something may have to be forgotten; None: to be found out."""
+
+    # What a counter is worth.
+
+    def log(self, actor: str) -> Log:
+        return self.logs.setdefault(actor, Log())
+
+    def rows(self, counter: str) -> Iterator[tuple[str, Row]]:
+        for actor, log in self.logs.items():
+            row = log.rows.get((counter, False))
+            if isinstance(row, Row):
+                yield actor, row
+
+    def markers(self, counter: str) -> Iterator[tuple[str, Marker]]:
+        for actor, log in self.logs.items():
+            marker = log.rows.get((counter, True))
+            if isinstance(marker, Marker):
+                yield actor, marker
+
+    def own(self, counter: str) -> Row | None:
+        row = self.log(self.actor).rows.get((counter, False))
+        return row if isinstance(row, Row) else None
+
+    def counters(self) -> set[str]:
+        return {counter for log in self.logs.values() for counter, _ in log.rows}
+
+    def statement(self, counter: str, life: int) -> tuple[int, int]:
+        """The greatest `(stamp, deadline)` of a life; zeros if nobody gave it a deadline."""
+        stated = ((row.stamp, row.deadline) for _, row in self.rows(counter) if row.life == life)
+        return max(stated, default=(0, 0))
+
+    def is_over(self, counter: str, life: int, grace: int = 0) -> bool:
+        return 0 < self.statement(counter, life)[1] <= self.now - grace
+
+    def taken(self, actor: str, counter: str, row: Row) -> tuple[int, int]:
+        """How much of a row's totals deletes took."""
+        p, n = row.base_p, row.base_n
+        for _, marker in self.markers(counter):
+            for seen in (seen for of, seen in marker.seen if of == actor):
+                if seen.born > row.born and "earlier lineages" not in self.broken:
+                    return row.p, row.n
+                if seen.born == row.born:
+                    p, n = max(p, seen.p), max(n, seen.n)
+        return min(p, row.p), min(n, row.n)
+
+    def worth(self, actor: str, counter: str, row: Row) -> tuple[int, int]:
+        if self.is_over(counter, row.life):
+            return 0, 0
+        p, n = self.taken(actor, counter, row)
+        return row.p - p, row.n - n
+
+    def value(self, counter: str) -> int:
+        return sum(p - n for p, n in (self.worth(actor, counter, row) for actor, row in self.rows(counter)))
+
+    def exists(self, counter: str) -> bool:
+        return any(any(self.worth(actor, counter, row)) for actor, row in self.rows(counter))
+
+    # Writes. Rows of one write share a version, so that no delta is cut between them.
+
+    def write(self, *records: tuple[Key, Record]) -> None:
+        log = self.log(self.actor)
+        for key, record in records:
+            log.rows[key] = record
+        log.version += 1
+        log.reach(log.version, log.version)
+        log.complete = log.version
+        self.due = None
+
+    @property
+    def next_version(self) -> int:
+        return self.log(self.actor).version + 1
+
+    def next_stamp(self) -> int:
+        return max([self.now, *(row.stamp + 1 for counter in self.counters() for _, row in self.rows(counter))])
+
+    def life_to_join(self, counter: str) -> int:
+        """The greatest life that is not over and has begun; else a new one."""
+        lives = {row.life for _, row in self.rows(counter)}
+        if "future lives" not in self.broken:
+            lives = {life for life in lives if life <= self.now + LIKE}
+        alive = [life for life in lives if not self.is_over(counter, life)]
+        if alive:
+            return max(alive)
+        if lives:
+            return max(max(self.statement(counter, life)[1], life + 1) for life in lives)
+        return self.now if self.sees_ends and "new names" not in self.broken else 0
+
+    def prepared(self, counter: str) -> Row:
+        """Our row in the life that is written to, with what is known of its deadline and of deletes."""
+        life, old, version = self.life_to_join(counter), self.own(counter), self.next_version
+        if old is None or self.is_over(counter, old.life) or self.is_covered(self.actor, counter, old):
+            born = 0 if self.is_first(old) or "lineages" in self.broken else version
+            stamp, deadline = self.statement(counter, life)
+            return Row(version, born=born, life=life, stamp=stamp, deadline=deadline)
+        stamp, deadline = max(self.statement(counter, life), self.statement(counter, old.life))
+        base_p, base_n = self.taken(self.actor, counter, old)
+        life = max(life, old.life)
+        return old._replace(version=version, life=life, stamp=stamp, deadline=deadline, base_p=base_p, base_n=base_n)
+
+    def is_first(self, old: Row | None) -> bool:
+        """Whether no row of ours can have been here before."""
+        return old is None and not self.log(self.actor).floor
+
+    def add(self, counter: str, k: int = 1, ex: int = 0, if_none: bool = False) -> None:
+        """Count, and with `ex` set a deadline in so many ms, all in one write."""
+        row = self.prepared(counter)
+        row = row._replace(p=row.p + max(k, 0), n=row.n + max(-k, 0))
+        if ex and not (if_none and row.deadline):
+            row = row._replace(deadline=self.now + ex, stamp=self.next_stamp())
+            self.sees_ends = True
+        self.write(((counter, False), row))
+
+    def expire(self, counter: str, ex: int) -> bool:
+        """Set a deadline in so many ms; 0: none (PERSIST). False if there is nothing to do it to."""
+        row = self.prepared(counter)
+        if not self.exists(counter) or not (ex or row.deadline):
+            return False
+        self.sees_ends = True
+        row = row._replace(deadline=self.now + ex if ex else 0, stamp=self.next_stamp())
+        self.write(((counter, False), row))
+        return True
+
+    def delete(self, counter: str, then: int = 0) -> Marker | None:
+        """Take away what is stored here; with `then`, count that in the same write (SET). None if nothing is there."""
+        if not self.exists(counter):
+            return None
+        self.sees_ends = True
+        seen = {actor: Seen(row.born, row.p, row.n) for actor, row in self.rows(counter)}
+        marker = self.marked(counter, seen, max(self.now, self.latest) + FORGET)
+        if then:
+            life = self.life_to_join(counter)
+            stamp = self.next_stamp() if self.statement(counter, life)[1] else 0
+            row = Row(marker.version, max(then, 0), max(-then, 0), born=marker.version, life=life, stamp=stamp)
+            self.write(((counter, True), marker), ((counter, False), row))
+        else:
+            self.write(((counter, True), marker))
+        self.cover(counter)
+        return marker
+
+    def marked(self, counter: str, seen: dict[str, Seen], forget_at: int) -> Marker:
+        """Our marker of a counter, with what it held before."""
+        old = self.log(self.actor).rows.get((counter, True))
+        merged = dict(seen)
+        if isinstance(old, Marker):
+            for actor, each in old.seen:
+                merged[actor] = both(each, merged.get(actor, each))
+            forget_at = max(forget_at, old.forget_at)
+        return Marker(self.next_version, tuple(sorted(merged.items())), forget_at)
+
+    # What goes.
+
+    def is_covered(self, actor: str, counter: str, row: Row) -> bool:
+        """Whether deletes took all of a row."""
+        if self.taken(actor, counter, row) != (row.p, row.n):
+            return False
+        return bool(row.base_p or row.base_n) or any(
+            each.born >= row.born for _, marker in self.markers(counter) for of, each in marker.seen if of == actor
+        )
+
+    def cover(self, counter: str) -> None:
+        """A row of which a delete took all goes at once, our own too."""
+        if "cover" in self.broken:
+            return
+        for actor, row in list(self.rows(counter)):
+            if self.is_covered(actor, counter, row):
+                self.log(actor).drop((counter, False))
+                self.due = None
+
+    def needed(self, counter: str, marker: Marker) -> dict[str, Seen]:
+        """The entries of a marker that take something of a stored row whose owner has not noted it."""
+        rows = dict(self.rows(counter))
+        return {of: seen for of, seen in marker.seen if of in rows and takes(seen, rows[of])}
+
+    def forget(self) -> None:
+        """Drop the rows of lives that are over, and markers that are old and not needed."""
+        if self.due is not None and self.now < self.due:
+            return
+        for counter in self.counters():
+            over = {row.life for _, row in self.rows(counter) if self.is_over(counter, row.life, GRACE)}
+            for actor, row in list(self.rows(counter)):
+                if row.life in over:
+                    self.log(actor).drop((counter, False))
+            for actor, marker in list(self.markers(counter)):
+                kept = self.needed(counter, marker) and "needed markers" not in self.broken
+                if marker.forget_at + GRACE <= self.now and not kept:
+                    self.log(actor).drop((counter, True))
+        self.due = min(self.ends(), default=FORGET**2)
+
+    def ends(self) -> Iterator[int]:
+        """When something may go that is stored now."""
+        for log in self.logs.values():
+            for each in log.rows.values():
+                end = each.forget_at if isinstance(each, Marker) else each.deadline
+                if end and end + GRACE > self.now:
+                    yield end + GRACE
+
+    # Gossip.
+
+    def receive(self, delta: Delta, is_like: bool) -> None:
+        """Take in rows of one actor. `is_like`: whether the sender's clock is about ours."""
+        log = self.log(delta.actor)
+        since = delta.since if is_like or "unlike clocks" in self.broken else None
+        for key, record in delta.records:
+            self.take(log, key, record)
+        if since is not None and since <= log.version:
+            self.attach(log, since, delta)
+        for counter in {counter for (counter, _), _ in delta.records}:
+            self.cover(counter)
+        self.due = None
+        self.forget()
+
+    def take(self, log: Log, key: Key, record: Record) -> None:
+        stored = log.rows.get(key)
+        if stored is None and record.version <= log.forgotten and "refusal" not in self.broken:
+            return
+        if stored is None or record.version > stored.version:
+            log.rows[key] = record
+            self.sees_ends |= isinstance(record, Marker) or record.deadline > 0
+
+    def attach(self, log: Log, since: int, delta: Delta) -> None:
+        """A delta joins what is held: it raises the version, and tells what its sender forgot."""
+        log.reach(delta.upto, delta.source)
+        if "inherited floors" not in self.broken:
+            log.floor = max(log.floor, min(delta.floor, delta.upto))
+        self.sees_ends |= log.floor > 0
+        if "complete" not in self.broken and log.complete < delta.source:
+            return  # a row not named here may have a later version there
+        named = {key for key, _ in delta.records}
+        upto = 0 if "floors" in self.broken else min(delta.floor, delta.upto)
+        for key, each in list(log.rows.items()):
+            if since < each.version <= upto and key not in named:
+                log.drop(key)
+                if isinstance(each, Marker):
+                    self.adopt(key[0], each)
+
+    def adopt(self, counter: str, marker: Marker) -> None:
+        """Others forgot a marker that we need: it goes on as ours."""
+        needed = self.needed(counter, marker)
+        if needed and "adoption" not in self.broken:
+            self.write(((counter, True), self.marked(counter, needed, marker.forget_at)))
+
+    def react(self) -> None:
+        """Note in our own rows what others said of them."""
+        for counter in self.counters():
+            old = self.own(counter)
+            if old is None or self.is_over(counter, old.life):
+                continue
+            new = self.prepared(counter)
+            if new._replace(version=old.version) != old:
+                self.write(((counter, False), new))
+
+
+def both(one: Seen, other: Seen) -> Seen:
+    """What two deletes took of one actor's row."""
+    if one.born != other.born:
+        return max(one, other)
+    return Seen(one.born, max(one.p, other.p), max(one.n, other.n))
+
+
+def takes(seen: Seen, row: Row) -> bool:
+    """Whether a delete takes something of a row that its owner has not noted."""
+    if seen.born != row.born:
+        return seen.born > row.born
+    return min(seen.p, row.p) > row.base_p or min(seen.n, row.n) > row.base_n
