@@ -311,7 +311,7 @@ class Node:
         for counter in self.counters():
             over = {row.life for _, row in self.rows(counter) if self.is_over(counter, row.life, GRACE)}
             for actor, row in list(self.rows(counter)):
-                if row.life in over:
+                if row.life in over or self.is_idle(counter, row):
                     self.log(actor).drop((counter, False))
             for actor, marker in list(self.markers(counter)):
                 kept = self.needed(counter, marker) and "needed markers" not in self.broken
@@ -319,11 +319,22 @@ class Node:
                     self.log(actor).drop((counter, True))
         self.due = min(self.ends(), default=FORGET**2)
 
+    def is_idle(self, counter: str, row: Row) -> bool:
+        """Whether a row only says that a life has no deadline, and there is nothing left of that life."""
+        if row.deadline or (row.p, row.n) != (row.base_p, row.base_n) or row.stamp + FORGET + GRACE > self.now:
+            return False
+        same_life = (each for _, each in self.rows(counter) if each.life == row.life)
+        return "idle" not in self.broken and all((each.p, each.n) == (each.base_p, each.base_n) for each in same_life)
+
     def ends(self) -> Iterator[int]:
         """When something may go that is stored now."""
         for log in self.logs.values():
             for each in log.rows.values():
-                end = each.forget_at if isinstance(each, Marker) else each.deadline
+                end = (
+                    each.forget_at
+                    if isinstance(each, Marker)
+                    else each.deadline or (each.stamp and each.stamp + FORGET)
+                )
                 if end and end + GRACE > self.now:
                     yield end + GRACE
 
