@@ -136,16 +136,8 @@ class Cluster:
             elif x < 0.9:
                 some = tuple(named for named in log.rows.items() if rng.random() < 0.5)
                 self.send(Delta(actor, None, 0, 0, 0, some), sender, receiver)
-        self.react(receiver, sender)
-
-    def react(self, node: Node, peer: Node) -> bool:
-        """Whether the node rewrites its own rows, now that it knows what the peer does. It may if that has the same."""
-        mine, theirs, version = node.log(node.actor), peer.log(node.actor), node.next_version
-        is_same = (mine.version, mine.rows) == (theirs.version, theirs.rows)
-        if is_same or "compared first" in self.broken:
-            node.react()
-        self.wrote(node)
-        return node.next_version != version
+        receiver.react()
+        self.wrote(receiver)
 
     def sync(self, sender: Node, receiver: Node) -> bool:
         """What one lossless exchange sends; whether there was anything to send."""
@@ -161,7 +153,9 @@ class Cluster:
             if detached := mine.detached():
                 self.send(Delta(actor, None, 0, 0, 0, tuple(detached.items())), sender, receiver)
             sent = True
-        return self.react(receiver, sender) or sent
+        receiver.react()
+        self.wrote(receiver)
+        return sent
 
     def settle(self) -> None:
         """Exchange until nothing is to be sent."""

@@ -158,9 +158,19 @@ class Node:
         return {counter for log in self.logs.values() for counter, _ in log.rows}
 
     def statement(self, counter: str, life: int) -> tuple[int, int]:
-        """The greatest `(stamp, deadline)` of a life; zeros if nobody gave it a deadline."""
-        stated = ((row.stamp, row.deadline) for _, row in self.rows(counter) if row.life == life)
-        return max(stated, default=(0, 0))
+        """What holds for a life: the greatest `(stamp, deadline)` of its rows; zeros if nobody set one.
+
+        A life that began before this one ends is one with it: who began it did not know of this one.
+        """
+        stated: dict[int, tuple[int, int]] = {}
+        for _, row in self.rows(counter):
+            if row.life >= life:
+                stated[row.life] = max(stated.get(row.life, (0, 0)), (row.stamp, row.deadline))
+        holds = (0, 0)
+        for each in sorted(stated):
+            if each == life or ((not holds[1] or each < holds[1]) and "joined lives" not in self.broken):
+                holds = max(holds, stated[each])
+        return holds
 
     def is_over(self, counter: str, life: int, grace: int = 0) -> bool:
         return 0 < self.statement(counter, life)[1] <= self.now - grace
@@ -219,16 +229,20 @@ class Node:
         return self.now if self.sees_ends and "new names" not in self.broken else 0
 
     def prepared(self, counter: str) -> Row:
-        """Our row in the life that is written to, with what is known of its deadline and of deletes."""
-        life, old, version = self.life_to_join(counter), self.own(counter), self.next_version
+        """Our row to be written, with what is known of its deadline and of deletes."""
+        old, version = self.own(counter), self.next_version
         if old is None or self.is_over(counter, old.life) or self.is_covered(self.actor, counter, old):
+            life = self.life_to_join(counter)
             born = 0 if self.is_first(old) or "lineages" in self.broken else version
             stamp, deadline = self.statement(counter, life)
             return Row(version, born=born, life=life, stamp=stamp, deadline=deadline)
-        stamp, deadline = max(self.statement(counter, life), self.statement(counter, old.life))
-        base_p, base_n = self.taken(self.actor, counter, old)
-        life = max(life, old.life)
-        return old._replace(version=version, life=life, stamp=stamp, deadline=deadline, base_p=base_p, base_n=base_n)
+        stamp, deadline = self.statement(counter, old.life)
+        return self.noted(counter, old)._replace(version=version, stamp=stamp, deadline=deadline)
+
+    def noted(self, counter: str, own: Row) -> Row:
+        """Our row with what deletes took of it."""
+        base_p, base_n = self.taken(self.actor, counter, own)
+        return own._replace(base_p=base_p, base_n=base_n)
 
     def is_first(self, old: Row | None) -> bool:
         """Whether no row of ours can have been here before."""
@@ -384,14 +398,13 @@ class Node:
             self.write(((counter, True), self.marked(counter, needed, marker.forget_at)))
 
     def react(self) -> None:
-        """Note in our own rows what others said of them."""
+        """Note in our own rows what deletes took of them."""
+        if "base" in self.broken:
+            return
         for counter in self.counters():
             old = self.own(counter)
-            if old is None or self.is_over(counter, old.life):
-                continue
-            new = self.prepared(counter)
-            if new._replace(version=old.version) != old:
-                self.write(((counter, False), new))
+            if old and self.noted(counter, old) != old:
+                self.write(((counter, False), self.noted(counter, old)._replace(version=self.next_version)))
 
 
 def both(one: Seen, other: Seen) -> Seen:
