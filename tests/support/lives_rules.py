@@ -157,20 +157,27 @@ class Node:
     def counters(self) -> set[str]:
         return {counter for log in self.logs.values() for counter, _ in log.rows}
 
-    def statement(self, counter: str, life: int) -> tuple[int, int]:
-        """What holds for a life: the greatest `(stamp, deadline)` of its rows; zeros if nobody set one.
+    def statements(self, counter: str) -> dict[int, tuple[int, int]]:
+        """By life, the `(stamp, deadline)` that holds for it: the greatest of its rows, zeros if nobody set one.
 
-        A life that began before this one ends is one with it: who began it did not know of this one.
+        A life that began before the one before it ends is one with that: who began it did not know of the other.
         """
         stated: dict[int, tuple[int, int]] = {}
         for _, row in self.rows(counter):
-            if row.life >= life:
-                stated[row.life] = max(stated.get(row.life, (0, 0)), (row.stamp, row.deadline))
-        holds = (0, 0)
-        for each in sorted(stated):
-            if each == life or ((not holds[1] or each < holds[1]) and "joined lives" not in self.broken):
-                holds = max(holds, stated[each])
+            stated[row.life] = max(stated.get(row.life, (0, 0)), (row.stamp, row.deadline))
+        holds: dict[int, tuple[int, int]] = {}
+        joined: list[int] = []
+        greatest = (0, 0)
+        for life in sorted(stated):
+            if (greatest[1] and life >= greatest[1]) or "joined lives" in self.broken:
+                joined, greatest = [], (0, 0)
+            joined.append(life)
+            greatest = max(greatest, stated[life])
+            holds.update(dict.fromkeys(joined, greatest))
         return holds
+
+    def statement(self, counter: str, life: int) -> tuple[int, int]:
+        return self.statements(counter).get(life, (0, 0))
 
     def is_over(self, counter: str, life: int, grace: int = 0) -> bool:
         return 0 < self.statement(counter, life)[1] <= self.now - grace
