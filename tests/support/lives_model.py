@@ -99,7 +99,7 @@ class Cluster:
     def wrote(self, node: Node) -> None:
         """Note what a node's own log holds now."""
         memory = self.memories[node.actor]
-        for (counter, _), each in node.log(node.actor).rows.items():
+        for (counter, _), each in node.log(node.actor).records():
             for mind in (memory, self.all):
                 if isinstance(each, Row):
                     mind.note_row(node.actor, counter, each)
@@ -134,7 +134,7 @@ class Cluster:
             elif x < 0.8:
                 self.send(log.delta(actor, 0, most), sender, receiver)
             elif x < 0.9:
-                some = tuple(named for named in log.rows.items() if rng.random() < 0.5)
+                some = tuple(named for named in log.records() if rng.random() < 0.5)
                 self.send(Delta(actor, None, 0, 0, 0, some), sender, receiver)
         receiver.react()
         self.wrote(receiver)
@@ -148,10 +148,10 @@ class Cluster:
                 self.send(mine.delta(actor, theirs.version, 9), sender, receiver)
             elif mine.version == theirs.version and mine.contiguous() != theirs.contiguous():
                 self.send(mine.delta(actor, 0, 9), sender, receiver)
-            elif mine.detached() in ({}, theirs.detached()):
+            elif not (detached := mine.detached()) or detached == theirs.detached():
                 continue
             if detached := mine.detached():
-                self.send(Delta(actor, None, 0, 0, 0, tuple(detached.items())), sender, receiver)
+                self.send(Delta(actor, None, 0, 0, 0, detached), sender, receiver)
             sent = True
         receiver.react()
         self.wrote(receiver)
@@ -178,7 +178,7 @@ class Cluster:
         del self.memories[node.actor]
         logs, memory = copy.deepcopy(backup) if backup else ({}, Memory())
         fresh = Node(f"{node.actor.split('.')[0]}.{self.lost}", self.broken, node.skew, node.now, logs)
-        fresh.sees_ends = any(log.floor or any(key[1] for key in log.rows) for log in logs.values())
+        fresh.sees_ends = any(log.floor or log.markers for log in logs.values())
         self.nodes[self.nodes.index(node)] = fresh
         self.memories[fresh.actor] = memory
 
@@ -234,7 +234,7 @@ class Cluster:
         for node in self.nodes:
             for counter in COUNTERS:
                 for actor, row in node.rows(counter):
-                    worth = [node.worth(of, counter, each) for of, each in node.rows(counter) if each.life == row.life]
+                    worth = [node.worth(of, counter, each) for of, each in node.rows(counter)]
                     check(any(map(any, worth)), what, "an empty row stays", node.actor, actor, row)
                 for actor, marker in node.markers(counter):
                     check(bool(node.needed(counter, marker)), what, "a marker stays", node.actor, actor, marker)

@@ -81,7 +81,21 @@ class Log:
     source: int = 0
     complete: int = 0
     floor: int = 0
-    rows: dict[Key, Record] = field(default_factory=dict)
+    rows: dict[str, Row] = field(default_factory=dict)
+    markers: dict[str, Marker] = field(default_factory=dict)
+
+    def records(self) -> list[tuple[Key, Record]]:
+        rows: list[tuple[Key, Record]] = [((counter, False), row) for counter, row in self.rows.items()]
+        return rows + [((counter, True), marker) for counter, marker in self.markers.items()]
+
+    def get(self, key: Key) -> Record | None:
+        return self.markers.get(key[0]) if key[1] else self.rows.get(key[0])
+
+    def put(self, counter: str, record: Record) -> None:
+        if isinstance(record, Row):
+            self.rows[counter] = record
+        else:
+            self.markers[counter] = record
 
     @property
     def forgotten(self) -> int:
@@ -91,7 +105,7 @@ class Log:
     @property
     def covering(self) -> int:
         """The version of a state that surely has all that this has."""
-        return max(self.version, self.source, max((each.version for each in self.rows.values()), default=0))
+        return max([self.version, self.source, *(each.version for _, each in self.records())])
 
     def reach(self, version: int, source: int) -> None:
         if version > self.version:
@@ -100,19 +114,22 @@ class Log:
             self.complete = self.version
 
     def drop(self, key: Key) -> None:
-        self.floor = max(self.floor, self.rows.pop(key).version)
+        record = self.markers.pop(key[0]) if key[1] else self.rows.pop(key[0])
+        self.floor = max(self.floor, record.version)
 
-    def contiguous(self) -> dict[Key, Record]:
-        return {key: each for key, each in self.rows.items() if each.version <= self.version}
+    def contiguous(self) -> list[tuple[Key, Record]]:
+        return sorted(named for named in self.records() if named[1].version <= self.version)
 
-    def detached(self) -> dict[Key, Record]:
-        return {key: each for key, each in self.rows.items() if each.version > self.version}
+    def detached(self) -> tuple[tuple[Key, Record], ...]:
+        return tuple(sorted(named for named in self.records() if named[1].version > self.version))
 
     def delta(self, actor: str, since: int, most: int) -> Delta:
         """The `most` oldest rows above `since`. Only if none is left out does it reach our own version."""
-        rows = sorted((each.version, key) for key, each in self.rows.items() if since < each.version <= self.version)
-        upto = self.version if most >= len(rows) else rows[most - 1][0]
-        records = tuple((key, self.rows[key]) for version, key in rows if version <= upto)
+        newer = [named for named in self.records() if since < named[1].version <= self.version]
+        upto = self.version
+        if most < len(newer):
+            upto = sorted(each.version for _, each in newer)[most - 1]
+        records = tuple(named for named in newer if named[1].version <= upto)
         return Delta(actor, since, upto, self.covering, self.forgotten, records)
 
 
@@ -133,29 +150,30 @@ class Node:
     due: int | None = 0
     """When something may have to be forgotten; None: to be found out."""
 
+    known: dict[str, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    """`statements` by counter, until rows change."""
+
     # What a counter is worth.
 
     def log(self, actor: str) -> Log:
         return self.logs.setdefault(actor, Log())
 
-    def rows(self, counter: str) -> Iterator[tuple[str, Row]]:
-        for actor, log in self.logs.items():
-            row = log.rows.get((counter, False))
-            if isinstance(row, Row):
-                yield actor, row
+    def rows(self, counter: str) -> list[tuple[str, Row]]:
+        return [(actor, log.rows[counter]) for actor, log in self.logs.items() if counter in log.rows]
 
-    def markers(self, counter: str) -> Iterator[tuple[str, Marker]]:
-        for actor, log in self.logs.items():
-            marker = log.rows.get((counter, True))
-            if isinstance(marker, Marker):
-                yield actor, marker
+    def markers(self, counter: str) -> list[tuple[str, Marker]]:
+        return [(actor, log.markers[counter]) for actor, log in self.logs.items() if counter in log.markers]
 
     def own(self, counter: str) -> Row | None:
-        row = self.log(self.actor).rows.get((counter, False))
-        return row if isinstance(row, Row) else None
+        return self.log(self.actor).rows.get(counter)
 
     def counters(self) -> set[str]:
-        return {counter for log in self.logs.values() for counter, _ in log.rows}
+        return {counter for log in self.logs.values() for table in (log.rows, log.markers) for counter in table}
+
+    def changed(self) -> None:
+        """Rows changed: what was computed of them is to be found out anew."""
+        self.due = None
+        self.known.clear()
 
     def statements(self, counter: str) -> dict[int, tuple[int, int]]:
         """By life, the `(stamp, deadline)` that holds for it: the greatest of its rows, zeros if nobody set one.
@@ -177,7 +195,9 @@ class Node:
         return holds
 
     def statement(self, counter: str, life: int) -> tuple[int, int]:
-        return self.statements(counter).get(life, (0, 0))
+        if counter not in self.known:
+            self.known[counter] = self.statements(counter)
+        return self.known[counter].get(life, (0, 0))
 
     def is_over(self, counter: str, life: int, grace: int = 0) -> bool:
         return 0 < self.statement(counter, life)[1] <= self.now - grace
@@ -210,11 +230,11 @@ class Node:
     def write(self, *records: tuple[Key, Record]) -> None:
         log = self.log(self.actor)
         for key, record in records:
-            log.rows[key] = record
+            log.put(key[0], record)
         log.version += 1
         log.reach(log.version, log.version)
         log.complete = log.version
-        self.due = None
+        self.changed()
 
     @property
     def next_version(self) -> int:
@@ -293,9 +313,9 @@ class Node:
 
     def marked(self, counter: str, seen: dict[str, Seen], forget_at: int) -> Marker:
         """Our marker of a counter, with what it held before."""
-        old = self.log(self.actor).rows.get((counter, True))
+        old = self.log(self.actor).markers.get(counter)
         merged = dict(seen)
-        if isinstance(old, Marker):
+        if old:
             for actor, each in old.seen:
                 merged[actor] = both(each, merged.get(actor, each))
             forget_at = max(forget_at, old.forget_at)
@@ -315,10 +335,10 @@ class Node:
         """A row of which a delete took all goes at once, our own too."""
         if "cover" in self.broken:
             return
-        for actor, row in list(self.rows(counter)):
+        for actor, row in self.rows(counter):
             if self.is_covered(actor, counter, row):
                 self.log(actor).drop((counter, False))
-                self.due = None
+                self.changed()
 
     def needed(self, counter: str, marker: Marker) -> dict[str, Seen]:
         """The entries of a marker that take something of a stored row whose owner has not noted it."""
@@ -327,37 +347,30 @@ class Node:
 
     def forget(self) -> None:
         """Drop the rows of lives that are over, and markers that are old and not needed."""
-        if self.due is not None and self.now < self.due:
+        if not self.sees_ends or (self.due is not None and self.now < self.due):
             return
         for counter in self.counters():
-            over = {row.life for _, row in self.rows(counter) if self.is_over(counter, row.life, GRACE)}
-            for actor, row in list(self.rows(counter)):
-                if row.life in over or self.is_idle(counter, row):
+            rows = self.rows(counter)
+            over = {row.life for _, row in rows if self.is_over(counter, row.life, GRACE)}
+            is_empty = "idle" not in self.broken and all(is_noted_empty(row) for _, row in rows)
+            for actor, row in rows:
+                if row.life in over or (is_empty and not row.deadline and row.stamp + FORGET + GRACE <= self.now):
                     self.log(actor).drop((counter, False))
-            for actor, marker in list(self.markers(counter)):
-                kept = self.needed(counter, marker) and "needed markers" not in self.broken
+            for actor, marker in self.markers(counter):
+                kept = "needed markers" not in self.broken and self.needed(counter, marker)
                 if marker.forget_at + GRACE <= self.now and not kept:
                     self.log(actor).drop((counter, True))
+        self.changed()
         self.due = min(self.ends(), default=FORGET**2)
-
-    def is_idle(self, counter: str, row: Row) -> bool:
-        """Whether a row only says that a life has no deadline, and there is nothing left of that life."""
-        if row.deadline or (row.p, row.n) != (row.base_p, row.base_n) or row.stamp + FORGET + GRACE > self.now:
-            return False
-        same_life = (each for _, each in self.rows(counter) if each.life == row.life)
-        return "idle" not in self.broken and all((each.p, each.n) == (each.base_p, each.base_n) for each in same_life)
 
     def ends(self) -> Iterator[int]:
         """When something may go that is stored now."""
         for log in self.logs.values():
-            for each in log.rows.values():
-                end = (
-                    each.forget_at
-                    if isinstance(each, Marker)
-                    else each.deadline or (each.stamp and each.stamp + FORGET)
-                )
-                if end and end + GRACE > self.now:
-                    yield end + GRACE
+            for marker in log.markers.values():
+                yield later(marker.forget_at + GRACE, self.now)
+            for row in log.rows.values():
+                if row.stamp:
+                    yield later((row.deadline or row.stamp + FORGET) + GRACE, self.now)
 
     # Gossip.
 
@@ -371,15 +384,15 @@ class Node:
             self.attach(log, since, delta)
         for counter in {counter for (counter, _), _ in delta.records}:
             self.cover(counter)
-        self.due = None
+        self.changed()
         self.forget()
 
     def take(self, log: Log, key: Key, record: Record) -> None:
-        stored = log.rows.get(key)
+        stored = log.get(key)
         if stored is None and record.version <= log.forgotten and "refusal" not in self.broken:
             return
         if stored is None or record.version > stored.version:
-            log.rows[key] = record
+            log.put(key[0], record)
             self.sees_ends |= isinstance(record, Marker) or record.deadline > 0
 
     def attach(self, log: Log, since: int, delta: Delta) -> None:
@@ -392,7 +405,7 @@ class Node:
             return  # a row not named here may have a later version there
         named = {key for key, _ in delta.records}
         upto = 0 if "floors" in self.broken else min(delta.floor, delta.upto)
-        for key, each in list(log.rows.items()):
+        for key, each in log.records():
             if since < each.version <= upto and key not in named:
                 log.drop(key)
                 if isinstance(each, Marker):
@@ -412,6 +425,16 @@ class Node:
             old = self.own(counter)
             if old and self.noted(counter, old) != old:
                 self.write(((counter, False), self.noted(counter, old)._replace(version=self.next_version)))
+
+
+def is_noted_empty(row: Row) -> bool:
+    """Whether a row counts nothing, and says so itself."""
+    return (row.p, row.n) == (row.base_p, row.base_n)
+
+
+def later(end: int, now: int) -> int:
+    """When to look again: never, if an end is past and what ends then was kept. A change looks again anyway."""
+    return end if end > now else FORGET**2
 
 
 def both(one: Seen, other: Seen) -> Seen:
