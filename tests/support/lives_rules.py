@@ -15,7 +15,8 @@ Times are Unix milliseconds, each node's by its own clock.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+
+from tests.support.lives_log import Delta, Key, Log, Marker, Record, Row, Seen, both, takes
 
 GRACE = 60_000
 """How long the rows of a life that is over are kept, in ms."""
@@ -26,111 +27,6 @@ LIKE = GRACE // 4
 
 Broken = frozenset[str]
 """Rules left out, to see that a test misses them."""
-
-
-class Row(NamedTuple):
-    version: int = 0
-    p: int = 0
-    n: int = 0
-    born: int = 0
-    base_p: int = 0
-    """What deletes took of p and n, as far as the owner knows."""
-    base_n: int = 0
-    life: int = 0
-    stamp: int = 0
-    deadline: int = 0
-
-
-class Seen(NamedTuple):
-    """What a deleter's node stored of one actor's row."""
-
-    born: int
-    p: int
-    n: int
-
-
-class Marker(NamedTuple):
-    version: int
-    seen: tuple[tuple[str, Seen], ...]
-    """By actor, ascending."""
-    forget_at: int
-
-
-Record = Row | Marker
-Key = tuple[str, bool]
-"""A counter, and whether it is the marker that its actor wrote of it."""
-
-
-class Delta(NamedTuple):
-    """Rows of one actor: all with `since < version <= upto` if `since` is given; else they claim nothing."""
-
-    actor: str
-    since: int | None
-    upto: int
-    source: int
-    """The version of the state that this was cut from."""
-    floor: int
-    records: tuple[tuple[Key, Record], ...]
-
-
-@dataclass(slots=True)
-class Log:
-    """One actor's rows at one node. Rows above `version` are detached."""
-
-    version: int = 0
-    source: int = 0
-    complete: int = 0
-    floor: int = 0
-    rows: dict[str, Row] = field(default_factory=dict)
-    markers: dict[str, Marker] = field(default_factory=dict)
-
-    def records(self) -> list[tuple[Key, Record]]:
-        rows: list[tuple[Key, Record]] = [((counter, False), row) for counter, row in self.rows.items()]
-        return rows + [((counter, True), marker) for counter, marker in self.markers.items()]
-
-    def get(self, key: Key) -> Record | None:
-        return self.markers.get(key[0]) if key[1] else self.rows.get(key[0])
-
-    def put(self, counter: str, record: Record) -> None:
-        if isinstance(record, Row):
-            self.rows[counter] = record
-        else:
-            self.markers[counter] = record
-
-    @property
-    def forgotten(self) -> int:
-        """What is absent up to here was forgotten."""
-        return min(self.floor, self.complete)
-
-    @property
-    def covering(self) -> int:
-        """The version of a state that surely has all that this has."""
-        return max([self.version, self.source, *(each.version for _, each in self.records())])
-
-    def reach(self, version: int, source: int) -> None:
-        if version > self.version:
-            self.version, self.source = version, max(self.source, source)
-        if self.version >= self.source:
-            self.complete = self.version
-
-    def drop(self, key: Key) -> None:
-        record = self.markers.pop(key[0]) if key[1] else self.rows.pop(key[0])
-        self.floor = max(self.floor, record.version)
-
-    def contiguous(self) -> list[tuple[Key, Record]]:
-        return sorted(named for named in self.records() if named[1].version <= self.version)
-
-    def detached(self) -> tuple[tuple[Key, Record], ...]:
-        return tuple(sorted(named for named in self.records() if named[1].version > self.version))
-
-    def delta(self, actor: str, since: int, most: int) -> Delta:
-        """The `most` oldest rows above `since`. Only if none is left out does it reach our own version."""
-        newer = [named for named in self.records() if since < named[1].version <= self.version]
-        upto = self.version
-        if most < len(newer):
-            upto = sorted(each.version for _, each in newer)[most - 1]
-        records = tuple(named for named in newer if named[1].version <= upto)
-        return Delta(actor, since, upto, self.covering, self.forgotten, records)
 
 
 @dataclass(slots=True)
@@ -156,7 +52,10 @@ class Node:
     # What a counter is worth.
 
     def log(self, actor: str) -> Log:
-        return self.logs.setdefault(actor, Log())
+        log = self.logs.get(actor)
+        if log is None:
+            log = self.logs[actor] = Log()
+        return log
 
     def rows(self, counter: str) -> list[tuple[str, Row]]:
         return [(actor, log.rows[counter]) for actor, log in self.logs.items() if counter in log.rows]
@@ -378,22 +277,25 @@ class Node:
         """Take in rows of one actor. `is_like`: whether the sender's clock is about ours."""
         log = self.log(delta.actor)
         since = delta.since if is_like or "unlike clocks" in self.broken else None
-        for key, record in delta.records:
-            self.take(log, key, record)
+        taken = {key[0] for key, record in delta.records if self.take(log, key, record)}
+        if taken:
+            self.changed()
         if since is not None and since <= log.version:
             self.attach(log, since, delta)
-        for counter in {counter for (counter, _), _ in delta.records}:
+        for counter in taken:
             self.cover(counter)
-        self.changed()
         self.forget()
 
-    def take(self, log: Log, key: Key, record: Record) -> None:
+    def take(self, log: Log, key: Key, record: Record) -> bool:
+        """Whether a record was news."""
         stored = log.get(key)
         if stored is None and record.version <= log.forgotten and "refusal" not in self.broken:
-            return
-        if stored is None or record.version > stored.version:
-            log.put(key[0], record)
-            self.sees_ends |= isinstance(record, Marker) or record.deadline > 0
+            return False
+        if stored and record.version <= stored.version:
+            return False
+        log.put(key[0], record)
+        self.sees_ends |= isinstance(record, Marker) or record.deadline > 0
+        return True
 
     def attach(self, log: Log, since: int, delta: Delta) -> None:
         """A delta joins what is held: it raises the version, and tells what its sender forgot."""
@@ -408,6 +310,7 @@ class Node:
         for key, each in log.records():
             if since < each.version <= upto and key not in named:
                 log.drop(key)
+                self.changed()
                 if isinstance(each, Marker):
                     self.adopt(key[0], each)
 
@@ -435,17 +338,3 @@ def is_noted_empty(row: Row) -> bool:
 def later(end: int, now: int) -> int:
     """When to look again: never, if an end is past and what ends then was kept. A change looks again anyway."""
     return end if end > now else FORGET**2
-
-
-def both(one: Seen, other: Seen) -> Seen:
-    """What two deletes took of one actor's row."""
-    if one.born != other.born:
-        return max(one, other)
-    return Seen(one.born, max(one.p, other.p), max(one.n, other.n))
-
-
-def takes(seen: Seen, row: Row) -> bool:
-    """Whether a delete takes something of a row that its owner has not noted."""
-    if seen.born != row.born:
-        return seen.born > row.born
-    return min(seen.p, row.p) > row.base_p or min(seen.n, row.n) > row.base_n
