@@ -240,11 +240,13 @@ class Cluster:
                 check(least <= value <= most, what, counter, "pn"[i], least, value, most)
 
     def nothing_stays(self, what: str) -> None:
-        """No row that counts nothing, no marker that nobody needs."""
+        """No empty row, but one that says something of a counter; no marker, but for a dead owner's row."""
+        alive = {node.actor for node in self.nodes}
         for node in self.nodes:
             for counter in COUNTERS:
                 for actor, row in node.rows(counter):
-                    worth = [node.worth(of, counter, each) for of, each in node.rows(counter)]
-                    check(any(map(any, worth)), what, "an empty row stays", node.actor, actor, row)
+                    is_used = any(node.worth(actor, counter, row)) or (row.stamp and node.exists(counter))
+                    check(bool(is_used), what, "an empty row stays", node.actor, actor, row)
                 for actor, marker in node.markers(counter):
-                    check(bool(node.needed(counter, marker)), what, "a marker stays", node.actor, actor, marker)
+                    needed = node.needed(counter, marker).keys() - alive
+                    check(bool(needed), what, "a marker stays", node.actor, actor, marker)

@@ -78,7 +78,7 @@ def deleting(cluster: Cluster, trouble: Callable[[Node], object] = lambda _: Non
 
 
 def dead(cluster: Cluster) -> None:
-    deleting(cluster, cluster.die, 0.02)
+    deleting(cluster, cluster.die, cluster.rng.choice((0.02, 0.06)))
 
 
 def lost(cluster: Cluster) -> None:
@@ -152,6 +152,28 @@ def window(cluster: Cluster, if_none: bool = True, persist: float = 0.0, plainly
             check(bool(stays) or not any(node.rows(each)), "something stays", node.actor, each)
 
 
+def again(cluster: Cluster) -> None:
+    """Windows that follow each other: each counts what was added in it, whoever begins it and whatever they know."""
+    rng = cluster.rng
+    for _ in range(4):
+        count = dict.fromkeys(COUNTERS, 0)
+
+        def operate(node: Node, counter: str, x: float, count: dict[str, int] = count) -> bool:
+            if x < 0.3 and node is not cluster.away:
+                cluster.act(node, lambda: node.add(counter, 1, 30_000, True))
+                count[counter] += 1
+            return x < 0.3
+
+        steps(cluster, rng.randint(1, 20), operate, SHORT)
+        cluster.away = None
+        cluster.settle()
+        cluster.agree("in a window")
+        values = [{each: node.value(each) for each in COUNTERS} for node in cluster.nodes]
+        check(all(each == count for each in values), "in a window", values, count)
+        cluster.away = rng.choice((None, *cluster.nodes))
+        cluster.pass_time(30_000 + 20_000 + rng.choice((0, GRACE - 20_000, GRACE - 19_500, 2 * GRACE)))
+
+
 def refresh(cluster: Cluster) -> None:
     window(cluster, if_none=False)
 
@@ -186,6 +208,11 @@ def ahead(cluster: Cluster) -> None:
             own = count[wrong.actor, counter]
             total = sum(each for (_, of), each in count.items() if of == counter)
             check(total - own <= node.value(counter) <= total, "while a clock is ahead", node.actor, counter, total)
+    cluster.pass_time(WINDOW + 2 * GRACE)
+    cluster.settle()
+    others = (each for each in cluster.nodes if each is not wrong)
+    stays = [actor for node in others for each in COUNTERS for actor, _ in node.rows(each) if actor != wrong.actor]
+    check(not stays, "a clock that is ahead kept windows of others", stays)
     wrong.skew -= FORGET
     cluster.pass_time(0)
     cluster.settle()
@@ -247,8 +274,9 @@ def chaos(cluster: Cluster) -> None:
 
 
 MODES: dict[str, Callable[[Cluster], None]] = {
-    "plain": plain, "window": window, "refresh": refresh, "persist": persisting, "late": late, "delete": deleting,
-    "dead": dead, "lost": lost, "absent": absent, "ahead": ahead, "mixed": mixed, "skewed": mixed, "chaos": chaos,
+    "plain": plain, "window": window, "refresh": refresh, "persist": persisting, "late": late, "again": again,
+    "delete": deleting, "dead": dead, "lost": lost, "absent": absent, "ahead": ahead, "mixed": mixed, "skewed": mixed,
+    "chaos": chaos,
 }  # fmt: skip
 
 

@@ -142,8 +142,8 @@ class Node:
     def next_stamp(self) -> int:
         return max([self.now, *(row.stamp + 1 for counter in self.counters() for _, row in self.rows(counter))])
 
-    def life_to_join(self, counter: str) -> int:
-        """The greatest life that is not over and has begun; else a new one."""
+    def life_to_join(self, counter: str, ends: bool) -> int:
+        """The greatest life that is not over and has begun; else a new one. `ends`: whether it will have a deadline."""
         lives = {row.life for _, row in self.rows(counter)}
         if "future lives" not in self.broken:
             lives = {life for life in lives if life <= self.now + LIKE}
@@ -152,17 +152,19 @@ class Node:
             return max(alive)
         if lives:
             return max(max(self.statement(counter, life)[1], life + 1) for life in lives)
-        return self.now if self.sees_ends and "new names" not in self.broken else 0
+        return self.now if (self.sees_ends or ends) and "new names" not in self.broken else 0
 
-    def prepared(self, counter: str) -> Row:
+    def prepared(self, counter: str, ends: bool = False) -> Row:
         """Our row to be written, with what is known of its deadline and of deletes."""
         old, version = self.own(counter), self.next_version
         if old is None or self.is_over(counter, old.life) or self.is_covered(self.actor, counter, old):
-            life = self.life_to_join(counter)
+            life = self.life_to_join(counter, ends)
             born = 0 if self.is_first(old) or "lineages" in self.broken else version
             stamp, deadline = self.statement(counter, life)
             return Row(version, born=born, life=life, stamp=stamp, deadline=deadline)
         stamp, deadline = self.statement(counter, old.life)
+        if "copied deadlines" in self.broken:
+            stamp, deadline = old.stamp, old.deadline
         return self.noted(counter, old)._replace(version=version, stamp=stamp, deadline=deadline)
 
     def noted(self, counter: str, own: Row) -> Row:
@@ -176,7 +178,7 @@ class Node:
 
     def add(self, counter: str, k: int = 1, ex: int = 0, if_none: bool = False) -> None:
         """Count, and with `ex` set a deadline in so many ms, all in one write."""
-        row = self.prepared(counter)
+        row = self.prepared(counter, ex > 0)
         row = row._replace(p=row.p + max(k, 0), n=row.n + max(-k, 0))
         if ex and not (if_none and row.deadline):
             row = row._replace(deadline=self.now + ex, stamp=self.next_stamp())
@@ -201,7 +203,7 @@ class Node:
         seen = {actor: Seen(row.born, row.p, row.n) for actor, row in self.rows(counter)}
         marker = self.marked(counter, seen, max(self.now, self.latest) + FORGET)
         if then:
-            life = self.life_to_join(counter)
+            life = self.life_to_join(counter, False)
             stamp = self.next_stamp() if self.statement(counter, life)[1] else 0
             row = Row(marker.version, max(then, 0), max(-then, 0), born=marker.version, life=life, stamp=stamp)
             self.write(((counter, True), marker), ((counter, False), row))
@@ -305,6 +307,8 @@ class Node:
         self.sees_ends |= log.floor > 0
         if "complete" not in self.broken and log.complete < delta.source:
             return  # a row not named here may have a later version there
+        if "own rows" in self.broken and delta.actor == self.actor:
+            return
         named = {key for key, _ in delta.records}
         upto = 0 if "floors" in self.broken else min(delta.floor, delta.upto)
         for key, each in log.records():
