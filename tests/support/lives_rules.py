@@ -150,9 +150,11 @@ class Node:
         alive = [life for life in lives if not self.is_over(counter, life)]
         if alive:
             return max(alive)
-        if lives:
-            return max(max(self.statement(counter, life)[1], life + 1) for life in lives)
-        return self.now if (self.sees_ends or ends) and "new names" not in self.broken else 0
+        if lives and "old names" in self.broken:
+            return max(self.statement(counter, life)[1] for life in lives)
+        if lives or self.sees_ends or ends:
+            return 0 if "new names" in self.broken else max([self.now, *(life + 1 for life in lives)])
+        return 0
 
     def prepared(self, counter: str, ends: bool = False) -> Row:
         """Our row to be written, with what is known of its deadline and of deletes."""
