@@ -146,12 +146,16 @@ class Lives:
         return row._replace(taken=row.taken._replace(seen=marker, forget_at=max(forget_at, row.taken.forget_at)))
 
     def noted(self, me: Actor) -> EndingRow | None:
-        """The own row once it says in its base what deletes took of it; None if it does, or is worth nothing."""
+        """The own row once its base says what deletes took of it, without a marker that is not needed any more.
+
+        None if that is so, or if it is worth nothing.
+        """
         row = self.rows.get(me)
         if row is None or self.is_covered(me, row):
             return None
         p, n = self.taken(me, row)
-        return None if (p, n) == row.taken[:2] else row._replace(taken=row.taken._replace(p=p, n=n))
+        taken = self._still_needed(row.taken)._replace(p=p, n=n)
+        return None if taken == row.taken else row._replace(taken=taken)
 
     def life_to_join(self, ends: bool) -> int:
         """The greatest life that is not over and has begun; else a new one. `ends`: whether anything ends here.
