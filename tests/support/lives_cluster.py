@@ -239,6 +239,16 @@ class Cluster:
                 value = sum(part[i] for part in parts)
                 check(least <= value <= most, what, counter, "pn"[i], least, value, most)
 
+    def keeps(self, node: Node) -> None:
+        """A node has every count that it ever stored, but what deletes took."""
+        memory = self.memories[node.actor]
+        for counter in COUNTERS:
+            parts = [node.worth(actor, counter, row) for actor, row in node.rows(counter)]
+            for i in (0, 1):
+                least = sum(memory.left(each, self.all)[i] for each in memory.counted if each[1] == counter)
+                value = sum(part[i] for part in parts)
+                check(least <= value, "a node lost counts that it stored", node.actor, counter, "pn"[i], least, value)
+
     def nothing_stays(self, what: str) -> None:
         """No empty row, but one that says something of a counter; no marker, but for a dead owner's row."""
         alive = {node.actor for node in self.nodes}

@@ -17,14 +17,26 @@ WINDOW = 120_000
 # Schedules. Each is a function of a cluster; it raises BrokenPromiseError.
 
 
-def steps(cluster: Cluster, count: int, operate: Callable[[Node, str, float], bool], pauses: tuple[int, ...]) -> None:
-    """So many random steps: an operation, or if that wants none, gossip between two nodes."""
+def steps(
+    cluster: Cluster,
+    count: int,
+    operate: Callable[[Node, str, float], bool],
+    pauses: tuple[int, ...],
+    keeps: bool = False,
+) -> None:
+    """So many random steps: an operation, or if that wants none, gossip between two nodes.
+
+    `keeps`: nothing ends but by deletes.
+    """
     rng = cluster.rng
     for _ in range(count):
         cluster.pass_time(rng.choice(pauses))
         node, counter = rng.choice(cluster.nodes), rng.choice(COUNTERS)
         if not operate(node, counter, rng.random()):
-            cluster.gossip(node, rng.choice([each for each in cluster.nodes if each is not node]))
+            other = rng.choice([each for each in cluster.nodes if each is not node])
+            cluster.gossip(node, other)
+            if keeps and rng.random() < 0.2:
+                cluster.keeps(other)
 
 
 def counting(cluster: Cluster, deletes: float = 0.0) -> Callable[[Node, str, float], bool]:
@@ -45,7 +57,7 @@ SHORT = (0, 1, 3, 50, 400)
 
 
 def plain(cluster: Cluster) -> None:
-    steps(cluster, cluster.rng.randint(5, 60), counting(cluster), SHORT)
+    steps(cluster, cluster.rng.randint(5, 60), counting(cluster), SHORT, keeps=True)
     cluster.settle()
     cluster.account("at rest")
 
@@ -59,20 +71,20 @@ def deleting(cluster: Cluster, trouble: Callable[[Node], object] = lambda _: Non
             trouble(node)
         return x > 1 - often or operate(node, counter, x)
 
-    steps(cluster, rng.randint(5, 60), or_trouble, SHORT)
+    steps(cluster, rng.randint(5, 60), or_trouble, SHORT, keeps=True)
     cluster.settle()
     cluster.account("at rest")
     cluster.pass_time(rng.choice((FORGET + 1000, FORGET - 1500)))
     cluster.settle()
-    steps(cluster, rng.randint(5, 25), counting(cluster), (50, 150, 400, 5000))
+    steps(cluster, rng.randint(5, 25), counting(cluster), (50, 150, 400, 5000), keeps=True)
     cluster.pass_time(GRACE)
-    steps(cluster, 15, counting(cluster), SHORT)
+    steps(cluster, 15, counting(cluster), SHORT, keeps=True)
     cluster.settle()
     cluster.account("a day later")
     cluster.pass_time(2 * GRACE)
     cluster.settle()
     cluster.nothing_stays("a day later")
-    steps(cluster, 20, or_trouble, SHORT)
+    steps(cluster, 20, or_trouble, SHORT, keeps=True)
     cluster.settle()
     cluster.account("after a new beginning")
 
@@ -98,20 +110,24 @@ def lost(cluster: Cluster) -> None:
 def absent(cluster: Cluster) -> None:
     """A node comes back after the others forgot what they deleted meanwhile."""
     rng, operate = cluster.rng, counting(cluster, 0.1)
-    steps(cluster, rng.randint(5, 40), operate, SHORT)
+    steps(cluster, rng.randint(5, 40), operate, SHORT, keeps=True)
     cluster.settle()
     cluster.away = rng.choice(cluster.nodes)
     before = cluster.own_rows()
-    steps(cluster, rng.randint(5, 40), operate, SHORT)
+    steps(cluster, rng.randint(5, 40), operate, SHORT, keeps=True)
     cluster.settle()
-    for _ in range(2):
-        cluster.pass_time(FORGET + 2 * GRACE)
-        cluster.settle()
     cluster.returned = cluster.own_rows() - before
+    for node in [each for each in cluster.nodes if each is not cluster.away]:
+        if rng.random() < 0.3:
+            cluster.lose_journal(node, None)
+            cluster.settle()
+        cluster.pass_time(FORGET)
+        cluster.settle()
+    cluster.returned |= cluster.own_rows() - before
     cluster.away = None
     cluster.settle()
     cluster.account("back again")
-    steps(cluster, rng.randint(5, 20), counting(cluster), SHORT)
+    steps(cluster, rng.randint(5, 20), counting(cluster), SHORT, keeps=True)
     cluster.settle()
     cluster.account("counting again")
     for _ in range(2):

@@ -303,6 +303,8 @@ class Node:
 
     def attach(self, log: Log, since: int, delta: Delta) -> None:
         """A delta joins what is held: it raises the version, and tells what its sender forgot."""
+        if since <= log.complete and delta.upto >= max(delta.source, log.version) and "whole" not in self.broken:
+            log.version = log.source = log.complete = delta.upto  # whatever was cut before: this is all of it
         log.reach(delta.upto, delta.source)
         if "inherited floors" not in self.broken:
             log.floor = max(log.floor, min(delta.floor, delta.upto))
