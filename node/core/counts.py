@@ -79,6 +79,9 @@ class EndingRow(NamedTuple):
 PENDING = MAX_COUNT
 """`born` of a row whose version is not known before its commit. It is greater than any."""
 
+_PLAIN = EndingRow()[len(Row._fields) :]
+"""What a plain row has beyond its numbers."""
+
 AnyRow = Row | EndingRow
 
 NamedRow = tuple[str, AnyRow]
@@ -144,8 +147,10 @@ def grown(row: HeldRow, plus: int, minus: int) -> AnyRow:
     return Row(row[0] + plus, row[1] + minus, row[2])
 
 
-def numbered(row: EndingRow, version: int) -> EndingRow:
+def numbered(row: EndingRow, version: int) -> HeldRow:
     """The row as its actor's write of that number; a lineage that begins with it is born then."""
+    if row[len(FIELDS) :] == _PLAIN:
+        return row.p, row.n, version
     return row._replace(version=version, born=version if row.born == PENDING else row.born)
 
 

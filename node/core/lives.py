@@ -149,16 +149,16 @@ class Lives:
         return row._replace(taken=row.taken._replace(seen=marker, forget_at=max(forget_at, row.taken.forget_at)))
 
     def noted(self, me: Actor) -> EndingRow | None:
-        """The own row once its base says what deletes took of it, without a marker that is not needed any more.
+        """The own row once its base says what deletes took of it; None if it does, or is worth nothing.
 
-        None if that is so, or if it is worth nothing.
+        A marker that is not needed any more stays with it until the next add: a row that its owner did not write to
+        while it was away must not look as if it did, or what was deleted of it would come back.
         """
         row = self.rows.get(me)
         if row is None or self.is_covered(me, row):
             return None
         p, n = self.taken(me, row)
-        taken = self._still_needed(me, row.taken)._replace(p=p, n=n)
-        return None if taken == row.taken else row._replace(taken=taken)
+        return None if (p, n) == row.taken[:2] else row._replace(taken=row.taken._replace(p=p, n=n))
 
     def life_to_join(self, ends: bool) -> int:
         """The greatest life that is not over and has begun; else a new one. `ends`: whether anything ends here.

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import Actor, EndingRow, as_ending
+from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow
 from gossip_counter.node.core.effects import Send
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.lives import LIKE_MS
@@ -141,9 +141,9 @@ class RealNode:
         return {stored.actor: StoredLog(stored) for stored in self.stored()}
 
     def stored(self) -> tuple[Stored, ...]:
-        state, rows = self.replica.state, dict[Actor, dict[str, EndingRow]]()
+        state, rows = self.replica.state, dict[Actor, dict[str, AnyRow]]()
         for actor, counter, row in state:
-            rows.setdefault(actor, {})[counter] = as_ending(row)
+            rows.setdefault(actor, {})[counter] = row
         return tuple(
             Stored(each, state.version(each), state.source_version(each), dict(rows.get(each, {})), state.floor(each))
             for each in state.digest()
@@ -235,7 +235,7 @@ class RealCluster(Cluster):
             raise BrokenPromiseError("never quiet")
 
     def nothing_stays(self, what: str) -> None:
-        """As in the model. But a marker is a part of its actor's row, and stays with it if nobody can write it again."""
+        """As in the model. But a marker is a part of its actor's row, and stays with one that is worth something."""
         for node in self.real:
             for counter in COUNTERS:
                 for actor, row in node.rows(counter):
@@ -246,9 +246,9 @@ class RealCluster(Cluster):
     def _no_marker_stays(self, node: RealNode, counter: str, what: str) -> None:
         alive, rows = {each.actor for each in self.real}, dict(node.rows(counter))
         for actor, marker in node.markers(counter):
-            is_stuck = actor not in alive and actor in rows and any(node.worth(actor, counter, rows[actor]))
+            is_part = actor in rows and any(node.worth(actor, counter, rows[actor]))
             needed = node.needed(counter, marker).keys() - alive
-            check(is_stuck or bool(needed), what, "a marker stays", node.actor, actor, marker)
+            check(is_part or bool(needed), what, "a marker stays", node.actor, actor, marker)
 
     # What happens to nodes.
 
