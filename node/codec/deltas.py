@@ -3,9 +3,9 @@
 Pure. On the wire, deltas are an array of arrays:
 
     [[actor, since, source version - reach, [counter, p, n, version - since, counter, ...], reach - last version,
-      floor], ...]
+      floor, clock], ...]
 
-The last two are left out where they are 0.
+The last three are left out where they are 0.
 
 Of a counter that ends, [n, life, deadline, stamp, born, taken p, taken n, forget_at, and for each row that its delete
 saw: actor, born, p, n] takes the place of n.
@@ -54,13 +54,13 @@ def _begin(delta: Delta, room: int) -> tuple["_Section", list[list[NamedRow]]]:
     """An empty section for the delta, and the delta's rows in the groups that must not be separated."""
     one_by_one = [[named] for named in delta.rows]
     if delta.since is None:
-        return _Section(delta.actor, None, 0), one_by_one
+        return _Section(delta, None, 0), one_by_one
     groups = [list(group) for _, group in groupby(delta.rows, _version)]
     # Each part is sent with the version of the state that it was cut from.
     source_version = max(delta.source_version, _version(delta.rows[-1])) if delta.rows else delta.source_version
-    section = _Section(delta.actor, delta.since, source_version, delta.upto, delta.floor)
+    section = _Section(delta, delta.since, source_version)
     if any(_size(section.pack(group)) > room - section.size for group in groups if len(group) > 1):
-        return _Section(delta.actor, None, 0), one_by_one  # no correct node writes so many rows at one version
+        return _Section(delta, None, 0), one_by_one  # no correct node writes so many rows at one version
     return section, groups
 
 
@@ -82,21 +82,20 @@ class _Section:
     `since` None: its rows claim nothing. `last` is the version of its last row, from which the next part goes on.
     """
 
-    def __init__(self, actor: Actor, since: int | None, source_version: int, upto: int = 0, floor: int = 0) -> None:
-        self._actor = actor
-        self._head = flat(actor, since)
+    def __init__(self, delta: Delta, since: int | None, source_version: int) -> None:
+        self._delta = delta
+        self._head = flat(delta.actor, since)
         self._since = self.last = since
-        self._source_version = max(source_version, upto)
-        self._upto = upto
-        self._floor = floor
+        self._upto, self._floor = (0, 0) if since is None else (delta.upto, delta.floor)
+        self._source_version = max(source_version, self._upto)
         self.rows: list[bytes] = []
-        tail = 2 * COUNT_BYTES if upto or floor else 0
+        tail = 3 * COUNT_BYTES if self._upto or self._floor else 0
         self.size = 1 + len(self._head) + COUNT_BYTES + ARRAY_BYTES + tail
         """The most bytes of the section without its rows."""
 
     def rest(self) -> "_Section":
         """An empty section for the rows after those of this one."""
-        return _Section(self._actor, self.last, self._source_version, self._upto, self._floor)
+        return _Section(self._delta, self.last, self._source_version)
 
     def pack(self, rows: list[NamedRow]) -> list[bytes]:
         """Rows as they stand in this section."""
@@ -121,8 +120,9 @@ class _Section:
     def _joined(self, reach: int) -> list[bytes]:
         last, rows = self.last or 0, flat_array(self.rows, _ROW_WIDTH)
         beyond = 0 if self.last is None else max(0, self._source_version - reach)
-        tail = [flat(reach - last, self._floor)] if reach > last or self._floor else []
-        return [b"".join([array_header(6 if tail else 4), self._head, flat(beyond), rows, *tail])]
+        has_tail = reach > last or self._floor
+        tail = [flat(reach - last, self._floor, self._delta.clock_ms)] if has_tail else []
+        return [b"".join([array_header(7 if tail else 4), self._head, flat(beyond), rows, *tail])]
 
 
 def _fields(row: AnyRow, base: int) -> tuple[object, ...]:
@@ -139,16 +139,17 @@ def unpack_deltas(value: object) -> tuple[Delta, ...]:
 
 
 def _unpack_delta(value: object) -> Delta:
-    if type(value) is not tuple or len(value) not in (4, 6):
-        raise ValueError("a delta must be an array of 4 or 6")
-    actor, since, beyond, flat_rows, gap, floor = value if len(value) == 6 else (*value, 0, 0)
+    if type(value) is not tuple or len(value) not in (4, 7):
+        raise ValueError("a delta must be an array of 4 or 7")
+    actor, since, beyond, flat_rows, gap, *forgotten = value if len(value) == 7 else (*value, 0, 0, 0)
+    floor, clock_ms = (limits.count(each, name) for each, name in zip(forgotten, ("floor", "clock"), strict=True))
     from_version = None if since is None else limits.count(since, "since")
     rows = _unpack_rows(flat_rows, from_version)
     last = rows[-1][1].version if rows else from_version or 0
     further, claims = limits.count(beyond, "source version"), from_version is not None
     upto = limits.count(last + limits.count(gap, "upto"), "upto") if gap and claims else 0
     source_version = limits.count(max(last, upto) + further, "source version") if further and claims else 0
-    return Delta(unpack_actor(actor), from_version, rows, source_version, upto, limits.count(floor, "floor"))
+    return Delta(unpack_actor(actor), from_version, rows, source_version, upto, floor, clock_ms)
 
 
 def _unpack_rows(value: object, since: int | None) -> tuple[NamedRow, ...]:

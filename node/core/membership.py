@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection
 from random import Random
 from typing import NamedTuple
 
-from gossip_counter.node.core.lives import LIKE_MS
-
 
 class Standing(NamedTuple):
     """How far a peer is known to be: `level` (in sync), or behind by at least so many versions since `behind_ms`.
@@ -70,10 +68,6 @@ class Membership:
             self._in_sync_ns[peer] = now_ns
             if self._agreed_ns is None and self.synced == len(self.names):
                 self._agreed_ns = now_ns
-
-    def is_unlike(self, peer: str) -> bool:
-        """Whether a peer's clock differs from ours by so much that it may have forgotten what we must not."""
-        return abs(self.skew_ms.get(peer, 0)) > LIKE_MS
 
     def standings(self, now_ns: int) -> list[Standing]:
         """What is known of each peer, in the order of their names."""

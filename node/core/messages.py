@@ -169,6 +169,8 @@ class Delta:
     upto: int = 0
     """How far it reaches where that is above the last row: later ones were forgotten."""
     floor: int = 0
+    clock_ms: int = 0
+    """By what time it has, in Unix milliseconds."""
 
     @property
     def reach(self) -> int:

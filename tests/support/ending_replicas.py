@@ -121,7 +121,8 @@ class RealNode:
         ((actor, taken),) = (
             (actor, row.taken)
             for actor, row in lives.rows.items()
-            if row.version == marker.version and [seen[1:] for seen in row.taken.seen] == [tuple(s) for _, s in marker.seen]
+            if row.version == marker.version
+            and [seen[1:] for seen in row.taken.seen] == [tuple(s) for _, s in marker.seen]
         )
         return dict(lives.needed(actor, taken))
 

@@ -72,7 +72,7 @@ class DeltaGossip:
 
     def receive(self, message: Carrier | Syn, source: Client, now_ns: int) -> bool:
         """Take one message of a member, from `source`; whether it shows more of our own actor than we ever wrote."""
-        news = [] if isinstance(message, Syn) else self._intake.merge(message.deltas, message.sender, now_ns)
+        news = [] if isinstance(message, Syn) else self._intake.merge(message.deltas, now_ns)
         # Where a message is the whole state, its sender need not send the fingerprint.
         fingerprint = _fingerprint_of(message) if message.fingerprint is None else message.fingerprint
         self._membership.heard_from(message.sender, fingerprint, now_ns)

@@ -78,7 +78,9 @@ class Deltas:
         if not rows and not upto:
             return Delta(actor, since, ())
         source_version = source_version if source_version > max(last, upto) else 0
-        return Delta(actor, since, rows, source_version, upto, self._state.forgotten_upto(actor))
+        floor = self._state.forgotten_upto(actor)
+        clock_ms = self._state.ends.now_ms if floor else 0
+        return Delta(actor, since, rows, source_version, upto, floor, clock_ms)
 
     @property
     def _most_rows(self) -> int:

@@ -6,6 +6,7 @@ Pure.
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.gossip.repair import RepairCursors
+from gossip_counter.node.core.lives import LIKE_MS
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.state import State
@@ -31,18 +32,18 @@ class Intake:
         self._dirty = dirty
         self._repair = repair
 
-    def merge(self, deltas: tuple[Delta, ...], sender: str, now_ns: int) -> list[Delta]:
-        """Take in deltas of a sender; those that brought news, without the rows that did not."""
-        news = [each for delta in deltas if (each := self._merge(delta, sender))]
+    def merge(self, deltas: tuple[Delta, ...], now_ns: int) -> list[Delta]:
+        """Take in deltas; those that brought news, without the rows that did not."""
+        news = [each for each in map(self._merge, deltas) if each]
         self._stats.shrinking_rows = self._state.shrinking_rows
         if news:
             self._membership.state_changed(now_ns)
         return news
 
-    def _merge(self, delta: Delta, sender: str) -> Delta | None:
+    def _merge(self, delta: Delta) -> Delta | None:
         actor, since, state = delta.actor, delta.since, self._state
-        if self._membership.is_unlike(sender):
-            since = None  # its clock, by which it forgets, is no measure for us
+        if delta.floor and abs(delta.clock_ms - state.ends.now_ms) > LIKE_MS:
+            since = None  # the sender's clock, by which it forgot, is no measure for us
         if not self._admission.has_room_for_actor(actor):
             return None
         rows = self._admission.rows_within_bounds(delta)
@@ -63,4 +64,4 @@ class Intake:
             return None
         if len(news) < len(delta.rows):
             return Delta(actor, None, tuple(news))
-        return Delta(actor, since, tuple(news), delta.source_version, delta.upto, delta.floor)
+        return Delta(actor, since, tuple(news), delta.source_version, delta.upto, delta.floor, delta.clock_ms)
