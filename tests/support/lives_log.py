@@ -50,6 +50,8 @@ class Delta(NamedTuple):
     """The version of the state that this was cut from."""
     floor: int
     records: tuple[tuple[Key, Record], ...]
+    is_whole: bool = False
+    """Whether it names every row above `since` that its sender stores."""
 
 
 @dataclass(slots=True)
@@ -102,8 +104,6 @@ class Log:
         self.floor = max(self.floor, record.version)
 
     def detached(self) -> tuple[tuple[Key, Record], ...]:
-        if self.covering == self.version:
-            return ()
         return tuple(named for named in self.records() if named[1].version > self.version)
 
     def delta(self, actor: str, since: int, most: int) -> Delta:
@@ -113,7 +113,8 @@ class Log:
         if most < len(newer):
             upto = sorted(each.version for _, each in newer)[most - 1]
         records = tuple(named for named in newer if named[1].version <= upto)
-        return Delta(actor, since, upto, self.covering, self.forgotten, records)
+        is_whole = len(records) == len(newer) and not self.detached()
+        return Delta(actor, since, upto, self.covering, self.forgotten, records, is_whole)
 
 
 def both(one: Seen, other: Seen) -> Seen:

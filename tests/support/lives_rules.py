@@ -303,13 +303,11 @@ class Node:
 
     def attach(self, log: Log, since: int, delta: Delta) -> None:
         """A delta joins what is held: it raises the version, and tells what its sender forgot."""
-        if since <= log.complete and delta.upto >= max(delta.source, log.version) and "whole" not in self.broken:
-            log.version = log.source = log.complete = delta.upto  # whatever was cut before: this is all of it
         log.reach(delta.upto, delta.source)
         if "inherited floors" not in self.broken:
             log.floor = max(log.floor, min(delta.floor, delta.upto))
         self.sees_ends |= log.floor > 0
-        if "complete" not in self.broken and log.complete < delta.source:
+        if not delta.is_whole and "whole" not in self.broken:
             return  # a row not named here may have a later version there
         if "own rows" in self.broken and delta.actor == self.actor:
             return
