@@ -3,9 +3,9 @@
 Pure. On the wire, deltas are an array of arrays:
 
     [[actor, since, source version - reach, [counter, p, n, version - since, counter, ...], reach - last version,
-      floor, clock], ...]
+      floor, clock, whole], ...]
 
-The last three are left out where they are 0.
+The last four are left out where they are 0.
 
 Of a counter that ends, [n, life, deadline, stamp, born, taken p, taken n, forget_at, and for each row that its delete
 saw: actor, born, p, n] takes the place of n.
@@ -121,8 +121,9 @@ class _Section:
         last, rows = self.last or 0, flat_array(self.rows, _ROW_WIDTH)
         beyond = 0 if self.last is None else max(0, self._source_version - reach)
         has_tail = reach > last or self._floor
-        tail = [flat(reach - last, self._floor, self._delta.clock_ms)] if has_tail else []
-        return [b"".join([array_header(7 if tail else 4), self._head, flat(beyond), rows, *tail])]
+        is_whole = self._delta.is_whole and self._since == self._delta.since and reach == self._source_version
+        tail = [flat(reach - last, self._floor, self._delta.clock_ms, is_whole)] if has_tail else []
+        return [b"".join([array_header(8 if tail else 4), self._head, flat(beyond), rows, *tail])]
 
 
 def _fields(row: AnyRow, base: int) -> tuple[object, ...]:
@@ -139,9 +140,9 @@ def unpack_deltas(value: object) -> tuple[Delta, ...]:
 
 
 def _unpack_delta(value: object) -> Delta:
-    if type(value) is not tuple or len(value) not in (4, 7):
-        raise ValueError("a delta must be an array of 4 or 7")
-    actor, since, beyond, flat_rows, gap, *forgotten = value if len(value) == 7 else (*value, 0, 0, 0)
+    if type(value) is not tuple or len(value) not in (4, 8):
+        raise ValueError("a delta must be an array of 4 or 8")
+    actor, since, beyond, flat_rows, gap, *forgotten, is_whole = value if len(value) == 8 else (*value, 0, 0, 0, False)
     floor, clock_ms = (limits.count(each, name) for each, name in zip(forgotten, ("floor", "clock"), strict=True))
     from_version = None if since is None else limits.count(since, "since")
     rows = _unpack_rows(flat_rows, from_version)
@@ -149,7 +150,7 @@ def _unpack_delta(value: object) -> Delta:
     further, claims = limits.count(beyond, "source version"), from_version is not None
     upto = limits.count(last + limits.count(gap, "upto"), "upto") if gap and claims else 0
     source_version = limits.count(max(last, upto) + further, "source version") if further and claims else 0
-    return Delta(unpack_actor(actor), from_version, rows, source_version, upto, floor, clock_ms)
+    return Delta(unpack_actor(actor), from_version, rows, source_version, upto, floor, clock_ms, is_whole is True)
 
 
 def _unpack_rows(value: object, since: int | None) -> tuple[NamedRow, ...]:

@@ -19,7 +19,6 @@ from gossip_counter.node.core.counts import (
     ZERO,
     Actor,
     AnyRow,
-    EndingRow,
     HeldRow,
     NamedRow,
     Row,
@@ -52,8 +51,8 @@ class ActorLog:
 
     __slots__ = (
         "_contiguous", "_fresh", "_index_names", "_index_versions", "_unsettled", "_unsettled_detached",
-        "complete_version", "detached", "detached_hash", "floor", "hash", "hashed_after_ms", "shrinking_rows",
-        "source_version", "version",
+        "complete_version", "detached", "detached_hash", "floor", "hash", "shrinking_rows", "source_version",
+        "unhashed", "version",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -69,8 +68,8 @@ class ActorLog:
         self.detached_hash = 0
         self.floor = 0
         """The highest version of a row that was forgotten."""
-        self.hashed_after_ms = 0
-        """Rows that say themselves that their life ended by then are in no hash: nodes forget them when they may."""
+        self.unhashed = set[str]()
+        """Counters whose rows are in no hash."""
         self.shrinking_rows = 0
         """How many arrived, as `State` has it."""
         self._unsettled: dict[str, HeldRow] = {}
@@ -256,27 +255,25 @@ class ActorLog:
         self.hash %= WRAP
         self.detached_hash %= WRAP
         self._index()
+        self.unhashed -= self._unsettled.keys() - rows.keys() - self.detached.keys()
         self._unsettled = {}
         self._unsettled_detached = {}
         return difference
 
     def _hash(self, actor: Actor, counter: str, row: HeldRow) -> int:
-        return 0 if _is_over(row, self.hashed_after_ms) else row_hash(actor, counter, row)
+        return 0 if counter in self.unhashed else row_hash(actor, counter, row)
 
-    def hash_again(self, actor: Actor, counter: str, before_ms: int) -> int:
-        """`hashed_after_ms` was `before_ms`, when the log was settled: what that changes for a counter's rows.
+    def leave_out(self, actor: Actor, counter: str, is_out: bool) -> int:
+        """Leave a counter's rows out of the hashes from now on, or not any more. The log must be settled.
 
         Returns by how much the hash of the rows that count changes.
         """
+        (self.unhashed.add if is_out else self.unhashed.discard)(counter)
         held, detached = self._contiguous.get(counter, ZERO), self.detached.get(counter, ZERO)
-        change, detached_change = (self._hash_change(actor, counter, row, before_ms) for row in (held, detached))
+        change, detached_change = (row_hash(actor, counter, row) * (-1 if is_out else 1) for row in (held, detached))
         self.hash = (self.hash + change) % WRAP
         self.detached_hash = (self.detached_hash + detached_change) % WRAP
         return change if detached is ZERO else detached_change
-
-    def _hash_change(self, actor: Actor, counter: str, row: HeldRow, before_ms: int) -> int:
-        was_in, is_in = not _is_over(row, before_ms), not _is_over(row, self.hashed_after_ms)
-        return 0 if is_in == was_in else (is_in - was_in) * row_hash(actor, counter, row)
 
     def _index(self) -> None:
         """Cost: constant for rows newer than all before, amortised."""
@@ -295,11 +292,6 @@ class ActorLog:
             kept = sorted(self.rows.items(), key=by_version)
             self._index_names = [name for name, _ in kept]
             self._index_versions = [row[2] for _, row in kept]
-
-
-def _is_over(row: HeldRow, at_ms: int) -> bool:
-    """Whether a row says itself that its life ended by then."""
-    return isinstance(row, EndingRow) and 0 < row.deadline <= at_ms
 
 
 def by_version(named: tuple[str, HeldRow]) -> int:

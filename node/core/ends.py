@@ -74,7 +74,7 @@ class Ends:
 
     def _next_ms(self, lives: Lives) -> int:
         """When a counter changes next by the clock alone, its hashes among it; 0: never."""
-        slots = [-(-row.deadline // SLOT_MS) * SLOT_MS + SLOT_MS for row in lives.rows.values() if row.deadline]
+        slots = [-(-deadline // SLOT_MS) * SLOT_MS + SLOT_MS for deadline in lives.deadlines]
         return min((time for time in (*slots, *lives.times_ms()) if time > self.now_ms), default=0)
 
     def _sweep(self) -> None:

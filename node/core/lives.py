@@ -110,6 +110,11 @@ class Lives:
         living = [life for life in self._said if not self.is_over(life)]
         return self._said[max(living)][1] if living else 0
 
+    @property
+    def deadlines(self) -> set[int]:
+        """When lives end, or ended."""
+        return {deadline for _, deadline in self._said.values() if deadline}
+
     # What the owner of a row writes. Each gives the new row, with the version of the old one.
 
     def added(self, me: Actor, delta: int, is_first: bool) -> EndingRow:
@@ -161,16 +166,11 @@ class Lives:
         return None if (p, n) == row.taken[:2] else row._replace(taken=row.taken._replace(p=p, n=n))
 
     def life_to_join(self, ends: bool) -> int:
-        """The greatest life that is not over and has begun; else a new one. `ends`: whether anything ends here.
-
-        Where all are over, everybody who begins anew gives the new one the same name.
-        """
+        """The greatest life that is not over and has begun; else a new one. `ends`: whether anything ends here."""
         lives = [life for life in self._said if life <= self.now_ms + LIKE_MS]
         if alive := [life for life in lives if not self.is_over(life)]:
             return max(alive)
-        if lives:
-            return max(max(self._said[life][1], life + 1) for life in lives)
-        return self.now_ms if ends else 0
+        return max(self.now_ms, *(life + 1 for life in lives), 0) if lives or ends else 0
 
     def _own(self, me: Actor, is_first: bool) -> EndingRow:
         """The own row as it is before a write."""
@@ -226,10 +226,9 @@ class Lives:
 
     def times_ms(self) -> Iterator[int]:
         """When the clock alone may change any of this."""
-        for _, deadline in self._said.values():
-            if deadline:
-                yield deadline
-                yield deadline + GRACE_MS
+        for deadline in self.deadlines:
+            yield deadline
+            yield deadline + GRACE_MS
         for row in self.rows.values():
             if row.stamp and not row.deadline:
                 yield row.stamp + FORGET_MS + GRACE_MS

@@ -171,6 +171,8 @@ class Delta:
     floor: int = 0
     clock_ms: int = 0
     """By what time it has, in Unix milliseconds."""
+    is_whole: bool = False
+    """Whether all rows are here that the sender stores above `since`."""
 
     @property
     def reach(self) -> int:

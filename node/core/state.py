@@ -224,12 +224,14 @@ class State:
         source_version: int = 0,
         upto: int = 0,
         floor: int = 0,
+        is_whole: bool = False,
     ) -> list[NamedRow]:
         """Take in rows of one actor; those that were news, as they count now.
 
         `since` makes them a delta, in ascending order of version, cut from the actor's state at `source_version` or at
         its last row, whichever is later; None is for rows that claim nothing. The delta reaches as far as its last
-        row, or to `upto`; its sender had forgotten rows up to `floor`.
+        row, or to `upto`; its sender had forgotten rows up to `floor`. `is_whole`: it names all rows that its sender
+        stores of the actor above `since`.
         """
         rows = [named for named in rows if not counts_nothing(named[1])]
         if not rows and not upto:
@@ -252,7 +254,7 @@ class State:
         if floor and joins and since is not None:
             log.inherit(min(floor, reach))
             self.ends.are_seen = True
-            if log.complete_version >= max(source_version, reach):
+            if is_whole or log.complete_version >= max(source_version, reach):
                 self._forget_unnamed(actor, since, min(floor, reach), rows)
         if not ending:
             return [(counter, new) for counter, _, new in changes]
@@ -280,7 +282,7 @@ class State:
         # Lives that were over may not be any more.
         due = list(self.special if was_set_back else ends.take_due())
         if slot_ms > ends.slot_ms or slot_ms < ends.slot_ms - SLOT_MS:
-            self._hash_after(slot_ms, due)
+            ends.slot_ms = slot_ms
         self._look_at(due)
 
     def lives(self, counter: str) -> Lives:
@@ -296,17 +298,20 @@ class State:
                     self._forget(actor, counter)
                 lives = self.lives(counter)
             self._count(counter, lives.value)
+            self._leave_out_of_hashes(counter, lives)
             if self.owner and lives.noted(self.owner):
                 self.unsaid.add(counter)
             if any(map(is_ending, lives.rows.values())):
                 self.ends.schedule(counter, lives)
             elif not lives.rows:
                 self.special.pop(counter, None)
+                self._settle()  # before a new row of it comes, which belongs to the hashes
 
     def _forget_unnamed(self, actor: Actor, since: int, upto: int, named: Sequence[NamedRow]) -> None:
         """Forget what the sender of a delta has forgotten: rows of these versions that it does not name.
 
-        That can be told only where every write is held that it had: a row not named could have a later version there.
+        That can be told only of a whole delta, or where every write is held that its sender had: else a row not named
+        could have a later version there.
         """
         self._settle()
         log = self._log_of(actor)
@@ -333,14 +338,14 @@ class State:
         self._digest = None
         self._unsettled.add(actor)
 
-    def _hash_after(self, slot_ms: int, counters: Iterable[str]) -> None:
-        """Leave rows of some counters out of the hashes, or take them in, as their deadlines are after `slot_ms`."""
-        self._settle()
-        before_ms, self.ends.slot_ms, self._digest = self.ends.slot_ms, slot_ms, None
-        for actor, log in self._logs.items():
-            log.hashed_after_ms = slot_ms
-            change = sum(log.hash_again(actor, counter, before_ms) for counter in counters)
-            self._fingerprint = (self._fingerprint + change) % WRAP
+    def _leave_out_of_hashes(self, counter: str, lives: Lives) -> None:
+        """Rows of lives that ended before the present slot are in no hash."""
+        for actor, row in lives.rows.items():
+            log, is_out = self._logs[actor], lives.is_over(row.life, lives.now_ms - self.ends.slot_ms)
+            if is_out != (counter in log.unhashed):
+                self._settle()
+                self._fingerprint = (self._fingerprint + log.leave_out(actor, counter, is_out)) % WRAP
+                self._digest = None
 
     def _changed(self, actor: Actor, new_rows: Sequence[str], net: Mapping[str, int], counted: int) -> None:
         """The one transition of what all logs come to: an actor has these new rows, and totals change by `net`."""
@@ -383,5 +388,4 @@ class State:
         log = self._logs.get(actor)
         if log is None:
             log = self._logs[actor] = ActorLog()
-            log.hashed_after_ms = self.ends.slot_ms
         return log

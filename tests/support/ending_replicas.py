@@ -247,9 +247,10 @@ class RealCluster(Cluster):
     def _no_marker_stays(self, node: RealNode, counter: str, what: str) -> None:
         alive, rows = {each.actor for each in self.real}, dict(node.rows(counter))
         for actor, marker in node.markers(counter):
-            is_part = actor in rows and any(node.worth(actor, counter, rows[actor]))
+            row = rows.get(actor)
+            is_part = row and (any(node.worth(actor, counter, row)) or (row.stamp and node.exists(counter)))
             needed = node.needed(counter, marker).keys() - alive
-            check(is_part or bool(needed), what, "a marker stays", node.actor, actor, marker)
+            check(bool(is_part or needed), what, "a marker stays", node.actor, actor, marker)
 
     # What happens to nodes.
 

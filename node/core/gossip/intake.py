@@ -3,6 +3,8 @@
 Pure.
 """
 
+from dataclasses import replace
+
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.gossip.repair import RepairCursors
@@ -55,13 +57,13 @@ class Intake:
         if since is not None and rows and since > version:
             self._stats.gaps += 1
         upto, floor = (0, 0) if since is None else (delta.upto, delta.floor)
-        news = state.merge(actor, since, rows, delta.source_version, upto, floor)
+        news = state.merge(actor, since, rows, delta.source_version, upto, floor, delta.is_whole)
         if news or state.version(actor) != version:
             self._dirty.add(actor, (counter for counter, _ in news))
         if since == delta.since:
             self._repair.merged(delta, state.version(actor))
         if not news:
             return None
-        if len(news) < len(delta.rows):
+        if len(news) < len(delta.rows) or since is None:
             return Delta(actor, None, tuple(news))
-        return Delta(actor, since, tuple(news), delta.source_version, delta.upto, delta.floor, delta.clock_ms)
+        return replace(delta, rows=tuple(news))
