@@ -26,6 +26,7 @@ FOUND = {
     "new names": ("again", 2),
     "future lives": ("ahead", 15),
     "unlike clocks": ("ahead", 0),
+    "latest time": ("behind", 4),
 }
 """By rule, the first seed of a mode that breaks a promise without it."""
 

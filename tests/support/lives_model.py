@@ -245,6 +245,29 @@ def ahead(cluster: Cluster) -> None:
     check(not any(any(node.rows(each)) for node in cluster.nodes for each in COUNTERS), "something stays")
 
 
+def behind(cluster: Cluster) -> None:
+    """A node's clock is two days behind, and right in the end, if it lives: its deletes are remembered."""
+    wrong = cluster.rng.choice(cluster.nodes)
+    steps(cluster, 10, counting(cluster), SHORT, keeps=True)
+    cluster.settle()
+    wrong.skew -= 2 * FORGET
+    steps(cluster, cluster.rng.randint(5, 40), counting(cluster, 0.15), SHORT, keeps=True)
+    if cluster.rng.random() < 0.5:
+        cluster.die(wrong)
+        steps(cluster, 20, counting(cluster), SHORT, keeps=True)
+    cluster.settle()
+    cluster.account("while a clock is behind")
+    wrong.skew += 2 * FORGET
+    cluster.pass_time(0)
+    cluster.settle()
+    cluster.account("when it is right again")
+    for _ in range(4):
+        cluster.pass_time(FORGET + 2 * GRACE)
+        cluster.settle()
+    cluster.account("days later")
+    cluster.nothing_stays("days later")
+
+
 def mixed(cluster: Cluster, trouble: Callable[[Node], object] = lambda _: None, often: float = 0.0) -> None:
     """Everything at once: all agree, row by row, now and at every later time, and nothing that ends stays."""
     rng = cluster.rng
@@ -297,8 +320,8 @@ def chaos(cluster: Cluster) -> None:
 
 MODES: dict[str, Callable[[Cluster], None]] = {
     "plain": plain, "window": window, "refresh": refresh, "persist": persisting, "late": late, "again": again,
-    "delete": deleting, "dead": dead, "lost": lost, "absent": absent, "ahead": ahead, "mixed": mixed, "skewed": mixed,
-    "chaos": chaos,
+    "delete": deleting, "dead": dead, "lost": lost, "absent": absent, "ahead": ahead, "behind": behind, "mixed": mixed,
+    "skewed": mixed, "chaos": chaos,
 }  # fmt: skip
 
 

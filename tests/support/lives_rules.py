@@ -203,7 +203,8 @@ class Node:
             return None
         self.sees_ends = True
         seen = {actor: Seen(row.born, row.p, row.n) for actor, row in self.rows(counter)}
-        marker = self.marked(counter, seen, max(self.now, self.latest) + FORGET)
+        latest = 0 if "latest time" in self.broken else self.latest
+        marker = self.marked(counter, seen, max(self.now, latest) + FORGET)
         if then:
             life = self.life_to_join(counter, False)
             stamp = self.next_stamp() if self.statement(counter, life)[1] else 0
