@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 
 from gossip_counter.node.core.actor_log import ActorLog
 from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow
-from gossip_counter.node.core.lives import Lives
+from gossip_counter.node.core.lives import FORGET_MS, Lives
 
 SLOT_MS = 10_000
 """Hashes let go of rows in steps of so many milliseconds."""
@@ -40,6 +40,8 @@ class Ends:
     def __init__(self, logs: Mapping[Actor, ActorLog]) -> None:
         self.now_ms = 0
         """The time that lives are looked at, in Unix milliseconds."""
+        self.latest_ms = 0
+        """The latest time that any message named."""
         self.slot_ms = 0
         self.are_seen = False
         """Whether anything ever ended here, or can. Without it every life is the first, and plain rows stay plain."""
@@ -51,6 +53,10 @@ class Ends:
         self._logs = logs
         self._due: list[tuple[int, str]] = []
         """A heap with the times of `special`, and such as they were."""
+
+    def met(self, clock_ms: int) -> None:
+        """A peer says that it is this time; more than a day ahead it can't be."""
+        self.latest_ms = max(self.latest_ms, min(clock_ms, self.now_ms + FORGET_MS))
 
     def is_like(self, clock_ms: int) -> bool:
         """Whether hashes made at a time, by another clock, can be compared with ours."""

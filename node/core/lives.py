@@ -132,8 +132,11 @@ class Lives:
             row = row._replace(life=self.now_ms)  # INCR and EXPIRE in one write: the counter is born with its deadline
         return row._replace(deadline=deadline, stamp=self._next_stamp())
 
-    def deleted(self, me: Actor, is_first: bool) -> EndingRow:
-        """A delete of all that is known. Raises `ValueError` if too many rows would have to be named."""
+    def deleted(self, me: Actor, is_first: bool, latest_ms: int) -> EndingRow:
+        """A delete of all that is known. Raises `ValueError` if too many rows would have to be named.
+
+        `latest_ms` is the latest time that any clock is known to have: it is remembered for a day after that.
+        """
         row = self._own(me, is_first)
         stamp = self._next_stamp() if row.deadline else row.stamp
         if row.born == PENDING:  # nobody has seen what this lineage counted
@@ -141,7 +144,8 @@ class Lives:
         seen = {
             actor: Seen(actor, each.born, each.p, each.n) for actor, each in self.rows.items() if each.born != PENDING
         }
-        return self.marked(row._replace(stamp=stamp, deadline=0), seen, self.now_ms + FORGET_MS)
+        forget_at = max(self.now_ms, latest_ms) + FORGET_MS
+        return self.marked(row._replace(stamp=stamp, deadline=0), seen, forget_at)
 
     def marked(self, row: EndingRow, seen: Mapping[Actor, Seen], forget_at: int) -> EndingRow:
         """The own row with these entries in its marker. Raises `ValueError` if they are too many."""

@@ -111,7 +111,8 @@ class Writes:
     def delete(self, counter: str) -> None:
         """Take away all that is known of a counter. Raises `RequestError`."""
         actor, is_first = self._identity.actor, self._commits.is_first
-        self._put_row(counter, lambda lives: lives.deleted(actor, is_first))
+        latest_ms = self._state.ends.latest_ms
+        self._put_row(counter, lambda lives: lives.deleted(actor, is_first, latest_ms))
 
     def _put_row(self, counter: str, change: Callable[[Lives], EndingRow], delta: int = 0) -> None:
         """Change our own row of a counter that ends, or ends from now on. Raises `RequestError`."""

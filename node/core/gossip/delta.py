@@ -80,6 +80,7 @@ class DeltaGossip:
         match message:
             case Syn():
                 if message.clock_ms:
+                    self._state.ends.met(message.clock_ms)
                     self._membership.skew_ms[message.sender] = message.clock_ms - self._state.ends.now_ms
                 is_behind = self.anti_entropy.receive_syn(message, source, now_ns)
             case SynAck():
