@@ -28,6 +28,9 @@ from gossip_counter.node.endpoints.redis.ports import Runtime
 from gossip_counter.node.endpoints.redis.scheduler import Scheduler
 from gossip_counter.node.runtime.committer import Committer, Done
 
+BEGAN_MS = 1_700_000_000_000
+"""What wall clocks say when a simulation begins, in Unix milliseconds."""
+
 ROUND_NS = 20_000
 """How long a round of the event loop takes."""
 
@@ -176,11 +179,16 @@ class Process:
         parsed = requests.parse(message) if isinstance(message, dict) else message
         self.replica.step(parsed, source, self.now_ns())
 
+    def _set_clock(self) -> None:
+        self.replica.set_clock(self.now_ns(), BEGAN_MS + self.now_ns() // 1_000_000)
+
     def _begin(self) -> None:
+        self._set_clock()
         self.replica.begin(self.now_ns())
 
     def _tick(self) -> None:
         self._at(self.now_ns() + self._config.gossip_interval_ns, self._tick)
+        self._set_clock()
         self.replica.tick(self.now_ns())
 
     # What is to be done.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random, SystemRandom
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from gossip_counter.node.core.config import Config
@@ -105,6 +105,7 @@ class Node:
         page = self._serve_metrics(*self._listeners.metrics) if self._listeners.metrics else None
         self._loop.add_reader(self._udp.fileno, self._receive)
         self._log_listeners(page)
+        self._set_clock()
         self._guarded(self.replica.begin, monotonic_ns())
         self._advance()
         self._ticker.start(self._rng.random() * self.replica.config.gossip_interval_ms / 1000)
@@ -163,8 +164,12 @@ class Node:
         )
         self._advance()
 
+    def _set_clock(self) -> None:
+        self._guarded(self.replica.set_clock, monotonic_ns(), time_ns() // 1_000_000)
+
     def _tick(self) -> None:
         now_ns = monotonic_ns()
+        self._set_clock()
         self._guarded(self.replica.tick, now_ns)
         self._advance()
         self._guarded(self._warn_of_forks, now_ns)

@@ -241,7 +241,8 @@ class RealCluster(Cluster):
             for counter in COUNTERS:
                 for actor, row in node.rows(counter):
                     is_used = any(node.worth(actor, counter, row)) or (row.stamp and node.exists(counter))
-                    check(bool(is_used), what, "an empty row stays", node.actor, actor, row)
+                    has_marker = actor in dict(node.markers(counter))
+                    check(bool(is_used or has_marker), what, "an empty row stays", node.actor, actor, row)
                 self._no_marker_stays(node, counter, what)
 
     def _no_marker_stays(self, node: RealNode, counter: str, what: str) -> None:
