@@ -47,8 +47,8 @@ def test_a_kill_between_two_chunks_of_a_compaction_loses_nothing(tmp_path: Path)
     committed: Rows = {}
     partly = 0
     with opened(tmp_path / "live", Tuning(compact_bytes=12_000)) as made:
-        for version in range(1, 560):
-            actor = ME if version < 280 else PEER
+        for version in range(1, 640):
+            actor = ME if version < 320 else PEER
             made.commit(Commit(ME, (Stored(actor, version, version, {f"c{version}": Row(1, 0, version)}),)))
             committed[actor, f"c{version}"] = (1, 0)
             if is_partly_compacted(tmp_path / "live"):

@@ -6,7 +6,8 @@ An entry is one commit: a JSON object that has the commit's records by their kin
      "rows": [[actor, version, source version, {counter: [p, n, version], ...}, floor], ...]}
 
     actor  this node writes as this actor; in every entry
-    rows   rows of one actor each, which replace those stored before, and how far its rows reach with them
+    rows   rows of one actor each, which replace those stored before, and how far its rows reach with them; the floor
+           where there is one
 
 A row's values are those of `counts.encode`; zeros for one that was forgotten. A record that is to hold anything else
 gets a kind of its own: a version that does not know it refuses the journal, and does not take it for damaged.
@@ -33,8 +34,10 @@ def encode(commit: Commit) -> str:
 
 
 def _plain(value: tuple[object, ...]) -> tuple[object, ...]:
-    """A plain tuple, the only kind that orjson knows."""
-    return encode_row(value, 0) if isinstance(value, EndingRow) else tuple(value)
+    """A plain tuple, the only kind that orjson knows; without a floor where nothing was forgotten."""
+    if isinstance(value, EndingRow):
+        return encode_row(value, 0)
+    return value[:-1] if isinstance(value, Stored) and not value.floor else tuple(value)
 
 
 def decode(entry: str) -> Commit:
@@ -51,7 +54,7 @@ def decode(entry: str) -> Commit:
     return Commit(checked_actor(records[ACTOR]), tuple(_stored(*each) for each in records[ROWS]))
 
 
-def _stored(actor: str, version: int, source_version: int, rows: dict[str, list[int]], floor: int) -> Stored:
+def _stored(actor: str, version: int, source_version: int, rows: dict[str, list[int]], floor: int = 0) -> Stored:
     if type(rows) is not dict:
         raise ValueError("the rows of an entry of the log are no map")
     named = {counter: Row(*row) if len(row) == len(FIELDS) else decode_row(row, 0) for counter, row in rows.items()}

@@ -5,7 +5,7 @@ Messages are real datagrams, cut small, lost one by one. Commits succeed at once
 
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.config import Config
@@ -124,7 +124,7 @@ class RealNode:
             if row.version == marker.version
             and [seen[1:] for seen in row.taken.seen] == [tuple(s) for _, s in marker.seen]
         )
-        return dict(lives.needed(actor, taken))
+        return {str(each): seen for each, seen in lives.needed(actor, taken).items()}
 
     def statement(self, counter: str, life: int) -> tuple[int, int]:
         return self.replica.state.lives(counter)._said[life]
@@ -164,6 +164,7 @@ class RealCluster(Cluster):
     """The model's cluster, of replicas."""
 
     def __init__(self, seed: int, skew: int = 200, nodes: int = 4) -> None:
+        self.real: list[RealNode] = []
         super().__init__(seed, frozenset(), skew, 0)
         self.names = tuple(f"n{i}" for i in range(nodes))
         self.real = [
@@ -175,8 +176,8 @@ class RealCluster(Cluster):
 
     def pass_time(self, ms: int) -> None:
         self.time += ms
-        for node in self.nodes:
-            node.at(self.time)  # type: ignore[attr-defined]
+        for node in self.real:
+            node.at(self.time)
             self.wrote(node)
 
     def wrote(self, node: RealNode) -> None:  # type: ignore[override]
@@ -190,6 +191,9 @@ class RealCluster(Cluster):
                 memory.note(actor, counter, marker)
                 self.all.note(actor, counter, marker)
 
+    def _is_away(self, *nodes: RealNode) -> bool:
+        return any(cast(object, node) is self.away for node in nodes)
+
     # Gossip.
 
     def _deliver(self, node: RealNode, loss: float, only: RealNode | None = None) -> bool:
@@ -200,7 +204,7 @@ class RealCluster(Cluster):
         for send in (each for each in effects if isinstance(each, Send)):
             for peer in send.to:
                 other = by_name.get(str(peer))
-                if other is None or self.away in (node, other) or (only and other is not only and node is not only):
+                if other is None or self._is_away(node, other) or (only and other is not only and node is not only):
                     continue
                 for message in packed(send.message):
                     if self.rng.random() >= loss:
@@ -223,7 +227,7 @@ class RealCluster(Cluster):
         for _ in range(60):
             sent = False
             for node in self.real:
-                if node is not self.away:
+                if not self._is_away(node):
                     node.replica.tick(node.ns)
                     node.settle()
             for _ in range(4):
