@@ -171,7 +171,7 @@ def test_copies_are_there_when_the_writer_and_its_disk_are_gone(cluster: Command
 
 def test_an_add_without_its_copies_has_no_known_outcome(tmp_path: Path) -> None:
     with udp_node("--peer=n2=127.0.0.1:9", data=tmp_path) as (_, address):
-        with pytest.raises(OutcomeUnknownError, match="not known to be held durably by 2 members"):
+        with pytest.raises(OutcomeUnknownError, match="fewer than 2 members confirmed in time"):
             ask(address, lambda client: client.add(5, copies=2))
         assert ask(address, lambda client: client.read()) == 5
 

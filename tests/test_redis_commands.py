@@ -86,6 +86,8 @@ def test_hello_chooses_the_protocol_and_reset_undoes_it(client: Client) -> None:
         ("INCRBY x 01", "ERR value is not an integer or out of range"),
         (["INCRBY", "x", ""], "ERR value is not an integer or out of range"),
         ("INCRBY x 9223372036854775808", "ERR value is not an integer or out of range"),
+        ("DECRBY x 9223372036854775808", "ERR value is not an integer or out of range"),
+        ("DECRBY x -9223372036854775808", "ERR decrement would overflow"),
         (["INCR", b"\xff\xfe"], "a key must be UTF-8"),
         (["INCR", "x" * 256], "a key must be at most 255 bytes, not 256"),
         (["INCRBY", "x" * 256, "y"], "a key must be at most 255 bytes, not 256"),
