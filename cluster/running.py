@@ -117,7 +117,9 @@ def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[
 def _one_line(error: Exception, directory: object) -> str:
     """What went wrong, and what to do about it in the directory that the command was given."""
     text = str(error)
-    if isinstance(error, OSError):
+    if isinstance(error, BrokenPipeError):
+        text = "the output was closed before all of it was written"
+    elif isinstance(error, OSError):
         text = f"{error.filename}: {reason(error)}" if error.filename else reason(error)
     elif isinstance(error, psutil.AccessDenied):
         text = f"process {error.pid} is another user's: be the user who started the cluster"

@@ -30,6 +30,8 @@ CHUNK = 65_536
 """Bytes of a log that are read at once."""
 
 out = Console()
+if not out.width:  # the variable COLUMNS is 0, as in some containers
+    out.width = 80
 
 
 @in_one_line("cluster")
