@@ -12,7 +12,7 @@ from gossip_counter.node.core.state import Stored
 from gossip_counter.node.endpoints.addresses import bind
 from gossip_counter.node.endpoints.udp import UdpEndpoint
 from gossip_counter.node.runtime.node import Node
-from tests.support.replica import ME, X, hear, pushed, refusal, replica, step
+from tests.support.replica import ME, X, pushed, receive, refusal, replica, step
 
 
 def test_a_row_of_our_own_that_there_is_no_room_for_begins_a_new_epoch_and_is_counted() -> None:
@@ -30,7 +30,7 @@ def test_a_row_of_our_own_that_there_is_no_room_for_begins_a_new_epoch_and_is_co
 
 def test_rows_of_a_former_life_beyond_the_bound_are_dropped_and_counted() -> None:
     node = replica(max_rows=2)
-    hear(node, pushed(Actor("n1.former"), 0, *((name, Row(1, 0, i)) for i, name in enumerate("abc", 1))))
+    receive(node, pushed(Actor("n1.former"), 0, *((name, Row(1, 0, i)) for i, name in enumerate("abc", 1))))
     assert (node.state.row_count, node.stats.rows_dropped) == (2, 1)
 
 
