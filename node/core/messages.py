@@ -254,7 +254,7 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """Answers Confirm: every write of the actor up to `version` is held durably."""
+    """Answers Confirm: every write of the actor up to `version` is stored durably."""
 
     sender: str
     fingerprint: int
