@@ -93,6 +93,8 @@ class Process:
             peers=lambda: len(replica.membership),
             counts_copies=replica.config.gossip != "full",
             clients=clients,
+            transaction=replica.transaction,
+            watches=replica.state.watches,
             random_below=lambda _: 0,
             info=dict,
             time_us=lambda: self.now_ns() // 1000,

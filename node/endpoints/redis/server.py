@@ -93,6 +93,8 @@ class RedisServer:
             peers=lambda: len(replica.membership),
             counts_copies=replica.config.gossip != "full",
             clients=clients,
+            transaction=replica.transaction,
+            watches=replica.state.watches,
             random_below=SystemRandom().randrange,
             info=self._info,
             time_us=lambda: time_ns() // 1000,
