@@ -1,6 +1,7 @@
 """Claim: a transaction is executed as one, as Redis does; it shows and answers nothing that is not durable."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -66,7 +67,8 @@ def test_replies_are_those_of_redis(real: RealRedis, protocol: int) -> None:
         bench = Bench(quick=True, node={"settings": {"timeout": "0"}})
         real.reply("FLUSHALL")
         ours, theirs = bench.clients(2), [real.connect(), real.connect()]
-        for each in (*ours, *theirs):
+        everybody: list[Any] = [*ours, *theirs]
+        for each in everybody:
             each.asks("HELLO", str(protocol))
         for line in conversation.split(" / "):
             who = line.startswith("2 ")
@@ -273,7 +275,9 @@ def test_clients_that_queue_too_much_together_are_cut_off() -> None:
     assert bench.buffered == 0
 
 
-def test_what_takes_many_steps_is_refused_in_a_transaction_and_the_rest_executed(bench: Bench, client: Client) -> None:
+def test_what_takes_many_steps_is_refused_in_a_transaction_and_the_rest_executed(
+    bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow = [command("INFO")] * (MAX_STEPS + 1) + [command("MGET", *["x"] * 40_000)]
     client.sends(b"MULTI\r\n" + b"".join(slow[: MAX_STEPS + 1]) + INCR_X + b"EXEC\r\n")
     bench.settle(300)
@@ -281,6 +285,7 @@ def test_what_takes_many_steps_is_refused_in_a_transaction_and_the_rest_executed
     assert replies.count(b"a:1") == MAX_STEPS
     assert replies.count(b"'info' was not executed in it") == 1
     assert replies.endswith(b":1\r\n")
+    monkeypatch.setattr("gossip_counter.node.endpoints.redis.transaction.MAX_STEPS", 100)
     client.sends(b"MULTI\r\n")
     client.sends(slow[-1])
     client.sends(INCR_X + b"EXEC\r\n")
@@ -369,7 +374,7 @@ def test_every_command_can_be_queued_and_executed(client: Client, name: bytes) -
     if name in {b"QUIT", b"RESET", b"EXEC", b"DISCARD", b"MULTI", b"WATCH"}:
         pytest.skip("is executed at once")
     asks(client, "MULTI")
-    words = [name, *["1"] * (abs(COMMANDS[name].arity) - 1)]
+    words: list[bytes | str] = [name, *["1"] * (abs(COMMANDS[name].arity) - 1)]
     queued = client.asks(*words)
     assert queued == b"+QUEUED\r\n" or b"unknown subcommand" in queued
     assert client.asks("EXEC")[:3] in (b"*1\r", b"-EX")

@@ -16,6 +16,7 @@ from gossip_counter.node.endpoints.redis import commands_connection as connectio
 from gossip_counter.node.endpoints.redis import commands_keys as keys
 from gossip_counter.node.endpoints.redis import commands_listing as listing
 from gossip_counter.node.endpoints.redis import commands_refused as refused
+from gossip_counter.node.endpoints.redis import commands_scripts as scripts
 from gossip_counter.node.endpoints.redis import commands_server as server
 from gossip_counter.node.endpoints.redis import commands_transactions as transactions
 from gossip_counter.node.endpoints.redis.arguments import fits, shown, wrong_arity
@@ -72,7 +73,7 @@ def find(name: bytes, words: list[bytes]) -> Command | Error:
         return refused.unknown(words)
     if not fits(command.arity, len(words)):
         return wrong_arity(words[0])
-    if len(words) > MAX_WORDS and command.keys != ALL_KEYS:
+    if len(words) > MAX_WORDS and command.keys != ALL_KEYS and not command.is_transaction:
         return Error(f"ERR too many words: '{shown(words[0]).lower()}' takes at most {MAX_WORDS} here")
     if isinstance(command.handle, _Subcommands):
         return command.handle.why_not(words[1:]) or command
@@ -158,6 +159,12 @@ _OBJECT = _Subcommands("OBJECT", {
     b"IDLETIME": Command(keys.object_idletime, 3, "0: it is not recorded when a counter was used"),
     b"REFCOUNT": Command(keys.object_refcount, 3, "1 for a counter"),
 })  # fmt: skip
+_SCRIPT = _Subcommands("SCRIPT", {
+    b"EXISTS": Command(scripts.exists, -3, "Whether scripts with these hashes are known"),
+    b"FLUSH": Command(scripts.flush, -2, "Forget all scripts"),
+    b"KILL": Command(scripts.kill, 2, "An error: no script runs while another command does"),
+    b"LOAD": Command(scripts.load, 3, "Keep a script, and return its hash"),
+})  # fmt: skip
 _SLOWLOG = _Subcommands("SLOWLOG", {
     b"GET": Command(server.slowlog_get, -2, "No slow log is kept"),
     b"LEN": Command(server.zero, 2, "No slow log is kept"),
@@ -197,8 +204,39 @@ COMMANDS: dict[bytes, Command] = {
         transactions.watch, -2, "Let EXEC do nothing if these counters change", "transactions", ALL_KEYS, FAST
     ),
     b"UNWATCH": Command(transactions.unwatch, 1, "Watch nothing any more", "transactions", flags=FAST),
-    b"EVALSHA": Command(refused.evalsha, -3, "An error: there are no scripts", "scripting", flags=SLOW),
-    b"EVALSHA_RO": Command(refused.evalsha, -3, "An error: there are no scripts", "scripting", flags=SLOW),
+    b"EVAL": Command(
+        scripts.evaluates(find, by_sha=False, may_write=True),
+        -3,
+        "Run a script in Lua",
+        "scripting",
+        flags=SLOW,
+        is_transaction=True,
+    ),
+    b"EVAL_RO": Command(
+        scripts.evaluates(find, by_sha=False, may_write=False),
+        -3,
+        "Run a script that adds nothing",
+        "scripting",
+        flags=SLOW,
+        is_transaction=True,
+    ),
+    b"EVALSHA": Command(
+        scripts.evaluates(find, by_sha=True, may_write=True),
+        -3,
+        "Run a script that was sent before",
+        "scripting",
+        flags=SLOW,
+        is_transaction=True,
+    ),
+    b"EVALSHA_RO": Command(
+        scripts.evaluates(find, by_sha=True, may_write=False),
+        -3,
+        "Run such a script that adds nothing",
+        "scripting",
+        flags=SLOW,
+        is_transaction=True,
+    ),
+    b"SCRIPT": Command(_SCRIPT, -2, "The scripts that are known", "scripting", flags=SLOW),
     b"PING": Command(connection.ping, -1, "Whether the node answers", "connection", flags=FAST),
     b"ECHO": Command(connection.echo, 2, "Its argument", "connection", flags=FAST),
     b"QUIT": Command(connection.quit_, -1, "End the connection", "connection", flags=FAST),

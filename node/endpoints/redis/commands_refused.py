@@ -75,8 +75,3 @@ def expires(name: str) -> Handler:
         return 0 if value_at(node, words[0]) is None else _refused(name)
 
     return handle
-
-
-def evalsha(_: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
-    """EVALSHA: no script was ever loaded."""
-    return Error("NOSCRIPT No matching script. Please use EVAL.")

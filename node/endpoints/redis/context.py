@@ -13,6 +13,7 @@ from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.core.transactions import Transaction
 from gossip_counter.node.core.watches import Watch, Watches
+from gossip_counter.node.endpoints.redis.scripts import Scripts
 
 if TYPE_CHECKING:
     from gossip_counter.node.endpoints.redis.transaction import Execution, Queued
@@ -132,6 +133,8 @@ class Node:
     """Begins a transaction."""
     watches: Watches
     """What clients watch."""
+    scripts: Scripts
+    """Those that clients have sent."""
     execution: "Execution | None" = None
     """The transaction that the command is executed in. None: it is executed by itself, and answered at once."""
     password: bytes | None = None

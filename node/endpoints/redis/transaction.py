@@ -22,8 +22,8 @@ MAX_COMMANDS = 10_000
 MAX_QUEUED_BYTES = 4 * 2**20
 """Memory that they may take."""
 
-MAX_STEPS = 128
-"""Pieces of replies and commands that are not fast, in one transaction: together some ten milliseconds."""
+MAX_STEPS = 512
+"""Pieces of replies and commands that are not fast, in one transaction: together some tens of milliseconds."""
 
 _TOO_MANY = Error(f"ERR a transaction takes at most {MAX_COMMANDS} commands and {MAX_QUEUED_BYTES // 2**20} MB")
 
@@ -73,30 +73,33 @@ class Execution:
         self._client = client
         self._node = replace(node, value=self.transaction.value, execution=self)
         self._steps = MAX_STEPS
+        self.instructions = node.scripts.instructions
+        """How many its scripts may take, together."""
 
-    def execute(self, command: Command, words: list[bytes]) -> Reply:
-        """What a command comes to: a reply, be it `Made` of pieces in the client's protocol."""
+    def reply(self, command: Command, words: list[bytes], protocol: int = 0) -> bytes:
+        """The reply to a command, as the client receives it, or in another protocol."""
+        client = self._client
+        if protocol and protocol != client.protocol:
+            client = replace(client, protocol=protocol)
+        result = self._execute(client, command, words)
+        return b"".join(result) if isinstance(result, Made) else encode(result, client.protocol)
+
+    def _execute(self, client: ClientInfo, command: Command, words: list[bytes]) -> Reply:
         self._node.clients.calls[words[0].upper()] += 1
         if "fast" not in command.flags:
             self._steps -= 1
             if self._steps < 0:
                 return _too_long(words)
-        result = command.handle(self._client, self._node, words[1:])
+        result = command.handle(client, self._node, words[1:])
         if type(result) is tuple:
-            return self.add(*result)
+            return self._add(*result)
         if type(result) is GeneratorType:
             return self._pieces(result, words)
         return 0 if type(result) is Wait else result  # nobody has yet what this transaction writes
 
-    def add(self, counter: str, delta: int) -> Reply:
-        """Add to a counter: the reply."""
+    def _add(self, counter: str, delta: int) -> Reply:
         value = self.transaction.add(counter, delta)
         return refusal(value) if isinstance(value, RequestError) else value
-
-    def reply(self, command: Command, words: list[bytes]) -> bytes:
-        """The reply to a command, as the client receives it."""
-        result = self.execute(command, words)
-        return b"".join(result) if isinstance(result, Made) else encode(result, self._client.protocol)
 
     def hold(self, reply: bytes) -> Held:
         """End with this reply."""
