@@ -66,6 +66,11 @@ class RealRedis:
             return b"".join(iter(lambda: raw.recv(65_536), b""))
 
 
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as raw:
+        return raw.connect_ex(str(path)) == 0
+
+
 @contextmanager
 def real_redis(directory: Path) -> Iterator[RealRedis]:
     """A redis-server in this directory. Where there is none, the test is skipped."""
@@ -75,7 +80,7 @@ def real_redis(directory: Path) -> Iterator[RealRedis]:
     options = ["--port", "0", "--unixsocket", str(directory / "socket"), "--save", "", "--dir", str(directory)]
     with subprocess.Popen([program, *options], stdout=subprocess.DEVNULL) as process:
         try:
-            until((directory / "socket").exists)
+            until(lambda: _accepts(directory / "socket"))
             yield RealRedis(directory / "socket")
         finally:
             process.terminate()

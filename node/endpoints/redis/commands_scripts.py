@@ -22,6 +22,7 @@ _NOT_IN_SCRIPTS = {
 }  # fmt: skip
 _NOT_ALLOWED = Error("ERR This Redis command is not allowed from script")
 _NO_WRITES = Error("ERR Write commands are not allowed from read-only scripts.")
+_NOT_READ_ONLY = Error("ERR Can not execute a script with write flag using *_ro command.")
 _NOSCRIPT = Error("NOSCRIPT No matching script. Please use EVAL.")
 
 
@@ -30,20 +31,30 @@ def evaluates(find: Find, by_sha: bool, may_write: bool) -> Handler:
 
     def handle(client: ClientInfo, node: Node, words: list[bytes]) -> Reply:
         try:
-            keys = integer(words[1])
-        except ValueError:
-            return NOT_AN_INTEGER
-        if keys > len(words) - 2:
-            return Error("ERR Number of keys can't be greater than number of args")
-        if keys < 0:
-            return Error("ERR Number of keys can't be negative")
-        try:
+            keys = _number_of_keys(words)
             script = node.scripts.find(shown(words[0]).lower()) if by_sha else node.scripts.put(words[0])
-            return _NOSCRIPT if script is None else _run(find, client, node, script, may_write, words[2:], keys)
+            if script is None:
+                return _NOSCRIPT
+            if not may_write and script.flags is not None and script.may_write:
+                return _NOT_READ_ONLY
+            return _run(find, client, node, script, may_write, words[2:], keys)
         except ScriptError as error:
             return Error(error)
 
     return handle
+
+
+def _number_of_keys(words: list[bytes]) -> int:
+    """Raises `ScriptError`."""
+    try:
+        keys = integer(words[1])
+    except ValueError:
+        raise ScriptError(NOT_AN_INTEGER) from None
+    if keys > len(words) - 2:
+        raise ScriptError("ERR Number of keys can't be greater than number of args")
+    if keys < 0:
+        raise ScriptError("ERR Number of keys can't be negative")
+    return keys
 
 
 def _run(

@@ -263,19 +263,26 @@ local function stripped(ok, value, ...)
     return ok, value, ...
 end
 
+-- Lua calls a handler before it leaves what has failed: with the hook off, if that was the hook.
+local function handled(handle, ok, ...)
+    if not ok then return ok, handle(...) end
+    return ok, ...
+end
+
 local function not_shared(of)
-    if shared[of] then error('Attempt to modify a readonly table', 3) end
+    if shared[of] then error('Attempt to modify a readonly table', 0) end
     return of
 end
 
 local base = {
     _VERSION = _VERSION, assert = assert, error = error, getmetatable = getmetatable, ipairs = ipairs,
     rawequal = rawequal, rawget = rawget, select = select, tonumber = tonumber, tostring = tostring, type = type,
-    unpack = unpack, xpcall = xpcall,
+    unpack = unpack,
     math = share(numbers), redis = share(redis), string = share(strings), table = share(tables),
     next = next,
     pairs = function(of) return next, shared[of] or of, nil end,
     pcall = function(...) return stripped(pcall(...)) end,
+    xpcall = function(act, handle) return handled(handle, pcall(act)) end,
     rawset = function(of, key, value) return rawset(not_shared(of), key, value) end,
     setmetatable = function(of, with) return setmetatable(not_shared(of), with) end,
 }

@@ -29,7 +29,13 @@ class Script:
     sha: str
     size: int
     compiled: Any
-    may_write: bool
+    flags: set[str] | None
+    """Those of its first line; None if that names none."""
+
+    @property
+    def may_write(self) -> bool:
+        """Whether it may call commands that write."""
+        return not self.flags or "no-writes" not in self.flags
 
 
 class Scripts:
@@ -68,7 +74,7 @@ class Scripts:
         compiled = self._lua().compile(text)
         self._forget_above(most - size)
         self._size += size
-        script = self._scripts[sha] = Script(sha, size, compiled, "no-writes" not in flags)
+        script = self._scripts[sha] = Script(sha, size, compiled, flags)
         return script
 
     def flush(self) -> None:
@@ -96,10 +102,10 @@ class Scripts:
         return self._interpreter
 
 
-def _split(source: bytes) -> tuple[set[str], bytes]:
+def _split(source: bytes) -> tuple[set[str] | None, bytes]:
     """The flags of a script, and its text without the line that names them. Raises `ScriptError`."""
     if not source.startswith(b"#!"):
-        return set(), source
+        return None, source
     first, newline, rest = source.partition(b"\n")
     if not newline:
         raise ScriptError("ERR Invalid script shebang")
