@@ -94,6 +94,10 @@ class Batch(Tally):
         self.add(counter, delta)
         self.unchecked += abs(delta)
 
+    def __contains__(self, counter: str) -> bool:
+        """Whether it changes a counter."""
+        return counter in self.net or counter in self.ending
+
     def put_row(self, counter: str, row: EndingRow) -> None:
         """Have a counter that ends come to this row of our own, of which its adds so far are a part."""
         self.ending[counter] = row

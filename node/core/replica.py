@@ -15,7 +15,6 @@ from random import Random
 
 from gossip_counter.node.core.acks import Acks
 from gossip_counter.node.core.admission import Admission
-from gossip_counter.node.core.batch import Pending
 from gossip_counter.node.core.client_requests import ClientRequests
 from gossip_counter.node.core.commits import Commits, UnderWay
 from gossip_counter.node.core.config import Config
@@ -28,7 +27,6 @@ from gossip_counter.node.core.errors import RequestError
 from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.gossip.full_state import FullStateGossip
 from gossip_counter.node.core.identity import Identity, Increment, Recovered
-from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import REQUESTS, Carrier, Gossip, Request
 from gossip_counter.node.core.peer_messages import PeerMessages
@@ -38,7 +36,8 @@ from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.core.status import Status, snapshot
 from gossip_counter.node.core.tokens import Issuer
-from gossip_counter.node.core.writes import Value, Writes
+from gossip_counter.node.core.transactions import Transaction
+from gossip_counter.node.core.writes import Writes
 
 STRATEGIES = {"delta": DeltaGossip, "full": FullStateGossip}
 """By the setting `gossip`."""
@@ -120,25 +119,9 @@ class Replica:
         """
         self._client_requests.submit(client, request_id, writes)
 
-    def put(self, writes: Sequence[Increment]) -> list[Value]:
-        """Take adds as a part of a write that `wait` ends; for each the value after it, or why it was refused."""
-        return self._writes.put(writes)
-
-    def expire(self, counter: str, deadline_ms: int) -> None:
-        """Have a counter end at a time, in Unix milliseconds, 0 for never: a part of a write. Raises `RequestError`."""
-        self._writes.expire(counter, deadline_ms)
-
-    def delete(self, counter: str) -> None:
-        """Take away all that is known of a counter: a part of a write. Raises `RequestError`."""
-        self._writes.delete(counter)
-
-    def wait(self, client: Client, request_id: object, values: Sequence[Value]) -> None:
-        """Have a write answered by `Written` with these values, once all that was put is durable."""
-        self._commits.wait(Pending(client, request_id, values))
-
-    def lives_soon(self, counter: str) -> Lives:
-        """A counter's rows once all that waits is durable."""
-        return self._commits.lives_soon(counter)
+    def transaction(self) -> Transaction:
+        """Begin commands that are carried out at once, and answered when durable. Then call `ready`."""
+        return Transaction(self.stats, self._commits, self._writes)
 
     def refuse(self, client: Client, error: RequestError) -> None:
         """Answer a request that could not be read, though its `msg_id` could; nothing has changed."""

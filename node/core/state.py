@@ -38,6 +38,7 @@ from gossip_counter.node.core.counts import (
 from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot, is_ending
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.names import NameIndex
+from gossip_counter.node.core.watches import Watches
 
 
 class Stored(NamedTuple):
@@ -81,6 +82,8 @@ class State:
         self._totals: dict[str, int] = {}
         self.names = NameIndex()
         """Every counter that has a row."""
+        self.watches = Watches()
+        """Who wants to know of changes."""
         self._digest: dict[Actor, DigestEntry] | None = None
         self._unsettled: set[Actor] = set()
         self._fingerprint = 0
@@ -358,6 +361,8 @@ class State:
         for name, delta in net.items():
             totals[name] += delta
         self.counted += counted
+        if self.watches:
+            self.watches.note(net)
         self._digest = None
         self._unsettled.add(actor)
 

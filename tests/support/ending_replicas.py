@@ -3,7 +3,7 @@
 Messages are real datagrams, cut small, lost one by one. Commits succeed at once.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from random import Random
 from typing import NamedTuple, Self, cast
 
@@ -16,6 +16,7 @@ from gossip_counter.node.core.lives import LIKE_MS
 from gossip_counter.node.core.messages import Gossip
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import Stored
+from gossip_counter.node.core.transactions import Transaction
 from tests.support.lives_cluster import COUNTERS, START, BrokenPromiseError, Cluster, Memory, check
 from tests.support.lives_log import Marker, Row
 from tests.support.lives_log import Seen as ModelSeen
@@ -59,32 +60,32 @@ class RealNode:
 
     # Writes.
 
-    def _write(self, *changes: Callable[[], object]) -> None:
-        for change in changes:
-            change()
-        self.replica.wait("c", 1, [])
-        self.settle()
-
     def add(self, counter: str, k: int = 1, ex: int = 0, if_none: bool = False) -> None:
-        changes: list[Callable[[], object]] = [lambda: self.replica.put([(counter, k)])]
-        if ex and not (if_none and self.replica.lives_soon(counter).deadline):
-            changes.append(lambda: self.replica.expire(counter, self.now + ex))
-        self._write(*changes)
+        transaction = self.replica.transaction()
+        transaction.add(counter, k)
+        if ex and not (if_none and transaction.deadline_ms(counter)):
+            transaction.expire(counter, self.now + ex)
+        self._end(transaction)
 
     def expire(self, counter: str, ex: int) -> bool:
-        lives = self.replica.lives_soon(counter)
-        if lives.value is None or not (ex or lives.deadline):
+        transaction = self.replica.transaction()
+        if transaction.value(counter) is None or not (ex or transaction.deadline_ms(counter)):
             return False
-        self._write(lambda: self.replica.expire(counter, self.now + ex if ex else 0))
-        return True
+        transaction.expire(counter, self.now + ex if ex else 0)
+        return self._end(transaction)
 
     def delete(self, counter: str, then: int = 0) -> bool:
-        if not self.exists(counter):
+        transaction = self.replica.transaction()
+        if transaction.value(counter) is None:
             return False
-        changes: list[Callable[[], object]] = [lambda: self.replica.delete(counter)]
+        transaction.delete(counter)
         if then:
-            changes.append(lambda: self.replica.put([(counter, then)]))
-        self._write(*changes)
+            transaction.add(counter, then)
+        return self._end(transaction)
+
+    def _end(self, transaction: Transaction) -> bool:
+        transaction.wait("c", 1)
+        self.settle()
         return True
 
     # What it holds.
