@@ -97,9 +97,13 @@ class DeltaGossip:
         return is_behind
 
     def _has_unknown_row_of_ours(self, deltas: tuple[Delta, ...]) -> bool:
-        """Whether a row of our actor is none that we store. It shows another life, be there room for it or not."""
+        """Whether a row of our actor is none that we store, or forgot. It shows another life, be there room or not."""
         actor = self._identity.actor
-        rows = (named for delta in deltas if delta.actor == actor for named in delta.rows)
+        forgotten = self._state.forgotten_upto(actor)
+        rows = (
+            (counter, row) for delta in deltas if delta.actor == actor for counter, row in delta.rows
+            if row.version > forgotten
+        )  # fmt: skip
         return any(self._state.row(actor, counter) is ZERO and not counts_nothing(row) for counter, row in rows)
 
     def wrote(self, now_ns: int) -> None:
