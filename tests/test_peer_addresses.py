@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -20,14 +19,10 @@ from gossip_counter.node.endpoints.addresses import Address, Found, bind
 from gossip_counter.node.endpoints.peer_addresses import SILENT_ROUNDS, PeerAddresses
 from gossip_counter.node.runtime import peer_finder
 from gossip_counter.node.runtime.peer_finder import PeerFinder, check_reach
+from tests.support.finding import FIRST, NO_NAME, SECOND, V4, V6, finding
 from tests.support.processes import ask, node_process
 from tests.support.udp import udp_endpoint
 from tests.support.waiting import LIMIT_S
-
-V4, V6 = int(socket.AF_INET), int(socket.AF_INET6)
-FIRST, SECOND = ("10.0.0.1", 1), ("10.0.0.2", 1)
-NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
 
 # Names.
 
@@ -44,31 +39,6 @@ def test_a_node_whose_peer_has_no_address_starts_counts_and_says_so() -> None:
         status = ask(address, lambda client: client.gossip_status())
         assert (status["local_value"], status["send_errors"]) == (5, 0)
         assert status["unresolved_names"] >= 1
-
-
-def finding(
-    peers: PeerAddresses,
-    look_up: Callable[[Address], list[Found]],
-    act: Callable[[PeerFinder], Coroutine[Any, Any, None]],
-) -> list[str]:
-    """What a finder notes while `act` runs."""
-    noted: list[str] = []
-
-    async def main() -> None:
-        with bind(("127.0.0.1", 0)) as bound:
-            finder = PeerFinder(
-                asyncio.get_running_loop(),
-                bound,
-                peers,
-                lambda kind, text, *args: noted.append(f"{kind}: {text % args}"),
-                look_up,
-            )
-            await finder.begin()
-            await act(finder)
-            finder.stop()
-
-    asyncio.run(main())
-    return noted
 
 
 async def nothing(_: PeerFinder) -> None:

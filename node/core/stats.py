@@ -59,7 +59,9 @@ class Stats:
     row_bytes_out: int = _count("Bytes of datagrams that carried rows.")
     receive_errors: int = _count("Times that the socket gave an error instead of a datagram.")
     send_errors: int = _count("Datagrams that the socket would not take: a full buffer, an unreachable host.")
-    unresolved_names: int = _count("Times that one or more peers had no address to send to when names were looked up.")
+    unresolved_names: int = _count(
+        "Times that names of peers without an address, or silent at the one they had, were looked up in vain."
+    )
     internal_errors: int = _count("Unexpected errors of our own; each is logged.")
 
 
