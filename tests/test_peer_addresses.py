@@ -21,6 +21,7 @@ from gossip_counter.node.runtime import peer_finder
 from gossip_counter.node.runtime.peer_finder import PeerFinder, check_reach
 from tests.support.finding import FIRST, NO_NAME, SECOND, V4, V6, finding
 from tests.support.processes import ask, node_process
+from tests.support.replica import packed
 from tests.support.udp import udp_endpoint
 from tests.support.waiting import LIMIT_S
 
@@ -142,7 +143,7 @@ def test_the_next_address_is_tried_though_a_peer_that_is_elsewhere_speaks() -> N
     """As where a name has an IPv6 address at which that node does not listen: it can send here all the same."""
     with udp_endpoint(n2=("n2", 1)) as node, bind(("127.0.0.1", 0)) as nobody, bind(("127.0.0.1", 0)) as peer:
         node.udp.peers.found("n2", [nobody.getsockname(), peer.getsockname()])
-        (syn,) = datagrams.pack_gossip(Syn("n2", 1, {}), "c", 1200, 16)
+        (syn,) = packed(Syn("n2", 1, {}))
         for _ in range(SILENT_ROUNDS + 1):
             peer.sendto(syn, node.udp.address)
             node.receive()
@@ -172,7 +173,7 @@ def test_the_address_of_ours_that_a_peer_asked_is_not_used_for_its_other_address
         bind(("127.0.0.4", 0)) as second,
     ):
         node.udp.peers.found("n2", [first.getsockname(), second.getsockname()])
-        (syn,) = datagrams.pack_gossip(Syn("n2", 1, {}), "c", 1200, 16)
+        (syn,) = packed(Syn("n2", 1, {}))
         first.sendto(syn, ("127.0.0.2", node.port))
         node.receive()
         sources = [first.recvfrom(65_536)[1][0]]

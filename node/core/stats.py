@@ -27,7 +27,7 @@ class Stats:
     bad_input: int = _count("Datagrams or lines that made no sense and that nobody could be answered about.")
     requests_refused: int = _count("Requests answered with an error.")
     repeated_adds: int = _count("Adds over UDP that came again within seconds: not counted again, answered as before.")
-    foreign_gossip: int = _count("Gossip of another cluster, dropped.")
+    foreign_gossip: int = _count("Gossip of another cluster, by its name or its id, dropped.")
     rows_dropped: int = _count("Peers' rows dropped because `max_rows` are held.")
     actors_dropped: int = _count("Deltas dropped because `max_actors` are held.")
     gaps: int = _count(
