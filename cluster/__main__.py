@@ -2,7 +2,10 @@
 
 import os
 
-from gossip_counter.node.runtime import signals
+try:
+    from gossip_counter.node.runtime import signals
+except KeyboardInterrupt:  # no handler is installed yet
+    os._exit(130)
 
 
 def main() -> None:

@@ -183,7 +183,7 @@ def _convergence(node: NodeView) -> str:
 
 _COLUMNS: list[_Column] = [
     ("node", lambda node: node.name),
-    ("pid", lambda node: str(node.pid)),
+    ("pid", lambda node: NOT_THERE if node.state == DEAD else str(node.pid)),
     ("state", condition),
     ("port", lambda node: node.address.rpartition(":")[2]),
     ("value", _field("local_value")),

@@ -1,5 +1,6 @@
 """The error that every command of this package reports, and texts that several of them need."""
 
+import errno
 from pathlib import Path
 
 
@@ -8,13 +9,9 @@ class ClusterError(Exception):
 
 
 def reason(error: OSError) -> str:
-    """Why the system refused, in its words."""
-    return error.strerror or str(error)
-
-
-def no_cluster(directory: Path) -> str:
-    """The text where a command needs a cluster and there is none."""
-    return f"no cluster is up in {directory}: start one with 'cluster up'"
+    """Why the system refused, in its words, and what helps where that is plain."""
+    why = error.strerror or str(error)
+    return f"{why}: allow more with 'ulimit -n'" if error.errno == errno.EMFILE else why
 
 
 def unusable(directory: Path, error: OSError) -> str:

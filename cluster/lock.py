@@ -8,7 +8,8 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from gossip_counter.cluster.errors import ClusterError, no_cluster, unusable
+from gossip_counter.cluster.errors import ClusterError, unusable
+from gossip_counter.cluster.orphans import no_cluster
 
 LOCK_S = 30.0
 """How long to wait for another command on the same cluster."""

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_type_hints
 
-from gossip_counter.cluster.errors import ClusterError, no_cluster, reason, unusable
+from gossip_counter.cluster.errors import ClusterError, reason, unusable
+from gossip_counter.cluster.orphans import MARK, no_cluster
 from gossip_counter.node.endpoints.addresses import Address
 
 HOST = "127.0.0.1"
@@ -121,7 +122,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         found = self.directory.stat()
-        self.mark = f"gossip-counter={self.id}:{found.st_dev}:{found.st_ino}"
+        self.mark = f"{MARK}{self.id}:{found.st_dev}:{found.st_ino}"
 
     @classmethod
     def create(cls, directory: Path, nodes: int, settings: Settings) -> Self:

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import re
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -102,6 +104,17 @@ Push = Annotated[
     bool | None,
     typer.Option("--push/--no-push", help="Send new rows at once (delta gossip only).  [default: push]"),
 ]
+
+
+def dir_option(directory: Path) -> str:
+    """What commands about this directory need on their command lines; nothing if they find it without."""
+    is_found = directory == Path(os.environ.get("COUNTER_DIR") or DEFAULT_DIRECTORY)
+    return "" if is_found else f" --dir {shlex.quote(str(directory))}"
+
+
+def naming(directory: Path, text: str) -> str:
+    """A text for people, in which every command in quotes finds this directory."""
+    return re.sub("'(cluster [^']+)'", lambda found: f"'{found[1]}{dir_option(directory)}'", text)
 
 
 def pushes(push: bool | None, gossip: GossipMode) -> bool:

@@ -234,16 +234,7 @@ class Cluster:
         Raises `ClusterError` if one outlives that too.
         """
         names = [member.name for member in members]
-        # SIGCONT: a paused process does not receive SIGTERM.
-        for numbers in ((signal.SIGTERM, signal.SIGCONT), (signal.SIGKILL,)):
-            processes = self._processes_of(names)
-            for process in processes:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    for number in numbers:
-                        process.send_signal(number)
-            if _wait_for_end(processes):
-                return
-        raise ClusterError(f"{', '.join(names)}: some have not ended yet, killed as they are: try again")
+        end(lambda: self._processes_of(names), ", ".join(names))
 
     def _processes_of(self, names: list[str]) -> list[psutil.Process]:
         known = [process for name in names if (process := self.process(self.members[name]))]
@@ -257,7 +248,8 @@ class Cluster:
                 self.manifest.members = saved.members
         self.stop(self.members.values())
         self.manifest.is_up, self.manifest.partition = False, []
-        self.manifest.save()
+        if self.manifest.directory.exists():  # who deleted it wants none again
+            self.manifest.save()
 
     def kill(self, *members: Member) -> None:
         """SIGKILL, as a crash would; several at once. Raises `ClusterError` if one is dead already."""
@@ -299,6 +291,23 @@ async def temporary(nodes: int, settings: Settings) -> AsyncIterator[Cluster]:
             yield cluster
         finally:
             cluster.stop_all()
+
+
+def end(find: Callable[[], list[psutil.Process]], what: str) -> None:
+    """End the processes that `find` finds: SIGTERM, and SIGKILL for those that do not stop within `STOP_S`.
+
+    Raises `ClusterError` about `what` if one outlives that too.
+    """
+    # SIGCONT: a paused process does not receive SIGTERM.
+    for numbers in ((signal.SIGTERM, signal.SIGCONT), (signal.SIGKILL,)):
+        processes = find()
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for number in numbers:
+                    process.send_signal(number)
+        if _wait_for_end(processes):
+            return
+    raise ClusterError(f"{what}: some have not ended yet, killed as they are: try again")
 
 
 def _wait_for_end(processes: list[psutil.Process]) -> bool:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from gossip_counter.cluster.client import ClientError
 from gossip_counter.cluster.errors import ClusterError, reason
+from gossip_counter.cluster.options import naming
 from gossip_counter.node import encodings
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.runtime import signals
@@ -101,7 +103,7 @@ def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[
                 with signals.ending(_interrupt):
                     return command(*args, **kwargs)
             except errors as error:
-                typer.echo(f"{program}: {_one_line(error)}", err=True)
+                typer.echo(f"{program}: {_one_line(error, kwargs.get('directory'))}", err=True)
                 raise typer.Exit(1) from None
             except InterruptedBySignal as interrupted:
                 typer.echo(f"{program}: stopped ({interrupted})", err=True)
@@ -112,11 +114,13 @@ def in_one_line(program: str, *expected: type[Exception]) -> Callable[[Callable[
     return decorate
 
 
-def _one_line(error: Exception) -> str:
-    """What went wrong."""
+def _one_line(error: Exception, directory: object) -> str:
+    """What went wrong, and what to do about it in the directory that the command was given."""
     text = str(error)
-    if isinstance(error, OSError):
+    if isinstance(error, BrokenPipeError):
+        text = "the output was closed before all of it was written"
+    elif isinstance(error, OSError):
         text = f"{error.filename}: {reason(error)}" if error.filename else reason(error)
     elif isinstance(error, psutil.AccessDenied):
         text = f"process {error.pid} is another user's: be the user who started the cluster"
-    return encodings.in_one_line(text)
+    return encodings.in_one_line(naming(directory, text) if isinstance(directory, Path) else text)

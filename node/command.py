@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from random import Random
@@ -11,6 +12,7 @@ import uvloop
 
 from gossip_counter.node import encodings, settings
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.endpoints.redis.server import OTHER_FILES
 from gossip_counter.node.runtime import node, signals, stdio
 
 
@@ -39,10 +41,20 @@ def _exit(_number: int) -> None:
     sys.exit(0)
 
 
+def _check_files() -> None:
+    """Raises `ConfigError` if this process may open too few files: later, the event loop itself would fail."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files < OTHER_FILES:
+        raise ConfigError(
+            f"this process may open {files} files, and a node needs {OTHER_FILES}: allow more with 'ulimit -n'"
+        )
+
+
 def _serve(options: argparse.Namespace) -> None:
     rng = Random(options.seed if options.seed is not None else os.urandom(16))
     if options.stdio:
         stdio.serve(settings.of_stdio_node(options), rng)
         return
     chosen = settings.of_udp_node(options, rng)
+    _check_files()
     uvloop.run(node.serve(chosen.config, chosen.bind, chosen.peers, rng, chosen.data, chosen.faults, chosen.listeners))

@@ -50,13 +50,16 @@ def read(path: Path) -> MembersFile:
         raise ConfigError(f'{path}: [members] must be a table of NAME = "HOST:PORT"')
     if unknown := content.keys() - {"cluster", "members"}:
         raise ConfigError(f"{path}: there is no {min(unknown)!r}, only cluster and [members]")
+    cluster = content.get("cluster")
+    if not isinstance(cluster, str | None):
+        raise ConfigError(f'{path}: the cluster\'s name must be in quotes, as in cluster = "likes"')
     try:
         addresses = {name: _reachable(str(where)) for name, where in listed.items()}
     except argparse.ArgumentTypeError as error:
         raise ConfigError(f"{path}: {error}") from None
     if len(set(addresses.values())) < len(addresses):
         raise ConfigError(f"{path}: two members have the same address")
-    return MembersFile(str(content["cluster"]) if "cluster" in content else None, addresses)
+    return MembersFile(cluster, addresses)
 
 
 def _parse(path: Path) -> dict[str, object]:

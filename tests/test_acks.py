@@ -33,10 +33,10 @@ from tests.support.replica import (
     bare,
     commits,
     drain,
-    hear,
     messages,
     persisted,
     pushed,
+    receive,
     refusal,
     replies,
     sends,
@@ -133,7 +133,7 @@ def test_without_its_copies_an_add_ends_in_a_timeout_and_stays() -> None:
     (error,) = replies(drain(node, 100 * MS))
     assert isinstance(error, ErrorReply)
     assert (error.in_reply_to, error.code) == (1, TIMEOUT)
-    assert "the increment stays" in error.text
+    assert "it is counted and will spread" in error.text
     assert node.state.value("") == 5
     assert node.stats.timeouts == 1
 
@@ -161,7 +161,7 @@ def test_what_was_confirmed_of_the_former_actor_says_nothing_of_the_new_one() ->
     for _ in range(3):
         add(node, 1)
     confirmed(node, "n2", 3)
-    hear(node, pushed(N1, 0, ("", Row(100, 0, 50))))
+    receive(node, pushed(N1, 0, ("", Row(100, 0, 50))))
     assert waiting(node, 2) == []
     assert confirmed(node, "n3", 0, node.actor) == []
     assert replies(step(node, CountCopies(7, node.actor, 1, 1, NEVER), "d")) == []
@@ -356,7 +356,7 @@ def test_a_confirmation_is_given_once_each_time_it_is_asked_for() -> None:
 def test_what_a_peer_asked_about_is_forgotten_in_time() -> None:
     _, second = two(wait_ms=100)
     step(second, Confirm("n1", 1, N1, 99))
-    hear(second, pushed(N1, 0, ("", Row(5, 0, 1)), sender="n1"))
+    receive(second, pushed(N1, 0, ("", Row(5, 0, 1)), sender="n1"))
     drain(second, 100 * MS)
     assert not commits(step(second, pushed(N1, 1, ("", Row(6, 0, 2)), sender="n1"), now_ns=100 * MS))
 

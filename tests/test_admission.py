@@ -25,10 +25,10 @@ from tests.support.replica import (
     X,
     add,
     drain,
-    hear,
     is_committing,
     persisted,
     pushed,
+    receive,
     refusal,
     replica,
     replies,
@@ -93,7 +93,7 @@ def test_rows_are_bounded() -> None:
     node = replica(max_rows=2)
     add(node, 1, "a")
     flood = tuple(Delta(Actor(f"x{i}"), 0, (("b", Row(1, 0, 1)),)) for i in range(5))
-    hear(node, Push("n2", 1, flood))
+    receive(node, Push("n2", 1, flood))
     assert node.state.row_count == 2
     assert node.stats.rows_dropped == 4
     error = refusal(step(node, Add(2, 1, "new")))
@@ -104,9 +104,9 @@ def test_rows_are_bounded() -> None:
 
 def test_rows_that_are_held_already_need_no_room() -> None:
     node = replica(max_rows=3)
-    hear(node, pushed(X, 0, ("a", Row(1, 0, 1)), ("b", Row(1, 0, 2))))
+    receive(node, pushed(X, 0, ("a", Row(1, 0, 1)), ("b", Row(1, 0, 2))))
     rows = (("a", Row(2, 0, 3)), ("b", Row(2, 0, 4)), ("c", Row(2, 0, 5)), ("d", Row(2, 0, 6)))
-    hear(node, pushed(X, 2, *rows))
+    receive(node, pushed(X, 2, *rows))
     assert [node.state.value(name) for name in "abcd"] == [2, 2, 2, 0]
     assert node.stats.rows_dropped == 1
     assert node.state.version(X) == 2  # what was dropped is no part of what is held
@@ -157,7 +157,7 @@ def test_at_the_bound_of_rows_a_write_costs_no_more_than_elsewhere(monkeypatch: 
 def test_unknown_actors_by_the_thousand_are_bounded() -> None:
     node = replica(max_actors=10)
     flood = tuple(Delta(Actor(f"x{i}"), 0, (("b", Row(1, 0, 1)),)) for i in range(5000))
-    hear(node, Push("n2", 1, flood))
+    receive(node, Push("n2", 1, flood))
     assert node.state.actors == 10
     assert node.stats.actors_dropped == 4990
     assert add(node, 1, "mine")[0] == Answer("c", Written(1, (), ME, 1))
@@ -218,7 +218,7 @@ def sums(adds: list[Increment]) -> tuple[Counter[str], Counter[str]]:
 def outcome(runs: list[list[Increment]], commits: list[bool], max_rows: int, theirs: int) -> list[object]:
     """All that such writes come to, at a node that holds peers' rows too, and whose former life may show up."""
     node = Replica(Config(name="n1", peers=("n2",), max_rows=max_rows), Random(1), 0, Recovered(ME))
-    hear(node, Push("n2", 1, (Delta(Actor("x"), 0, (("a", Row(theirs, 0, 1)), ("d", Row(0, theirs, 2)))),)))
+    receive(node, Push("n2", 1, (Delta(Actor("x"), 0, (("a", Row(theirs, 0, 1)), ("d", Row(0, theirs, 2)))),)))
     seen: list[object] = []
     for number, (run, is_done) in enumerate(zip(runs, commits, strict=False)):
         node.submit("c", number, run)
@@ -251,9 +251,9 @@ def test_the_short_way_of_many_adds_comes_to_what_every_check_of_each_does(
         assert outcome(runs, commits, max_rows, theirs) == short
 
 
-def hears_of(node: Replica, name: str, *rows: Row) -> None:
+def receive_rows(node: Replica, name: str, *rows: Row) -> None:
     """A peer sends rows of so many actors."""
-    hear(node, Push("n2", 1, tuple(Delta(Actor(f"x{i}"), 0, ((name, row),)) for i, row in enumerate(rows))))
+    receive(node, Push("n2", 1, tuple(Delta(Actor(f"x{i}"), 0, ((name, row),)) for i, row in enumerate(rows))))
 
 
 @pytest.mark.parametrize("where", ["waits", "is being committed", "is durable", "is a peer's", "is the sum of peers'"])
@@ -261,9 +261,9 @@ def test_a_large_counter_costs_others_no_check(where: str, monkeypatch: pytest.M
     node, most = replica(), MAX_COUNT - 10
     match where:
         case "is a peer's":
-            hears_of(node, "large", Row(most, 0, 1))
+            receive_rows(node, "large", Row(most, 0, 1))
         case "is the sum of peers'":
-            hears_of(node, "large", *[Row(most // 10, 0, 1)] * 10, Row(most % 10, 0, 1))
+            receive_rows(node, "large", *[Row(most // 10, 0, 1)] * 10, Row(most % 10, 0, 1))
         case _:
             submit(node, 1, ("large", most))
     if where != "waits":
@@ -282,7 +282,7 @@ def test_a_large_counter_costs_others_no_check(where: str, monkeypatch: pytest.M
 
 def test_a_counter_that_is_no_longer_large_is_checked_once() -> None:
     node = replica()
-    hears_of(node, "a", Row(LARGE, 0, 1), Row(0, LARGE, 1))
+    receive_rows(node, "a", Row(LARGE, 0, 1), Row(0, LARGE, 1))
     assert node.state.large == {"a"}
     submit(node, 1, ("a", 1))
     assert not node.state.large

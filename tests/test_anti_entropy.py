@@ -18,10 +18,10 @@ from tests.support.replica import (
     drain,
     exchange,
     fill,
-    hear,
     members,
     messages,
     pushed,
+    receive,
     rows_in,
     sends,
     settle,
@@ -50,7 +50,7 @@ def exchange_until_equal(first: Replica, second: Replica, most: int = 100) -> in
 def test_one_answer_brings_the_rows_of_all_actors_that_are_lacking() -> None:
     first, second = two(push=False)
     add(second, 7, "b")
-    hear(second, pushed(X, 0, ("c", Row(2, 0, 1)), sender="n1"))
+    receive(second, pushed(X, 0, ("c", Row(2, 0, 1)), sender="n1"))
     _, syn_ack, *_ = exchange(first, second)
     assert isinstance(syn_ack, SynAck)
     assert {delta.actor for delta in syn_ack.deltas} == {N2, X}
@@ -124,7 +124,7 @@ def test_a_delta_that_was_cut_short_says_of_what_state_it_was_cut() -> None:
     (delta,) = answer.deltas
     assert len(delta.rows) < 500
     assert delta.source_version == 500
-    hear(second, Push("n1", 1, (delta,)))
+    receive(second, Push("n1", 1, (delta,)))
     assert (second.state.version(N1), second.state.complete_version(N1)) == (len(delta.rows), 0)
     ticked(first)
     (rest,) = (each for each in exchange(second, first) if isinstance(each, SynAck))
@@ -147,7 +147,7 @@ def test_a_large_digest_is_sent_and_compared_range_by_range() -> None:
     for node, actors in ((first, range(0, 300)), (second, range(150, 450))):
         deltas = tuple(Delta(Actor(f"x{i:04}"), 0, (("c", Row(1, 0, 1)),)) for i in actors)
         (peer,) = node.config.peers
-        hear(node, Push(peer, 1, deltas))
+        receive(node, Push(peer, 1, deltas))
     rounds = 0
     while first.state.digest() != second.state.digest():
         (syn, *_) = exchange(first, second)
@@ -200,15 +200,15 @@ def test_equal_versions_with_unequal_hashes_are_repaired_even_when_one_answer_is
     first, second = two(push=False, exchange_datagrams=1)
     rows = tuple((f"c{i:05}", Row(1, 0, i + 1)) for i in range(2000))
     holed = tuple(named for named in rows if named[1].version not in (3, 1200, 1900))
-    hear(first, pushed(X, 0, *rows))
-    hear(second, pushed(X, 0, *holed, sender="n1"))
+    receive(first, pushed(X, 0, *rows))
+    receive(second, pushed(X, 0, *holed, sender="n1"))
     assert first.state.version(X) == second.state.version(X) == 2000
     assert exchange_until_equal(first, second, 60) > 10
 
 
 def test_detached_rows_spread_even_if_nobody_can_close_the_gap() -> None:
     first, second = two(push=False)
-    hear(first, pushed(X, 4, ("c", Row(5, 0, 5))))
+    receive(first, pushed(X, 4, ("c", Row(5, 0, 5))))
     assert first.state.version(X) == 0
     exchange(first, second)
     assert second.state.value("c") == 5
@@ -222,7 +222,7 @@ def test_more_detached_rows_than_an_answer_has_room_for_all_spread() -> None:
     for node, numbers in ((first, range(0, 2000)), (second, range(1000, 2100))):
         rows = tuple((f"counter:{i:05}", Row(1, 0, 100 + i)) for i in numbers)
         (peer,) = node.config.peers
-        hear(node, pushed(X, 50, *rows, sender=peer))
+        receive(node, pushed(X, 50, *rows, sender=peer))
     assert exchange_until_equal(first, second, 60) > 1
     assert first.state.row_count == 2100
 

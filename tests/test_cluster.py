@@ -354,6 +354,8 @@ def test_help_has_examples() -> None:
     assert "cluster up -n 5" in help_of("gossip_counter.cluster")
     assert "bench converge --increments 1000" in help_of("gossip_counter.bench")
     assert "--peer n2=127.0.0.1:7102" in help_of("gossip_counter.node")
+    assert "[PATTERN]\n" in help_of("gossip_counter.cluster", "counters")
+    assert "[[PATTERN]]" not in help_of("gossip_counter.cluster", "counters")
 
 
 def test_settings_of_the_command_line_reach_the_nodes() -> None:

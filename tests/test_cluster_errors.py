@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -241,3 +242,42 @@ def test_a_cluster_without_tokens_says_so(cluster: Commands) -> None:
     cluster.up(1, "--gossip=full")
     assert "nothing was added: there are no tokens" in cluster.refused("add", "5", "--tell-token")
     assert cluster.ok("read") == "0\n"
+
+
+def test_commands_that_an_error_names_find_the_directory(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    there = Commands(tmp_path / "other")
+    assert there.refused("status").endswith(": start one with 'cluster up'\n")
+    here = Commands(tmp_path / "here")
+    assert here.refused("status", "--dir", str(there.directory)).endswith(
+        f": start one with 'cluster up --dir {there.directory}'\n"
+    )
+    there.up(1, "--ephemeral")
+    here.environment = {}
+    option = f"--dir={there.directory}"
+    assert f"'cluster down --dir {there.directory}' first, or use another --dir" in here.refused("up", option)
+    here.ok("kill", "n1", option)
+    assert f"'cluster restart n1 --dir {there.directory}' starts it" in here.refused("add", "1", "--node=n1", option)
+    there.ok("down")
+
+
+def test_too_few_open_files_say_what_to_do(cluster: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    error = cluster.refused("up", "-n1", "--base-port=0")
+    assert error.endswith(": Too many open files: allow more with 'ulimit -n'\n")
+
+
+def test_a_directory_whose_name_is_not_utf_8_is_one_like_others(tmp_path: Path) -> None:
+    cluster = Commands(tmp_path / "n\udcff")
+    with cluster.popen("up", "-n2", "--base-port=0", "--detach") as launcher:
+        stdout, stderr = launcher.communicate()
+    assert (launcher.returncode, stderr) == (0, "")
+    assert "n?/logs" in stdout
+    assert cluster.ok("add", "3", "--node=n1") == "n1 counted +3\n"
+    cluster.ok("kill", "n1")
+    cluster.ok("restart", "n1")
+    assert cluster.ok("read", "--node=n1") == "3\n"
+    assert cluster.ok("down") == "2 nodes stopped\n"

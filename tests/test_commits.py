@@ -16,10 +16,10 @@ from tests.support.replica import (
     bare,
     commits,
     drain,
-    hear,
     messages,
     persisted,
     pushed,
+    receive,
     refusal,
     replica,
     sends,
@@ -106,7 +106,7 @@ def test_peers_rows_are_stored_in_the_next_commit_or_at_the_next_tick() -> None:
 
 def test_how_far_an_actors_rows_reach_is_stored_though_none_of_them_changed() -> None:
     node = replica()
-    hear(node, pushed(X, None, ("", Row(1, 0, 1))))
+    receive(node, pushed(X, None, ("", Row(1, 0, 1))))
     tick(node)
     settle(node)
     step(node, pushed(X, 0, ("", Row(1, 0, 1))))

@@ -185,6 +185,8 @@ def test_a_members_file_names_cluster_and_addresses(tmp_path: Path) -> None:
     ("content", "text"),
     [
         (b"members = 5", r'[members] must be a table of NAME = "HOST:PORT"'),
+        (b"cluster = 5", 'the cluster\'s name must be in quotes, as in cluster = "likes"'),
+        (b'cluster = ["likes"]', "the cluster's name must be in quotes"),
         (b"nodes = 5", "there is no 'nodes', only cluster and [members]"),
         (b'[members]\nn1 = "h"', "'h' is not HOST:PORT"),
         (b'[members]\nn1 = "h:0"', "nobody can be reached at port 0"),

@@ -9,7 +9,7 @@ from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import Add, Push, Syn, SynAck
 from gossip_counter.node.core.state import DigestEntry
-from tests.support.replica import X, add, exchange, hear, messages, packed, persisted, pushed, rows_in, step, two
+from tests.support.replica import X, add, exchange, messages, packed, persisted, pushed, receive, rows_in, step, two
 
 N1 = Actor("n1.actor")
 
@@ -47,8 +47,8 @@ def test_shrinking_counts_take_nothing_back() -> None:
 
 def test_versions_that_jump_do_not_keep_later_rows_out() -> None:
     first, second = two(push=False)
-    hear(first, pushed(X, 0, ("a", Row(1, 0, MAX_COUNT))))
-    hear(second, pushed(X, 0, ("a", Row(1, 0, 1)), ("b", Row(4, 0, 2)), sender="n1"))
+    receive(first, pushed(X, 0, ("a", Row(1, 0, MAX_COUNT))))
+    receive(second, pushed(X, 0, ("a", Row(1, 0, 1)), ("b", Row(4, 0, 2)), sender="n1"))
     for _ in range(4):
         exchange(first, second)
         exchange(second, first)
@@ -98,7 +98,7 @@ def test_a_counter_named_twice_in_a_delta_counts_once() -> None:
 def test_a_later_row_of_ours_past_a_gap_does_no_harm() -> None:
     node, other = two()
     add(node, 5, "a")
-    hear(node, pushed(N1, 7, ("a", Row(5, 0, 9))))
+    receive(node, pushed(N1, 7, ("a", Row(5, 0, 9))))
     add(node, 1, "a")
     assert (node.state.value("a"), node.state.row(N1, "a").p, node.stats.new_epochs) == (6, 6, 0)
     exchange(node, other)

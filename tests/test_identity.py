@@ -25,11 +25,11 @@ from tests.support.replica import (
     begin,
     commits,
     drain,
-    hear,
     messages,
     persisted,
     push_of,
     pushed,
+    receive,
     refusal,
     replica,
     replies,
@@ -84,7 +84,7 @@ def test_an_echo_of_our_own_rows_is_no_former_life() -> None:
     add(node, 3)
     echo = push_of(node, "n2")
     add(node, 4)
-    hear(node, echo)
+    receive(node, echo)
     assert (node.state.value(""), node.stats.new_epochs) == (7, 0)
 
 
@@ -92,7 +92,7 @@ def test_increments_and_decrements_of_a_former_life_are_told_apart() -> None:
     node = replica()
     add(node, 3)
     add(node, -2)
-    hear(node, former_life(p=100, n=1))  # of the decrements, 1 may be an echo of ours
+    receive(node, former_life(p=100, n=1))  # of the decrements, 1 may be an echo of ours
     assert node.state.value("") == 100 - 2 + 3
 
 
@@ -114,7 +114,7 @@ def test_lives_do_not_share_an_actor() -> None:
     first, second = Replica(CONFIG, Random(1), 0), Replica(CONFIG, Random(2), 0)
     for life in (first, second):
         add(life, 1)
-    hear(second, push_of(first, "n2"))
+    receive(second, push_of(first, "n2"))
     assert second.state.value("") == 2
 
 
@@ -138,7 +138,7 @@ def test_what_a_former_life_absorbs_is_added_again_once_whatever_comes_later() -
     node = replica()
     add(node, 3)
     for total in (100, 100, 200):
-        hear(node, former_life(total))
+        receive(node, former_life(total))
     assert node.state.value("") == 203
     assert node.stats.reapplied == 3
 
@@ -147,7 +147,7 @@ def test_what_a_former_life_absorbs_of_several_counters_is_all_added_again() -> 
     node = replica()
     add(node, 3, "x")
     add(node, 4, "y")
-    hear(node, pushed(ME, 0, ("x", Row(100, 0, 50)), ("y", Row(200, 0, 51))))
+    receive(node, pushed(ME, 0, ("x", Row(100, 0, 50)), ("y", Row(200, 0, 51))))
     assert (node.state.value("x"), node.state.value("y")) == (103, 204)
 
 

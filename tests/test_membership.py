@@ -27,9 +27,9 @@ from tests.support.replica import (
     X,
     add,
     drain,
-    hear,
     push_of,
     pushed,
+    receive,
     replica,
     step,
     tick,
@@ -87,9 +87,9 @@ def test_convergence_runs_from_our_last_change_to_the_moment_all_are_known_to_ag
     add(node, 1, now_ns=10 * MS)
     for i, peer in enumerate(CONFIG.peers):
         assert (node.status(0).peers_synced, node.status(0).convergence_ms) == (i, None)
-        hear(node, push_of(node, peer), now_ns=(20 + i) * MS)
+        receive(node, push_of(node, peer), now_ns=(20 + i) * MS)
     assert (node.status(0).peers_synced, node.status(0).convergence_ms) == (4, 13.0)
-    hear(node, push_of(node, "n2"), now_ns=99 * MS)
+    receive(node, push_of(node, "n2"), now_ns=99 * MS)
     assert node.status(0).convergence_ms == 13.0
     add(node, 1, now_ns=100 * MS)
     assert (node.status(0).peers_synced, node.status(0).convergence_ms) == (0, None)
@@ -123,11 +123,11 @@ def test_without_peers_convergence_takes_no_time() -> None:
 
 def test_each_member_stands_where_it_was_last_heard_to_stand() -> None:
     node = replica(peers=("n2", "n3", "n4"))
-    hear(node, push_of(node, "n2"), now_ns=2 * MS)
+    receive(node, push_of(node, "n2"), now_ns=2 * MS)
     add(node, 1, "a", now_ns=5 * MS)
     add(node, 1, "b", now_ns=5 * MS)
-    hear(node, Syn("n2", 0, {}), now_ns=10 * MS)
-    hear(node, push_of(node, "n3"), now_ns=20 * MS)
+    receive(node, Syn("n2", 0, {}), now_ns=10 * MS)
+    receive(node, push_of(node, "n3"), now_ns=20 * MS)
     assert node.membership.standings(30 * MS) == [
         Standing("n2", True, False, 2, 28.0, 20.0), Standing("n3", True, True, 0, 0.0, 10.0),
         Standing("n4", False, False, 0, 30.0, 30.0),
@@ -138,7 +138,7 @@ def test_each_member_stands_where_it_was_last_heard_to_stand() -> None:
 def test_a_peer_that_sent_nothing_since_our_start_is_unheard_and_behind_since_then() -> None:
     node = replica(peers=("n2", "n3"))
     assert node.status(5000 * MS).peers_unheard == 2
-    hear(node, push_of(node, "n3"), now_ns=6000 * MS)
+    receive(node, push_of(node, "n3"), now_ns=6000 * MS)
     assert (node.status(6000 * MS).peers_unheard, node.membership.unheard) == (1, ["n2"])
     unheard, heard = node.membership.standings(8000 * MS)
     assert (unheard.heard, unheard.level, unheard.behind_ms, unheard.silent_ms) == (False, False, 8000.0, 8000.0)
@@ -152,7 +152,7 @@ def test_gossip_status_is_answered_with_all_that_a_node_knows_of_itself() -> Non
     node = replica()
     add(node, 5, "a", now_ns=7)
     add(node, -2, "a", now_ns=8)
-    hear(node, pushed(X, 0, ("a", Row(4, 0, 1)), ("b", Row(1, 0, 2))), now_ns=9)
+    receive(node, pushed(X, 0, ("a", Row(4, 0, 1)), ("b", Row(1, 0, 2))), now_ns=9)
     tick(node, 10)
     (answer,) = step(node, GossipStatus(3, "a"))
     assert isinstance(answer, Answer)
@@ -170,7 +170,7 @@ def test_sums_beyond_64_bits_are_reported_as_they_are() -> None:
     node = replica()
     most = 2**63 - 1
     for name in ("x", "y"):
-        hear(node, pushed(Actor(name), 0, ("", Row(most, 0, 1))))
+        receive(node, pushed(Actor(name), 0, ("", Row(most, 0, 1))))
     (answer,) = step(node, GossipStatus(3))
     assert isinstance(answer, Answer)
     assert isinstance(answer.reply, GossipStatusOk)

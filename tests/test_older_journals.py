@@ -58,7 +58,7 @@ class Restored:
         """What peers may have been sent of this life and send back, in the order in which it came about."""
 
     def live(self) -> None:
-        inputs = (self.add, self.submit, self.hear, self.hear_an_echo, self.tick, self.persisted)
+        inputs = (self.add, self.submit, self.receive, self.receive_an_echo, self.tick, self.persisted)
         for _ in range(self.rng.randrange(10, 90)):
             self.rng.choice((*inputs, self.look, self.look))()
         self.settle()
@@ -87,7 +87,7 @@ class Restored:
         self.submitted.append(request_id)
         self.node.submit("d", request_id, adds)
 
-    def hear(self) -> None:
+    def receive(self) -> None:
         since = self.rng.choice((0, None))
         rows: list[NamedRow] = sorted(self.rng.choice(self.states).items(), key=lambda named: named[1].version)
         rows = rows[: self.rng.randrange(1, len(rows) + 1)]
@@ -95,7 +95,7 @@ class Restored:
             self.sent[name] = merged(self.sent.get(name, ZERO), row)
         self.node.step(Push("n2", 0, (Delta(ME, since, tuple(rows)),)), "n2", 0)
 
-    def hear_an_echo(self) -> None:
+    def receive_an_echo(self) -> None:
         if self.echoes:
             self.node.step(Push("n2", 0, (self.rng.choice(list(self.echoes)),)), "n2", 0)
 

@@ -1,9 +1,11 @@
 """Claim: `counter-node` refuses options that make no sense, in one line that says what to change."""
 
+import resource
 from pathlib import Path
 
 import pytest
 
+from gossip_counter.node.endpoints.redis.server import OTHER_FILES
 from tests.support.commands import node_refuses
 
 N1 = ["--name=n1", "--bind=127.0.0.1:0", "--ephemeral"]
@@ -87,3 +89,14 @@ def test_a_wrong_members_file_is_one_line_and_exit_code_2(tmp_path: Path, text: 
     (tmp_path / "members.toml").write_text(text)
     (line,) = node_refuses("--name=n1", f"--members={tmp_path / 'members.toml'}", "--ephemeral").splitlines()
     assert error in line
+
+
+def test_too_few_open_files_are_one_line_and_exit_code_2() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OTHER_FILES - 1, before[1]))
+    try:
+        (line,) = node_refuses(*N1).splitlines()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert f"this process may open {OTHER_FILES - 1} files, and a node needs {OTHER_FILES}" in line
+    assert line.endswith(": allow more with 'ulimit -n'")

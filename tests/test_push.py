@@ -12,10 +12,10 @@ from tests.support.replica import (
     drain,
     exchange,
     fill,
-    hear,
     members,
     messages,
     pushed,
+    receive,
     rows_in,
     sends,
     step,
@@ -75,9 +75,9 @@ def test_in_a_large_cluster_news_goes_to_a_few_who_pass_it_on_but_never_back() -
 def test_only_news_is_passed_on() -> None:
     node = members(30)["n1"]
     old, new = ("a", Row(1, 0, 1)), ("b", Row(1, 0, 2))
-    hear(node, pushed(X, 0, old))
+    receive(node, pushed(X, 0, old))
     drain(node, WINDOW_NS)
-    hear(node, pushed(X, 0, old, new, sender="n3"))
+    receive(node, pushed(X, 0, old, new, sender="n3"))
     (push,) = messages(drain(node, 2 * WINDOW_NS))
     assert rows_in(push) == [new]
     assert isinstance(push, Push)
@@ -101,7 +101,7 @@ def test_many_writes_are_pushed_in_several_windows() -> None:
     while effects:
         pushes += len(messages(effects))
         for message in messages(effects):
-            hear(second, message)
+            receive(second, message)
         effects = [each for due in wakes(effects) for each in drain(first, due.at_ns)]
     assert 1 < pushes < 10
     assert second.state.digest() == first.state.digest()
@@ -111,7 +111,7 @@ def test_a_lost_push_leaves_a_gap_that_the_next_exchange_fills() -> None:
     first, second = two()
     assert sends(add(first, 1, "a"))  # lost
     (push,) = messages(add(first, 1, "b", now_ns=WINDOW_NS))
-    hear(second, push)
+    receive(second, push)
     assert (second.state.value("a"), second.state.value("b")) == (0, 1)
     assert second.state.version(N1) == 0
     exchange(second, first)
@@ -122,7 +122,7 @@ def test_a_new_epoch_pushes_all_that_the_new_actor_wrote() -> None:
     first, _ = two()
     add(first, 1, "a")
     drain(first, WINDOW_NS)
-    hear(first, pushed(N1, 0, ("a", Row(50, 0, 50))))
+    receive(first, pushed(N1, 0, ("a", Row(50, 0, 50))))
     add(first, 1, "b")
     (push,) = messages(drain(first, 2 * WINDOW_NS))
     assert isinstance(push, Push)

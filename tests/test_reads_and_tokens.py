@@ -20,8 +20,8 @@ from tests.support.replica import (
     add,
     bare,
     drain,
-    hear,
     pushed,
+    receive,
     refusal,
     replica,
     replies,
@@ -66,7 +66,7 @@ def test_a_counter_that_nobody_wrote_has_no_value_and_reads_as_0() -> None:
 def test_a_value_beyond_64_bits_is_read_as_it_is() -> None:
     node = replica()
     add(node, MAX_COUNT)
-    hear(node, pushed(X, 0, ("", Row(MAX_COUNT, 0, 1))))
+    receive(node, pushed(X, 0, ("", Row(MAX_COUNT, 0, 1))))
     assert bare(step(node, Read(1))) == [Answer("c", ReadOk(1, 2 * MAX_COUNT))]
 
 
@@ -135,9 +135,9 @@ def test_a_message_costs_only_the_reads_that_it_makes_ready() -> None:
         elsewhere.merge(X, 0, [("", Row(1, 0, i))])
         step(node, Read(i, "", CountingToken(token_of(elsewhere))))  # type: ignore[arg-type]
     CountingToken.looks = 0
-    assert replies(hear(node, pushed(other, 0, ("", Row(1, 0, 1))))) == []
+    assert replies(receive(node, pushed(other, 0, ("", Row(1, 0, 1))))) == []
     assert CountingToken.looks == 0
-    arrived = replies(hear(node, pushed(X, 0, ("", Row(1, 0, 3)))))
+    arrived = replies(receive(node, pushed(X, 0, ("", Row(1, 0, 3)))))
     assert arrived == [ReadOk(i, 2) for i in (1, 2, 3)]
     assert CountingToken.looks <= 60  # among them those of two binary searches for each read
 
@@ -150,10 +150,10 @@ def test_a_read_waits_for_one_actor_after_the_other_and_for_its_deadline() -> No
     for msg_id, now_ms in ((1, 0), (2, 20)):
         step(node, Read(msg_id, "", token_of(elsewhere)), now_ns=now_ms * MS)
     for actor in (X, N1):
-        assert replies(hear(node, pushed(actor, 0, ("", Row(1, 0, 1))), now_ns=30 * MS)) == []
+        assert replies(receive(node, pushed(actor, 0, ("", Row(1, 0, 1))), now_ns=30 * MS)) == []
     error, wake = drain(node, 50 * MS)
     assert (refusal([error]).in_reply_to, wake) == (1, Wake(70 * MS))
-    assert replies(hear(node, pushed(N2, 0, ("", Row(1, 0, 1))), now_ns=60 * MS)) == [ReadOk(2, 3)]
+    assert replies(receive(node, pushed(N2, 0, ("", Row(1, 0, 1))), now_ns=60 * MS)) == [ReadOk(2, 3)]
     assert drain(node, 100 * MS) == []
 
 
@@ -163,8 +163,8 @@ def test_a_read_waits_for_the_same_rows_where_no_version_can_ever_be_complete() 
     node = replica()
     for msg_id in (1, 2):
         assert replies(step(node, Read(msg_id, "", token_of(elsewhere)))) == []
-    assert replies(hear(node, pushed(X, 3, ("", Row(1, 0, 9))))) == []
-    assert replies(hear(node, pushed(X, 3, ("x", Row(1, 0, 12))))) == [ReadOk(1, 1), ReadOk(2, 1)]
+    assert replies(receive(node, pushed(X, 3, ("", Row(1, 0, 9))))) == []
+    assert replies(receive(node, pushed(X, 3, ("x", Row(1, 0, 12))))) == [ReadOk(1, 1), ReadOk(2, 1)]
 
 
 def test_full_state_gossip_knows_no_tokens() -> None:

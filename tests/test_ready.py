@@ -14,9 +14,9 @@ from tests.support.replica import (
     bare,
     commits,
     drain,
-    hear,
     members,
     persisted,
+    receive,
     replica,
     step,
     tick,
@@ -163,5 +163,5 @@ def test_inputs_between_persisted_and_the_end_of_its_effects_find_all_in_order()
     assert ready
     assert [each.reply.in_reply_to for each in ready.replies] == [1, 3]
     assert len(commits(drain(node))) == 1
-    hear(node, Syn("n2", 1, {}))
+    receive(node, Syn("n2", 1, {}))
     assert node.state.value("") == 2

@@ -9,7 +9,7 @@ from gossip_counter.node.endpoints.redis.commands import COMMANDS
 from gossip_counter.node.endpoints.redis.context import ADDS
 from gossip_counter.node.endpoints.redis.info import sections
 from tests.support.redis import Bench, Client, asks, command
-from tests.support.replica import MS, add, hear, push_of, pushed, replica
+from tests.support.replica import MS, add, push_of, pushed, receive, replica
 
 
 @pytest.fixture
@@ -86,6 +86,8 @@ def test_hello_chooses_the_protocol_and_reset_undoes_it(client: Client) -> None:
         ("INCRBY x 01", "ERR value is not an integer or out of range"),
         (["INCRBY", "x", ""], "ERR value is not an integer or out of range"),
         ("INCRBY x 9223372036854775808", "ERR value is not an integer or out of range"),
+        ("DECRBY x 9223372036854775808", "ERR value is not an integer or out of range"),
+        ("DECRBY x -9223372036854775808", "ERR decrement would overflow"),
         (["INCR", b"\xff\xfe"], "a key must be UTF-8"),
         (["INCR", "x" * 256], "a key must be at most 255 bytes, not 256"),
         (["INCRBY", "x" * 256, "y"], "a key must be at most 255 bytes, not 256"),
@@ -144,17 +146,17 @@ def test_a_sum_over_nodes_beyond_64_bits_is_read_as_it_is_and_not_added_to() -> 
     bench, most = Bench(quick=True, peers=("n2",)), 2**63 - 1
     client = bench.connect()
     for name in ("n2.x", "n3.x"):
-        hear(bench.replica, pushed(Actor(name), 0, ("x", Row(most, 0, 1))))
+        receive(bench.replica, pushed(Actor(name), 0, ("x", Row(most, 0, 1))))
     assert client.asks("GET", "x") == b"$20\r\n18446744073709551614\r\n"
     assert client.asks("INCR", "x").startswith(b"-ERR increment or decrement would overflow")
 
 
 def test_info_tells_an_unheard_peer_from_one_that_is_behind() -> None:
     node = replica(peers=("n2", "n3", "n4"))
-    hear(node, push_of(node, "n3"), now_ns=2 * MS)
-    hear(node, push_of(node, "n4"), now_ns=4 * MS)
+    receive(node, push_of(node, "n3"), now_ns=2 * MS)
+    receive(node, push_of(node, "n4"), now_ns=4 * MS)
     add(node, 1, now_ns=4 * MS)
-    hear(node, push_of(node, "n4"), now_ns=5 * MS)
+    receive(node, push_of(node, "n4"), now_ns=5 * MS)
     gossip = sections(node.status(9 * MS), {})["Gossip"]
     assert (gossip["peers_synced"], gossip["peers_unheard"]) == (1, 1)
     assert [gossip[f"peer{i}"] for i in range(3)] == [

@@ -165,3 +165,21 @@ def test_a_foreground_cluster_in_a_terminal_that_is_not_utf_8_stays_up(cluster: 
                 pass
         assert launcher.wait(LIMIT_S) == 0
     os.close(ours)
+
+
+def test_a_width_of_zero_is_none(cluster: Commands) -> None:
+    cluster.up(1, "--ephemeral")
+    cluster.environment["COLUMNS"] = "0"
+    with cluster.popen("status") as status:
+        stdout, _ = status.communicate()
+    assert "1 of 1 nodes up, agreed on 0" in stdout
+
+
+def test_an_output_that_is_closed_early_is_one_line(cluster: Commands) -> None:
+    cluster.up(1, "--ephemeral")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with cluster.popen("status", "--json", stdout=writer) as status:
+        os.close(writer)
+        _, stderr = status.communicate()
+    assert (status.returncode, stderr) == (1, "cluster: the output was closed before all of it was written\n")

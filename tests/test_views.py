@@ -112,7 +112,7 @@ def test_what_is_not_known_is_not_shown_as_zero() -> None:
     n1, n2, n3, n4 = (dict(zip(titles, (cell.strip() for cell in row), strict=True)) for row in rows)
     assert (n1["synced"], n1["unheard"], n1["conv"], n1["in"], n1["kB"], n1["cpu"]) == ("?", "2", "?", "?", "?", "?")
     assert (n2["value"], n2["synced"], n2["unheard"], n2["conv"]) == ("0", "0", "1", "0")
-    assert (n3["value"], n3["conv"], n3["cpu"]) == ("-", "-", "-")
+    assert (n3["pid"], n3["value"], n3["conv"], n3["cpu"]) == ("-", "-", "-", "-")
     assert (n4["value"], n4["conv"]) == ("?", "?")
     assert "unheard" not in text(Snapshot([view(1)]), 170)
 
@@ -218,6 +218,9 @@ def test_counters_are_listed_watched_and_named(cluster: Commands, monkeypatch: p
     assert (status["counter"], status["nodes"][0]["local_value"]) == ("page:b", 70)
     assert "agreed on page:b = 70" in cluster.ok("status", "--counter=page:b")
 
+    typo = cluster.run("status", "--counter=liked")
+    assert (typo.exit_code, typo.stderr) == (0, "no node knows of an add to liked\n")
+    assert cluster.run("status", "--counter=page:b").stderr == ""
     typo = cluster.run("read", "--node=n1", "--counter=liked")
     assert (typo.exit_code, typo.stdout, typo.stderr) == (0, "0\n", "n1 knows of no add to liked\n")
     cluster.ok("add", "3", "--node=n1", "--counter=likes")

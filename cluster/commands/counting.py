@@ -109,7 +109,7 @@ async def _read(client: Client, counter: str, token: str | None) -> tuple[int, b
 @in_one_line("cluster")
 def list_counters(
     pattern: Annotated[
-        str, typer.Argument(metavar="[PATTERN]", parser=encodings.name, help="A glob, as in 'page:*'; quote it.")
+        str, typer.Argument(metavar="PATTERN", parser=encodings.name, help="A glob, as in 'page:*'; quote it.")
     ] = counters.EVERY,
     sort: Annotated[Order, typer.Option(help="By name, or by value with the greatest first.")] = Order.NAME,
     top: Annotated[int, typer.Option(min=1, max=1_000_000, help="Print so many at most.")] = 100,

@@ -9,7 +9,7 @@ import typer
 from gossip_counter.cluster import faults
 from gossip_counter.cluster.lock import changing
 from gossip_counter.cluster.manifest import Member
-from gossip_counter.cluster.options import DEFAULT_DIRECTORY, Directory, NodeName
+from gossip_counter.cluster.options import DEFAULT_DIRECTORY, Directory, NodeName, naming
 from gossip_counter.cluster.processes import Cluster
 from gossip_counter.cluster.running import in_one_line, run
 
@@ -44,7 +44,7 @@ def wipe(node: NodeName, directory: Directory = DEFAULT_DIRECTORY) -> None:
     """
     cluster = run(_change(directory, node, faults.wipe, Cluster.load))  # also in a cluster that is down
     command = f"cluster restart {node}" if cluster.manifest.is_up else "cluster up"
-    typer.echo(f"{node} has nothing left: '{command}' starts it anew")
+    typer.echo(naming(directory, f"{node} has nothing left: '{command}' starts it anew"))
 
 
 async def _change(

@@ -1,14 +1,13 @@
 """Commands that start and stop nodes: up, restart, down."""
 
 import asyncio
-import os
-import shlex
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gossip_counter.cluster import ports
+from gossip_counter.cluster import orphans, ports
 from gossip_counter.cluster.commands import live
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.lock import changing
@@ -21,9 +20,10 @@ from gossip_counter.cluster.options import (
     LogLevel,
     NodeName,
     Push,
+    dir_option,
     pushes,
 )
-from gossip_counter.cluster.processes import Cluster
+from gossip_counter.cluster.processes import Cluster, end
 from gossip_counter.cluster.running import InterruptedBySignal, in_one_line, progress_line, run
 from gossip_counter.cluster.supervisor import Supervisor
 from gossip_counter.cluster.wording import counted
@@ -131,13 +131,19 @@ async def _up(
             await live.show(cluster, counter, Supervisor(cluster) if restarting else None)
     finally:
         if not keep_running:
-            async with changing(directory, make=True):
+            async with _changing_unless_deleted(directory):
                 cluster.stop_all()
+
+
+def _changing_unless_deleted(directory: Path) -> contextlib.AbstractAsyncContextManager[None]:
+    return changing(directory) if directory.exists() else contextlib.nullcontext()
 
 
 def _old_or_new(directory: Path, settings: Settings, nodes: int | None, base_port: int | None) -> Cluster:
     """The cluster that was in a directory before, or else a new one. Raises `ClusterError`."""
     if not (directory / FILE).exists():
+        if orphans.of(directory):
+            raise ClusterError(orphans.no_cluster(directory))
         new_nodes, new_port = (
             DEFAULT_NODES if nodes is None else nodes,
             DEFAULT_PORT if base_port is None else base_port,
@@ -169,8 +175,8 @@ def _check_old(found: Cluster, settings: Settings, nodes: int | None) -> None:
 
 def report_next(directory: Path) -> None:
     """Print commands to try next: with `--dir`, unless they find the directory without it."""
-    needs_option = directory != Path(os.environ.get("COUNTER_DIR") or DEFAULT_DIRECTORY)
-    where = f", each with --dir {shlex.quote(str(directory))}" if needs_option else ""
+    option = dir_option(directory)
+    where = f", each with{option}" if option else ""
     typer.echo(f"next: cluster status, cluster add 1, cluster read, cluster down{where}")
 
 
@@ -213,6 +219,9 @@ def down(directory: Directory = DEFAULT_DIRECTORY) -> None:
 
 async def _down(directory: Path) -> int | None:
     """How many nodes were stopped; None if the cluster was down."""
+    if (left := orphans.of(directory)) and not (directory / FILE).exists():
+        end(lambda: orphans.of(directory), f"nodes of {directory}")
+        return len(left)
     async with changing(directory):
         cluster = Cluster.load(directory)
         alive = len(cluster.alive())

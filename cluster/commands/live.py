@@ -13,13 +13,14 @@ from rich.console import Console
 
 from gossip_counter.cluster import dashboard
 from gossip_counter.cluster.errors import ClusterError, reason
-from gossip_counter.cluster.manifest import Manifest
+from gossip_counter.cluster.manifest import FILE, Manifest
 from gossip_counter.cluster.monitor import Monitor, Snapshot
-from gossip_counter.cluster.options import DEFAULT_DIRECTORY, CounterName, Directory, NodeName
+from gossip_counter.cluster.options import DEFAULT_DIRECTORY, CounterName, Directory, NodeName, naming
 from gossip_counter.cluster.processes import Cluster
 from gossip_counter.cluster.running import InterruptedBySignal, in_one_line, run
 from gossip_counter.cluster.screen import Screen
 from gossip_counter.cluster.supervisor import Supervisor
+from gossip_counter.cluster.wording import shown
 from gossip_counter.node.core.messages import DEFAULT_COUNTER
 
 INTERVAL_S = 0.25
@@ -29,6 +30,8 @@ CHUNK = 65_536
 """Bytes of a log that are read at once."""
 
 out = Console()
+if not out.width:  # the variable COLUMNS is 0, as in some containers
+    out.width = 80
 
 
 @in_one_line("cluster")
@@ -49,6 +52,9 @@ def status(
         typer.echo(json.dumps(snapshot.as_json(), indent=2))
     else:
         out.print(dashboard.table(snapshot, out.width))
+    up = snapshot.up if counter else []
+    if up and not any(node.status["increments"] or node.status["decrements"] for node in up):
+        typer.echo(f"no node knows of an add to {shown(counter)}", err=True)
 
 
 async def _snapshot(cluster: Cluster, counter: str, with_rates: bool) -> Snapshot:
@@ -62,7 +68,7 @@ async def _snapshot(cluster: Cluster, counter: str, with_rates: bool) -> Snapsho
 @in_one_line("cluster")
 def watch(counter: CounterName = DEFAULT_COUNTER, directory: Directory = DEFAULT_DIRECTORY) -> None:
     """Show a cluster that is up live, as 'cluster up' does. Ctrl-C ends the view and leaves the cluster running."""
-    with _until_signal("the cluster runs on; 'cluster down' stops it"):
+    with _until_signal(naming(directory, "the cluster runs on; 'cluster down' stops it")):
         run(show(Cluster.load_up(directory), counter))
 
 
@@ -127,7 +133,8 @@ async def show(cluster: Cluster, counter: str, supervisor: Supervisor | None = N
             except Exception as error:  # noqa: BLE001 counted and reported: what is shown goes on
                 screen.failed(error)
             await asyncio.sleep(INTERVAL_S)
-    typer.echo("the cluster was taken down")
+    path = cluster.manifest.directory / FILE
+    typer.echo("the cluster was taken down" if path.exists() else f"{path} is gone: nothing more can be shown")
 
 
 def _is_still_up(cluster: Cluster) -> bool:

@@ -161,7 +161,7 @@ class Acks:
     def _too_few(self, pending: Pending) -> None:
         self._stats.timeouts += 1
         text = (
-            f"not known to be held durably by {pending.copies} members in time ({self._config.wait_ms} ms): the"
-            " increment stays, and will spread, so adding again would count it twice"
+            f"fewer than {pending.copies} members confirmed in time ({self._config.wait_ms} ms) that they store it"
+            " durably: it is counted and will spread, so adding it again would count it twice"
         )
         self._outbox.reply(pending.client, ErrorReply(pending.request_id, TIMEOUT, text))

@@ -58,7 +58,10 @@ class Admission:
             waiting = batch.net.keys() | in_commit.keys()
             batch.new_rows = sum(self._state.row(actor, counter) is ZERO for counter in waiting)
         if self._state.row_count + batch.new_rows >= self._config.max_rows:
-            raise RequestError(TEMPORARILY_UNAVAILABLE, f"this node holds max_rows ({self._config.max_rows}) rows")
+            raise RequestError(
+                TEMPORARILY_UNAVAILABLE,
+                f"this node stores max_rows ({self._config.max_rows}) rows: start it with a larger --max-rows",
+            )
 
     def check_copies(self, copies: int) -> None:
         """Whether an add can wait for so many copies, more than one. Raises `RequestError`."""

@@ -251,7 +251,7 @@ class Confirm(_FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class Confirmed(_FromPeer):
-    """Answers Confirm: every write of the actor up to `version` is held durably."""
+    """Answers Confirm: every write of the actor up to `version` is stored durably."""
 
     sender: str
     fingerprint: int

@@ -16,6 +16,7 @@ class Diagnostics:
         self._log = log
         self._stats = stats
         self._due: dict[str, float] = {}
+        self._logged: dict[str, int] = {}
 
     def note(self, kind: str, text: str, *args: object) -> None:
         """One more of `kind`, a field of Stats; `text` and `args` as for `logging`."""
@@ -26,6 +27,13 @@ class Diagnostics:
         """Log what is counted as `kind` elsewhere."""
         if self._is_due(kind):
             self._log.warning(f"{kind} (%d so far): {text}", getattr(self._stats, kind), *args)
+
+    def warn_if_grown(self, kind: str, text: str) -> None:
+        """Log what is counted as `kind` elsewhere, if it is more than when this last did."""
+        count = getattr(self._stats, kind)
+        if count > self._logged.get(kind, 0) and self._is_due(kind):
+            self._logged[kind] = count
+            self._log.warning(f"{kind} (%d so far): {text}", count)
 
     def unexpected(self, error: BaseException) -> None:
         """An error of our own, which no input should be able to cause: its traceback is logged."""

@@ -36,6 +36,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("gossip_counter.node")
 
 
+DROPPED = {
+    "rows_dropped": "there is no room for peers' rows: start this node with a larger --max-rows",
+    "actors_dropped": "there is no room for rows of more actors: each start without a journal makes one",
+}
+"""What the replica drops for lack of room, and what is logged of it."""
+
+
 class Listeners(NamedTuple):
     """What a node serves beside UDP: Redis clients, and metrics over HTTP."""
 
@@ -172,6 +179,8 @@ class Node:
         self._advance()
         self._guarded(self._warn_of_forks, now_ns)
         self._guarded(self._log_cluster_id)
+        for kind, text in DROPPED.items():
+            self._guarded(self._diagnostics.warn_if_grown, kind, text)
         if self._metrics:
             self._guarded(self._metrics.ticked)
 

@@ -7,6 +7,7 @@ The columns of a row are the fields of `counts.Row`.
 """
 
 import json
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -113,7 +114,8 @@ def create(db: sqlite3.Connection, owner: Owner, life: Life) -> None:
 
 def new_life(path: Path, place: Place) -> Life:
     """A life of the journal at `path`, with an id that no other has."""
-    return Life(secrets.token_hex(8), place, str(path.absolute()))
+    called = os.fsencode(path.absolute()).decode(errors="backslashreplace")  # SQLite takes no text but UTF-8
+    return Life(secrets.token_hex(8), place, called)
 
 
 def begin_life(db: sqlite3.Connection, life: Life) -> None:

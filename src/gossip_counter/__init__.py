@@ -3,4 +3,4 @@
 `node` is one member, `cluster` runs many of them on one machine, `bench` measures them.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

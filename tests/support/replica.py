@@ -140,7 +140,7 @@ def add(node: Replica, delta: int, counter: str = "", msg_id: int = 1, now_ns: i
     return settle(node, now_ns)
 
 
-def hear(node: Replica, message: Gossip, now_ns: int = 0) -> list[Effect]:
+def receive(node: Replica, message: Gossip, now_ns: int = 0) -> list[Effect]:
     """Take a peer's message and let what it brings become durable at once."""
     node.step(message, message.sender, now_ns)
     return settle(node, now_ns)
@@ -232,7 +232,7 @@ def exchange(first: Replica, second: Replica) -> list[Gossip]:
         to, source, message = under_way.pop(0)
         sent.append(message)
         for part in through_datagrams(message, source.config):
-            under_way += [(source, to, answer) for answer in messages(hear(to, part))]
+            under_way += [(source, to, answer) for answer in messages(receive(to, part))]
     return sent
 
 
@@ -257,6 +257,6 @@ def packed(message: Gossip, cluster: str = "c", budget: int = 1200, most: int = 
 
 def deliver(nodes: dict[str, Replica], message: Gossip, to: Client) -> None:
     """Let a message arrive, and all that follows from it at once."""
-    for send in sends(hear(nodes[str(to)], message)):
+    for send in sends(receive(nodes[str(to)], message)):
         for peer in send.to:
             deliver(nodes, send.message, peer)

@@ -7,6 +7,7 @@ from random import Random
 
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import ZERO, counts_nothing
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.gossip.anti_entropy import AntiEntropy
@@ -16,7 +17,7 @@ from gossip_counter.node.core.gossip.push import SMALL_CLUSTER, Push
 from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Ack, Carrier, Replicate, Syn, SynAck
+from gossip_counter.node.core.messages import Ack, Carrier, Delta, Replicate, Syn, SynAck
 from gossip_counter.node.core.messages import Push as PushMessage
 from gossip_counter.node.core.start import Start
 from gossip_counter.node.core.state import State
@@ -72,11 +73,13 @@ class DeltaGossip:
 
     def receive(self, message: Carrier | Syn, source: Client, now_ns: int) -> bool:
         """Take one message of a member, from `source`; whether it shows more of our own actor than we ever wrote."""
-        news = [] if isinstance(message, Syn) else self._intake.merge(message.deltas, now_ns)
+        deltas = () if isinstance(message, Syn) else message.deltas
+        is_behind = self._has_unknown_row_of_ours(deltas)  # before they are merged
+        news = self._intake.merge(deltas, now_ns)
         # Where a message is the whole state, its sender need not send the fingerprint.
         fingerprint = _fingerprint_of(message) if message.fingerprint is None else message.fingerprint
         self._membership.heard_from(message.sender, fingerprint, now_ns)
-        is_behind = any(delta.actor == self._identity.actor for delta in news)
+        is_behind = is_behind or any(delta.actor == self._identity.actor for delta in news)
         match message:
             case Syn():
                 is_behind = self.anti_entropy.receive_syn(message, source, now_ns)
@@ -89,6 +92,12 @@ class DeltaGossip:
             case Replicate():
                 pass  # its rows are all there is to it
         return is_behind
+
+    def _has_unknown_row_of_ours(self, deltas: tuple[Delta, ...]) -> bool:
+        """Whether a row of our actor is none that we store. It shows another life, be there room for it or not."""
+        actor = self._identity.actor
+        rows = (named for delta in deltas if delta.actor == actor for named in delta.rows)
+        return any(self._state.row(actor, counter) is ZERO and not counts_nothing(row) for counter, row in rows)
 
     def wrote(self, now_ns: int) -> None:
         """Rows of our actor are durable, and count."""

@@ -34,6 +34,7 @@ class Verbatim(bytes):
 
 NOT_AN_INTEGER = Error("ERR value is not an integer or out of range")
 OVERFLOW = Error("ERR increment or decrement would overflow")
+DECREMENT_OVERFLOW = Error("ERR decrement would overflow")
 SYNTAX = Error("ERR syntax error")
 
 _NEXT = "\r\n:"

@@ -1,0 +1,56 @@
+"""Claim: what a node drops because it is full is counted, shown and logged, and makes no two lives one actor."""
+
+import asyncio
+from random import Random
+
+import pytest
+
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.messages import Add
+from gossip_counter.node.core.state import Stored
+from gossip_counter.node.endpoints.addresses import bind
+from gossip_counter.node.endpoints.udp import UdpEndpoint
+from gossip_counter.node.runtime.node import Node
+from tests.support.replica import ME, X, pushed, receive, refusal, replica, step
+
+
+def test_a_row_of_our_own_that_there_is_no_room_for_begins_a_new_epoch_and_is_counted() -> None:
+    """Else two lives would write as one actor, each its own write number 3."""
+    stored = Stored(ME, 2, 2, {"a": (1, 0, 1), "b": (1, 0, 2)})
+    node = replica(stored=(stored,), max_rows=2)
+    step(node, pushed(ME, 2, ("c", Row(7, 0, 3))))
+    assert node.actor != ME
+    stats = node.status(0).stats
+    assert (stats.new_epochs, stats.rows_dropped) == (1, 1)
+    assert node.state.row_count == 2
+    error = refusal(step(node, Add(1, 5, "a")))
+    assert error.text.endswith("max_rows (2) rows: start it with a larger --max-rows")
+
+
+def test_rows_of_a_former_life_beyond_the_bound_are_dropped_and_counted() -> None:
+    node = replica(max_rows=2)
+    receive(node, pushed(Actor("n1.former"), 0, *((name, Row(1, 0, i)) for i, name in enumerate("abc", 1))))
+    assert (node.state.row_count, node.stats.rows_dropped) == (2, 1)
+
+
+def test_what_is_dropped_for_lack_of_room_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    config = Config(name="n1", peers=("n2",), max_rows=1, max_actors=1, gossip_interval_ms=1)
+
+    async def log() -> list[str]:
+        with bind(("127.0.0.1", 0)) as bound:
+            node = Node(
+                config, lambda made, log: UdpEndpoint(bound, {}, config, Random(7), made.stats, log.note), Random(7)
+            )
+            running = asyncio.create_task(node.run())
+            node.replica.step(pushed(X, 0, ("a", Row(1, 0, 1)), ("b", Row(1, 0, 2))), "n2", 0)
+            node.replica.step(pushed(ME, 0, ("a", Row(1, 0, 1))), "n2", 0)
+            while len(caplog.records) < 2:  # noqa: ASYNC110 nothing else says that a line was logged
+                await asyncio.sleep(0.001)
+            node.stop()
+            await running
+        return caplog.messages
+
+    rows, actors = asyncio.run(log())
+    assert rows.startswith("rows_dropped (1 so far): ") and rows.endswith("start this node with a larger --max-rows")
+    assert actors.startswith("actors_dropped (1 so far): ")
