@@ -1,6 +1,7 @@
 """Claim: clusters of one name stay apart, whatever addresses are wrong, and a cluster never falls apart by its id."""
 
-from contextlib import ExitStack
+import shutil
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from gossip_counter.node.core.cluster_id import ClusterId, Handling, OwnClusterI
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.effects import Commit
+from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.messages import Add, Delta, Syn, SynAck
 from gossip_counter.node.core.peer_messages import Refused
 from gossip_counter.node.core.replica import Replica
@@ -290,6 +292,16 @@ def test_a_settled_id_is_stored_at_once_and_a_provisional_one_with_the_next_comm
             assert journal.recovered
             assert journal.recovered.cluster_id == expected
     journal.close()
+
+
+def test_a_copied_journal_keeps_the_id(tmp_path: Path) -> None:
+    settled, live, copied = ClusterId(9, True), tmp_path / "live", tmp_path / "copied"
+    with closing(Journal(live, "n1", "c")) as journal:
+        journal.commit(Commit(Actor("n1.me"), (), settled))
+        shutil.copytree(live, copied)
+    for _ in range(2):
+        with closing(Journal(copied, "n1", "c")) as copy:
+            assert copy.recovered == Recovered(None, (), settled)
 
 
 def test_a_commit_that_failed_stores_the_id_again() -> None:
