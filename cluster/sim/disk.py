@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from gossip_counter.cluster.sim.clock import MS
+from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import ZERO, Actor, Row, as_row
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.identity import Recovered
@@ -32,10 +33,12 @@ class Contents:
     """By actor and counter."""
     reach: dict[Actor, tuple[int, int]] = field(default_factory=dict)
     """By actor, version and source version."""
+    cluster_id: ClusterId | None = None
 
     def write(self, commit: Commit) -> None:
         """Make all of a commit durable."""
         self.actor = commit.actor
+        self.cluster_id = commit.cluster_id or self.cluster_id
         for actor, version, source_version, rows in commit.stored:
             self.rows.setdefault(actor, {}).update((counter, as_row(row)) for counter, row in rows.items())
             self.reach[actor] = version, source_version
@@ -45,7 +48,7 @@ class Contents:
         if self.actor is None:
             return None
         stored = (Stored(actor, *reach, dict(self.rows[actor])) for actor, reach in self.reach.items())
-        return Recovered(self.actor, tuple(stored))
+        return Recovered(self.actor, tuple(stored), self.cluster_id)
 
     def row(self, actor: Actor, counter: str) -> Row:
         """One row, ZERO if it was never written."""
