@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from itertools import repeat
@@ -21,6 +21,7 @@ from gossip_counter.cluster.manifest import Settings
 from gossip_counter.cluster.processes import temporary
 from gossip_counter.cluster.wording import counted
 from gossip_counter.node.codec import datagrams
+from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.identity import mint
 from gossip_counter.node.core.messages import Delta, Gossip, Push, Syn, SynAck
@@ -213,5 +214,6 @@ def _push(rows: int) -> Push:
 
 
 def _bytes(message: Gossip) -> int:
-    (datagram,) = datagrams.pack_gossip(message, CLUSTER, 1200, 1)
+    identified = replace(message, cluster_id=ClusterId(2**63 - 1, True))
+    (datagram,) = datagrams.pack_gossip(identified, CLUSTER, 1200, 1)
     return len(datagram)

@@ -14,6 +14,7 @@ from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.speakers import MAX_SPEAKERS, SPEAKING_NS
 from gossip_counter.node.core.state import Stored
 from tests.support.replica import (
+    CLUSTER_ID,
     ME,
     add,
     begin,
@@ -80,7 +81,7 @@ def test_rows_of_a_second_process_count_and_it_is_sent_none() -> None:
     node = replica()
     add(node, 3)
     answers(node, 1, ONE)
-    clone = Replica(Config(name="n2", peers=("n1",)), Random(2), 0)
+    clone = Replica(Config(name="n2", peers=("n1",)), Random(2), 0, Recovered(None, cluster_id=CLUSTER_ID))
     add(clone, 5, "x")
     (syn,) = messages(tick(clone))
     (answer,) = messages(step(node, syn, OTHER))
@@ -96,7 +97,7 @@ def test_rows_of_a_second_process_count_and_it_is_sent_none() -> None:
 def test_rows_of_a_first_process_count_that_speaks_from_another_address_than_the_listed_one() -> None:
     """Answers under the name go to the listed address, where the second one is."""
     node = replica()
-    clone = Replica(Config(name="n2", peers=("n1",)), Random(2), 0)
+    clone = Replica(Config(name="n2", peers=("n1",)), Random(2), 0, Recovered(None, cluster_id=CLUSTER_ID))
     add(clone, 5, "x")
     (syn,) = messages(tick(clone))
     step(node, syn, OTHER)
@@ -149,7 +150,7 @@ def test_a_copy_that_starts_while_the_original_speaks_writes_nothing_as_the_same
     """What a peer that receives from the original replies to its first message comes before its first commit."""
     stored = (Stored(ME, 1, 1, {"": Row(100, 0, 1)}),)
     original = replica(stored=stored)
-    clone = Replica(Config(name="n1", peers=("n2",)), Random(9), 0, Recovered(ME, stored))
+    clone = Replica(Config(name="n1", peers=("n2",)), Random(9), 0, Recovered(ME, stored, CLUSTER_ID))
     peer = members(2)["n2"]
     (syn,) = messages(begin(original))
     step(peer, syn, ONE)

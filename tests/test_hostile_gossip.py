@@ -9,18 +9,18 @@ from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import Add, Push, Syn, SynAck
 from gossip_counter.node.core.state import DigestEntry
-from tests.support.replica import X, add, exchange, messages, persisted, pushed, receive, rows_in, step, two
+from tests.support.replica import X, add, exchange, messages, packed, persisted, pushed, receive, rows_in, step, two
 
 N1 = Actor("n1.actor")
 
 
-def packed(push: Push) -> bytes:
-    (datagram,) = datagrams.pack_gossip(push, "c", 1200, 1)
+def datagram_of(push: Push) -> bytes:
+    (datagram,) = packed(push)
     return datagram
 
 
 def test_rows_out_of_order_never_get_past_the_wire() -> None:
-    datagram = packed(pushed(X, 0, ("b", Row(1, 0, 1)), ("a", Row(1, 0, 2))))
+    datagram = datagram_of(pushed(X, 0, ("b", Row(1, 0, 1)), ("a", Row(1, 0, 2))))
     shuffled = datagram.replace(b"\xa1b\x01\x00\x01\xa1a\x01\x00\x02", b"\xa1a\x01\x00\x02\xa1b\x01\x00\x01")
     assert shuffled != datagram
     with pytest.raises(BadDatagramError, match="ascending"):
@@ -29,12 +29,12 @@ def test_rows_out_of_order_never_get_past_the_wire() -> None:
 
 def test_negative_counts_never_get_past_the_wire() -> None:
     with pytest.raises(BadDatagramError, match="p must be an integer from 0"):
-        datagrams.unpack(packed(pushed(X, 0, ("a", Row(-1, 0, 1)))), "c")
+        datagrams.unpack(datagram_of(pushed(X, 0, ("a", Row(-1, 0, 1)))), "c")
 
 
 def test_since_above_its_rows_never_gets_past_the_wire() -> None:
     with pytest.raises(BadDatagramError, match="above since"):
-        datagrams.unpack(packed(pushed(X, 9, ("a", Row(1, 0, 9)))), "c")
+        datagrams.unpack(datagram_of(pushed(X, 9, ("a", Row(1, 0, 9)))), "c")
 
 
 def test_shrinking_counts_take_nothing_back() -> None:

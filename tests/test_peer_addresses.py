@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -20,14 +19,11 @@ from gossip_counter.node.endpoints.addresses import Address, Found, bind
 from gossip_counter.node.endpoints.peer_addresses import SILENT_ROUNDS, PeerAddresses
 from gossip_counter.node.runtime import peer_finder
 from gossip_counter.node.runtime.peer_finder import PeerFinder, check_reach
+from tests.support.finding import FIRST, NO_NAME, SECOND, V4, V6, finding
 from tests.support.processes import ask, node_process
+from tests.support.replica import packed
 from tests.support.udp import udp_endpoint
 from tests.support.waiting import LIMIT_S
-
-V4, V6 = int(socket.AF_INET), int(socket.AF_INET6)
-FIRST, SECOND = ("10.0.0.1", 1), ("10.0.0.2", 1)
-NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
 
 # Names.
 
@@ -44,31 +40,6 @@ def test_a_node_whose_peer_has_no_address_starts_counts_and_says_so() -> None:
         status = ask(address, lambda client: client.gossip_status())
         assert (status["local_value"], status["send_errors"]) == (5, 0)
         assert status["unresolved_names"] >= 1
-
-
-def finding(
-    peers: PeerAddresses,
-    look_up: Callable[[Address], list[Found]],
-    act: Callable[[PeerFinder], Coroutine[Any, Any, None]],
-) -> list[str]:
-    """What a finder notes while `act` runs."""
-    noted: list[str] = []
-
-    async def main() -> None:
-        with bind(("127.0.0.1", 0)) as bound:
-            finder = PeerFinder(
-                asyncio.get_running_loop(),
-                bound,
-                peers,
-                lambda kind, text, *args: noted.append(f"{kind}: {text % args}"),
-                look_up,
-            )
-            await finder.begin()
-            await act(finder)
-            finder.stop()
-
-    asyncio.run(main())
-    return noted
 
 
 async def nothing(_: PeerFinder) -> None:
@@ -172,7 +143,7 @@ def test_the_next_address_is_tried_though_a_peer_that_is_elsewhere_speaks() -> N
     """As where a name has an IPv6 address at which that node does not listen: it can send here all the same."""
     with udp_endpoint(n2=("n2", 1)) as node, bind(("127.0.0.1", 0)) as nobody, bind(("127.0.0.1", 0)) as peer:
         node.udp.peers.found("n2", [nobody.getsockname(), peer.getsockname()])
-        (syn,) = datagrams.pack_gossip(Syn("n2", 1, {}), "c", 1200, 16)
+        (syn,) = packed(Syn("n2", 1, {}))
         for _ in range(SILENT_ROUNDS + 1):
             peer.sendto(syn, node.udp.address)
             node.receive()
@@ -202,7 +173,7 @@ def test_the_address_of_ours_that_a_peer_asked_is_not_used_for_its_other_address
         bind(("127.0.0.4", 0)) as second,
     ):
         node.udp.peers.found("n2", [first.getsockname(), second.getsockname()])
-        (syn,) = datagrams.pack_gossip(Syn("n2", 1, {}), "c", 1200, 16)
+        (syn,) = packed(Syn("n2", 1, {}))
         first.sendto(syn, ("127.0.0.2", node.port))
         node.receive()
         sources = [first.recvfrom(65_536)[1][0]]

@@ -11,6 +11,7 @@ from gossip_counter.node.core.messages import Add, Syn, SynAck
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import NO_ENTRY, Stored
 from tests.support.replica import (
+    CLUSTER_ID,
     ME,
     X,
     begin,
@@ -36,7 +37,7 @@ def test_a_peer_that_has_much_else_to_send_shows_first_that_the_journal_is_old(s
         Stored(ME, 2, 2, {"": Row(15, 0, 2)}),
         Stored(n2, 3000, 3000, {f"c{i}": Row(1, 0, i) for i in range(1, 3001)}),
     )
-    peer = Replica(Config(name="n2", peers=("n1",)), Random(seed), 0, Recovered(n2, (former, much)))
+    peer = Replica(Config(name="n2", peers=("n1",)), Random(seed), 0, Recovered(n2, (former, much), CLUSTER_ID))
     node = replica(stored=(Stored(ME, 1, 1, {"": Row(10, 0, 1)}),))
     (syn,) = messages(begin(node))
     assert isinstance(syn, Syn)

@@ -10,11 +10,11 @@ import pytest
 
 from gossip_counter.cluster.client import Client, RequestRefusedError
 from gossip_counter.cluster.ports import free_ports
-from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core.counts import Actor, Row
-from gossip_counter.node.core.messages import Delta, Push
+from gossip_counter.node.core.messages import Delta, Replicate
 from gossip_counter.node.endpoints.addresses import Address
 from tests.support.processes import ask, node_process, udp_node
+from tests.support.replica import packed
 from tests.support.waiting import LIMIT_S
 
 PEER = "--peer=n2=127.0.0.1:9"
@@ -84,9 +84,9 @@ def test_junk_is_counted_logged_once_and_changes_nothing() -> None:
 
 
 def test_gossip_of_another_cluster_changes_nothing() -> None:
-    message = Push("n2", 1, (Delta(Actor("n2.x"), 0, (("", Row(5, 0, 1)),)),))
-    (foreign,) = wire.pack_gossip(message, "another", 1200, 16)
-    (ours,) = wire.pack_gossip(message, "mine", 1200, 16)
+    message = Replicate("n2", 1, (Delta(Actor("n2.x"), 0, (("", Row(5, 0, 1)),)),))
+    (foreign,) = packed(message, "another")
+    (ours,) = packed(message, "mine")
     with udp_node("--cluster-name=mine", PEER) as (_, address):
         status = exchange(address, foreign, foreign)
         assert (status["foreign_gossip"], status["local_value"]) == (2, 0)
@@ -101,10 +101,10 @@ def test_a_reply_is_never_answered() -> None:
 
 def test_values_beyond_64_bits_are_true_and_never_the_nearest_that_fits() -> None:
     most = 2**63 - 1
-    push = Push(
+    whole = Replicate(
         "n2", 1, (Delta(Actor("n2.x"), 0, (("", Row(0, most, 1)),)), Delta(Actor("n2.y"), 0, (("", Row(0, most, 1)),)))
     )
-    (datagram,) = wire.pack_gossip(push, "counter", 1200, 16)
+    (datagram,) = packed(whole, "counter")
     with udp_node(PEER) as (_, address):
         status = exchange(address, datagram)  # -2**64 + 2 is beyond msgpack, 2**64 - 2 is not
         assert (status["local_value"], status["decrements"]) == (str(-2 * most), 2 * most)

@@ -5,9 +5,9 @@ import socket
 import msgpack
 import pytest
 
-from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.messages import Syn
 from gossip_counter.node.endpoints.addresses import bind
+from tests.support.replica import packed
 from tests.support.udp import UdpNode, asking, received, send, udp_endpoint
 
 SECOND = 1_000_000_000
@@ -121,7 +121,7 @@ def test_gossip_leaves_from_the_address_at_which_the_peer_knows_this_node(host: 
     with udp_endpoint(host, n2=("127.0.0.1", 9)) as node, asking(("127.0.0.2", node.port)) as peer:
         prefix, rest = ("::ffff:", (0, 0)) if host == "::" else ("", ())
         node.udp.peers.found("n2", [(f"{prefix}127.0.0.1", peer.getsockname()[1], *rest)])
-        (syn,) = datagrams.pack_gossip(Syn("n2", 1, {}), "c", 1200, 16)
+        (syn,) = packed(Syn("n2", 1, {}))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as elsewhere:
             elsewhere.sendto(syn, ("127.0.0.1", node.port))  # not from where n2 is
             peer.send(syn)
@@ -134,7 +134,7 @@ def test_gossip_leaves_from_the_address_at_which_the_peer_knows_this_node(host: 
 def test_a_peer_that_starts_again_and_asks_another_address_of_ours_is_no_second_process() -> None:
     with udp_endpoint("0.0.0.0", n2=("127.0.0.1", 9)) as node, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
         for boot, host in ((1, "127.0.0.1"), (2, "127.0.0.2")):
-            (syn,) = datagrams.pack_gossip(Syn("n2", 1, {}, boot=boot), "c", 1200, 16)
+            (syn,) = packed(Syn("n2", 1, {}, boot=boot))
             peer.sendto(syn, (host, node.port))
         node.receive()
         assert node.replica.stats.forks == 0

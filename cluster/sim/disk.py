@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from gossip_counter.cluster.sim.clock import MS
+from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, as_row
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.identity import Recovered
@@ -32,10 +33,12 @@ class Contents:
     """By actor and counter."""
     reach: dict[Actor, tuple[int, int, int]] = field(default_factory=dict)
     """By actor, version, source version and floor."""
+    cluster_id: ClusterId | None = None
 
     def write(self, commit: Commit) -> None:
         """Make all of a commit durable."""
         self.actor = commit.actor
+        self.cluster_id = commit.cluster_id or self.cluster_id
         for actor, version, source_version, rows, floor in commit.stored:
             self.rows.setdefault(actor, {}).update((counter, as_row(row)) for counter, row in rows.items())
             self.reach[actor] = version, source_version, floor
@@ -48,7 +51,7 @@ class Contents:
             Stored(actor, version, source_version, dict(self.rows[actor]), floor)
             for actor, (version, source_version, floor) in self.reach.items()
         )
-        return Recovered(self.actor, tuple(stored))
+        return Recovered(self.actor, tuple(stored), self.cluster_id)
 
     def row(self, actor: Actor, counter: str) -> AnyRow:
         """One row, ZERO if it was never written."""

@@ -3,7 +3,7 @@
 Pure. A datagram holds one msgpack value and nothing after it. A map is a request or a reply, with the fields of the
 protocol's table. An array is gossip:
 
-    [VERSION, kind, cluster, sender, fingerprint, ...]
+    [VERSION, kind, cluster, cluster id, sender, fingerprint, ...]
     0 replicate  deltas
     1 syn        boot, above, upto, [actor, version, hash, hash of detached rows, actor, ...]
     2 syn-ack    boot, [actor, version, actor, ...], deltas
@@ -13,9 +13,9 @@ protocol's table. An array is gossip:
     6 confirmed  actor, version
     7 rival      boot, [actor, version, actor, ...]
 
-`deltas` has the form that is given in `deltas.py`. A message that does not fit one datagram is sent as several, each of
-use alone. Sizes are checked before anything is built from them: msgpack refuses an array or a string that is longer
-than the datagram it came in.
+The cluster id is twice its number, and one more if it is settled. `deltas` has the form that is given in `deltas.py`. A
+message that does not fit one datagram is sent as several, each of use alone. Sizes are checked before anything is built
+from them: msgpack refuses an array or a string that is longer than the datagram it came in.
 """
 
 from collections.abc import Iterator
@@ -36,6 +36,7 @@ from gossip_counter.node.codec.packing import (
     records,
 )
 from gossip_counter.node.core import limits
+from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.errors import BadDatagramError
 from gossip_counter.node.core.messages import Ack, Confirm, Confirmed, Gossip, Push, Replicate, Rival, Syn, SynAck
@@ -83,7 +84,10 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
     Deltas that answer or push are packed into at most `most` datagrams; the rest waits for a later exchange. A row that
     alone exceeds the budget goes alone; names are bounded, so that its datagram has at most 1500 bytes.
     """
-    head = flat(VERSION, _KINDS.index(type(message)), cluster, message.sender, message.fingerprint)
+    if message.cluster_id is None:
+        raise ValueError("gossip in datagrams states its sender's cluster id")
+    kind, cluster_id = _KINDS.index(type(message)), message.cluster_id.packed()
+    head = flat(VERSION, kind, cluster, cluster_id, message.sender, message.fingerprint)
     room = budget - len(head) - 1
     match message:
         case Syn():
@@ -102,7 +106,7 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
             rests = [[part] for part in pack_deltas(message.deltas, room)]
         case _:
             rests = [[part] for part in islice(pack_deltas(message.deltas, room), most)]
-    fields = {Syn: 10, SynAck: 8, Confirm: 7, Confirmed: 7, Rival: 7}.get(type(message), 6)
+    fields = {Syn: 11, SynAck: 9, Confirm: 8, Confirmed: 8, Rival: 8}.get(type(message), 7)
     return [b"".join([array_header(fields), head, *rest]) for rest in rests]
 
 
@@ -165,35 +169,30 @@ def _unpack_value(datagram: bytes) -> object:
 
 
 def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
-    if len(value) < 6 or value[0] != VERSION:
+    if len(value) < 7 or value[0] != VERSION:
         raise ValueError(f"version {value[:1]!r:.20} is not known here")
-    _, kind, theirs, sender, fingerprint, *rest = value
+    _, kind, theirs, cluster_id, sender, fingerprint, *rest = value
     if theirs != cluster:
         raise OtherClusterError(f"gossip of cluster {theirs!r:.40}, this one is {cluster!r:.40}")
+    identified = ClusterId.unpacked(cluster_id)
     limits.nonempty_name(sender, "sender")
     _hash(fingerprint)
     match kind, rest:
         case 1, [boot, clock_ms, above, upto, entries]:
             low, high = _bound(above), None if upto is None else _bound(upto)
-            return Syn(
-                sender,
-                fingerprint,
-                _unpack_digest(entries),
-                low,
-                high,
-                _unpack_boot(boot),
-                limits.count(clock_ms, "clock"),
-            )
+            digest, own_boot, time_ms = _unpack_digest(entries), _unpack_boot(boot), limits.count(clock_ms, "clock")
+            return Syn(sender, fingerprint, digest, low, high, own_boot, time_ms, cluster_id=identified)
         case 2, [boot, wants, deltas]:
-            return SynAck(sender, fingerprint, unpack_deltas(deltas), _unpack_wants(wants), _unpack_boot(boot))
+            rows, wanted = unpack_deltas(deltas), _unpack_wants(wants)
+            return SynAck(sender, fingerprint, rows, wanted, _unpack_boot(boot), cluster_id=identified)
         case 5 | 6, [actor, version]:
-            asked = {5: Confirm, 6: Confirmed}[kind]
-            return cast(Gossip, asked(sender, fingerprint, unpack_actor(actor), limits.count(version, "version")))
+            asked, upto = {5: Confirm, 6: Confirmed}[kind], limits.count(version, "version")
+            return cast(Gossip, asked(sender, fingerprint, unpack_actor(actor), upto, cluster_id=identified))
         case 7, [boot, wants]:
-            return Rival(sender, fingerprint, _unpack_boot(boot), _unpack_wants(wants))
+            return Rival(sender, fingerprint, _unpack_boot(boot), _unpack_wants(wants), cluster_id=identified)
         case 0 | 3 | 4, [deltas]:
             made = {0: Replicate, 3: Ack, 4: Push}[kind]
-            return cast(Gossip, made(sender, fingerprint, unpack_deltas(deltas)))
+            return cast(Gossip, made(sender, fingerprint, unpack_deltas(deltas), cluster_id=identified))
     raise ValueError(f"kind {kind!r:.20} with {len(rest)} fields is not known here")
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from gossip_counter.node.core import counts
 from gossip_counter.node.core.batch import Batch, Pending
+from gossip_counter.node.core.cluster_id import ClusterId, OwnClusterId
 from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, EndingRow, HeldRow, as_row
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Commit, Outbox
@@ -34,12 +35,21 @@ class UnderWay:
     rows: dict[str, HeldRow]
     version: int
     peers_rows: tuple[Stored, ...]
+    cluster_id: ClusterId | None
 
 
 class Commits:
     """Batches on their way to the disk, one after the other."""
 
-    def __init__(self, state: State, stats: Stats, identity: Identity, dirty: DirtyRows, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        state: State,
+        stats: Stats,
+        identity: Identity,
+        cluster_id: OwnClusterId,
+        dirty: DirtyRows,
+        outbox: Outbox,
+    ) -> None:
         self.batch = Batch()
         """What gathers."""
         self.under_way: UnderWay | None = None
@@ -48,6 +58,7 @@ class Commits:
         self._state = state
         self._stats = stats
         self._identity = identity
+        self._cluster_id = cluster_id
         self._dirty = dirty
         self._outbox = outbox
         self._is_requested = False
@@ -79,9 +90,10 @@ class Commits:
         self.request()
 
     def request_if_needed(self) -> None:
-        """Let the next commit begin if rows wait to be stored, or the journal names another actor."""
+        """Let the next commit begin if rows wait to be stored, or the journal names another actor or cluster."""
         self.react()
-        if self._dirty or self.batch.reapplied or not self._identity.is_durable:
+        is_named = self._identity.is_durable and not self._cluster_id.awaits_commit
+        if self._dirty or self.batch.reapplied or not is_named:
             self._is_requested = True
 
     @property
@@ -115,8 +127,9 @@ class Commits:
         if rows:
             version += len(rows)
             stored = (*peers_rows, Stored(actor, version, version, rows, self._state.floor(actor)))
-        self.under_way = UnderWay(batch, actor, rows, version, peers_rows)
-        return Commit(actor, stored)
+        cluster_id = self._cluster_id.unsaved
+        self.under_way = UnderWay(batch, actor, rows, version, peers_rows, cluster_id)
+        return Commit(actor, stored, cluster_id)
 
     def _with_lives(self, rows: dict[str, HeldRow], held: list[HeldRow]) -> dict[str, HeldRow]:
         """Rows of counters that do not end, where others do: we may have forgotten older ones of the same counters."""
@@ -169,6 +182,8 @@ class Commits:
             absorbed = self._identity.absorbed_from(done.actor, done.rows, done.batch)
         self._enter_state(done)
         self._identity.committed(done.actor, done.batch, absorbed)
+        if done.cluster_id:
+            self._cluster_id.saved(done.cluster_id)
         if absorbed:
             self._wait_again(done)
             self.reapply(absorbed)

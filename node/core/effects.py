@@ -4,9 +4,11 @@ Pure. Nothing in the core can block or fail for reasons outside it: it gives `Re
 of it. After etcd/raft's `Ready`.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import NamedTuple
 
+from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.messages import Gossip, Reply
 from gossip_counter.node.core.state import Stored
@@ -32,11 +34,13 @@ class Send(NamedTuple):
 class Commit(NamedTuple):
     """Make all of this durable, or nothing, then call `Replica.persisted`. No other Commit comes before.
 
-    `actor` is what this node writes as. Of each actor, rows that are named replace those stored before.
+    `actor` is what this node writes as. Of each actor, rows that are named replace those stored before. `cluster_id`
+    None: the one stored before stays.
     """
 
     actor: Actor
     stored: tuple[Stored, ...]
+    cluster_id: ClusterId | None = None
 
 
 class Ready(NamedTuple):
@@ -55,7 +59,9 @@ class Ready(NamedTuple):
 class Outbox:
     """Where the parts of a replica put what is to be done, until it is fetched."""
 
-    def __init__(self) -> None:
+    def __init__(self, cluster_id: Callable[[], ClusterId]) -> None:
+        """`cluster_id` is what gossip carries."""
+        self._cluster_id = cluster_id
         self.replies: list[Answer] = []
         self.wake_ns: int | None = None
         """The earliest time that a part asked to be woken at."""
@@ -69,7 +75,7 @@ class Outbox:
 
     def send(self, to: tuple[Client, ...], message: Gossip) -> None:
         """Let this gossip leave."""
-        self._sends.append(Send(to, message))
+        self._sends.append(Send(to, replace(message, cluster_id=self._cluster_id())))
 
     def wake_at(self, due_ns: int) -> None:
         """Let the replica be woken at this time, or earlier. Each part says so whenever it sets a deadline."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from random import Random
 
 from gossip_counter.node.core.batch import Batch, Tally
+from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow, HeldRow, as_row, merged
 from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.state import State, Stored
@@ -30,13 +31,14 @@ def mint(name: str, epoch: int) -> Actor:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a journal gives back: the actor that this node last wrote as, and the rows of all actors.
+    """What a journal gives back: the actor that this node last wrote as, the rows of all actors, and the cluster's id.
 
     Without an actor, the rows count and none of them is this node's own: the journal is a copy of another.
     """
 
     actor: Actor | None
     stored: tuple[Stored, ...] = ()
+    cluster_id: ClusterId | None = None
 
 
 class Identity:

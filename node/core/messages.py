@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, NamedRow
 from gossip_counter.node.core.errors import RequestError
 from gossip_counter.node.core.state import DigestEntry
@@ -118,8 +119,8 @@ class GossipStatusOk:
     last changed, on this machine's monotonic clock. `fingerprint` is the state's hash: equal states, equal hashes.
     `counted` is the sum of every row's increments and decrements, `dirty_rows` how many rows of peers' are not durable
     yet. `members` includes this node; `peers_unheard` are those that sent nothing since it started. Values and
-    `counted` are sums over nodes, and so may be beyond 64 bits. `stats` are the counts of `core.stats`; they stand
-    beside the other fields.
+    `counted` are sums over nodes, and so may be beyond 64 bits. `cluster_id` is in hexadecimal. `stats` are the counts
+    of `core.stats`; they stand beside the other fields.
     """
 
     in_reply_to: int
@@ -139,6 +140,8 @@ class GossipStatusOk:
     state_since_ns: int
     name: str
     cluster: str
+    cluster_id: str
+    cluster_id_settled: bool
     stats: dict[str, int] = field(default_factory=dict)
 
 
@@ -181,7 +184,15 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
-class Replicate:
+class _FromPeer:
+    """What all gossip has."""
+
+    cluster_id: ClusterId | None = field(default=None, compare=False, kw_only=True)
+    """The sender's. The outbox states it; None: the sender's endpoint states none (stdin/stdout)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replicate(_FromPeer):
     """Full-state gossip: the rows of a whole state, or some of them, claiming nothing.
 
     `fingerprint` is that of the sender's whole state, or None where the rows are all that is known of it.
@@ -193,7 +204,7 @@ class Replicate:
 
 
 @dataclass(frozen=True, slots=True)
-class Syn:
+class Syn(_FromPeer):
     """Opens an exchange: what the sender holds of the actors above `above` up to `upto` ("" and None: no bound).
 
     A digest too large for one datagram is sent in such ranges, each answered by itself.
@@ -211,7 +222,7 @@ class Syn:
 
 
 @dataclass(frozen=True, slots=True)
-class SynAck:
+class SynAck(_FromPeer):
     """Answers Syn: rows that its sender lacks, and what we lack of theirs, as the version to go on from.
 
     `boot` is that of the SYN: it may have come from another process than the one this reaches.
@@ -225,7 +236,7 @@ class SynAck:
 
 
 @dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(_FromPeer):
     """Answers SynAck: the rows that were wanted."""
 
     sender: str
@@ -234,7 +245,7 @@ class Ack:
 
 
 @dataclass(frozen=True, slots=True)
-class Push:
+class Push(_FromPeer):
     """News, unasked."""
 
     sender: str
@@ -243,7 +254,7 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True)
-class Confirm:
+class Confirm(_FromPeer):
     """Asks for a Confirmed as soon as the receiver holds every write of an actor up to `version` durably."""
 
     sender: str
@@ -253,7 +264,7 @@ class Confirm:
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmed:
+class Confirmed(_FromPeer):
     """Answers Confirm: every write of the actor up to `version` is stored durably."""
 
     sender: str
@@ -263,7 +274,7 @@ class Confirmed:
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
+class Rival(_FromPeer):
     """Answers Syn where another process speaks under the name of its sender: that one's boot id.
 
     `wants` is what we lack of the receiver's rows. No rows go to it: it may not be the member that we know.

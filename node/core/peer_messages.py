@@ -1,10 +1,13 @@
 """What peers send: rows and digests go to gossip, confirmations to those who wait for them.
 
-Pure. Only members are listened to: what anybody else sends is dropped here, before anything of it is merged. What a
-message shows of our own actor may make us another one.
+Pure. Only members are listened to, and only those of this cluster: what anybody else sends is dropped here, before
+anything of it is merged. What a message shows of our own actor may make us another one.
 """
 
+from typing import NamedTuple
+
 from gossip_counter.node.core.acks import Acks
+from gossip_counter.node.core.cluster_id import Handling, OwnClusterId
 from gossip_counter.node.core.commits import Commits
 from gossip_counter.node.core.confirmations import Confirmations
 from gossip_counter.node.core.dirty import DirtyRows
@@ -13,9 +16,20 @@ from gossip_counter.node.core.epochs import Epochs
 from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Carrier, Confirm, Confirmed, Gossip, Rival, Syn
+from gossip_counter.node.core.messages import Carrier, Confirm, Confirmed, Gossip, Replicate, Rival, Syn, SynAck
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
+
+
+class Refused(NamedTuple):
+    """One who speaks under a member's name without this cluster's id, and where from.
+
+    `member` is where that member speaks from with our id; None: the sender's own id is settled.
+    """
+
+    name: str
+    source: Client
+    member: Client | None
 
 
 class PeerMessages:
@@ -26,6 +40,7 @@ class PeerMessages:
         state: State,
         stats: Stats,
         identity: Identity,
+        cluster_id: OwnClusterId,
         membership: Membership,
         gossip: DeltaGossip,
         commits: Commits,
@@ -37,6 +52,7 @@ class PeerMessages:
         self._state = state
         self._stats = stats
         self._identity = identity
+        self._cluster_id = cluster_id
         self._membership = membership
         self._gossip = gossip
         self._commits = commits
@@ -44,11 +60,15 @@ class PeerMessages:
         self._confirmations = confirmations
         self._epochs = epochs
         self._dirty = dirty
+        self.refused: Refused | None = None
+        """The last one."""
 
     def receive(self, message: Gossip, source: Client, now_ns: int) -> None:
         """Take a message, if it is a member's. It came from `source`, which may be another address than we know."""
         if message.sender not in self._membership:
             self._stats.non_members += 1
+            return
+        if not self._is_of_this_cluster(message, source, now_ns):
             return
         match message:
             case Confirm():
@@ -60,6 +80,30 @@ class PeerMessages:
                 self._gossip.anti_entropy.receive_rival(message)
             case _:
                 self._exchange(message, source, now_ns)
+
+    def _is_of_this_cluster(self, message: Gossip, source: Client, now_ns: int) -> bool:
+        """Whether the message is to be handled. If not, its sender is replied to, asked, or refused."""
+        theirs, sender, exchanges = message.cluster_id, message.sender, self._gossip.anti_entropy
+        if theirs is None:
+            return True
+        is_reply = isinstance(message, Replicate) or (isinstance(message, SynAck) and exchanges.is_ours(message))
+        handling = self._cluster_id.receive(theirs, sender, is_reply)
+        if handling is Handling.REFUSE:
+            self._refuse(sender, source, None)
+        elif handling is Handling.ASK and not exchanges.is_asking(sender):
+            exchanges.ask((sender,), now_ns)
+        elif handling is Handling.REPLY and isinstance(message, Syn):
+            if member := exchanges.speakers.elsewhere(sender, source, now_ns):
+                self._refuse(sender, source, member)
+            else:
+                exchanges.reply(message)
+        if self._cluster_id.awaits_commit:
+            self._commits.request()
+        return handling is Handling.TAKE
+
+    def _refuse(self, name: str, source: Client, member: Client | None) -> None:
+        self._stats.foreign_gossip += 1
+        self.refused = Refused(name, source, member)
 
     def _exchange(self, message: Carrier | Syn, source: Client, now_ns: int) -> None:
         absorbed = [] if isinstance(message, Syn) else self._identity.absorbed_by(message.deltas)

@@ -16,6 +16,7 @@ from random import Random
 from gossip_counter.node.core.acks import Acks
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.client_requests import ClientRequests
+from gossip_counter.node.core.cluster_id import ClusterId, OwnClusterId
 from gossip_counter.node.core.commits import Commits, UnderWay
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.confirmations import Confirmations
@@ -29,7 +30,7 @@ from gossip_counter.node.core.gossip.full_state import FullStateGossip
 from gossip_counter.node.core.identity import Identity, Increment, Recovered
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import REQUESTS, Carrier, Gossip, Request
-from gossip_counter.node.core.peer_messages import PeerMessages
+from gossip_counter.node.core.peer_messages import PeerMessages, Refused
 from gossip_counter.node.core.reads import Reads
 from gossip_counter.node.core.start import Start
 from gossip_counter.node.core.state import State
@@ -58,15 +59,18 @@ class Replica:
         self.config, self.state, self.stats, self.rounds = config, State(), Stats(), 0
         self._unix_ahead_ms = 0
         """By how much the wall clock is ahead of the one that `now_ns` is of."""
-        state, stats, outbox = self.state, self.stats, Outbox()
+        state, stats = self.state, self.stats
         for stored in recovered.stored if recovered else ():
             state.restore(stored)
         self._identity = identity = Identity(config.name, entropy or rng, state, recovered)
         self.membership = membership = Membership(config.peers, lambda: state.fingerprint, now_ns)
-        self._outbox, strategy, dirty = outbox, STRATEGIES[config.gossip], DirtyRows(state)
+        stored_id = recovered.cluster_id if recovered else None
+        self._cluster_id = cluster_id = OwnClusterId(config.peers, stored_id, entropy or rng)
+        self._outbox = outbox = Outbox(lambda: cluster_id.shown)
+        strategy, dirty = STRATEGIES[config.gossip], DirtyRows(state)
         tokens = Issuer(state, strategy.claims_versions)
         admission = Admission(config, state, stats, strategy.claims_versions)
-        self._commits = commits = Commits(state, stats, identity, dirty, outbox)
+        self._commits = commits = Commits(state, stats, identity, cluster_id, dirty, outbox)
         self._acks = acks = Acks(config, state, stats, identity, tokens, outbox)
         self._confirmations = Confirmations(config, state, outbox)
         self._reads = reads = Reads(config, state, stats, tokens, strategy.claims_versions, outbox)
@@ -78,7 +82,17 @@ class Replica:
             stats, admission, commits, writes, acks, reads, tokens, outbox, self.status
         )
         self._peer_messages = PeerMessages(
-            state, stats, identity, membership, self._gossip, commits, acks, self._confirmations, epochs, dirty
+            state,
+            stats,
+            identity,
+            cluster_id,
+            membership,
+            self._gossip,
+            commits,
+            acks,
+            self._confirmations,
+            epochs,
+            dirty,
         )
 
     # Inputs. What they cause is fetched with `ready`.
@@ -191,6 +205,11 @@ class Replica:
         return self._identity.actor
 
     @property
+    def cluster_id(self) -> ClusterId:
+        """The id of the cluster, as gossip carries it."""
+        return self._cluster_id.shown
+
+    @property
     def is_ready(self) -> bool:
         """Whether an add would be committed at once: peers have said what they hold of us, or were given up."""
         return not (self._start.awaited and self._identity.is_inherited)
@@ -198,6 +217,11 @@ class Replica:
     def forks(self, now_ns: int) -> list[tuple[str, list[Client]]]:
         """Members under whose names several processes speak, and where each does so from."""
         return self._gossip.anti_entropy.speakers.forks(now_ns)
+
+    def take_refused(self) -> Refused | None:
+        """Who last sent gossip without this cluster's id and was refused, since this was called before."""
+        refused, self._peer_messages.refused = self._peer_messages.refused, None
+        return refused
 
     def value(self, counter: str) -> int | None:
         """This node's value of a counter, None for one that nobody ever wrote to: a read that is answered at once."""
@@ -208,4 +232,5 @@ class Replica:
         return snapshot(
             self.config, self.state, self.stats, self.membership, now_ns, counter,
             actor=self.actor, rounds=self.rounds, is_ready=self.is_ready, dirty_rows=self._commits.dirty_rows,
+            cluster_id=self.cluster_id,
         )  # fmt: skip

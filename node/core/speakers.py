@@ -54,6 +54,11 @@ class Speakers:
         """Whether it is this process that peers' messages to that member are for."""
         return self.by_name[name][0].boot == boot
 
+    def elsewhere(self, name: str, source: Client, now_ns: int) -> Client | None:
+        """Where a process speaks from under that name, if there is one that does so from another place than this."""
+        places = (each.source for each in self.by_name.get(name, ()) if now_ns < each.heard_ns + SPEAKING_NS)
+        return next((place for place in places if place != source), None)
+
     def forks(self, now_ns: int) -> list[tuple[str, list[Client]]]:
         """Members under whose names several processes speak, and where each does so from."""
         speaking = {

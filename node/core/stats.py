@@ -27,7 +27,7 @@ class Stats:
     bad_input: int = _count("Datagrams or lines that made no sense and that nobody could be answered about.")
     requests_refused: int = _count("Requests answered with an error.")
     repeated_adds: int = _count("Adds over UDP that came again within seconds: not counted again, answered as before.")
-    foreign_gossip: int = _count("Gossip of another cluster, dropped.")
+    foreign_gossip: int = _count("Gossip of another cluster, by its name or its id, dropped.")
     rows_dropped: int = _count("Peers' rows dropped because `max_rows` are held.")
     actors_dropped: int = _count("Deltas dropped because `max_actors` are held.")
     gaps: int = _count(
@@ -59,7 +59,9 @@ class Stats:
     row_bytes_out: int = _count("Bytes of datagrams that carried rows.")
     receive_errors: int = _count("Times that the socket gave an error instead of a datagram.")
     send_errors: int = _count("Datagrams that the socket would not take: a full buffer, an unreachable host.")
-    unresolved_names: int = _count("Times that one or more peers had no address to send to when names were looked up.")
+    unresolved_names: int = _count(
+        "Times that names of peers without an address, or silent at the one they had, were looked up in vain."
+    )
     internal_errors: int = _count("Unexpected errors of our own; each is logged.")
 
 

@@ -5,6 +5,7 @@ Pure.
 
 from dataclasses import asdict, dataclass
 
+from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.membership import Membership, Standing
@@ -19,6 +20,7 @@ class Status:
 
     name: str
     cluster: str
+    cluster_id: ClusterId
     actor: Actor
     members: int
     """This node included."""
@@ -65,6 +67,8 @@ class Status:
             state_since_ns=self.state_since_ns,
             name=self.name,
             cluster=self.cluster,
+            cluster_id=f"{self.cluster_id.number:016x}",
+            cluster_id_settled=self.cluster_id.is_settled,
             stats=asdict(self.stats),
         )
 

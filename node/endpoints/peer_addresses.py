@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from gossip_counter.node.endpoints.addresses import Address, Sockaddr
 
 SILENT_ROUNDS = 8
-"""Rounds begun with a peer that answers nothing, after which the next of its addresses is tried."""
+"""Rounds begun with a peer that answers nothing, after which the next of its addresses is tried, and it is `silent`."""
 
 
 class PeerAddresses:
@@ -16,25 +16,33 @@ class PeerAddresses:
         self.listed = listed
         self._found: dict[str, Sequence[Sockaddr]] = {}
         self._at: dict[str, int] = {}
-        """Of peers with several addresses, which one is used."""
+        """Of each peer that has addresses, which one is used."""
         self._rounds: dict[str, int] = {}
-        """Of the same, the rounds begun since the peer was last heard from at that address."""
+        """Of the same, the rounds begun since the peer was last heard from there, or its addresses changed."""
 
-    def found(self, peer: str, addresses: Sequence[Sockaddr]) -> None:
-        """A peer has these addresses, at least one."""
-        self._found[peer] = addresses
-        if len(addresses) > 1:
-            self._at[peer] = self._rounds[peer] = 0
+    def found(self, peer: str, addresses: Sequence[Sockaddr]) -> bool:
+        """A peer has these addresses, at least one; whether that is new. Those that were not tried yet come first."""
+        known = self._found.get(peer, ())
+        if set(addresses) == set(known):
+            return False
+        self._found[peer] = sorted(addresses, key=known.__contains__)
+        self._at[peer] = self._rounds[peer] = 0
+        return True
 
     def current(self, peer: str) -> Sockaddr | None:
         """The address to send to. None: it has none, or there is no such peer."""
         found = self._found.get(peer)
-        return found[self._at.get(peer, 0)] if found else None
+        return found[self._at[peer]] if found else None
 
     @property
     def missing(self) -> dict[str, Address]:
         """The peers without an address, as they are listed."""
         return {name: listed for name, listed in self.listed.items() if name not in self._found}
+
+    @property
+    def silent(self) -> set[str]:
+        """The peers that replied nothing in the last rounds, from the addresses that they had."""
+        return {name for name, rounds in self._rounds.items() if rounds > SILENT_ROUNDS}
 
     def heard_from(self, peer: str, source: Sockaddr, is_answer: bool) -> None:
         """A peer has sent something: an answer to what it was sent, or something of its own accord.
@@ -48,7 +56,6 @@ class PeerAddresses:
         """A round with a peer begins, to which it should reply."""
         if peer not in self._rounds:
             return
-        self._rounds[peer] += 1
-        if self._rounds[peer] > SILENT_ROUNDS:
-            self._rounds[peer] = 1
+        rounds, self._rounds[peer] = self._rounds[peer], self._rounds[peer] + 1
+        if rounds and rounds % SILENT_ROUNDS == 0:
             self._at[peer] = (self._at[peer] + 1) % len(self._found[peer])

@@ -78,8 +78,8 @@ class UdpEndpoint:
         self.peers = PeerAddresses(peers)
         self.socket = bound
         self._asked_address = answers_from_asked_address(bound)
-        self._asked: dict[Sockaddr, bytes] = {}
-        """By address of a peer, that of ours to which it sends from there, if several are served."""
+        self._asked: dict[str, tuple[Sockaddr, bytes]] = {}
+        """By peer, its address and that of ours to which it sends from there, if several are served."""
         self._recent = RecentAdds()
         self._config = config
         self._rng = rng
@@ -156,7 +156,7 @@ class UdpEndpoint:
         source, asked, _ = client
         self.peers.heard_from(message.sender, source, isinstance(message, ANSWERS))
         if asked and source == self.peers.current(message.sender):
-            self._asked[source] = asked
+            self._asked[message.sender] = source, asked
 
     def _add(self, add: Add, datagram: bytes, client: UdpClient, now_ns: int, step: Step) -> None:
         """Take an add, unless it has come before: then the reply that it got is sent again, as soon as there is one."""
@@ -224,7 +224,8 @@ class UdpEndpoint:
         """Where to send gossip, and from which address of ours: to a member, or to whoever sent some."""
         if isinstance(peer, str):
             address = self.peers.current(peer)
-            return address, self._asked.get(address or (), b"")
+            source, asked = self._asked.get(peer, (None, b""))
+            return address, asked if source == address else b""
         return cast(UdpClient, peer)[:2]
 
     def _send(self, datagram: bytes, to: Sockaddr, asked: bytes, kind: str = "reply") -> None:

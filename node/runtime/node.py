@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Answer, Ready
+from gossip_counter.node.core.peer_messages import Refused
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.addresses import Address, bind, shown
 from gossip_counter.node.endpoints.faults import Faults
@@ -85,6 +86,7 @@ class Node:
         if listeners.redis:
             self._redis = RedisServer(self.replica, self._advance, self._diagnostics.unexpected, listeners.redis)
         self._metrics: Metrics | None = None
+        self._is_id_logged = False
         self._stopped = asyncio.Event()
         if journal:
             self._note_findings(journal)
@@ -113,6 +115,7 @@ class Node:
         self._loop.add_reader(self._udp.fileno, self._receive)
         self._log_listeners(page)
         self._set_clock()
+        self._log_cluster_id()
         self._guarded(self.replica.begin, monotonic_ns())
         self._advance()
         self._ticker.start(self._rng.random() * self.replica.config.gossip_interval_ms / 1000)
@@ -180,6 +183,7 @@ class Node:
         self._guarded(self.replica.tick, now_ns)
         self._advance()
         self._guarded(self._warn_of_forks, now_ns)
+        self._guarded(self._log_cluster_id)
         for kind, text in DROPPED.items():
             self._guarded(self._diagnostics.warn_if_grown, kind, text)
         if self._metrics:
@@ -189,6 +193,15 @@ class Node:
         for name, sources in self.replica.forks(now_ns):
             places = ", ".join(shown(cast(UdpClient, source)[0]) for source in sources)
             self._diagnostics.warn("forks", "several processes speak as %s, stop all but one: %s", name, places)
+
+    def _log_cluster_id(self) -> None:
+        """Log it once it is settled, and who was refused for having another."""
+        cluster, (number, is_settled) = self.replica.config.cluster, self.replica.cluster_id
+        if is_settled and self.replica.membership and not self._is_id_logged:
+            self._is_id_logged = True
+            log.info("the id of cluster %r is %016x", cluster, number)
+        if refused := self.replica.take_refused():
+            self._diagnostics.warn("foreign_gossip", "%s", _why_refused(refused, cluster))
 
     def _wake(self, due_ns: int) -> None:
         self._guarded(self.replica.wake, max(due_ns, monotonic_ns()))
@@ -280,6 +293,21 @@ class Node:
     def _unexpected_elsewhere(self, error: BaseException) -> None:
         """What another thread met."""
         self._loop.call_soon_threadsafe(self._diagnostics.unexpected, error)
+
+
+def _why_refused(refused: Refused, cluster: str) -> str:
+    name, source = refused.name, shown(cast(UdpClient, refused.source)[0])
+    if refused.member:
+        where = shown(cast(UdpClient, refused.member)[0])
+        return (
+            f"someone who says it is {name} speaks from {source} without this cluster's id, while {name} speaks from"
+            f" {where}: is the address of this node in another cluster's list of members?"
+        )
+    return (
+        f"{name} at {source} is of another cluster that is named {cluster!r} too: correct the address in its list of"
+        f" members or in this node's, and give one cluster another name; if it is to be of this one, start it with an"
+        f" empty data directory"
+    )
 
 
 async def serve(

@@ -1,4 +1,7 @@
-"""Finds the addresses of peers. A name that can't be resolved keeps nobody from starting: it is looked up again."""
+"""Finds the addresses of peers, and finds them again: a peer may come back at another address than it had.
+
+A name that can't be resolved keeps nobody from starting, and takes no known address away: it is looked up again.
+"""
 
 import asyncio
 import contextlib
@@ -6,6 +9,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 
@@ -21,7 +25,7 @@ START_S = 2.0
 """How long a node waits for name servers before it starts without the addresses of some peers."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
-"""Between two rounds of look-ups; each pause is twice the one before."""
+"""Between two look-ups of a peer; each pause is twice the one before."""
 
 THREADS = 8
 """Look-ups at once: one may take as long as a name server is waited for."""
@@ -33,8 +37,20 @@ LookUp = Callable[[Address], list[Found]]
 Outcome = list[Found] | Exception
 
 
+@dataclass(slots=True)
+class _Search:
+    """A peer that is looked up until it is found, or heard from."""
+
+    due_s: float
+    """When it is to be looked up, on the loop's clock."""
+    pause_s: float
+
+
 class PeerFinder:
-    """Looks up peers, each until it has an address. `note(kind, text, *args)` counts and logs rounds in vain."""
+    """Looks up peers: each until it has an address, and one that is listed by a name again while it is silent.
+
+    `note(kind, text, *args)` counts and logs rounds in vain.
+    """
 
     def __init__(
         self,
@@ -50,7 +66,9 @@ class PeerFinder:
         self._peers = peers
         self._note = note
         self._look_up = look_up
-        self._pause_s = FIRST_PAUSE_S
+        self._numeric = set[str]()
+        """Peers that are listed by a numeric address: no name server has another."""
+        self._searches: dict[str, _Search] = {}
         self._awaited = set[str]()
         """Peers that are being looked up."""
         self._failed: dict[str, str] = {}
@@ -63,7 +81,8 @@ class PeerFinder:
         for name, listed in self._peers.missing.items():
             with contextlib.suppress(OSError, UnicodeError):  # it is a name, to be looked up below
                 self._found(name, addresses.look_up(listed, socket.AI_NUMERICHOST))
-        self._look_up_missing()
+                self._numeric.add(name)
+        self._begin_round()
         with contextlib.suppress(TimeoutError):  # who is still missing is logged when the round ends
             await asyncio.wait_for(self._first_round.wait(), START_S)
 
@@ -73,13 +92,22 @@ class PeerFinder:
             self._timer.cancel()
         self._awaited.clear()
 
-    def _look_up_missing(self) -> None:
-        missing = self._peers.missing
-        self._awaited, self._failed = set(missing), {}
+    @property
+    def sought(self) -> dict[str, Address]:
+        """The peers that are to be found, as they are listed."""
+        moved = self._peers.silent - self._numeric
+        return self._peers.missing | {name: self._peers.listed[name] for name in moved}
+
+    def _begin_round(self) -> None:
+        """Look up those whose turn it is."""
+        sought, now_s = self.sought, self._loop.time()
+        self._searches = {name: self._searches.get(name) or _Search(now_s, FIRST_PAUSE_S) for name in sought}
+        due = [(name, sought[name]) for name, search in self._searches.items() if search.due_s <= now_s]
+        self._awaited, self._failed = {name for name, _ in due}, {}
         queue = SimpleQueue[tuple[str, Address] | None]()
-        for each in missing.items():
+        for each in due:
             queue.put(each)
-        for _ in range(threads := min(THREADS, len(missing))):
+        for _ in range(threads := min(THREADS, len(due))):
             queue.put(None)
         for _ in range(threads):
             # A daemon: a process that ends waits for no name server.
@@ -102,17 +130,22 @@ class PeerFinder:
         if name not in self._awaited:
             return
         self._awaited.discard(name)
-        if isinstance(outcome, Exception):
-            self._failed[name] = why_not(outcome) if isinstance(outcome, OSError | UnicodeError) else repr(outcome)
-        else:
-            self._found(name, outcome)
+        if name in self.sought:  # and was not heard from meanwhile
+            if isinstance(outcome, Exception):
+                self._failed[name] = why_not(outcome) if isinstance(outcome, OSError | UnicodeError) else repr(outcome)
+            else:
+                self._found(name, outcome)
+            search = self._searches[name]
+            search.due_s = self._loop.time() + search.pause_s
+            search.pause_s = min(2 * search.pause_s, LONGEST_PAUSE_S)
         self._end_round_if_done()
 
     def _found(self, name: str, found: list[Found]) -> None:
         if usable := addresses.usable(self._bound, found):
-            self._peers.found(name, usable)
-            if self._first_round.is_set():
-                log.info("found %s at %s", name, ", ".join(map(addresses.shown, usable)))
+            before = self._peers.current(name)
+            if self._peers.found(name, usable) and self._first_round.is_set():
+                places = ", ".join(map(addresses.shown, usable))
+                log.info("%s is at %s now" if before else "found %s at %s", name, places)
             return
         mine, theirs = ("IPv4", "IPv6") if self._bound.family == socket.AF_INET else ("IPv6", "IPv4")
         port = self._bound.getsockname()[1]
@@ -126,12 +159,17 @@ class PeerFinder:
             return
         self._first_round.set()
         if self._failed:
-            listed = self._peers.listed
-            shown = [f"{name} ({addresses.shown(listed[name])}): {why}" for name, why in self._failed.items()]
+            shown = [f"{self._unfound(name)}: {why}" for name, why in self._failed.items()]
             more = f", and {len(shown) - MOST_SHOWN} more" if len(shown) > MOST_SHOWN else ""
-            self._note("unresolved_names", "nothing can be sent to %s%s", "; ".join(shown[:MOST_SHOWN]), more)
-            self._timer = self._loop.call_later(self._pause_s, self._look_up_missing)
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            self._note("unresolved_names", "%s%s", "; ".join(shown[:MOST_SHOWN]), more)
+        if self._peers.listed.keys() - self._numeric or self._peers.missing:
+            self._timer = self._loop.call_later(FIRST_PAUSE_S, self._begin_round)
+
+    def _unfound(self, name: str) -> str:
+        listed, address = addresses.shown(self._peers.listed[name]), self._peers.current(name)
+        if address is None:
+            return f"nothing can be sent to {name} ({listed})"
+        return f"{name} ({listed}) is silent at {addresses.shown(address)} and found nowhere else"
 
 
 def check_reach(bound: socket.socket, peers: PeerAddresses) -> None:

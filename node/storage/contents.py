@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, HeldRow
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.identity import Recovered
@@ -19,10 +20,12 @@ class Contents:
     rows: dict[Actor, dict[str, HeldRow]] = field(default_factory=dict)
     """By actor and counter; ZERO for one that was forgotten."""
     row_count: int = 0
+    cluster_id: ClusterId | None = None
 
     def add(self, commit: Commit) -> None:
         """Let a commit follow those before."""
         self.actor = commit.actor
+        self.cluster_id = commit.cluster_id or self.cluster_id
         for actor, version, source_version, rows, floor in commit.stored:
             self.versions[actor] = version, source_version, floor
             mine = self.rows.setdefault(actor, {})
@@ -32,9 +35,11 @@ class Contents:
 
     def recovered(self) -> Recovered | None:
         """What the core starts from; None if nothing was committed. Raises `KeyError` for rows of an unknown actor."""
-        if self.actor is None and not self.rows:
+        if self.actor is None and not self.rows and not self.cluster_id:
             return None
-        return Recovered(self.actor, tuple(self._stored(actor, rows) for actor, rows in sorted(self.rows.items())))
+        return Recovered(
+            self.actor, tuple(self._stored(actor, rows) for actor, rows in sorted(self.rows.items())), self.cluster_id
+        )
 
     def _stored(self, actor: Actor, rows: dict[str, HeldRow]) -> Stored:
         version, source_version, floor = self.versions[actor]

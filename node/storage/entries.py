@@ -3,11 +3,13 @@
 An entry is one commit: a JSON object that has the commit's records by their kind.
 
     {"actor": actor,
-     "rows": [[actor, version, source version, {counter: [p, n, version], ...}, floor], ...]}
+     "rows": [[actor, version, source version, {counter: [p, n, version], ...}, floor], ...],
+     "cluster_id": number}
 
     actor  this node writes as this actor; in every entry
     rows   rows of one actor each, which replace those stored before, and how far its rows reach with them; the floor
            where there is one
+    cluster_id  the cluster's id from here on, as `ClusterId.packed` has it; only in entries where it changes
 
 A row's values are those of `counts.encode`; zeros for one that was forgotten. A record that is to hold anything else
 gets a kind of its own: a version that does not know it refuses the journal, and does not take it for damaged.
@@ -16,6 +18,7 @@ gets a kind of its own: a version that does not know it refuses the journal, and
 import orjson
 
 from gossip_counter.node.core import limits
+from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import FIELDS, Actor, EndingRow, Row
 from gossip_counter.node.core.counts import decode as decode_row
 from gossip_counter.node.core.counts import encode as encode_row
@@ -25,11 +28,14 @@ from gossip_counter.node.storage.errors import UnknownRecordError
 
 ACTOR = "actor"
 ROWS = "rows"
+CLUSTER_ID = "cluster_id"
 
 
 def encode(commit: Commit) -> str:
     """A commit's entry."""
-    records = {ACTOR: commit.actor, ROWS: commit.stored}
+    records: dict[str, object] = {ACTOR: commit.actor, ROWS: commit.stored}
+    if commit.cluster_id:
+        records[CLUSTER_ID] = commit.cluster_id.packed()
     return orjson.dumps(records, default=_plain).decode()
 
 
@@ -49,9 +55,11 @@ def decode(entry: str) -> Commit:
     records = orjson.loads(entry)
     if type(records) is not dict:
         raise ValueError("an entry of the log is no map")
-    if unknown := records.keys() - {ACTOR, ROWS}:
+    if unknown := records.keys() - {ACTOR, ROWS, CLUSTER_ID}:
         raise UnknownRecordError(f"it has records of kind {min(unknown)!r}, which this version does not know")
-    return Commit(checked_actor(records[ACTOR]), tuple(_stored(*each) for each in records[ROWS]))
+    stored = tuple(_stored(*each) for each in records[ROWS])
+    cluster_id = ClusterId.unpacked(records[CLUSTER_ID]) if CLUSTER_ID in records else None
+    return Commit(checked_actor(records[ACTOR]), stored, cluster_id)
 
 
 def _stored(actor: str, version: int, source_version: int, rows: dict[str, list[int]], floor: int = 0) -> Stored:

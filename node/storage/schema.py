@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from gossip_counter.node.core import limits
+from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import FIELDS, Actor, HeldRow, Row, counts_nothing, decode, encode
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.storage import database
 from gossip_counter.node.storage.contents import Contents
-from gossip_counter.node.storage.entries import ROWS, checked_actor
+from gossip_counter.node.storage.entries import CLUSTER_ID, ROWS, checked_actor
 from gossip_counter.node.storage.file_identity import Inode, Place
 
 SCHEMA = 2
@@ -180,6 +181,8 @@ def read(db: sqlite3.Connection) -> tuple[Contents, int]:
     """
     meta = _meta(db)
     contents = Contents(checked_actor(meta["actor"]) if "actor" in meta else None)
+    if CLUSTER_ID in meta:
+        contents.cluster_id = ClusterId.unpacked(int(meta[CLUSTER_ID]))
     for actor, version, source_version, floor, checksum in db.execute("SELECT * FROM actors"):
         if checksum != _checksum(actor, "", (version, source_version, floor)):
             raise ValueError(f"the versions of {actor!r} are not as they were written")
@@ -241,8 +244,12 @@ def write_end(db: sqlite3.Connection, contents: Contents, compacted: int) -> Non
     """Write all but the rows of some contents. The tables then contain the log up to the entry numbered `compacted`."""
     versions = contents.versions.items()
     database.put(db, "actors", [(actor, *both, _checksum(actor, "", both)) for actor, both in versions])
-    actor = {"actor": contents.actor} if contents.actor else {}
-    _put_meta(db, actor | {"compacted": str(compacted)})
+    meta = {"compacted": str(compacted)}
+    if contents.actor:
+        meta["actor"] = contents.actor
+    if contents.cluster_id:
+        meta[CLUSTER_ID] = str(contents.cluster_id.packed())
+    _put_meta(db, meta)
 
 
 def entry_checksum(number: int, entry: str) -> int:

@@ -20,7 +20,7 @@ from gossip_counter.node.core.transactions import Transaction
 from tests.support.lives_cluster import COUNTERS, START, BrokenPromiseError, Cluster, Memory, check
 from tests.support.lives_log import Marker, Row
 from tests.support.lives_log import Seen as ModelSeen
-from tests.support.replica import Effect, drain, is_committing
+from tests.support.replica import CLUSTER_ID, Effect, drain, is_committing
 
 MS = 1_000_000
 BUDGET = 600
@@ -37,7 +37,7 @@ class RealNode:
         self.skew = skew
         self.now = 0
         config = Config(name=name, peers=tuple(each for each in names if each != name), datagram_bytes=BUDGET)
-        self.replica = Replica(config, rng, 0, Recovered(None, stored) if stored else None)
+        self.replica = Replica(config, rng, 0, Recovered(None, stored, CLUSTER_ID))
         self.effects: list[Effect] = []
 
     @property

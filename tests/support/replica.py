@@ -6,6 +6,7 @@ from random import Random
 from typing import Any, NamedTuple, cast
 
 from gossip_counter.node.codec import datagrams
+from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, NamedRow
 from gossip_counter.node.core.effects import Answer, Client, Commit, Send
@@ -33,6 +34,7 @@ WINDOW_NS = 1_000_000
 ME = Actor("n1.me")
 X = Actor("x")
 CONFIG = Config(name="n1", peers=("n2", "n3", "n4", "n5"))
+CLUSTER_ID = ClusterId(7, True)
 MOST_READIES = 100_000
 
 
@@ -50,7 +52,7 @@ Effect = Answer | Send | Wake | Commit
 
 def replica(seed: int = 1, actor: str = ME, stored: tuple[Stored, ...] = (), **settings: Any) -> Replica:
     """The node n1 of five, which goes on with an actor of known name."""
-    return Replica(replace(CONFIG, **settings), Random(seed), 0, Recovered(Actor(actor), stored))
+    return Replica(replace(CONFIG, **settings), Random(seed), 0, Recovered(Actor(actor), stored, CLUSTER_ID))
 
 
 def members(count: int, **settings: Any) -> dict[str, Replica]:
@@ -61,7 +63,7 @@ def members(count: int, **settings: Any) -> dict[str, Replica]:
             Config(name=name, peers=tuple(each for each in names if each != name), **settings),
             Random(seed),
             0,
-            Recovered(Actor(f"{name}.actor")),
+            Recovered(Actor(f"{name}.actor"), cluster_id=CLUSTER_ID),
         )
         for seed, name in enumerate(names)
     }
@@ -246,6 +248,11 @@ def through_datagrams(message: Gossip, config: Config) -> list[Gossip]:
     parts = [datagrams.unpack(each, config.cluster) for each in packed]
     assert all(isinstance(part, Gossip) for part in parts)
     return cast(list[Gossip], parts)
+
+
+def packed(message: Gossip, cluster: str = "c", budget: int = 1200, most: int = 16) -> list[bytes]:
+    """A message of a member of the cluster whose id is `CLUSTER_ID`, as datagrams."""
+    return datagrams.pack_gossip(replace(message, cluster_id=CLUSTER_ID), cluster, budget, most)
 
 
 def deliver(nodes: dict[str, Replica], message: Gossip, to: Client) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import msgpack
 
 from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.addresses import Address, Sockaddr, bind
 from gossip_counter.node.endpoints.udp import UdpEndpoint
+from tests.support.replica import CLUSTER_ID
 
 
 class UdpNode:
@@ -20,7 +22,7 @@ class UdpNode:
     def __init__(self, bound: socket.socket, peers: dict[str, Address]) -> None:
         config = Config(name="n1", cluster="c", peers=tuple(peers))
         self.noted: list[str] = []
-        self.replica = Replica(config, Random(1), 0)
+        self.replica = Replica(config, Random(1), 0, Recovered(None, cluster_id=CLUSTER_ID))
         self.udp = UdpEndpoint(bound, peers, config, Random(1), self.replica.stats, self._note)
         self.port = self.udp.address[1]
 

@@ -82,7 +82,19 @@ class AntiEntropy:
             self._expect(peer, now_ns)
         self._send_syn(peers)
 
+    def is_asking(self, peer: str) -> bool:
+        """Whether an exchange with this peer waits for its answer."""
+        return peer in self._asked
+
     # What arrives.
+
+    def is_ours(self, syn_ack: SynAck) -> bool:
+        """Whether this answers us, and not another process that speaks under our name, or did before us."""
+        return syn_ack.boot == self._identity.boot
+
+    def reply(self, syn: Syn) -> None:
+        """Answer a SYN, to the address in our list, and note nothing about its sender."""
+        self._outbox.send((syn.sender,), self._syn_ack(syn))
 
     def receive_syn(self, syn: Syn, source: Client, now_ns: int) -> bool:
         """Answer a SYN; whether its sender holds more of our own actor than we ever wrote."""
@@ -101,8 +113,8 @@ class AntiEntropy:
 
     def receive_syn_ack(self, syn_ack: SynAck, now_ns: int) -> None:
         """Answer a SYN-ACK, whose rows are merged already, with the rows that its sender lacks."""
-        if syn_ack.boot != self._identity.boot:
-            return  # no answer to us: another process that speaks under our name had asked
+        if not self.is_ours(syn_ack):
+            return
         asked, is_about_us = self._answered(syn_ack.sender, now_ns), self._asks_about_us(syn_ack.sender)
         self._start.answered(syn_ack.sender)
         if self._identity.actor in syn_ack.wants or syn_ack.fingerprint == self._state.fingerprint:

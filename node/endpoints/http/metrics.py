@@ -153,6 +153,7 @@ def _standings(status: Status) -> Iterable[Metric]:
 
 
 def _build_info(status: Status) -> Metric:
-    info = GaugeMetricFamily(f"{PREFIX}build_info", "What runs here.", labels=["version", "node", "epoch"])
-    info.add_metric([__version__, status.name, status.actor], 1)
+    labels = ["version", "node", "epoch", "cluster_id"]
+    info = GaugeMetricFamily(f"{PREFIX}build_info", "What runs here.", labels=labels)
+    info.add_metric([__version__, status.name, status.actor, f"{status.cluster_id.number:016x}"], 1)
     return info
