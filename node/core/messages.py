@@ -150,8 +150,10 @@ class GossipStatusOk:
     last changed, on this machine's monotonic clock. `fingerprint` is the state's hash: equal states, equal hashes.
     `counted` is the sum of every row's increments and decrements, `dirty_rows` how many rows of peers' are not durable
     yet. `members` includes this node; `peers_unheard` are those that sent nothing since it started. Values and
-    `counted` are sums over nodes, and so may be beyond 64 bits. `cluster_id` is in hexadecimal. `stats` are the counts
-    of `core.stats`; they stand beside the other fields.
+    `counted` are sums over nodes, and so may be beyond 64 bits. `deadline` is when the counter ends, in Unix
+    milliseconds; None: never. `skew_ms` is by how much the clock of `skewed_peer` is ahead of ours, which of all
+    differs most; null until one said its time. `cluster_id` is in hexadecimal. `stats` are the counts of `core.stats`;
+    they stand beside the other fields.
     """
 
     in_reply_to: int
@@ -161,12 +163,15 @@ class GossipStatusOk:
     convergence_ms: float | None
     increments: int
     decrements: int
+    deadline: int | None
     counters: int
     rows: int
     counted: int
     dirty_rows: int
     members: int
     peers_unheard: int
+    skew_ms: int | None
+    skewed_peer: str | None
     fingerprint: str
     state_since_ns: int
     name: str
