@@ -238,6 +238,8 @@ def _decode_ending(row: Row, values: Sequence[object]) -> EndingRow:
     names = ("life", "deadline", "stamp", "born", "taken p", "taken n", "forget_at")
     life, deadline, stamp, born, taken_p, taken_n, forget_at = map(limits.count, values[:7], names)
     seen = tuple(_decode_seen(*values[at : at + 4]) for at in range(7, len(values), 4))
+    if born > row.version:
+        raise ValueError("born must be a version that is not above that of the row")
     taken = Taken(taken_p, taken_n, seen, forget_at)
     return EndingRow(*row, life, deadline, stamp, born, taken if taken != NOTHING_TAKEN else NOTHING_TAKEN)
 

@@ -32,6 +32,7 @@ from gossip_counter.node.core.counts import (
     added,
     as_ending,
 )
+from gossip_counter.node.core.limits import MAX_COUNT
 
 GRACE_MS = 60_000
 """How long the rows of a life that is over are kept."""
@@ -190,7 +191,8 @@ class Lives:
         return row._replace(stamp=stamp, deadline=deadline, taken=self._still_needed(me, row.taken)._replace(p=p, n=n))
 
     def _next_stamp(self) -> int:
-        return max(self.now_ms, *(row.stamp + 1 for row in self.rows.values()), 0)
+        later = max((row.stamp + 1 for row in self.rows.values()), default=0)
+        return min(max(self.now_ms, later), MAX_COUNT)  # somebody may have forged the greatest
 
     # What is forgotten.
 

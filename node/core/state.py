@@ -233,8 +233,7 @@ class State:
 
         `since` makes them a delta, in ascending order of version, cut from the actor's state at `source_version` or at
         its last row, whichever is later; None is for rows that claim nothing. The delta reaches as far as its last
-        row, or to `upto`; its sender had forgotten rows up to `floor`. `is_whole`: it names all rows that its sender
-        stores of the actor above `since`.
+        row, or to `upto`; its sender had forgotten rows up to `floor`. `is_whole`: it names all that its sender stores.
         """
         rows = [named for named in rows if not counts_nothing(named[1])]
         if not rows and not upto:
@@ -262,6 +261,7 @@ class State:
         if not ending:
             return [(counter, new) for counter, _, new in changes]
         self._look_at(ending)
+        self.watches.note(ending)
         return [(counter, new) for counter, _, new in changes if counter not in ending or log.visible(counter)]
 
     def write(self, actor: Actor, rows: dict[str, HeldRow], net: Mapping[str, int], counted: int) -> None:
@@ -273,7 +273,8 @@ class State:
         self._changed(actor, self._log_of(actor).write(rows), net, counted)
         self._note_large(rows.items())
         if len(net) < len(rows):
-            self._look_at([counter for counter in rows if counter not in net])
+            self._look_at(ending := {counter: None for counter in rows if counter not in net})
+            self.watches.note(ending)
 
     # Counters that end.
 
@@ -327,6 +328,8 @@ class State:
 
     def _count(self, counter: str, value: int | None) -> None:
         """Have a counter come to a value, or not exist."""
+        if value != self._totals.get(counter):
+            self.watches.note({counter: None})
         if value is not None:
             if counter not in self._totals:
                 self.names.add((counter,))
