@@ -1,17 +1,10 @@
 """Claim: what is carried out at once is seen at once by what follows it, and waits for the commit that it needs."""
 
-from collections.abc import Iterable
-
 from gossip_counter.node.core.counts import Row
-from gossip_counter.node.core.effects import Answer
 from gossip_counter.node.core.errors import RequestError
 from gossip_counter.node.core.messages import Written
 from gossip_counter.node.core.watches import Watch, Watches
-from tests.support.replica import X, drain, pushed, replica
-
-
-def replies(effects: Iterable[object]) -> list[object]:
-    return [each.reply for each in effects if isinstance(each, Answer)]
+from tests.support.replica import X, drain, pushed, replica, replies
 
 
 def test_adds_are_seen_at_once_by_those_that_follow_and_answered_when_durable() -> None:
