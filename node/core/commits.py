@@ -17,7 +17,6 @@ from gossip_counter.node.core.cluster_id import ClusterId, OwnClusterId
 from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, EndingRow, HeldRow, as_row
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Commit, Outbox
-from gossip_counter.node.core.ends import is_ending
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.identity import Identity, Increment
 from gossip_counter.node.core.lives import Lives
@@ -62,6 +61,9 @@ class Commits:
         self._dirty = dirty
         self._outbox = outbox
         self._is_requested = False
+        self._lives_soon: dict[str, Lives] = {}
+        """Those of counters that end that were asked for since the batch began to gather or the state changed."""
+        self._looks = 0
 
     def wait(self, pending: Pending) -> None:
         """Let a write, whose adds are in the batch, wait until it is durable."""
@@ -82,6 +84,7 @@ class Commits:
         """We write as another actor from now on, which must be durable: no later life may be the former one again."""
         batch = self.batch
         batch.new_rows = None  # what was no new row of the former actor is one now
+        self._lives_soon.clear()
         for counter, row in batch.ending.items():
             plus, minus = batch.ended.of(counter)
             # Of what the batch adds, the part that came after a delete in it.
@@ -112,6 +115,7 @@ class Commits:
         if self.under_way or not self._is_requested:
             return None
         batch, self.batch = self.batch, Batch()
+        self._lives_soon.clear()  # rows get their versions now
         self._is_requested = False
         actor, rows = self._identity.actor, dict[str, HeldRow]()
         version = self._state.version(actor)
@@ -233,6 +237,7 @@ class Commits:
         So are those that gathered meanwhile: their values were computed from what is now discarded.
         """
         failed, self.under_way = self._not_yet_durable(), None
+        self._lives_soon.clear()
         refused = [failed.batch]
         if failed.rows:
             refused.append(self.batch)
@@ -306,10 +311,21 @@ class Commits:
 
     def ends_soon(self, counter: str) -> bool:
         """Whether a counter ends or was deleted, as far as is known then."""
-        return counter in self._state.special and any(map(is_ending, self.lives_soon(counter).rows.values()))
+        return counter in self._state.special and self.lives_soon(counter).ends
 
     def lives_soon(self, counter: str) -> Lives:
         """The rows of a counter then."""
+        if self._looks != self._state.looks:
+            self._looks = self._state.looks
+            self._lives_soon.clear()
+        lives = self._lives_soon.get(counter)
+        if lives is None:
+            lives = self._make_lives_soon(counter)
+            if lives.ends and counter in self._state.special:  # so that `put_ending` alone changes it
+                self._lives_soon[counter] = lives
+        return lives
+
+    def _make_lives_soon(self, counter: str) -> Lives:
         rows, own = self._state.ends.rows(counter), self.own_row_soon(counter)
         if not counts.counts_nothing(own):
             rows[self._identity.actor] = own
@@ -320,6 +336,7 @@ class Commits:
         self._state.special.setdefault(counter, 0)
         self._state.ends.are_seen = True
         self.batch.put_row(counter, row)
+        self._lives_soon.pop(counter, None)
         if delta:
             self.batch.ended.add(counter, delta)
 

@@ -33,9 +33,10 @@ from gossip_counter.node.core.counts import (
     as_ending,
     as_row,
     counts_nothing,
+    is_ending,
     is_large,
 )
-from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot, is_ending
+from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.core.watches import Watches
@@ -96,6 +97,8 @@ class State:
         """Who writes here: a delete leaves its rows to it."""
         self.adopted: dict[str, dict[Actor, Seen]] = {}
         """Entries of markers that others forgot and that take something here: they go on in our own."""
+        self.looks = 0
+        """How often counters that end were looked at, because rows or the time changed."""
         self.unsaid = set[str]()
         """Counters of which our own row does not say yet what deletes took of it."""
         self.forgotten: dict[Actor, set[str]] = {}
@@ -295,8 +298,13 @@ class State:
 
     def _look_at(self, counters: Iterable[str]) -> None:
         """Bring everything up to date that the rows and lives of some counters come to."""
+        self.looks += 1
         for counter in counters:
             lives = self.lives(counter)
+            if lives.is_plain and not any(counter in log.unhashed for log in self._logs.values()):
+                self._count(counter, lives.value)
+                self.ends.schedule(counter, lives)
+                continue
             while gone := list(lives.forgotten()):
                 for actor in gone:
                     self._forget(actor, counter)
@@ -305,7 +313,7 @@ class State:
             self._leave_out_of_hashes(counter, lives)
             if self.owner and lives.noted(self.owner):
                 self.unsaid.add(counter)
-            if any(map(is_ending, lives.rows.values())):
+            if lives.ends:
                 self.ends.schedule(counter, lives)
             elif not lives.rows:
                 self.special.pop(counter, None)
