@@ -62,6 +62,7 @@ class Commits:
         self._dirty = dirty
         self._outbox = outbox
         self._is_requested = False
+        state.is_awaited = self._is_awaited
 
     def wait(self, pending: Pending) -> None:
         """Let a write, whose adds are in the batch, wait until it is durable."""
@@ -241,6 +242,7 @@ class Commits:
             self._dirty.add(stored.actor, stored.rows)
         if failed.rows:
             self._dirty.add(failed.actor, failed.rows)
+        self._state.look_at(counter for batch in refused for counter in batch.ending)
         for batch in refused:
             self.reapply(batch.reapplied)  # with the next tick or write: a disk that fails is not asked at once again
         error = RequestError(TEMPORARILY_UNAVAILABLE, f"not counted, because it can't be made durable: {reason}")
@@ -306,7 +308,13 @@ class Commits:
 
     def ends_soon(self, counter: str) -> bool:
         """Whether a counter ends or was deleted, as far as is known then."""
+        if counter in self.batch.ending:
+            return True
         return counter in self._state.special and any(map(is_ending, self.lives_soon(counter).rows.values()))
+
+    def _is_awaited(self, counter: str) -> bool:
+        """Whether a row of ours of a counter that ends is on its way to the disk."""
+        return counter in self.batch.ending or bool(self.committing and counter in self.committing.ending)
 
     def lives_soon(self, counter: str) -> Lives:
         """The rows of a counter then."""
@@ -327,9 +335,7 @@ class Commits:
         """Note in our rows what deletes took of them, and take over what markers say that others forgot."""
         state, me = self._state, self._identity.actor
         for counter, seen in state.adopted.items():
-            lives = self.lives_soon(counter)
-            row = lives.rows.get(me, EndingRow(life=lives.life_to_join(ends=True)))
-            self.put_ending(counter, lives.marked(row, seen, state.ends.now_ms))
+            self.put_ending(counter, self.lives_soon(counter).adopted(me, self.is_first, seen))
         state.adopted.clear()
         for counter in list(state.unsaid):
             if noted := self.lives_soon(counter).noted(me):
