@@ -189,7 +189,7 @@ async def _idle_bytes_a_second(members: list[Member], seconds: float = 5) -> flo
     """What a node sends at rest, on average."""
     first = sum(status["bytes_out"] for status in await _statuses(members))
     await asyncio.sleep(seconds)  # the time that is measured
-    return (sum(status["bytes_out"] for status in await _statuses(members)) - first) / len(members) / seconds
+    return float(sum(status["bytes_out"] for status in await _statuses(members)) - first) / len(members) / seconds
 
 
 @dataclass(frozen=True, slots=True)

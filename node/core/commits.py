@@ -64,6 +64,7 @@ class Commits:
         self._lives_soon: dict[str, Lives] = {}
         """Those of counters that end that were asked for since the batch began to gather or the state changed."""
         self._looks = 0
+        state.is_awaited = self._is_awaited
 
     def wait(self, pending: Pending) -> None:
         """Let a write, whose adds are in the batch, wait until it is durable."""
@@ -246,6 +247,7 @@ class Commits:
             self._dirty.add(stored.actor, stored.rows)
         if failed.rows:
             self._dirty.add(failed.actor, failed.rows)
+        self._state.look_at(counter for batch in refused for counter in batch.ending)
         for batch in refused:
             self.reapply(batch.reapplied)  # with the next tick or write: a disk that fails is not asked at once again
         error = RequestError(TEMPORARILY_UNAVAILABLE, f"not counted, because it can't be made durable: {reason}")
@@ -311,7 +313,13 @@ class Commits:
 
     def ends_soon(self, counter: str) -> bool:
         """Whether a counter ends or was deleted, as far as is known then."""
+        if counter in self.batch.ending:
+            return True
         return counter in self._state.special and self.lives_soon(counter).ends
+
+    def _is_awaited(self, counter: str) -> bool:
+        """Whether a row of ours of a counter that ends is on its way to the disk."""
+        return counter in self.batch.ending or bool(self.committing and counter in self.committing.ending)
 
     def lives_soon(self, counter: str) -> Lives:
         """The rows of a counter then."""
@@ -344,9 +352,7 @@ class Commits:
         """Note in our rows what deletes took of them, and take over what markers say that others forgot."""
         state, me = self._state, self._identity.actor
         for counter, seen in state.adopted.items():
-            lives = self.lives_soon(counter)
-            row = lives.rows.get(me, EndingRow(life=lives.life_to_join(ends=True)))
-            self.put_ending(counter, lives.marked(row, seen, state.ends.now_ms))
+            self.put_ending(counter, self.lives_soon(counter).adopted(me, self.is_first, seen))
         state.adopted.clear()
         for counter in list(state.unsaid):
             if noted := self.lives_soon(counter).noted(me):

@@ -149,6 +149,9 @@ class Lives:
         Raises `ValueError` as `counts.added` does.
         """
         row = self._own(me, is_first)
+        if self._is_deleted_just_now(me):
+            # What is set stays, whatever was said before, be it in this millisecond.
+            row = row._replace(stamp=self._next_stamp() + 1, deadline=0)
         return as_ending(added(row, delta, row.version))
 
     def expiring(self, me: Actor, deadline: int, is_first: bool) -> EndingRow:
@@ -162,18 +165,28 @@ class Lives:
         """A delete of all that is known. Raises `ValueError` if too many rows would have to be named.
 
         `latest_ms` is the latest time that any clock is known to have: it is remembered for a day after that.
+
+        Our own totals begin again: if markers had to take them, two nodes that delete at once would keep each
+        other's markers for ever. Nor does the row say when the counter ends: adds it did not know of end as before.
         """
         row = self._own(me, is_first)
-        stamp = self._next_stamp() if row.deadline else row.stamp
-        if row.born == PENDING:  # nobody has seen what this lineage counted
-            row = row._replace(p=0, n=0, taken=row.taken._replace(p=0, n=0))
+        # Of what is pending nobody has seen what it counted.
         seen = {
             actor: Seen(actor, each.born, each.p, each.n) for actor, each in self.rows.items() if each.born != PENDING
         }
-        forget_at = max(self.now_ms, latest_ms) + FORGET_MS
-        return self.marked(row._replace(stamp=stamp, deadline=0), seen, forget_at)
+        life = self._next_life() if row.deadline else row.life
+        taken = row.taken._replace(p=0, n=0)
+        emptied = EndingRow(version=row.version, life=life, born=PENDING, taken=taken)
+        return self._marked(emptied, seen, max(self.now_ms, latest_ms) + FORGET_MS)
 
-    def marked(self, row: EndingRow, seen: Mapping[Actor, Seen], forget_at: int) -> EndingRow:
+    def adopted(self, me: Actor, is_first: bool, seen: Mapping[Actor, Seen]) -> EndingRow:
+        """The own row with entries of markers that others forgot. Raises `ValueError` if they are too many."""
+        row = self.rows.get(me)
+        if row is None or self.is_over(row.life) or self.is_covered(me, row):
+            row = self._own(me, is_first)
+        return self._marked(row, seen, self.now_ms)
+
+    def _marked(self, row: EndingRow, seen: Mapping[Actor, Seen], forget_at: int) -> EndingRow:
         """The own row with these entries in its marker. Raises `ValueError` if they are too many."""
         merged = dict(seen)
         for each in row.taken.seen:
@@ -200,7 +213,16 @@ class Lives:
         lives = [life for life in self._said if life <= self.now_ms + LIKE_MS]
         if alive := [life for life in lives if not self.is_over(life)]:
             return max(alive)
-        return max(self.now_ms, *(life + 1 for life in lives), 0) if lives or ends else 0
+        return self._next_life() if lives or ends else 0
+
+    def _next_life(self) -> int:
+        """One that begins now, after all that are known."""
+        return max(self.now_ms, *(life + 1 for life in self._said if life <= self.now_ms + LIKE_MS), 0)
+
+    def _is_deleted_just_now(self, me: Actor) -> bool:
+        """Whether a delete comes before in the same commit, and nothing after it."""
+        row = self.rows.get(me)
+        return bool(row and row.born == PENDING and row.taken.seen and not (row.p or row.n or row.stamp))
 
     def _own(self, me: Actor, is_first: bool) -> EndingRow:
         """The own row as it is before a write."""

@@ -17,7 +17,7 @@ reconciliation and flow control for anti-entropy protocols", LADIS 2008, section
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -93,6 +93,8 @@ class State:
         self.ends = Ends(self._logs)
         self.special = self.ends.special
         """Who adds may put large counters here, and take out what is not large any more."""
+        self.is_awaited: Callable[[str], bool] = lambda _: False
+        """Whether a counter that ends will have a row soon, though it may have none now."""
         self.owner: Actor | None = None
         """Who writes here: a delete leaves its rows to it."""
         self.adopted: dict[str, dict[Actor, Seen]] = {}
@@ -263,7 +265,7 @@ class State:
                 self._forget_unnamed(actor, since, min(floor, reach), rows)
         if not ending:
             return [(counter, new) for counter, _, new in changes]
-        self._look_at(ending)
+        self.look_at(ending)
         self.watches.note(ending)
         return [(counter, new) for counter, _, new in changes if counter not in ending or log.visible(counter)]
 
@@ -275,8 +277,9 @@ class State:
         """
         self._changed(actor, self._log_of(actor).write(rows), net, counted)
         self._note_large(rows.items())
-        if len(net) < len(rows):
-            self._look_at(ending := {counter: None for counter in rows if counter not in net})
+        if len(net) < len(rows) or self.special:
+            ending = {counter: None for counter in rows if counter not in net or counter in self.special}
+            self.look_at(ending)
             self.watches.note(ending)
 
     # Counters that end.
@@ -290,13 +293,13 @@ class State:
         due = list(self.special if was_set_back else ends.take_due())
         if slot_ms > ends.slot_ms or slot_ms < ends.slot_ms - SLOT_MS:
             ends.slot_ms = slot_ms
-        self._look_at(due)
+        self.look_at(due)
 
     def lives(self, counter: str) -> Lives:
         """What a counter comes to now."""
         return Lives(self.ends.rows(counter), self.ends.now_ms)
 
-    def _look_at(self, counters: Iterable[str]) -> None:
+    def look_at(self, counters: Iterable[str]) -> None:
         """Bring everything up to date that the rows and lives of some counters come to."""
         self.looks += 1
         for counter in counters:
@@ -315,7 +318,7 @@ class State:
                 self.unsaid.add(counter)
             if lives.ends:
                 self.ends.schedule(counter, lives)
-            elif not lives.rows:
+            elif not (lives.rows or self.is_awaited(counter)):
                 self.special.pop(counter, None)
                 self._settle()  # before a new row of it comes, which belongs to the hashes
 
@@ -332,7 +335,7 @@ class State:
             if needed := self.lives(counter).needed(actor, as_ending(log.visible(counter) or ZERO).taken):
                 self.adopted.setdefault(counter, {}).update(needed)
             self._forget(actor, counter)
-        self._look_at(gone)
+        self.look_at(gone)
 
     def _count(self, counter: str, value: int | None) -> None:
         """Have a counter come to a value, or not exist."""
