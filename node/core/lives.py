@@ -140,7 +140,8 @@ class Lives:
         row = self._own(me, is_first)
         stamp = self._next_stamp() if row.deadline else row.stamp
         if row.born == PENDING:  # nobody has seen what this lineage counted
-            row = row._replace(p=0, n=0, taken=row.taken._replace(p=0, n=0))
+            row = row._replace(p=0, n=0)
+        row = row._replace(taken=row.taken._replace(p=row.p, n=row.n))
         seen = {
             actor: Seen(actor, each.born, each.p, each.n) for actor, each in self.rows.items() if each.born != PENDING
         }
