@@ -3,10 +3,15 @@
 The schedules are those of the model (`test_lives_model`), run with replicas, datagrams and losses.
 """
 
+from pathlib import Path
+from random import Random
+
 import pytest
 
+from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.replica import Replica
 from tests.support.ending_replicas import RealCluster, RealNode
+from tests.support.journals import look, opened
 from tests.support.lives_cluster import BrokenPromiseError
 from tests.support.lives_model import MODES
 from tests.support.lives_rules import FORGET, GRACE
@@ -152,3 +157,20 @@ def test_a_delete_takes_what_waits_with_it_though_a_new_epoch_begins() -> None:
     persisted(node)
     assert node.actor != ME
     assert node.value("a") is None
+
+
+def test_the_journal_shows_no_counter_that_its_node_deleted(tmp_path: Path) -> None:
+    replica = Replica(Config(name="n1"), Random(1), 0)
+    with opened(tmp_path) as journal:
+        for ends in (False, True):
+            transaction = replica.transaction()
+            transaction.add("likes", 5)
+            transaction.add("views", 7)
+            if ends:
+                transaction.delete("likes")
+            transaction.wait("c", 1)
+            while ready := replica.ready(0):
+                if ready.commit:
+                    journal.commit(ready.commit)
+                    replica.persisted()
+        assert look(tmp_path, "SELECT * FROM counts") == [("views", 14)]
