@@ -18,10 +18,11 @@ from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, EndingRow, Held
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Commit, Outbox
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Identity, Increment
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.messages import ErrorReply, Written
-from gossip_counter.node.core.state import State, Stored
+from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, NamedRow
 from gossip_counter.node.core.errors import RequestError
-from gossip_counter.node.core.state import DigestEntry
+from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.tokens import Token
 
 DEFAULT_COUNTER = ""

@@ -19,7 +19,6 @@ reconciliation and flow control for anti-entropy protocols", LADIS 2008, section
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 from gossip_counter.node.core.actor_log import WRAP, ActorLog, by_version
 from gossip_counter.node.core.counts import (
@@ -37,35 +36,11 @@ from gossip_counter.node.core.counts import (
     is_large,
 )
 from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot
+from gossip_counter.node.core.holdings import DigestEntry, Stored
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.core.watches import Watches
 
-
-class Stored(NamedTuple):
-    """Rows of one actor as a journal takes and returns them, and how far those it holds then reach.
-
-    All rows up to `version` are held, as of the actor's state at `source_version`; rows above `version` are detached.
-    """
-
-    actor: Actor
-    version: int
-    source_version: int
-    rows: Mapping[str, HeldRow]
-    """By counter; ZERO for a row that was forgotten."""
-    floor: int = 0
-    """The highest version of a row of the actor that was forgotten."""
-
-
-class DigestEntry(NamedTuple):
-    """What is held of one actor: every row up to `version`, which hash to `hash`; detached rows to `detached`."""
-
-    version: int = 0
-    hash: int = 0
-    detached: int = 0
-
-
-NO_ENTRY = DigestEntry()
 _NO_LOG = ActorLog()
 """To be read only."""
 
