@@ -175,7 +175,7 @@ class Delta:
     clock_ms: int = 0
     """By what time it has, in Unix milliseconds."""
     is_whole: bool = False
-    """Whether all rows are here that the sender stores above `since`."""
+    """Whether all contiguous rows are here that the sender stores above `since`."""
 
     @property
     def reach(self) -> int:
