@@ -9,13 +9,16 @@ from random import Random
 import pytest
 
 from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.holdings import Stored
+from gossip_counter.node.core.messages import Delta, Push
 from gossip_counter.node.core.replica import Replica
 from tests.support.ending_replicas import RealCluster, RealNode
 from tests.support.journals import look, opened
 from tests.support.lives_cluster import BrokenPromiseError
 from tests.support.lives_model import MODES
 from tests.support.lives_rules import FORGET, GRACE
-from tests.support.replica import ME, commits, drain, persisted, replica
+from tests.support.replica import ME, X, commits, drain, persisted, receive, replica, tick
 
 SEEDS = 6
 
@@ -82,6 +85,18 @@ def test_what_is_set_does_not_end_though_others_count_meanwhile() -> None:
     cluster.settle()
     cluster.pass_time(FORGET)
     assert [node.value("a") for node in (one, other)] == [8, 8]
+
+
+def test_what_others_forgot_is_durable_though_nothing_of_it_was_here() -> None:
+    node = replica()
+    at(node, FORGET)
+    row = ("b", Row(1, 0, 5))
+    receive(node, Push("n2", 0, (Delta(X, 0, (row,)),)))
+    tick(node)
+    persisted(node)
+    receive(node, Push("n2", 0, (Delta(X, 0, (row,), floor=3, clock_ms=FORGET, is_whole=True),)))
+    (commit,) = commits(tick(node))
+    assert commit.stored == (Stored(X, 5, 5, {}, 3),)
 
 
 # Writes that wait for the disk while the clock goes on.
