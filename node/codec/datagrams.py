@@ -5,7 +5,7 @@ protocol's table. An array is gossip:
 
     [VERSION, kind, cluster, cluster id, sender, fingerprint, ...]
     0 replicate  deltas
-    1 syn        boot, above, upto, [actor, version, hash, hash of detached rows, actor, ...]
+    1 syn        boot, clock, above, upto, [actor, version, hash, hash of detached rows, actor, ...]
     2 syn-ack    boot, [actor, version, actor, ...], deltas
     3 ack        deltas
     4 push       deltas
