@@ -5,7 +5,7 @@ The schedules are those of the model (`test_lives_model`), run with replicas, da
 
 import pytest
 
-from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.counts import Row, as_row
 from gossip_counter.node.core.messages import Delta, Push
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import Stored
@@ -13,7 +13,7 @@ from tests.support.ending_replicas import RealCluster, RealNode
 from tests.support.lives_cluster import BrokenPromiseError
 from tests.support.lives_model import MODES
 from tests.support.lives_rules import FORGET, GRACE
-from tests.support.replica import ME, X, commits, drain, persisted, receive, replica, tick
+from tests.support.replica import ME, X, commits, drain, persisted, receive, replica, settle, tick
 
 SEEDS = 6
 
@@ -167,3 +167,22 @@ def test_a_delete_takes_what_waits_with_it_though_a_new_epoch_begins() -> None:
     persisted(node)
     assert node.actor != ME
     assert node.value("a") is None
+
+
+def test_an_echo_of_what_was_deleted_is_not_counted_again() -> None:
+    node = replica()  # which goes on as the actor of an earlier life
+    at(node, FORGET)
+    incr(node)
+    (commit,) = commits(drain(node))
+    persisted(node)
+    transaction = node.transaction()
+    transaction.delete("a")
+    transaction.wait("c", 2)
+    drain(node)
+    persisted(node)
+    at(node, 2 * FORGET + 2 * GRACE)
+    assert node.state.row(ME, "a") == Row()
+    (stored,) = commit.stored
+    receive(node, Push("n2", 0, (Delta(ME, None, tuple((name, as_row(row)) for name, row in stored.rows.items())),)))
+    settle(node)
+    assert (node.actor, node.value("a")) == (ME, None)
