@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.counts import Row, as_row
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.messages import Delta, Push
 from gossip_counter.node.core.replica import Replica
@@ -18,7 +18,7 @@ from tests.support.journals import look, opened
 from tests.support.lives_cluster import BrokenPromiseError
 from tests.support.lives_model import MODES
 from tests.support.lives_rules import FORGET, GRACE
-from tests.support.replica import ME, X, commits, drain, persisted, receive, replica, tick
+from tests.support.replica import ME, X, commits, drain, persisted, receive, replica, settle, tick
 
 SEEDS = 6
 
@@ -189,3 +189,22 @@ def test_the_journal_shows_no_counter_that_its_node_deleted(tmp_path: Path) -> N
                     journal.commit(ready.commit)
                     replica.persisted()
         assert look(tmp_path, "SELECT * FROM counts") == [("views", 14)]
+
+
+def test_an_echo_of_what_was_deleted_is_not_counted_again() -> None:
+    node = replica()  # which goes on as the actor of an earlier life
+    at(node, FORGET)
+    incr(node)
+    (commit,) = commits(drain(node))
+    persisted(node)
+    transaction = node.transaction()
+    transaction.delete("a")
+    transaction.wait("c", 2)
+    drain(node)
+    persisted(node)
+    at(node, 2 * FORGET + 2 * GRACE)
+    assert node.state.row(ME, "a") == Row()
+    (stored,) = commit.stored
+    receive(node, Push("n2", 0, (Delta(ME, None, tuple((name, as_row(row)) for name, row in stored.rows.items())),)))
+    settle(node)
+    assert (node.actor, node.value("a")) == (ME, None)

@@ -11,7 +11,7 @@ twice is found. A delete says what value it took away: that is what it knew.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,8 +22,6 @@ from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.lives import FORGET_MS, GRACE_MS
 from gossip_counter.node.core.messages import Reply, Written
-from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.state import State
 from gossip_counter.node.core.transactions import Transaction
 from gossip_counter.node.endpoints.redis.context import RedisClient
 
@@ -86,6 +84,11 @@ class Ending:
         self._adds = defaultdict[str, int](int)
         """By counter, how many adds were made."""
         self._generation = 0
+
+    @property
+    def counters(self) -> Collection[str]:
+        """All that clients used."""
+        return self._adds.keys()
 
     # What clients do.
 
@@ -236,14 +239,3 @@ def _check_value(node: Node, counter: str, writes: Iterable[_Write]) -> None:
     if least & ~value or value & ~most:
         missing, wrong = least & ~value, value & ~most
         raise PromiseBroken(f"{node.name} has {value:b} of {counter}: {missing:b} is missing, {wrong:b} is too much")
-
-
-def living_rows(replica: Replica) -> list[tuple[Actor, str, object]]:
-    """The rows of a node that are worth something, which must be the same at each."""
-    state = replica.state
-    return sorted((actor, counter, row) for actor, counter, row in state if _lives(state, counter, actor))
-
-
-def _lives(state: State, counter: str, actor: Actor) -> bool:
-    lives = state.lives(counter)
-    return any(lives.worth(actor, lives.rows[actor]))
