@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, NamedRow
-from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.increases import Outcome
 from gossip_counter.node.core.state import DigestEntry
 from gossip_counter.node.core.tokens import Token
 
@@ -88,7 +88,7 @@ class Written(NamedTuple):
     """
 
     in_reply_to: Any
-    values: Sequence[int | RequestError]
+    values: Sequence[Outcome]
     actor: Actor | None
     version: int
     token: str | None = None

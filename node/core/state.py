@@ -65,8 +65,7 @@ class DigestEntry(NamedTuple):
 
 
 NO_ENTRY = DigestEntry()
-_NO_LOG = ActorLog()
-"""To be read only."""
+_NO_LOG = ActorLog()  # to be read only
 
 
 class State:
@@ -149,10 +148,6 @@ class State:
     def detached(self, actor: Actor) -> tuple[NamedRow, ...]:
         """The rows held that no version claims, in no order."""
         return tuple(self._logs.get(actor, _NO_LOG).detached.items())
-
-    def rows_of(self, counter: str) -> Collection[AnyRow]:
-        """Every actor's row of one counter; cost: the actors held."""
-        return self.ends.rows(counter).values()
 
     def forgotten_upto(self, actor: Actor) -> int:
         """The version up to which rows of an actor that are not here were forgotten."""
@@ -259,8 +254,7 @@ class State:
             self.ends.are_seen = True
             if is_whole or log.complete_version >= max(source_version, reach):
                 self._forget_unnamed(actor, since, min(floor, reach), rows)
-        if not ending:
-            return [(counter, new) for counter, _, new in changes]
+        self.watches.note(ending)
         self._look_at(ending)
         return [(counter, new) for counter, _, new in changes if counter not in ending or log.visible(counter)]
 
@@ -270,10 +264,19 @@ class State:
         `net` is by how much the total of each counter changes that does not end, `counted` the sum of all p and n that
         are added. It may be used where nobody else has changed any of the actor's rows and none is detached.
         """
-        self._changed(actor, self._log_of(actor).write(rows), net, counted)
+        log = self._log_of(actor)
+        ending = {name: log.visible(name) for name in rows if name not in net} if len(net) < len(rows) else {}
+        self._changed(actor, log.write(rows), net, counted)
         self._note_large(rows.items())
-        if len(net) < len(rows):
-            self._look_at([counter for counter in rows if counter not in net])
+        if ending:
+            self.watches.note(ending)
+            self._look_at([name for name, old in ending.items() if not self._has_grown(name, old, rows[name])])
+
+    def _has_grown(self, counter: str, old: AnyRow | None, new: HeldRow) -> bool:
+        """Take note of a row of a counter that ends, if it is the old one with more counted."""
+        if grew := old and old[3:] == new[3:] and self.ends.goes_on(counter, new):
+            self._totals[counter] += new[0] - old[0] - new[1] + old[1]
+        return bool(grew)
 
     # Counters that end.
 
@@ -282,8 +285,7 @@ class State:
         ends, slot_ms = self.ends, hash_slot(now_ms)
         was_set_back = now_ms < ends.now_ms - CLOCK_STEP_MS
         ends.now_ms = now_ms
-        # Lives that were over may not be any more.
-        due = list(self.special if was_set_back else ends.take_due())
+        due = list(self.special if was_set_back else ends.take_due())  # lives that were over may not be any more
         if slot_ms > ends.slot_ms or slot_ms < ends.slot_ms - SLOT_MS:
             ends.slot_ms = slot_ms
         self._look_at(due)
@@ -302,12 +304,12 @@ class State:
                 lives = self.lives(counter)
             self._count(counter, lives.value)
             self._leave_out_of_hashes(counter, lives)
-            if self.owner and lives.noted(self.owner):
+            if is_unsaid := bool(self.owner and lives.noted(self.owner)):
                 self.unsaid.add(counter)
             if any(map(is_ending, lives.rows.values())):
-                self.ends.schedule(counter, lives)
+                self.ends.schedule(counter, lives, counter in self._totals, not is_unsaid)
             elif not lives.rows:
-                self.special.pop(counter, None)
+                self.ends.forget(counter)
                 self._settle()  # before a new row of it comes, which belongs to the hashes
 
     def _forget_unnamed(self, actor: Actor, since: int, upto: int, named: Sequence[NamedRow]) -> None:
@@ -327,6 +329,8 @@ class State:
 
     def _count(self, counter: str, value: int | None) -> None:
         """Have a counter come to a value, or not exist."""
+        if self.watches and value != self._totals.get(counter):
+            self.watches.note({counter: value})
         if value is not None:
             if counter not in self._totals:
                 self.names.add((counter,))
