@@ -270,3 +270,16 @@ def test_redis_py_understands_every_reply(protocol: int) -> None:
         assert node.pipeline().incr("c").expire("c", 60).execute() == [1, True]
         assert node.mset({"d": 1, "e": 2})
         assert node.unlink("b", "c", "d", "f") == 3
+
+
+def test_adds_after_the_end_of_a_life_count_once_whatever_they_share(bench: Bench) -> None:
+    bench = Bench(peers=("n2",))
+    client = bench.connect().sends(b"MULTI\r\nINCR a\r\nEXPIRE a 5\r\nEXEC\r\n")
+    bench.settle()
+    bench.passes(5000)
+    client.take()
+    client.sends(b"MULTI\r\nINCR a\r\nINCR a\r\nEXEC\r\nMULTI\r\nINCR a\r\nGET a\r\nEXEC\r\n")
+    bench.replica.step(pushed(X, 0, ("a", Row(5, 0, 1))), "n2", 0)
+    bench.settle()
+    assert client.take().replace(b"\r\n", b" ").endswith(b"*2 :1 :2 +OK +QUEUED +QUEUED *2 :8 $1 8 ")
+    assert asks(client, "GET a") == b"$1\r\n8\r\n"

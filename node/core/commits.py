@@ -307,7 +307,9 @@ class Commits:
         return not self._state.floor(self._identity.actor)
 
     def ends_soon(self, counter: str) -> bool:
-        """Whether a counter ends or was deleted, as far as is known then."""
+        """Whether a counter ends or was deleted, as far as is known now or then: a life that is over may go on here."""
+        if counter in self.batch.ending or (self.under_way and counter in self.under_way.batch.ending):
+            return True
         return counter in self._state.special and any(map(is_ending, self.lives_soon(counter).rows.values()))
 
     def going_on(self, counter: str) -> tuple[EndingRow, int] | None:
