@@ -41,7 +41,7 @@ def check(
     oracle.check_answered()
     losses.count_forks(state.row)
     for counter in oracle.counters:
-        rows = list(state.rows_of(counter))
+        rows = list(state.ends.rows(counter).values())
         totals = sum(row.p for row in rows), sum(row.n for row in rows)
         oracle.check_totals(replicas[0].config.name, counter, totals, state.value(counter))
 

@@ -11,7 +11,6 @@ from gossip_counter.node.core.batch import Pending
 from gossip_counter.node.core.commits import Commits
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.errors import RequestError
-from gossip_counter.node.core.identity import Increment
 from gossip_counter.node.core.messages import (
     Add,
     CountCopies,
@@ -27,7 +26,7 @@ from gossip_counter.node.core.reads import Reads
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.core.status import Status
 from gossip_counter.node.core.tokens import Issuer
-from gossip_counter.node.core.writes import Writes
+from gossip_counter.node.core.writes import Write, Writes
 
 
 class ClientRequests:
@@ -75,7 +74,7 @@ class ClientRequests:
         except RequestError as error:
             self.refuse(client, request.msg_id, error)
 
-    def submit(self, client: Client, request_id: object, writes: Sequence[Increment]) -> None:
+    def submit(self, client: Client, request_id: object, writes: Sequence[Write]) -> None:
         """Take a write of many adds."""
         values = self._writes.put(writes)
         self._commits.wait(Pending(client, request_id, values))

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, NamedRow
-from gossip_counter.node.core.errors import RequestError
 from gossip_counter.node.core.holdings import DigestEntry
+from gossip_counter.node.core.increases import Outcome
 from gossip_counter.node.core.tokens import Token
 
 DEFAULT_COUNTER = ""
@@ -109,7 +109,7 @@ class Written(NamedTuple):
     """
 
     in_reply_to: Any
-    values: Sequence[int | RequestError]
+    values: Sequence[Outcome]
     actor: Actor | None
     version: int
     token: str | None = None

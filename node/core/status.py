@@ -32,6 +32,8 @@ class Status:
     increments: int
     decrements: int
     counters: int
+    expiring: int
+    """Counters that have a deadline."""
     rows: int
     actors: int
     counted: int
@@ -86,6 +88,7 @@ def snapshot(
         increments=increments,
         decrements=decrements,
         counters=state.counters,
+        expiring=len(state.ends.expiring),
         rows=state.row_count,
         actors=state.actors,
         counted=state.counted,
