@@ -10,10 +10,10 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import ZERO, AnyRow, NamedRow, Row, merged
 from gossip_counter.node.core.effects import Answer, Commit
 from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Identity, Increment, Recovered
 from gossip_counter.node.core.messages import Add, Delta, ErrorReply, Push, Written
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.state import Stored
 from tests.support.replica import ME
 
 COUNTERS = ("x", "y", "z")
@@ -148,7 +148,7 @@ class Restored:
         assert not self.open, "never answered"
         for name in COUNTERS:
             for side in (0, 1):
-                total = sum(row[:2][side] for row in self.node.state.rows_of(name))
+                total = sum(row[:2][side] for row in self.node.state.ends.rows(name).values())
                 base, sent = self.base.get(name, ZERO)[:2][side], self.sent.get(name, ZERO)[:2][side]
                 ours = self.acknowledged.get((name, side == 0), 0)
                 # Neither what this life acknowledged nor what was sent of the former one is lost, and none is doubled.

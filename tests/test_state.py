@@ -10,8 +10,9 @@ from gossip_counter.node.core import actor_log
 from gossip_counter.node.core.actor_log import ActorLog
 from gossip_counter.node.core.batch import Tally
 from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, HeldRow, NamedRow, Row, added, as_row, row_hash, value
+from gossip_counter.node.core.holdings import NO_ENTRY, Stored
 from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.core.state import NO_ENTRY, State, Stored
+from gossip_counter.node.core.state import State
 
 A = Actor("a")
 Merge = tuple[Actor, int | None, list[NamedRow]]
@@ -85,7 +86,7 @@ def seen(state: State) -> list[object]:
     """What can be asked of a state without making its hashes."""
     return [
         [state.contiguous(A, "xyz"), [state.row(A, name) for name in "xyz"], state.detached(A)],
-        [[*state.rows_of(name)] for name in "xyz"],
+        [[*state.ends.rows(name).values()] for name in "xyz"],
         [state.version(A), state.source_version(A), state.complete_version(A), state.covering_version(A)],
         [state.counters, state.row_count, state.actors, state.counted, state.shrinking_rows],
         [dict(state.totals), list(state.names), set(state)],
@@ -105,7 +106,7 @@ def test_whatever_comes_in_whatever_order_counts_the_same(given: list[Merge], rn
 def test_totals_fingerprint_and_counts_are_those_of_the_rows(given: list[Merge]) -> None:
     state = state_of(given)
     for counter in ("", "likes", "b", "never written"):
-        assert state.value(counter) == value(state.rows_of(counter))
+        assert state.value(counter) == value(state.ends.rows(counter).values())
     assert state.fingerprint == sum(row_hash(*row) for row in state) % 2**64
     assert state.row_count == len(list(state))
     assert state.counters == len({counter for _, counter, _ in state})

@@ -5,7 +5,7 @@ protocol's table. An array is gossip:
 
     [VERSION, kind, cluster, cluster id, sender, fingerprint, ...]
     0 replicate  deltas
-    1 syn        boot, above, upto, [actor, version, hash, hash of detached rows, actor, ...]
+    1 syn        boot, clock, above, upto, [actor, version, hash, hash of detached rows, actor, ...]
     2 syn-ack    boot, [actor, version, actor, ...], deltas
     3 ack        deltas
     4 push       deltas
@@ -39,8 +39,8 @@ from gossip_counter.node.core import limits
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.errors import BadDatagramError
+from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.messages import Ack, Confirm, Confirmed, Gossip, Push, Replicate, Rival, Syn, SynAck
-from gossip_counter.node.core.state import DigestEntry
 
 VERSION = 2
 MAX_DATAGRAM_BYTES = 65_507

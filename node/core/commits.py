@@ -9,6 +9,7 @@ Replies to writes that wait for nothing else leave between `persisted` and `appl
 is brought up to date and gossip is prepared. Peers' rows are stored lazily, in the same commits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gossip_counter.node.core import counts
@@ -17,12 +18,13 @@ from gossip_counter.node.core.cluster_id import ClusterId, OwnClusterId
 from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, EndingRow, HeldRow, as_row
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Commit, Outbox
-from gossip_counter.node.core.ends import is_ending
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Identity, Increment
+from gossip_counter.node.core.increases import Outcome
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.messages import DeleteOk, ErrorReply, Written
-from gossip_counter.node.core.state import State, Stored
+from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
 
@@ -62,6 +64,10 @@ class Commits:
         self._dirty = dirty
         self._outbox = outbox
         self._is_requested = False
+        self._lives_soon: dict[str, Lives] = {}
+        """Those of counters that end that were asked for since the batch began to gather or the state changed."""
+        self._looks = 0
+        state.is_awaited = self._is_awaited
 
     def wait(self, pending: Pending) -> None:
         """Let a write, whose adds are in the batch, wait until it is durable."""
@@ -82,6 +88,7 @@ class Commits:
         """We write as another actor from now on, which must be durable: no later life may be the former one again."""
         batch = self.batch
         batch.new_rows = None  # what was no new row of the former actor is one now
+        self._lives_soon.clear()
         for counter, row in batch.ending.items():
             plus, minus = batch.ended.of(counter)
             # Of what the batch adds, the part that came after a delete in it.
@@ -112,6 +119,7 @@ class Commits:
         if self.under_way or not self._is_requested:
             return None
         batch, self.batch = self.batch, Batch()
+        self._lives_soon.clear()  # rows get their versions now
         self._is_requested = False
         actor, rows = self._identity.actor, dict[str, HeldRow]()
         version = self._state.version(actor)
@@ -233,6 +241,7 @@ class Commits:
         So are those that gathered meanwhile: their values were computed from what is now discarded.
         """
         failed, self.under_way = self._not_yet_durable(), None
+        self._lives_soon.clear()
         refused = [failed.batch]
         if failed.rows:
             refused.append(self.batch)
@@ -241,6 +250,7 @@ class Commits:
             self._dirty.add(stored.actor, stored.rows)
         if failed.rows:
             self._dirty.add(failed.actor, failed.rows)
+        self._state.look_at(counter for batch in refused for counter in batch.ending)
         for batch in refused:
             self.reapply(batch.reapplied)  # with the next tick or write: a disk that fails is not asked at once again
         error = RequestError(TEMPORARILY_UNAVAILABLE, f"not counted, because it can't be made durable: {reason}")
@@ -256,7 +266,7 @@ class Commits:
                 behind.add(pending.client)
             elif not pending.error:
                 # A request is one; in a submitted write, what was refused before is counted already.
-                self._stats.requests_refused += sum(type(each) is int for each in pending.values) or pending.is_request
+                self._stats.requests_refused += _accepted(pending.values) or pending.is_request
                 pending.error = error
             if pending.client in behind:
                 self.batch.waiting.append(pending)
@@ -309,11 +319,51 @@ class Commits:
         return not self._state.floor(self._identity.actor)
 
     def ends_soon(self, counter: str) -> bool:
-        """Whether a counter ends or was deleted, as far as is known then."""
-        return counter in self._state.special and any(map(is_ending, self.lives_soon(counter).rows.values()))
+        """Whether a counter ends or was deleted, as far as is known now or then: a life that is over may go on here."""
+        return self._is_awaited(counter) or (counter in self._state.special and self.lives_soon(counter).ends)
+
+    def _is_awaited(self, counter: str) -> bool:
+        """Whether a row of ours of a counter that ends is on its way to the disk."""
+        return counter in self.batch.ending or bool(self.committing and counter in self.committing.ending)
+
+    def going_on(self, counter: str) -> tuple[EndingRow, int] | None:
+        """Our own row of a counter that ends, and its value then, where an add changes nothing beside.
+
+        Nothing is summed up for it. None: a look at all rows is needed.
+        """
+        state, me, under_way = self._state, self._identity.actor, self.under_way
+        held = state.row(me, counter)
+        if not isinstance(held, EndingRow) or not state.ends.goes_on(counter, held):
+            return None
+        own: HeldRow | None = self.batch.ending.get(counter)
+        if own is None and under_way:
+            own = under_way.rows.get(counter) if under_way.actor == me else ZERO
+        if own is None:
+            return held, state.value(counter)
+        if not isinstance(own, EndingRow) or own[3:] != held[3:]:
+            return None
+        return own, state.value(counter) + own.p - held.p - own.n + held.n
+
+    def grow(self, counter: str, row: EndingRow, delta: int) -> None:
+        """Add to our own row, which `going_on` gave."""
+        grown = (row.p + delta, row.n) if delta > 0 else (row.p, row.n - delta)
+        self.batch.ending[counter] = EndingRow._make(grown + row[2:])
+        self._lives_soon.pop(counter, None)
+        self.batch.ended.add(counter, delta)
 
     def lives_soon(self, counter: str) -> Lives:
         """The rows of a counter then."""
+        if self._looks != self._state.looks:
+            self._looks = self._state.looks
+            self._lives_soon.clear()
+        lives = self._lives_soon.get(counter)
+        if lives is None:
+            lives = self._make_lives_soon(counter)
+            if lives.ends and counter in self._state.special:  # so that `put_ending` alone changes it
+                self._lives_soon[counter] = lives
+        return lives
+
+    def _make_lives_soon(self, counter: str) -> Lives:
         rows, own = self._state.ends.rows(counter), self.own_row_soon(counter)
         if not counts.counts_nothing(own):
             rows[self._identity.actor] = own
@@ -324,6 +374,7 @@ class Commits:
         self._state.special.setdefault(counter, 0)
         self._state.ends.are_seen = True
         self.batch.put_row(counter, row)
+        self._lives_soon.pop(counter, None)
         if delta:
             self.batch.ended.add(counter, delta)
 
@@ -331,9 +382,7 @@ class Commits:
         """Note in our rows what deletes took of them, and take over what markers say that others forgot."""
         state, me = self._state, self._identity.actor
         for counter, seen in state.adopted.items():
-            lives = self.lives_soon(counter)
-            row = lives.rows.get(me, EndingRow(life=lives.life_to_join(ends=True)))
-            self.put_ending(counter, lives.marked(row, seen, state.ends.now_ms))
+            self.put_ending(counter, self.lives_soon(counter).adopted(me, self.is_first, seen))
         state.adopted.clear()
         for counter in list(state.unsaid):
             if noted := self.lives_soon(counter).noted(me):
@@ -342,6 +391,10 @@ class Commits:
                 state.unsaid.discard(counter)
         if self.batch.ending:
             self.request()
+
+
+def _accepted(values: Sequence[Outcome]) -> int:
+    return sum(not isinstance(each, RequestError) for each in values)
 
 
 def written(pending: Pending, actor: Actor, version: int, token: str | None = None) -> Written | DeleteOk | ErrorReply:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, NamedRow
-from gossip_counter.node.core.errors import RequestError
-from gossip_counter.node.core.state import DigestEntry
+from gossip_counter.node.core.holdings import DigestEntry
+from gossip_counter.node.core.increases import Increase, Outcome
 from gossip_counter.node.core.tokens import Token
 
 DEFAULT_COUNTER = ""
@@ -26,18 +26,6 @@ class Init:
     node_ids: tuple[str, ...]
 
 
-class Terms(NamedTuple):
-    """On what terms something is added; the values are those of the node that is asked."""
-
-    expire_ms: int = 0
-    """How long from now the counter ends; 0: nothing is said about that."""
-    is_for_new: bool = False
-    """Only a counter that has no deadline gets that one."""
-    lower: int | None = None
-    upper: int | None = None
-    """The bounds of the value after the add, which is refused if it would leave them."""
-
-
 @dataclass(frozen=True, slots=True)
 class Add:
     """Add `delta` (negative: decrement) to a counter; answered when so many members hold it durably."""
@@ -46,7 +34,8 @@ class Add:
     delta: int
     counter: str = DEFAULT_COUNTER
     copies: int = 1
-    terms: Terms | None = None
+    terms: Increase | None = None
+    """Bounds and an expiry, with the same delta."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +98,7 @@ class Written(NamedTuple):
     """
 
     in_reply_to: Any
-    values: Sequence[int | RequestError]
+    values: Sequence[Outcome]
     actor: Actor | None
     version: int
     token: str | None = None
@@ -211,7 +200,7 @@ class Delta:
     clock_ms: int = 0
     """By what time it has, in Unix milliseconds."""
     is_whole: bool = False
-    """Whether all rows are here that the sender stores above `since`."""
+    """Whether all contiguous rows are here that the sender stores above `since`."""
 
     @property
     def reach(self) -> int:

@@ -17,9 +17,8 @@ reconciliation and flow control for anti-entropy protocols", LADIS 2008, section
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 from gossip_counter.node.core.actor_log import WRAP, ActorLog, by_version
 from gossip_counter.node.core.counts import (
@@ -33,38 +32,15 @@ from gossip_counter.node.core.counts import (
     as_ending,
     as_row,
     counts_nothing,
+    is_ending,
     is_large,
 )
-from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot, is_ending
+from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot
+from gossip_counter.node.core.holdings import DigestEntry, Stored
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.core.watches import Watches
 
-
-class Stored(NamedTuple):
-    """Rows of one actor as a journal takes and returns them, and how far those it holds then reach.
-
-    All rows up to `version` are held, as of the actor's state at `source_version`; rows above `version` are detached.
-    """
-
-    actor: Actor
-    version: int
-    source_version: int
-    rows: Mapping[str, HeldRow]
-    """By counter; ZERO for a row that was forgotten."""
-    floor: int = 0
-    """The highest version of a row of the actor that was forgotten."""
-
-
-class DigestEntry(NamedTuple):
-    """What is held of one actor: every row up to `version`, which hash to `hash`; detached rows to `detached`."""
-
-    version: int = 0
-    hash: int = 0
-    detached: int = 0
-
-
-NO_ENTRY = DigestEntry()
 _NO_LOG = ActorLog()
 """To be read only."""
 
@@ -92,10 +68,14 @@ class State:
         self.ends = Ends(self._logs)
         self.special = self.ends.special
         """Who adds may put large counters here, and take out what is not large any more."""
+        self.is_awaited: Callable[[str], bool] = lambda _: False
+        """Whether a counter that ends will have a row soon, though it may have none now."""
         self.owner: Actor | None = None
         """Who writes here: a delete leaves its rows to it."""
         self.adopted: dict[str, dict[Actor, Seen]] = {}
         """Entries of markers that others forgot and that take something here: they go on in our own."""
+        self.looks = 0
+        """How often counters that end were looked at, because rows or the time changed."""
         self.unsaid = set[str]()
         """Counters of which our own row does not say yet what deletes took of it."""
         self.forgotten: dict[Actor, set[str]] = {}
@@ -149,10 +129,6 @@ class State:
     def detached(self, actor: Actor) -> tuple[NamedRow, ...]:
         """The rows held that no version claims, in no order."""
         return tuple(self._logs.get(actor, _NO_LOG).detached.items())
-
-    def rows_of(self, counter: str) -> Collection[AnyRow]:
-        """Every actor's row of one counter; cost: the actors held."""
-        return self.ends.rows(counter).values()
 
     def forgotten_upto(self, actor: Actor) -> int:
         """The version up to which rows of an actor that are not here were forgotten."""
@@ -233,8 +209,7 @@ class State:
 
         `since` makes them a delta, in ascending order of version, cut from the actor's state at `source_version` or at
         its last row, whichever is later; None is for rows that claim nothing. The delta reaches as far as its last
-        row, or to `upto`; its sender had forgotten rows up to `floor`. `is_whole`: it names all rows that its sender
-        stores of the actor above `since`.
+        row, or to `upto`; its sender had forgotten rows up to `floor`. `is_whole`: it names all that its sender stores.
         """
         rows = [named for named in rows if not counts_nothing(named[1])]
         if not rows and not upto:
@@ -261,7 +236,8 @@ class State:
                 self._forget_unnamed(actor, since, min(floor, reach), rows)
         if not ending:
             return [(counter, new) for counter, _, new in changes]
-        self._look_at(ending)
+        self.watches.note(ending)
+        self.look_at(ending)
         return [(counter, new) for counter, _, new in changes if counter not in ending or log.visible(counter)]
 
     def write(self, actor: Actor, rows: dict[str, HeldRow], net: Mapping[str, int], counted: int) -> None:
@@ -270,10 +246,22 @@ class State:
         `net` is by how much the total of each counter changes that does not end, `counted` the sum of all p and n that
         are added. It may be used where nobody else has changed any of the actor's rows and none is detached.
         """
-        self._changed(actor, self._log_of(actor).write(rows), net, counted)
+        log = self._log_of(actor)
+        ending = {name: log.visible(name) for name in rows if name not in net} if len(net) < len(rows) else {}
+        self._changed(actor, log.write(rows), net, counted)
         self._note_large(rows.items())
-        if len(net) < len(rows):
-            self._look_at([counter for counter in rows if counter not in net])
+        mixed = [name for name in net if name in self.special] if self.special else []
+        if ending or mixed:
+            self.watches.note(ending)
+            self.look_at(
+                [*mixed, *(name for name, old in ending.items() if not self._has_grown(name, old, rows[name]))]
+            )
+
+    def _has_grown(self, counter: str, old: AnyRow | None, new: HeldRow) -> bool:
+        """Take note of a row of a counter that ends, if it is the old one with more counted."""
+        if grew := old and old[3:] == new[3:] and self.ends.goes_on(counter, new):
+            self._totals[counter] += new[0] - old[0] - new[1] + old[1]
+        return bool(grew)
 
     # Counters that end.
 
@@ -282,32 +270,36 @@ class State:
         ends, slot_ms = self.ends, hash_slot(now_ms)
         was_set_back = now_ms < ends.now_ms - CLOCK_STEP_MS
         ends.now_ms = now_ms
-        # Lives that were over may not be any more.
-        due = list(self.special if was_set_back else ends.take_due())
+        due = list(self.special if was_set_back else ends.take_due())  # lives that were over may not be any more
         if slot_ms > ends.slot_ms or slot_ms < ends.slot_ms - SLOT_MS:
             ends.slot_ms = slot_ms
-        self._look_at(due)
+        self.look_at(due)
 
     def lives(self, counter: str) -> Lives:
         """What a counter comes to now."""
         return Lives(self.ends.rows(counter), self.ends.now_ms)
 
-    def _look_at(self, counters: Iterable[str]) -> None:
+    def look_at(self, counters: Iterable[str]) -> None:
         """Bring everything up to date that the rows and lives of some counters come to."""
+        self.looks += 1
         for counter in counters:
             lives = self.lives(counter)
+            if lives.is_plain and not any(counter in log.unhashed for log in self._logs.values()):
+                self._count(counter, lives.value)
+                self.ends.schedule(counter, lives, True, True)
+                continue
             while gone := list(lives.forgotten()):
                 for actor in gone:
                     self._forget(actor, counter)
                 lives = self.lives(counter)
             self._count(counter, lives.value)
             self._leave_out_of_hashes(counter, lives)
-            if self.owner and lives.noted(self.owner):
+            if is_unsaid := bool(self.owner and lives.noted(self.owner)):
                 self.unsaid.add(counter)
-            if any(map(is_ending, lives.rows.values())):
-                self.ends.schedule(counter, lives)
-            elif not lives.rows:
-                self.special.pop(counter, None)
+            if lives.ends:
+                self.ends.schedule(counter, lives, counter in self._totals, not is_unsaid)
+            elif not (lives.rows or self.is_awaited(counter)):
+                self.ends.forget(counter)
                 self._settle()  # before a new row of it comes, which belongs to the hashes
 
     def _forget_unnamed(self, actor: Actor, since: int, upto: int, named: Sequence[NamedRow]) -> None:
@@ -323,10 +315,12 @@ class State:
             if needed := self.lives(counter).needed(actor, as_ending(log.visible(counter) or ZERO).taken):
                 self.adopted.setdefault(counter, {}).update(needed)
             self._forget(actor, counter)
-        self._look_at(gone)
+        self.look_at(gone)
 
     def _count(self, counter: str, value: int | None) -> None:
         """Have a counter come to a value, or not exist."""
+        if self.watches and value != self._totals.get(counter):
+            self.watches.note({counter: value})
         if value is not None:
             if counter not in self._totals:
                 self.names.add((counter,))

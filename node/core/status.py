@@ -34,6 +34,8 @@ class Status:
     deadline: int | None
     """When that counter ends, in Unix milliseconds; None: never."""
     counters: int
+    expiring: int
+    """Counters that have a deadline."""
     rows: int
     actors: int
     counted: int
@@ -100,6 +102,7 @@ def snapshot(
         decrements=decrements,
         deadline=lives.deadline or None if increments or decrements else None,
         counters=state.counters,
+        expiring=len(state.ends.expiring),
         rows=state.row_count,
         actors=state.actors,
         counted=state.counted,
