@@ -64,6 +64,7 @@ class Commits:
         self._dirty = dirty
         self._outbox = outbox
         self._is_requested = False
+        state.ends.awaits = self._awaits
 
     def wait(self, pending: Pending) -> None:
         """Let a write, whose adds are in the batch, wait until it is durable."""
@@ -244,6 +245,9 @@ class Commits:
         if failed.rows:
             self._dirty.add(failed.actor, failed.rows)
         for batch in refused:
+            for counter in batch.ending:
+                if not self._state.ends.rows(counter):
+                    self._state.ends.forget(counter)
             self.reapply(batch.reapplied)  # with the next tick or write: a disk that fails is not asked at once again
         error = RequestError(TEMPORARILY_UNAVAILABLE, f"not counted, because it can't be made durable: {reason}")
         self._refuse([pending for batch in refused for pending in batch.waiting], error)
@@ -308,9 +312,13 @@ class Commits:
 
     def ends_soon(self, counter: str) -> bool:
         """Whether a counter ends or was deleted, as far as is known now or then: a life that is over may go on here."""
-        if counter in self.batch.ending or (self.under_way and counter in self.under_way.batch.ending):
-            return True
-        return counter in self._state.special and any(map(is_ending, self.lives_soon(counter).rows.values()))
+        return self._awaits(counter) or (
+            counter in self._state.special and any(map(is_ending, self.lives_soon(counter).rows.values()))
+        )
+
+    def _awaits(self, counter: str) -> bool:
+        """Whether our row of a counter that ends is on its way."""
+        return counter in self.batch.ending or (self.under_way is not None and counter in self.under_way.batch.ending)
 
     def going_on(self, counter: str) -> tuple[EndingRow, int] | None:
         """Our own row of a counter that ends, and its value then, where an add changes nothing beside.
