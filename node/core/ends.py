@@ -95,7 +95,7 @@ class Ends:
         so that an add changes nothing but its totals.
         """
         is_current = self.special.get(counter, 0) > self.now_ms and self.lasting.get(counter) == row[3:6]
-        return is_current and isinstance(row, EndingRow) and row.taken is NOTHING_TAKEN
+        return is_current and isinstance(row, EndingRow) and row.taken == NOTHING_TAKEN
 
     def forget(self, counter: str) -> None:
         """A counter has no rows any more."""
