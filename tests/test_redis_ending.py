@@ -283,3 +283,39 @@ def test_adds_after_the_end_of_a_life_count_once_whatever_they_share(bench: Benc
     bench.settle()
     assert client.take().replace(b"\r\n", b" ").endswith(b"*2 :1 :2 +OK +QUEUED +QUEUED *2 :8 $1 8 ")
     assert asks(client, "GET a") == b"$1\r\n8\r\n"
+
+
+def test_counters_that_end_are_rows_as_any_other() -> None:
+    bench = Bench(config={"max_rows": 3})
+    client = bench.connect().sends(b"".join(command("INCREX", name, "EX", "5") for name in "abcdca"))
+    client.sends(b"MULTI\r\nINCR e\r\nSETEX f 5 1\r\nINCR a\r\nEXEC\r\n")
+    bench.settle()
+    full = b"-ERR this node stores max_rows (3) rows: start it with a larger --max-rows"
+    replies = client.take().replace(b"*2\r\n:1\r\n:1", b"new").replace(b"*2\r\n:2\r\n:1", b"old").split(b"\r\n")
+    assert replies[:6] == [b"new", b"new", b"new", full, b"old", b"old"]
+    assert replies[-4:] == [full, full, b":3", b""]
+    assert bench.replica.state.row_count == 3
+
+
+def test_a_counter_that_begins_again_when_its_former_rows_are_forgotten_is_not_lost() -> None:
+    bench = Bench()
+    client = bench.connect().sends(b"MULTI\r\nINCR a\r\nEXPIRE a 5\r\nEXEC\r\n")
+    bench.settle()
+    bench.passes(64_999)
+    client.take()
+    client.sends(b"MULTI\r\nINCR a\r\nEXEC\r\n")  # its commit is under way
+    bench.passes(1)
+    assert not bench.replica.state.ends.rows("a")
+    client.sends(b"MULTI\r\nINCR a\r\nEXEC\r\n")
+    bench.settle()
+    assert client.take().endswith(b"*1\r\n:2\r\n")
+    assert asks(client, "GET a") == b"$1\r\n2\r\n"
+
+
+def test_nothing_is_kept_of_counters_whose_commits_failed() -> None:
+    bench = Bench()
+    client = bench.connect()
+    for _ in range(5):
+        client.sends(b"MULTI\r\nINCREX a EX 5\r\nSETEX b 5 1\r\nEXEC\r\n")
+        bench.persist("the disk is full")
+    assert not bench.replica.state.special

@@ -97,6 +97,11 @@ class Batch(Tally):
         self.add(counter, delta)
         self.unchecked += abs(delta)
 
+    @property
+    def counters(self) -> int:
+        """How many counters it changes."""
+        return len(self.net) + len(self.ending)
+
     def __contains__(self, counter: str) -> bool:
         """Whether it changes a counter."""
         return counter in self.net or counter in self.ending

@@ -67,7 +67,7 @@ class Commits:
         self._lives_soon: dict[str, Lives] = {}
         """Those of counters that end that were asked for since the batch began to gather or the state changed."""
         self._looks = 0
-        state.is_awaited = self._is_awaited
+        state.ends.awaits = self._awaits
 
     def wait(self, pending: Pending) -> None:
         """Let a write, whose adds are in the batch, wait until it is durable."""
@@ -320,11 +320,11 @@ class Commits:
 
     def ends_soon(self, counter: str) -> bool:
         """Whether a counter ends or was deleted, as far as is known now or then: a life that is over may go on here."""
-        return self._is_awaited(counter) or (counter in self._state.special and self.lives_soon(counter).ends)
+        return self._awaits(counter) or (counter in self._state.special and self.lives_soon(counter).ends)
 
-    def _is_awaited(self, counter: str) -> bool:
-        """Whether a row of ours of a counter that ends is on its way to the disk."""
-        return counter in self.batch.ending or bool(self.committing and counter in self.committing.ending)
+    def _awaits(self, counter: str) -> bool:
+        """Whether our row of a counter that ends is on its way."""
+        return counter in self.batch.ending or (self.under_way is not None and counter in self.under_way.batch.ending)
 
     def going_on(self, counter: str) -> tuple[EndingRow, int] | None:
         """Our own row of a counter that ends, and its value then, where an add changes nothing beside.

@@ -7,7 +7,7 @@ deadline lies behind a time that all nodes agree on, but for the difference of t
 its slot, and digests of unlike slots are compared by their versions only.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 
 from gossip_counter.node.core.actor_log import ActorLog
@@ -49,6 +49,8 @@ class Ends:
         """By counter that ends, the life that adds go on in, with its deadline and stamp: as it was looked at last."""
         self.expiring = set[str]()
         """Counters that exist and have a deadline."""
+        self.awaits: Callable[[str], bool] = lambda _: False
+        """Whether a row of a counter is on its way here, so that it stays among `special`."""
         self._logs = logs
         self._due: list[tuple[int, str]] = []
         """A heap with the times of `special`, and such as they were."""
@@ -88,11 +90,12 @@ class Ends:
         so that an add changes nothing but its totals.
         """
         is_current = self.special.get(counter, 0) > self.now_ms and self.lasting.get(counter) == row[3:6]
-        return is_current and isinstance(row, EndingRow) and row.taken is NOTHING_TAKEN
+        return is_current and isinstance(row, EndingRow) and row.taken == NOTHING_TAKEN
 
     def forget(self, counter: str) -> None:
         """A counter has no rows any more."""
-        self.special.pop(counter, None)
+        if not self.awaits(counter):
+            self.special.pop(counter, None)
         self.lasting.pop(counter, None)
         self.expiring.discard(counter)
 

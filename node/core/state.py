@@ -17,7 +17,7 @@ reconciliation and flow control for anti-entropy protocols", LADIS 2008, section
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from gossip_counter.node.core.actor_log import WRAP, ActorLog, by_version
@@ -68,8 +68,6 @@ class State:
         self.ends = Ends(self._logs)
         self.special = self.ends.special
         """Who adds may put large counters here, and take out what is not large any more."""
-        self.is_awaited: Callable[[str], bool] = lambda _: False
-        """Whether a counter that ends will have a row soon, though it may have none now."""
         self.owner: Actor | None = None
         """Who writes here: a delete leaves its rows to it."""
         self.adopted: dict[str, dict[Actor, Seen]] = {}
@@ -298,7 +296,7 @@ class State:
                 self.unsaid.add(counter)
             if lives.ends:
                 self.ends.schedule(counter, lives, counter in self._totals, not is_unsaid)
-            elif not (lives.rows or self.is_awaited(counter)):
+            elif not lives.rows:
                 self.ends.forget(counter)
                 self._settle()  # before a new row of it comes, which belongs to the hashes
 

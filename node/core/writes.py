@@ -218,12 +218,14 @@ class Writes:
         """Change our own row of a counter that ends, or ends from now on. Raises `RequestError`."""
         commits = self._commits
         self._check_can_end()
-        if counts_nothing(commits.own_row_soon(counter)):
+        if is_new := counts_nothing(commits.own_row_soon(counter)):
             self._admission.check_room(self._identity.actor, commits.batch, commits.committing)
         try:
             row = change(commits.lives_soon(counter))
         except ValueError as error:
             raise RequestError(MALFORMED, str(error)) from None
+        if is_new and commits.batch.new_rows is not None:
+            commits.batch.new_rows += 1
         commits.put_ending(counter, row, delta)
 
     def _is_far_from_large(self, own: HeldRow, counter: str, size: int) -> bool:
