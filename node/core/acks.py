@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gossip_counter.node.core.batch import Pending
-from gossip_counter.node.core.commits import UnderWay, written
+from gossip_counter.node.core.commits import UnderWay
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.copy_counts import CopyCounts
 from gossip_counter.node.core.effects import Client, Outbox
@@ -18,6 +18,7 @@ from gossip_counter.node.core.messages import Confirm, Confirmed, CopiesOk, Coun
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.core.tokens import Issuer
+from gossip_counter.node.core.write_replies import written
 
 
 @dataclass(frozen=True, slots=True)
