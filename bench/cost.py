@@ -23,10 +23,10 @@ from gossip_counter.cluster.wording import counted
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow, Row, Seen, Taken
+from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.identity import mint
 from gossip_counter.node.core.messages import Delta, Gossip, Push, Syn, SynAck
 from gossip_counter.node.core.recent_adds import MAX_ADDS
-from gossip_counter.node.core.state import DigestEntry
 
 SETTLE_S = 1.0
 """Between the start of a cluster and the first look at what it costs."""

@@ -15,12 +15,12 @@ from gossip_counter.node.core.cluster_id import ClusterId, Handling, OwnClusterI
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.effects import Commit
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.messages import Add, Delta, Syn, SynAck
 from gossip_counter.node.core.peer_messages import Refused
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.speakers import SPEAKING_NS
-from gossip_counter.node.core.state import Stored
 from gossip_counter.node.endpoints.addresses import Address, shown
 from gossip_counter.node.storage.journal import Journal
 from tests.support.processes import ask, node_process

@@ -13,7 +13,7 @@ import pytest
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.errors import ConfigError
-from gossip_counter.node.core.state import Stored
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.storage import commit_log, schema
 from gossip_counter.node.storage.journal import Journal, JournalError, Tuning
 from tests.support.journals import ME, PEER, Rows, change, look, mine, opened, rows

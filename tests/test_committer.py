@@ -7,8 +7,8 @@ import pytest
 
 from gossip_counter.node.core.counts import Actor, HeldRow, Row, as_row
 from gossip_counter.node.core.effects import Answer, Commit
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.messages import Add, Written
-from gossip_counter.node.core.state import Stored
 from gossip_counter.node.runtime.committer import QUICK_NS, SLOW, Committer, Done
 from gossip_counter.node.storage.errors import MustWaitError
 from tests.support.replica import ME, bare, pushed, replica

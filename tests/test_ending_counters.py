@@ -9,11 +9,16 @@ from random import Random
 import pytest
 
 from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.holdings import Stored
+from gossip_counter.node.core.messages import Delta, Push
 from gossip_counter.node.core.replica import Replica
-from tests.support.ending_replicas import RealCluster
+from tests.support.ending_replicas import RealCluster, RealNode
 from tests.support.journals import look, opened
 from tests.support.lives_cluster import BrokenPromiseError
 from tests.support.lives_model import MODES
+from tests.support.lives_rules import FORGET, GRACE
+from tests.support.replica import ME, X, commits, drain, persisted, receive, replica, tick
 
 SEEDS = 6
 
@@ -25,6 +30,148 @@ def test_replicas_keep_the_promises_of_the_model(mode: str) -> None:
             MODES[mode](RealCluster(seed, 0 if mode == "mixed" else 200))
         except BrokenPromiseError as error:
             pytest.fail(f"seed {seed}: {error.args}")
+
+
+def nodes(count: int) -> tuple[RealCluster, list[RealNode]]:
+    cluster = RealCluster(0, 0, nodes=count)
+    return cluster, cluster.real
+
+
+def test_two_nodes_that_delete_at_once_keep_nothing_of_it_for_ever() -> None:
+    cluster, (one, other) = nodes(2)
+    one.add("a")
+    other.add("a")
+    cluster.settle()
+    assert one.delete("a")
+    assert other.delete("a")
+    cluster.settle()
+    assert [node.exists("a") for node in (one, other)] == [False, False]
+    cluster.pass_time(FORGET + 2 * GRACE)
+    cluster.settle()
+    assert [node.replica.state.row_count for node in (one, other)] == [0, 0]
+    assert [list(node.replica.state.special) for node in (one, other)] == [[], []]
+
+
+def test_what_a_delete_did_not_know_of_still_ends() -> None:
+    cluster, (one, other) = nodes(2)
+    one.add("a", 1, 30_000)
+    cluster.settle()
+    other.add("a")
+    one.delete("a")
+    cluster.settle()
+    assert [node.value("a") for node in (one, other)] == [1, 1]
+    cluster.pass_time(30_000)
+    assert [node.exists("a") for node in (one, other)] == [False, False]
+
+
+def test_what_is_added_after_a_delete_does_not_end() -> None:
+    cluster, (one, other) = nodes(2)
+    one.add("a", 1, 30_000)
+    cluster.settle()
+    one.delete("a")
+    cluster.pass_time(10)
+    one.add("a", 5)
+    cluster.settle()
+    cluster.pass_time(FORGET)
+    assert [node.value("a") for node in (one, other)] == [5, 5]
+
+
+def test_what_is_set_does_not_end_though_others_count_meanwhile() -> None:
+    cluster, (one, other) = nodes(2)
+    one.add("a", 1, 30_000)
+    cluster.settle()
+    other.add("a")
+    one.delete("a", then=7)
+    cluster.settle()
+    cluster.pass_time(FORGET)
+    assert [node.value("a") for node in (one, other)] == [8, 8]
+
+
+def test_what_others_forgot_is_durable_though_nothing_of_it_was_here() -> None:
+    node = replica()
+    at(node, FORGET)
+    row = ("b", Row(1, 0, 5))
+    receive(node, Push("n2", 0, (Delta(X, 0, (row,)),)))
+    tick(node)
+    persisted(node)
+    receive(node, Push("n2", 0, (Delta(X, 0, (row,), floor=3, clock_ms=FORGET, is_whole=True),)))
+    (commit,) = commits(tick(node))
+    assert commit.stored == (Stored(X, 5, 5, {}, 3),)
+
+
+# Writes that wait for the disk while the clock goes on.
+
+
+def at(node: Replica, now_ms: int) -> None:
+    node.set_clock(0, now_ms)
+    drain(node)
+
+
+def incr(node: Replica, *, ends_ms: int = 0) -> object:
+    transaction = node.transaction()
+    value = transaction.add("a", 1)
+    if ends_ms:
+        transaction.expire("a", ends_ms)
+    transaction.wait("c", 1)
+    return value
+
+
+def ended_window() -> Replica:
+    """A node that stores a window which is over, and waits for the disk with a row of the next."""
+    node = replica()
+    at(node, FORGET)
+    incr(node, ends_ms=FORGET + 1000)
+    drain(node)
+    persisted(node)
+    at(node, FORGET + 1000)
+    return node
+
+
+def test_adds_of_one_commit_all_count_though_a_window_is_forgotten_between_them() -> None:
+    node = ended_window()
+    assert incr(node) == 1
+    node.set_clock(0, FORGET + 1000 + GRACE)
+    assert incr(node) == 2
+    drain(node)
+    persisted(node)
+    assert node.value("a") == 2
+
+
+def test_an_add_is_answered_with_all_that_waits_though_a_window_is_forgotten_meanwhile() -> None:
+    node = ended_window()
+    assert incr(node) == 1
+    assert commits(drain(node))
+    at(node, FORGET + 1000 + GRACE)
+    assert incr(node) == 2
+    drain(node)
+    persisted(node)
+    drain(node)
+    persisted(node)
+    assert node.value("a") == 2
+
+
+def test_a_failing_disk_leaves_nothing_of_a_counter_that_ends() -> None:
+    node = replica()
+    at(node, FORGET)
+    incr(node, ends_ms=FORGET + 1000)
+    drain(node)
+    persisted(node, "no space")
+    assert not node.state.special
+    assert node.value("a") is None
+
+
+def test_a_delete_takes_what_waits_with_it_though_a_new_epoch_begins() -> None:
+    node = replica()
+    at(node, FORGET)
+    incr(node)
+    transaction = node.transaction()
+    transaction.delete("a")
+    transaction.wait("c", 2)
+    node._epochs.begin()
+    drain(node)
+    persisted(node)
+    assert node.actor != ME
+    assert node.value("a") is None
 
 
 def test_the_journal_shows_no_counter_that_its_node_deleted(tmp_path: Path) -> None:

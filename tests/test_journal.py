@@ -9,8 +9,8 @@ import pytest
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.state import Stored
 from gossip_counter.node.storage import database, schema
 from gossip_counter.node.storage.journal import Journal, JournalError, Tuning
 from tests.support.journals import ME, PEER, change, look, mine, opened, rows

@@ -4,6 +4,7 @@ import pytest
 
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.effects import Answer
+from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.membership import Standing
 from gossip_counter.node.core.messages import (
     Ack,
@@ -19,7 +20,6 @@ from gossip_counter.node.core.messages import (
     Syn,
     SynAck,
 )
-from gossip_counter.node.core.state import DigestEntry
 from tests.support.replica import (
     CONFIG,
     ME,

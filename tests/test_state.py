@@ -10,8 +10,9 @@ from gossip_counter.node.core import actor_log
 from gossip_counter.node.core.actor_log import ActorLog
 from gossip_counter.node.core.batch import Tally
 from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, HeldRow, NamedRow, Row, added, as_row, row_hash, value
+from gossip_counter.node.core.holdings import NO_ENTRY, Stored
 from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.core.state import NO_ENTRY, State, Stored
+from gossip_counter.node.core.state import State
 
 A = Actor("a")
 Merge = tuple[Actor, int | None, list[NamedRow]]

@@ -12,8 +12,8 @@ from gossip_counter.cluster.sim.clock import MS
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, as_row
 from gossip_counter.node.core.effects import Commit
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.state import Stored
 
 SLOWNESS = 10
 """How many times longer a commit takes on a slow disk."""

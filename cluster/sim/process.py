@@ -57,6 +57,8 @@ class Machine(NamedTuple):
     trace: Trace
     network: Network
     disk: Disk
+    clock_ahead_ms: Callable[[], int]
+    """By how much its wall clock is ahead of the true time."""
 
 
 class Process:
@@ -77,6 +79,7 @@ class Process:
         self._outputs = deque[tuple[int, Callable[[], None]]]()
         """What leaves at which time: once the disk that was waited for before it has done its work."""
         self._alarm_ns = 0
+        self._clock_ahead_ms = machine.clock_ahead_ms
         self._journal = Journal(machine.disk, self._block)
         self._committer = Committer(self._journal, self._aside, self._committed)
         self.replica = Replica(
@@ -184,7 +187,8 @@ class Process:
         self.replica.step(parsed, source, self.now_ns())
 
     def _set_clock(self) -> None:
-        self.replica.set_clock(self.now_ns(), BEGAN_MS + self.now_ns() // 1_000_000)
+        now_ns = self.now_ns()
+        self.replica.set_clock(now_ns, BEGAN_MS + now_ns // 1_000_000 + self._clock_ahead_ms())
 
     def _begin(self) -> None:
         self._set_clock()

@@ -39,8 +39,8 @@ from gossip_counter.node.core import limits
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.errors import BadDatagramError
+from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.messages import Ack, Confirm, Confirmed, Gossip, Push, Replicate, Rival, Syn, SynAck
-from gossip_counter.node.core.state import DigestEntry
 
 VERSION = 2
 MAX_DATAGRAM_BYTES = 65_507

@@ -17,12 +17,12 @@ from gossip_counter.node.core.cluster_id import ClusterId, OwnClusterId
 from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, EndingRow, HeldRow, as_row
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Commit, Outbox
-from gossip_counter.node.core.ends import is_ending
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Identity, Increment
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.messages import ErrorReply, Written
-from gossip_counter.node.core.state import State, Stored
+from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
 
@@ -62,6 +62,10 @@ class Commits:
         self._dirty = dirty
         self._outbox = outbox
         self._is_requested = False
+        self._lives_soon: dict[str, Lives] = {}
+        """Those of counters that end that were asked for since the batch began to gather or the state changed."""
+        self._looks = 0
+        state.is_awaited = self._is_awaited
 
     def wait(self, pending: Pending) -> None:
         """Let a write, whose adds are in the batch, wait until it is durable."""
@@ -82,6 +86,7 @@ class Commits:
         """We write as another actor from now on, which must be durable: no later life may be the former one again."""
         batch = self.batch
         batch.new_rows = None  # what was no new row of the former actor is one now
+        self._lives_soon.clear()
         for counter, row in batch.ending.items():
             plus, minus = batch.ended.of(counter)
             # Of what the batch adds, the part that came after a delete in it.
@@ -112,6 +117,7 @@ class Commits:
         if self.under_way or not self._is_requested:
             return None
         batch, self.batch = self.batch, Batch()
+        self._lives_soon.clear()  # rows get their versions now
         self._is_requested = False
         actor, rows = self._identity.actor, dict[str, HeldRow]()
         version = self._state.version(actor)
@@ -233,6 +239,7 @@ class Commits:
         So are those that gathered meanwhile: their values were computed from what is now discarded.
         """
         failed, self.under_way = self._not_yet_durable(), None
+        self._lives_soon.clear()
         refused = [failed.batch]
         if failed.rows:
             refused.append(self.batch)
@@ -241,6 +248,7 @@ class Commits:
             self._dirty.add(stored.actor, stored.rows)
         if failed.rows:
             self._dirty.add(failed.actor, failed.rows)
+        self._state.look_at(counter for batch in refused for counter in batch.ending)
         for batch in refused:
             self.reapply(batch.reapplied)  # with the next tick or write: a disk that fails is not asked at once again
         error = RequestError(TEMPORARILY_UNAVAILABLE, f"not counted, because it can't be made durable: {reason}")
@@ -306,10 +314,27 @@ class Commits:
 
     def ends_soon(self, counter: str) -> bool:
         """Whether a counter ends or was deleted, as far as is known then."""
-        return counter in self._state.special and any(map(is_ending, self.lives_soon(counter).rows.values()))
+        if counter in self.batch.ending:
+            return True
+        return counter in self._state.special and self.lives_soon(counter).ends
+
+    def _is_awaited(self, counter: str) -> bool:
+        """Whether a row of ours of a counter that ends is on its way to the disk."""
+        return counter in self.batch.ending or bool(self.committing and counter in self.committing.ending)
 
     def lives_soon(self, counter: str) -> Lives:
         """The rows of a counter then."""
+        if self._looks != self._state.looks:
+            self._looks = self._state.looks
+            self._lives_soon.clear()
+        lives = self._lives_soon.get(counter)
+        if lives is None:
+            lives = self._make_lives_soon(counter)
+            if lives.ends and counter in self._state.special:  # so that `put_ending` alone changes it
+                self._lives_soon[counter] = lives
+        return lives
+
+    def _make_lives_soon(self, counter: str) -> Lives:
         rows, own = self._state.ends.rows(counter), self.own_row_soon(counter)
         if not counts.counts_nothing(own):
             rows[self._identity.actor] = own
@@ -320,6 +345,7 @@ class Commits:
         self._state.special.setdefault(counter, 0)
         self._state.ends.are_seen = True
         self.batch.put_row(counter, row)
+        self._lives_soon.pop(counter, None)
         if delta:
             self.batch.ended.add(counter, delta)
 
@@ -327,9 +353,7 @@ class Commits:
         """Note in our rows what deletes took of them, and take over what markers say that others forgot."""
         state, me = self._state, self._identity.actor
         for counter, seen in state.adopted.items():
-            lives = self.lives_soon(counter)
-            row = lives.rows.get(me, EndingRow(life=lives.life_to_join(ends=True)))
-            self.put_ending(counter, lives.marked(row, seen, state.ends.now_ms))
+            self.put_ending(counter, self.lives_soon(counter).adopted(me, self.is_first, seen))
         state.adopted.clear()
         for counter in list(state.unsaid):
             if noted := self.lives_soon(counter).noted(me):

@@ -121,7 +121,8 @@ def added(row: AnyRow, delta: int, version: int) -> AnyRow:
     if row.p + plus > MAX_COUNT or row.n + minus > MAX_COUNT:
         side = "increments" if delta >= 0 else "decrements"
         raise ValueError(f"delta would take this node's {side} of the counter past {MAX_COUNT}")
-    return grown(row, plus, minus)._replace(version=version)
+    new = grown(row, plus, minus)
+    return new if new.version == version else new._replace(version=version)
 
 
 def written(
@@ -143,7 +144,7 @@ def written(
 def grown(row: HeldRow, plus: int, minus: int) -> AnyRow:
     """The row with so much more added and subtracted; its version stays."""
     if isinstance(row, EndingRow):
-        return row._replace(p=row.p + plus, n=row.n + minus)
+        return EndingRow(row[0] + plus, row[1] + minus, *row[2:])
     return Row(row[0] + plus, row[1] + minus, row[2])
 
 
@@ -151,7 +152,8 @@ def numbered(row: EndingRow, version: int) -> HeldRow:
     """The row as its actor's write of that number; a lineage that begins with it is born then."""
     if row[len(FIELDS) :] == _PLAIN:
         return row.p, row.n, version
-    return row._replace(version=version, born=version if row.born == PENDING else row.born)
+    p, n, _, life, deadline, stamp, born, taken = row
+    return EndingRow(p, n, version, life, deadline, stamp, version if born == PENDING else born, taken)
 
 
 def is_news(old: AnyRow, new: AnyRow) -> bool:
@@ -206,6 +208,11 @@ def row_hash(actor: Actor, counter: str, row: HeldRow) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
 
 
+def is_ending(row: AnyRow) -> bool:
+    """Whether a row says that its counter ends, or was deleted, so that its counts can't simply be added up."""
+    return isinstance(row, EndingRow) and bool(row.deadline or row.stamp or row.taken != NOTHING_TAKEN)
+
+
 # On the wire and in the journal.
 
 MAX_SEEN = 256
@@ -238,6 +245,8 @@ def _decode_ending(row: Row, values: Sequence[object]) -> EndingRow:
     names = ("life", "deadline", "stamp", "born", "taken p", "taken n", "forget_at")
     life, deadline, stamp, born, taken_p, taken_n, forget_at = map(limits.count, values[:7], names)
     seen = tuple(_decode_seen(*values[at : at + 4]) for at in range(7, len(values), 4))
+    if born > row.version:
+        raise ValueError("born must be a version that is not above that of the row")
     taken = Taken(taken_p, taken_n, seen, forget_at)
     return EndingRow(*row, life, deadline, stamp, born, taken if taken != NOTHING_TAKEN else NOTHING_TAKEN)
 

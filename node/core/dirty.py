@@ -6,7 +6,8 @@ Pure. Peers hold these rows too, so they are stored lazily, with the next commit
 from collections.abc import Iterable
 
 from gossip_counter.node.core.counts import Actor
-from gossip_counter.node.core.state import State, Stored
+from gossip_counter.node.core.holdings import Stored
+from gossip_counter.node.core.state import State
 
 
 class DirtyRows:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from heapq import heapify, heappop, heappush
 
 from gossip_counter.node.core.actor_log import ActorLog
-from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow
+from gossip_counter.node.core.counts import Actor, AnyRow
 from gossip_counter.node.core.lives import FORGET_MS, Lives
 
 SLOT_MS = 10_000
@@ -27,11 +27,6 @@ CLOCK_STEP_MS = 1000
 def hash_slot(now_ms: int) -> int:
     """The time up to which rows that say that they ended are in no hash: at least one slot ago."""
     return max(0, (now_ms - SLOT_MS) // SLOT_MS * SLOT_MS)
-
-
-def is_ending(row: AnyRow) -> bool:
-    """Whether a row says that its counter ends, or was deleted, so that its counts can't simply be added up."""
-    return isinstance(row, EndingRow) and bool(row.deadline or row.stamp or row.taken != NOTHING_TAKEN)
 
 
 class Ends:

@@ -17,8 +17,9 @@ from random import Random
 from gossip_counter.node.core.batch import Batch, Tally
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow, HeldRow, as_row, merged
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.messages import Delta
-from gossip_counter.node.core.state import State, Stored
+from gossip_counter.node.core.state import State
 
 Increment = tuple[str, int]
 """A counter, and what is added to it; negative: a decrement."""

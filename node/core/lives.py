@@ -31,7 +31,9 @@ from gossip_counter.node.core.counts import (
     Taken,
     added,
     as_ending,
+    is_ending,
 )
+from gossip_counter.node.core.limits import MAX_COUNT
 
 GRACE_MS = 60_000
 """How long the rows of a life that is over are kept."""
@@ -46,18 +48,29 @@ LIKE_MS = GRACE_MS // 4
 class Lives:
     """The rows of one counter at a time, in Unix milliseconds. Cost: the rows, each time it is made."""
 
+    __slots__ = ("_counts", "_said", "_seen", "ends", "has_deletes", "now_ms", "rows")
+
     def __init__(self, rows: Mapping[Actor, AnyRow], now_ms: int) -> None:
         self.rows: dict[Actor, EndingRow] = {actor: as_ending(row) for actor, row in rows.items()}
         self.now_ms = now_ms
         self._said = self._last_words()
+        self.ends = any(map(is_ending, self.rows.values()))
+        """Whether a row says that the counter ends, or was deleted."""
+        self.has_deletes = self.ends and any(row.taken is not NOTHING_TAKEN for row in self.rows.values())
+        """Whether a row says anything of deletes."""
         self._seen: dict[Actor, Seen] = {}
         """By actor, what markers took."""
-        for row in self.rows.values():
-            for seen in row.taken.seen:
-                self._seen[seen.actor] = _both(seen, self._seen.get(seen.actor, seen))
+        self._counts: tuple[int, int] | None = None
+        if self.has_deletes:
+            for row in self.rows.values():
+                for seen in row.taken.seen:
+                    self._seen[seen.actor] = _both(seen, self._seen.get(seen.actor, seen))
 
     def _last_words(self) -> dict[int, tuple[int, int]]:
         """By life, the stamp and deadline that hold for it, zeros where nobody said anything."""
+        if len(self.rows) == 1:  # most often
+            ((_, _, _, life, deadline, stamp, *_),) = self.rows.values()
+            return {life: (stamp, deadline)}
         said: dict[int, tuple[int, int]] = {}
         for row in self.rows.values():
             said[row.life] = max(said.get(row.life, (0, 0)), (row.stamp, row.deadline))
@@ -89,14 +102,22 @@ class Lives:
         """What of a row counts."""
         if self.is_over(row.life):
             return 0, 0
+        if not self.has_deletes:
+            return row.p, row.n
         p, n = self.taken(actor, row)
         return row.p - p, row.n - n
 
     @property
     def counts(self) -> tuple[int, int]:
         """How much was added, and how much subtracted, of what counts."""
-        worths = [self.worth(actor, row) for actor, row in self.rows.items()]
-        return sum(p for p, _ in worths), sum(n for _, n in worths)
+        if self._counts is None:
+            p = n = 0
+            for actor, row in self.rows.items():
+                plus, minus = self.worth(actor, row)
+                p += plus
+                n += minus
+            self._counts = p, n
+        return self._counts
 
     @property
     def value(self) -> int | None:
@@ -115,6 +136,11 @@ class Lives:
         """When lives end, or ended."""
         return {deadline for _, deadline in self._said.values() if deadline}
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is one life, which goes on, and no delete: nothing is to be forgotten."""
+        return len(self._said) == 1 and not self.has_deletes and self.value is not None
+
     # What the owner of a row writes. Each gives the new row, with the version of the old one.
 
     def added(self, me: Actor, delta: int, is_first: bool) -> EndingRow:
@@ -123,6 +149,9 @@ class Lives:
         Raises `ValueError` as `counts.added` does.
         """
         row = self._own(me, is_first)
+        if self._is_deleted_just_now(me):
+            # What is set stays, whatever was said before, be it in this millisecond.
+            row = row._replace(stamp=self._next_stamp() + 1, deadline=0)
         return as_ending(added(row, delta, row.version))
 
     def expiring(self, me: Actor, deadline: int, is_first: bool) -> EndingRow:
@@ -136,19 +165,28 @@ class Lives:
         """A delete of all that is known. Raises `ValueError` if too many rows would have to be named.
 
         `latest_ms` is the latest time that any clock is known to have: it is remembered for a day after that.
+
+        Our own totals begin again: if markers had to take them, two nodes that delete at once would keep each
+        other's markers for ever. Nor does the row say when the counter ends: adds it did not know of end as before.
         """
         row = self._own(me, is_first)
-        stamp = self._next_stamp() if row.deadline else row.stamp
-        if row.born == PENDING:  # nobody has seen what this lineage counted
-            row = row._replace(p=0, n=0)
-        row = row._replace(taken=row.taken._replace(p=row.p, n=row.n))
+        # Of what is pending nobody has seen what it counted.
         seen = {
             actor: Seen(actor, each.born, each.p, each.n) for actor, each in self.rows.items() if each.born != PENDING
         }
-        forget_at = max(self.now_ms, latest_ms) + FORGET_MS
-        return self.marked(row._replace(stamp=stamp, deadline=0), seen, forget_at)
+        life = self._next_life() if row.deadline else row.life
+        taken = row.taken._replace(p=0, n=0)
+        emptied = EndingRow(version=row.version, life=life, born=PENDING, taken=taken)
+        return self._marked(emptied, seen, max(self.now_ms, latest_ms) + FORGET_MS)
 
-    def marked(self, row: EndingRow, seen: Mapping[Actor, Seen], forget_at: int) -> EndingRow:
+    def adopted(self, me: Actor, is_first: bool, seen: Mapping[Actor, Seen]) -> EndingRow:
+        """The own row with entries of markers that others forgot. Raises `ValueError` if they are too many."""
+        row = self.rows.get(me)
+        if row is None or self.is_over(row.life) or self.is_covered(me, row):
+            row = self._own(me, is_first)
+        return self._marked(row, seen, self.now_ms)
+
+    def _marked(self, row: EndingRow, seen: Mapping[Actor, Seen], forget_at: int) -> EndingRow:
         """The own row with these entries in its marker. Raises `ValueError` if they are too many."""
         merged = dict(seen)
         for each in row.taken.seen:
@@ -165,7 +203,7 @@ class Lives:
         while it was away must not look as if it did, or what was deleted of it would come back.
         """
         row = self.rows.get(me)
-        if row is None or self.is_covered(me, row):
+        if row is None or not self.has_deletes or self.is_covered(me, row):
             return None
         p, n = self.taken(me, row)
         return None if (p, n) == row.taken[:2] else row._replace(taken=row.taken._replace(p=p, n=n))
@@ -175,7 +213,16 @@ class Lives:
         lives = [life for life in self._said if life <= self.now_ms + LIKE_MS]
         if alive := [life for life in lives if not self.is_over(life)]:
             return max(alive)
-        return max(self.now_ms, *(life + 1 for life in lives), 0) if lives or ends else 0
+        return self._next_life() if lives or ends else 0
+
+    def _next_life(self) -> int:
+        """One that begins now, after all that are known."""
+        return max(self.now_ms, *(life + 1 for life in self._said if life <= self.now_ms + LIKE_MS), 0)
+
+    def _is_deleted_just_now(self, me: Actor) -> bool:
+        """Whether a delete comes before in the same commit, and nothing after it."""
+        row = self.rows.get(me)
+        return bool(row and row.born == PENDING and row.taken.seen and not (row.p or row.n or row.stamp))
 
     def _own(self, me: Actor, is_first: bool) -> EndingRow:
         """The own row as it is before a write."""
@@ -187,11 +234,14 @@ class Lives:
             born = 0 if is_first and row is None else PENDING
             return EndingRow(0, 0, row.version if row else 0, life, deadline, stamp, born, taken)
         stamp, deadline = self._said[row.life]
+        if (stamp, deadline) == (row.stamp, row.deadline) and not self.has_deletes:
+            return row  # most often
         p, n = self.taken(me, row)
         return row._replace(stamp=stamp, deadline=deadline, taken=self._still_needed(me, row.taken)._replace(p=p, n=n))
 
     def _next_stamp(self) -> int:
-        return max(self.now_ms, *(row.stamp + 1 for row in self.rows.values()), 0)
+        later = max((row.stamp + 1 for row in self.rows.values()), default=0)
+        return min(max(self.now_ms, later), MAX_COUNT)  # somebody may have forged the greatest
 
     # What is forgotten.
 
@@ -206,7 +256,7 @@ class Lives:
 
     def is_covered(self, actor: Actor, row: EndingRow) -> bool:
         """Whether deletes took all of a row."""
-        if self.taken(actor, row) != (row.p, row.n):
+        if not self.has_deletes or self.taken(actor, row) != (row.p, row.n):
             return False
         seen = self._seen.get(actor)
         return bool(row.taken.p or row.taken.n) or (seen is not None and seen.born >= row.born)

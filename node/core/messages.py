@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, NamedRow
 from gossip_counter.node.core.errors import RequestError
-from gossip_counter.node.core.state import DigestEntry
+from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.tokens import Token
 
 DEFAULT_COUNTER = ""
@@ -175,7 +175,7 @@ class Delta:
     clock_ms: int = 0
     """By what time it has, in Unix milliseconds."""
     is_whole: bool = False
-    """Whether all rows are here that the sender stores above `since`."""
+    """Whether all contiguous rows are here that the sender stores above `since`."""
 
     @property
     def reach(self) -> int:

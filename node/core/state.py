@@ -17,9 +17,8 @@ reconciliation and flow control for anti-entropy protocols", LADIS 2008, section
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 from gossip_counter.node.core.actor_log import WRAP, ActorLog, by_version
 from gossip_counter.node.core.counts import (
@@ -33,38 +32,15 @@ from gossip_counter.node.core.counts import (
     as_ending,
     as_row,
     counts_nothing,
+    is_ending,
     is_large,
 )
-from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot, is_ending
+from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot
+from gossip_counter.node.core.holdings import DigestEntry, Stored
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.core.watches import Watches
 
-
-class Stored(NamedTuple):
-    """Rows of one actor as a journal takes and returns them, and how far those it holds then reach.
-
-    All rows up to `version` are held, as of the actor's state at `source_version`; rows above `version` are detached.
-    """
-
-    actor: Actor
-    version: int
-    source_version: int
-    rows: Mapping[str, HeldRow]
-    """By counter; ZERO for a row that was forgotten."""
-    floor: int = 0
-    """The highest version of a row of the actor that was forgotten."""
-
-
-class DigestEntry(NamedTuple):
-    """What is held of one actor: every row up to `version`, which hash to `hash`; detached rows to `detached`."""
-
-    version: int = 0
-    hash: int = 0
-    detached: int = 0
-
-
-NO_ENTRY = DigestEntry()
 _NO_LOG = ActorLog()
 """To be read only."""
 
@@ -92,10 +68,14 @@ class State:
         self.ends = Ends(self._logs)
         self.special = self.ends.special
         """Who adds may put large counters here, and take out what is not large any more."""
+        self.is_awaited: Callable[[str], bool] = lambda _: False
+        """Whether a counter that ends will have a row soon, though it may have none now."""
         self.owner: Actor | None = None
         """Who writes here: a delete leaves its rows to it."""
         self.adopted: dict[str, dict[Actor, Seen]] = {}
         """Entries of markers that others forgot and that take something here: they go on in our own."""
+        self.looks = 0
+        """How often counters that end were looked at, because rows or the time changed."""
         self.unsaid = set[str]()
         """Counters of which our own row does not say yet what deletes took of it."""
         self.forgotten: dict[Actor, set[str]] = {}
@@ -233,8 +213,7 @@ class State:
 
         `since` makes them a delta, in ascending order of version, cut from the actor's state at `source_version` or at
         its last row, whichever is later; None is for rows that claim nothing. The delta reaches as far as its last
-        row, or to `upto`; its sender had forgotten rows up to `floor`. `is_whole`: it names all rows that its sender
-        stores of the actor above `since`.
+        row, or to `upto`; its sender had forgotten rows up to `floor`. `is_whole`: it names all that its sender stores.
         """
         rows = [named for named in rows if not counts_nothing(named[1])]
         if not rows and not upto:
@@ -261,7 +240,8 @@ class State:
                 self._forget_unnamed(actor, since, min(floor, reach), rows)
         if not ending:
             return [(counter, new) for counter, _, new in changes]
-        self._look_at(ending)
+        self.look_at(ending)
+        self.watches.note(ending)
         return [(counter, new) for counter, _, new in changes if counter not in ending or log.visible(counter)]
 
     def write(self, actor: Actor, rows: dict[str, HeldRow], net: Mapping[str, int], counted: int) -> None:
@@ -272,8 +252,10 @@ class State:
         """
         self._changed(actor, self._log_of(actor).write(rows), net, counted)
         self._note_large(rows.items())
-        if len(net) < len(rows):
-            self._look_at([counter for counter in rows if counter not in net])
+        if len(net) < len(rows) or self.special:
+            ending = {counter: None for counter in rows if counter not in net or counter in self.special}
+            self.look_at(ending)
+            self.watches.note(ending)
 
     # Counters that end.
 
@@ -286,16 +268,21 @@ class State:
         due = list(self.special if was_set_back else ends.take_due())
         if slot_ms > ends.slot_ms or slot_ms < ends.slot_ms - SLOT_MS:
             ends.slot_ms = slot_ms
-        self._look_at(due)
+        self.look_at(due)
 
     def lives(self, counter: str) -> Lives:
         """What a counter comes to now."""
         return Lives(self.ends.rows(counter), self.ends.now_ms)
 
-    def _look_at(self, counters: Iterable[str]) -> None:
+    def look_at(self, counters: Iterable[str]) -> None:
         """Bring everything up to date that the rows and lives of some counters come to."""
+        self.looks += 1
         for counter in counters:
             lives = self.lives(counter)
+            if lives.is_plain and not any(counter in log.unhashed for log in self._logs.values()):
+                self._count(counter, lives.value)
+                self.ends.schedule(counter, lives)
+                continue
             while gone := list(lives.forgotten()):
                 for actor in gone:
                     self._forget(actor, counter)
@@ -304,9 +291,9 @@ class State:
             self._leave_out_of_hashes(counter, lives)
             if self.owner and lives.noted(self.owner):
                 self.unsaid.add(counter)
-            if any(map(is_ending, lives.rows.values())):
+            if lives.ends:
                 self.ends.schedule(counter, lives)
-            elif not lives.rows:
+            elif not (lives.rows or self.is_awaited(counter)):
                 self.special.pop(counter, None)
                 self._settle()  # before a new row of it comes, which belongs to the hashes
 
@@ -323,10 +310,12 @@ class State:
             if needed := self.lives(counter).needed(actor, as_ending(log.visible(counter) or ZERO).taken):
                 self.adopted.setdefault(counter, {}).update(needed)
             self._forget(actor, counter)
-        self._look_at(gone)
+        self.look_at(gone)
 
     def _count(self, counter: str, value: int | None) -> None:
         """Have a counter come to a value, or not exist."""
+        if value != self._totals.get(counter):
+            self.watches.note({counter: None})
         if value is not None:
             if counter not in self._totals:
                 self.names.add((counter,))

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, HeldRow
 from gossip_counter.node.core.effects import Commit
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.state import Stored
 
 
 @dataclass(slots=True)

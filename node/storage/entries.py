@@ -23,7 +23,7 @@ from gossip_counter.node.core.counts import FIELDS, Actor, EndingRow, Row
 from gossip_counter.node.core.counts import decode as decode_row
 from gossip_counter.node.core.counts import encode as encode_row
 from gossip_counter.node.core.effects import Commit
-from gossip_counter.node.core.state import Stored
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.storage.errors import UnknownRecordError
 
 ACTOR = "actor"

@@ -11,11 +11,11 @@ from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow
 from gossip_counter.node.core.effects import Send
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.lives import LIKE_MS
 from gossip_counter.node.core.messages import Gossip
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.state import Stored
 from gossip_counter.node.core.transactions import Transaction
 from tests.support.lives_cluster import COUNTERS, START, BrokenPromiseError, Cluster, Memory, check
 from tests.support.lives_log import Marker, Row

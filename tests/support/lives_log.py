@@ -51,7 +51,9 @@ class Delta(NamedTuple):
     floor: int
     records: tuple[tuple[Key, Record], ...]
     is_whole: bool = False
-    """Whether it names every row above `since` that its sender stores."""
+    """Whether it names every contiguous row above `since` that its sender stores."""
+    beside: frozenset[Key] = frozenset()
+    """What its sender stores detached."""
 
 
 @dataclass(slots=True)
@@ -113,8 +115,9 @@ class Log:
         if most < len(newer):
             upto = sorted(each.version for _, each in newer)[most - 1]
         records = tuple(named for named in newer if named[1].version <= upto)
-        is_whole = len(records) == len(newer) and not self.detached()
-        return Delta(actor, since, upto, self.covering, self.forgotten, records, is_whole)
+        is_whole = len(records) == len(newer)
+        beside = frozenset(key for key, _ in self.detached())
+        return Delta(actor, since, upto, self.covering, self.forgotten, records, is_whole, beside)
 
 
 def both(one: Seen, other: Seen) -> Seen:

@@ -312,7 +312,7 @@ class Node:
             return  # a row not named here may have a later version there
         if "own rows" in self.broken and delta.actor == self.actor:
             return
-        named = {key for key, _ in delta.records}
+        named = {key for key, _ in delta.records} | delta.beside
         upto = 0 if "floors" in self.broken else min(delta.floor, delta.upto)
         for key, each in log.records():
             if since < each.version <= upto and key not in named:

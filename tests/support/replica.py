@@ -11,6 +11,7 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, NamedRow
 from gossip_counter.node.core.effects import Answer, Client, Commit, Send
 from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Increment, Recovered
 from gossip_counter.node.core.messages import (
     Add,
@@ -25,7 +26,6 @@ from gossip_counter.node.core.messages import (
     Written,
 )
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.state import Stored
 
 MS = 1_000_000
 WINDOW_NS = 1_000_000

@@ -16,12 +16,13 @@ from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.gossip.deltas import Deltas
 from gossip_counter.node.core.gossip.repair import RepairCursors
+from gossip_counter.node.core.holdings import NO_ENTRY, DigestEntry
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import Ack, Rival, Syn, SynAck
 from gossip_counter.node.core.speakers import Speakers
 from gossip_counter.node.core.start import Start
-from gossip_counter.node.core.state import NO_ENTRY, DigestEntry, State
+from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
 DIGEST_ACTORS = 256

@@ -80,8 +80,7 @@ class Deltas:
         source_version = source_version if source_version > max(last, upto) else 0
         floor = self._state.forgotten_upto(actor)
         clock_ms = self._state.ends.now_ms if floor else 0
-        is_whole = is_all and not self._state.has_detached(actor)
-        return Delta(actor, since, rows, source_version, upto, floor, clock_ms, is_whole)
+        return Delta(actor, since, rows, source_version, upto, floor, clock_ms, is_all)
 
     @property
     def _most_rows(self) -> int:

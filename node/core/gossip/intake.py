@@ -53,12 +53,12 @@ class Intake:
             since = None  # with rows left out, we can't vouch for their versions
             if actor in state:
                 self._repair.skip(delta)
-        version = state.version(actor)
+        version, had_forgotten = state.version(actor), state.floor(actor)
         if since is not None and rows and since > version:
             self._stats.gaps += 1
         upto, floor = (0, 0) if since is None else (delta.upto, delta.floor)
         news = state.merge(actor, since, rows, delta.source_version, upto, floor, delta.is_whole)
-        if news or state.version(actor) != version:
+        if news or (state.version(actor), state.floor(actor)) != (version, had_forgotten):
             self._dirty.add(actor, (counter for counter, _ in news))
         if since == delta.since:
             self._repair.merged(delta, state.version(actor))

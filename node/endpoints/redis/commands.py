@@ -71,9 +71,10 @@ def find(name: bytes, words: list[bytes]) -> Command | Error:
     command = COMMANDS.get(name)
     if command is None:
         return refused.unknown(words)
-    if not fits(command.arity, len(words)):
+    size = len(words)
+    if size != command.arity and (command.arity > 0 or size < -command.arity):  # as `fits`; each call shows here
         return wrong_arity(words[0])
-    if len(words) > MAX_WORDS and command.keys != ALL_KEYS and not command.is_transaction:
+    if size > MAX_WORDS and command.keys != ALL_KEYS and not command.is_transaction:
         return Error(f"ERR too many words: '{shown(words[0]).lower()}' takes at most {MAX_WORDS} here")
     if isinstance(command.handle, _Subcommands):
         return command.handle.why_not(words[1:]) or command

@@ -320,7 +320,9 @@ class Session(RedisClient):
         if not (self._commands or is_replying):
             self._commands_bytes = 0
         size = self._parser.buffered + self._commands_bytes + len(self._unread)
-        kept = self._kept + self.client.kept_bytes
+        kept, client = self._kept, self.client
+        if client.queued or client.watch:
+            kept += client.kept_bytes
         if self.output_full:
             return BufferedBytes(blocked=size + kept + self.outlet.unsent)
         moves_on = (self._commands or self._unread or is_replying) and self.state is not _WAITING
