@@ -26,7 +26,7 @@ from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, Ending
 from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.identity import mint
 from gossip_counter.node.core.messages import Delta, Gossip, Push, Syn, SynAck
-from gossip_counter.node.core.recent_adds import MAX_ADDS
+from gossip_counter.node.core.recent_writes import MAX_WRITES
 
 SETTLE_S = 1.0
 """Between the start of a cluster and the first look at what it costs."""
@@ -175,7 +175,7 @@ async def _growth(counters: int) -> Growth:
         member = cluster.members["n1"]
         process = psutil.Process(member.pid)
         async with await Client.connect(member.address, timeout_s=5) as client:
-            await concurrently(WINDOW, repeat("", 2 * MAX_ADDS), partial(client.add, 1))
+            await concurrently(WINDOW, repeat("", 2 * MAX_WRITES), partial(client.add, 1))
             before = process.memory_info().rss
             await add_to_all([client], counters)
             rows = (await client.gossip_status())["rows"]

@@ -207,7 +207,7 @@ def test_counters_are_listed_watched_and_named(cluster: Commands, monkeypatch: p
     top = cluster.run("counters", "--node=n1", "--top=1", "--sort=value")
     assert (top.stdout, top.stderr) == ("70  page:b\n", "1 of 5 counters: --top shows more\n")
     assert json.loads(cluster.ok("counters", "l*", "--json", "--node=n1")) == {
-        "node": "n1", "matching": 1, "counters": [{"name": "likes", "value": -3}]
+        "node": "n1", "matching": 1, "counters": [{"name": "likes", "value": -3, "left_ms": None}]
     }  # fmt: skip
     none = cluster.run("counters", "nothing*", "--node=n1")
     assert (none.exit_code, none.stdout, none.stderr) == (0, "", "n1 knows of no such counter\n")
@@ -256,6 +256,15 @@ def test_pages_are_put_together_and_only_the_first_are_kept(monkeypatch: pytest.
     pages += b"*2\r\n$20\r\n18446744073709551614\r\n$1\r\n5\r\n"
     found = serve(pages, lambda address: counters.first(address, "*", 2, counters.by_value))
     assert found == ([("c", 2 * MOST), ("d", 5)], 3)
+
+
+def test_what_is_left_of_counters_is_asked_for_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counters, "PAGE", 2)
+    left = b":90000\r\n:-1\r\n:-2\r\n:0\r\n:7\r\n"  # c has gone meanwhile
+    found = serve(left, lambda address: counters.left_ms(address, ["a", "b", "c", "d", "e"]))
+    assert found == {"a": 90_000, "d": 0, "e": 7}
+    with pytest.raises(NoAnswerError, match="can't be asked"):
+        serve(b":1\r\n", lambda address: counters.left_ms(address, ["a", "b"]))
 
 
 def test_a_node_that_does_not_answer_or_refuses_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

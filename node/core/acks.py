@@ -56,7 +56,7 @@ class Acks:
             if pending.copies > 1 and not pending.error:
                 self._wait(pending, done, now_ns)
             else:
-                given = token if pending.is_add else None
+                given = token if pending.is_request else None
                 self._outbox.reply(pending.client, written(pending, done.actor, done.version, given))
 
     def _wait(self, pending: Pending, done: UnderWay, now_ns: int) -> None:

@@ -61,11 +61,13 @@ class Pending:
     client: Client
     request_id: object
     values: Sequence[int | RequestError]
-    """Of a submitted write, what each of its adds comes to, or why it was refused. Of an `Add` there are none."""
+    """Of a submitted write, what each of its adds comes to, or why it was refused. Of a request there are none."""
     copies: int = 1
     """How many members must hold it durably."""
-    is_add: bool = False
-    """It is an `Add`: answered with a token, or with an ErrorReply."""
+    is_request: bool = False
+    """It is an `Add` or a `Delete`: answered with a token, or with an ErrorReply."""
+    existed: bool | None = None
+    """Of a `Delete`, whether there was such a counter."""
     is_reapplied: bool = False
     """Max-merge absorbed some of it, which is in a later batch again: more than one actor wrote it, and it stays."""
     error: RequestError | None = None

@@ -21,7 +21,7 @@ from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestErro
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Identity, Increment
 from gossip_counter.node.core.lives import Lives
-from gossip_counter.node.core.messages import ErrorReply, Written
+from gossip_counter.node.core.messages import DeleteOk, ErrorReply, Written
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
@@ -165,7 +165,7 @@ class Commits:
             return  # max-merge may have absorbed some of it, which must be durable again first
         waiting, done.batch.waiting = done.batch.waiting, []
         for pending in waiting:
-            if pending.copies > 1 or pending.is_add:
+            if pending.copies > 1 or pending.is_request:
                 done.batch.waiting.append(pending)
             else:
                 self._outbox.reply(pending.client, written(pending, done.actor, done.version))
@@ -263,8 +263,8 @@ class Commits:
             if pending.is_reapplied:
                 behind.add(pending.client)
             elif not pending.error:
-                # An `Add` is one request; in a submitted write, what was refused before is counted already.
-                self._stats.requests_refused += sum(type(each) is int for each in pending.values) or pending.is_add
+                # A request is one; in a submitted write, what was refused before is counted already.
+                self._stats.requests_refused += sum(type(each) is int for each in pending.values) or pending.is_request
                 pending.error = error
             if pending.client in behind:
                 self.batch.waiting.append(pending)
@@ -289,6 +289,10 @@ class Commits:
             return self.lives_soon(counter).value or 0
         committing = self.under_way.batch.net.get(counter, 0) if self.under_way else 0
         return self._state.value(counter) + committing + self.batch.net.get(counter, 0)
+
+    def is_waiting(self, counter: str) -> bool:
+        """Whether a change of a counter waits to be durable."""
+        return counter in self.batch or (self.committing is not None and counter in self.committing)
 
     def exists_soon(self, counter: str) -> bool:
         """Whether there is such a counter then."""
@@ -364,16 +368,18 @@ class Commits:
             self.request()
 
 
-def written(pending: Pending, actor: Actor, version: int, token: str | None = None) -> Written | ErrorReply:
+def written(pending: Pending, actor: Actor, version: int, token: str | None = None) -> Written | DeleteOk | ErrorReply:
     """The reply to a write whose commit is done, as what `actor` wrote up to `version`."""
     if pending.error:
         return refused(pending, pending.error)
+    if pending.existed is not None:
+        return DeleteOk(pending.request_id, pending.existed, token)
     return Written(pending.request_id, pending.values, None if pending.is_reapplied else actor, version, token)
 
 
 def refused(pending: Pending, error: RequestError) -> Written | ErrorReply:
     """The reply to a write that never counts. Of a submitted one, adds that had been refused keep their own reason."""
-    if pending.is_add:
+    if pending.is_request:
         return ErrorReply(pending.request_id, error.code, error.text)
     values = [each if isinstance(each, RequestError) else error for each in pending.values]
     return Written(pending.request_id, values, None, 0)

@@ -26,6 +26,18 @@ class Init:
     node_ids: tuple[str, ...]
 
 
+class Terms(NamedTuple):
+    """On what terms something is added; the values are those of the node that is asked."""
+
+    expire_ms: int = 0
+    """How long from now the counter ends; 0: nothing is said about that."""
+    is_for_new: bool = False
+    """Only a counter that has no deadline gets that one."""
+    lower: int | None = None
+    upper: int | None = None
+    """The bounds of the value after the add, which is refused if it would leave them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Add:
     """Add `delta` (negative: decrement) to a counter; answered when so many members hold it durably."""
@@ -34,6 +46,15 @@ class Add:
     delta: int
     counter: str = DEFAULT_COUNTER
     copies: int = 1
+    terms: Terms | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Take away all that this node knows of a counter; answered when that is durable."""
+
+    msg_id: int
+    counter: str = DEFAULT_COUNTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +88,8 @@ class CountCopies:
     deadline_ns: int
 
 
-Request = Add | Read | GossipStatus | CountCopies
-REQUESTS = (Add, Read, GossipStatus, CountCopies)
+Request = Add | Delete | Read | GossipStatus | CountCopies
+REQUESTS = (Add, Delete, Read, GossipStatus, CountCopies)
 """The same for `isinstance`, which takes a tuple in a fraction of the time."""
 
 
@@ -95,12 +116,22 @@ class Written(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteOk:
+    """Answers a Delete that is durable. `existed`: whether there was such a counter; if not, nothing was written."""
+
+    in_reply_to: Any
+    existed: bool
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReadOk:
-    """Answers Read."""
+    """Answers Read. `deadline` is when the counter ends, in Unix milliseconds; None: never."""
 
     in_reply_to: int
     value: int
     token: str | None = None
+    deadline: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +185,7 @@ class ErrorReply:
     text: str
 
 
-Reply = InitOk | Written | ReadOk | CopiesOk | GossipStatusOk | ErrorReply
+Reply = InitOk | Written | DeleteOk | ReadOk | CopiesOk | GossipStatusOk | ErrorReply
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class Replica:
         self._epochs = epochs = Epochs(stats, identity, start, self._gossip, commits, acks)
         self._writes = writes = Writes(state, stats, identity, admission, commits, strategy.claims_versions)
         self._client_requests = ClientRequests(
-            stats, admission, commits, writes, acks, reads, tokens, outbox, self.status
+            stats, admission, commits, writes, acks, reads, tokens, outbox, self.status, self._advance_clock
         )
         self._peer_messages = PeerMessages(
             state,
@@ -110,6 +110,12 @@ class Replica:
         self._unix_ahead_ms = unix_ms - now_ns // 1_000_000
         self.state.advance(unix_ms)
 
+    def _advance_clock(self, now_ns: int) -> int:
+        """Let what is over at this time end; the time, in Unix milliseconds."""
+        unix_ms = now_ns // 1_000_000 + self._unix_ahead_ms
+        self.state.advance(unix_ms)
+        return unix_ms
+
     def tick(self, now_ns: int) -> None:
         """One gossip round, due every `gossip_interval_ms`."""
         self.rounds += 1
@@ -117,7 +123,7 @@ class Replica:
         self._gossip.tick(now_ns)
 
     def step(self, message: Request | Gossip, client: Client, now_ns: int) -> None:
-        """Take one message. A request is answered, be it with an error, an add once it is durable; gossip is not."""
+        """Take one message. A request is answered, be it with an error, a write once it is durable; gossip is not."""
         if isinstance(message, REQUESTS):
             self._client_requests.answer(message, client, now_ns)
         else:
@@ -158,7 +164,7 @@ class Replica:
         if due_ns is None or now_ns < due_ns:
             return
         self._outbox.wake_ns = None
-        self.state.advance(now_ns // 1_000_000 + self._unix_ahead_ms)
+        self._advance_clock(now_ns)
         for part in (self._start, self._gossip, self._acks, self._reads):
             part.wake(now_ns)
             if part.due_ns is not None:

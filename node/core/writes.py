@@ -11,10 +11,11 @@ from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.batch import Batch
 from gossip_counter.node.core.commits import Commits
 from gossip_counter.node.core.counts import EndingRow, HeldRow, counts_nothing
-from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, RequestError
+from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, PRECONDITION_FAILED, RequestError
 from gossip_counter.node.core.identity import Identity, Increment
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.lives import Lives
+from gossip_counter.node.core.messages import Terms
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
@@ -114,11 +115,42 @@ class Writes:
         latest_ms = self._state.ends.latest_ms
         self._put_row(counter, lambda lives: lives.deleted(actor, is_first, latest_ms))
 
+    def add_on_terms(self, counter: str, delta: int, terms: Terms, unix_ms: int) -> bool:
+        """Add within bounds, and let the counter end as long after `unix_ms` as asked; whether that changes anything.
+
+        Raises `RequestError`; then nothing has changed.
+        """
+        deadline_ms = unix_ms + terms.expire_ms
+        if terms.expire_ms:
+            self._check_can_end()
+            if deadline_ms > MAX_COUNT:
+                raise RequestError(
+                    MALFORMED, f"expire_ms must be at most {MAX_COUNT - unix_ms}: a deadline is below 2**63"
+                )
+        _check_bounds(self._commits.value_soon(counter) + delta, terms)
+        if delta:
+            self.add(counter, delta)
+        if not (terms.expire_ms and self._commits.exists_soon(counter)):
+            return delta != 0
+        if is_set := not (terms.is_for_new and self._commits.lives_soon(counter).deadline):
+            self.expire(counter, deadline_ms)
+        return is_set or delta != 0
+
+    def delete_if_there(self, counter: str) -> bool:
+        """Delete a counter, if there is such a one; whether there was. Raises `RequestError`."""
+        self._check_can_end()
+        if existed := self._commits.exists_soon(counter):
+            self.delete(counter)
+        return existed
+
+    def _check_can_end(self) -> None:
+        if not self._claims_versions:
+            raise RequestError(NOT_SUPPORTED, "full-state gossip can't end counters: start the nodes with delta gossip")
+
     def _put_row(self, counter: str, change: Callable[[Lives], EndingRow], delta: int = 0) -> None:
         """Change our own row of a counter that ends, or ends from now on. Raises `RequestError`."""
         commits = self._commits
-        if not self._claims_versions:
-            raise RequestError(NOT_SUPPORTED, "full-state gossip can't end counters: start the nodes with delta gossip")
+        self._check_can_end()
         if counts_nothing(commits.own_row_soon(counter)):
             self._admission.check_room(self._identity.actor, commits.batch, commits.committing)
         try:
@@ -151,3 +183,12 @@ class Writes:
             return value
         soon = committing.net.get
         return lambda counter, default: value(counter, default) + soon(counter, 0)
+
+
+def _check_bounds(value: int, terms: Terms) -> None:
+    """Whether a counter may come to a value. Raises `RequestError`."""
+    lower, upper = terms.lower, terms.upper
+    if lower is not None and value < lower:
+        raise RequestError(PRECONDITION_FAILED, f"not counted: the value would be {value}, and lower is {lower}")
+    if upper is not None and value > upper:
+        raise RequestError(PRECONDITION_FAILED, f"not counted: the value would be {value}, and upper is {upper}")
