@@ -254,6 +254,16 @@ class Lives:
             if (is_worthless or not (row.p or row.n or row.stamp)) and not self._still_needed(actor, row.taken).seen:
                 yield actor
 
+    def goes_on(self, actor: Actor) -> bool:
+        """Whether a row that others forgot counts in a life that goes on, as far as anybody here knows.
+
+        Their clocks were ahead, or they did not know of a later word than the row's own.
+        """
+        row = self.rows[actor]
+        stamp, deadline = self._said[row.life]
+        is_prolonged = not deadline and (stamp, deadline) > (row.stamp, row.deadline)
+        return (deadline > self.now_ms or is_prolonged) and actor not in self.forgotten()
+
     def is_covered(self, actor: Actor, row: EndingRow) -> bool:
         """Whether deletes took all of a row."""
         if not self.has_deletes or self.taken(actor, row) != (row.p, row.n):

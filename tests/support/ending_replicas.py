@@ -119,13 +119,13 @@ class RealNode:
 
     def needed(self, counter: str, marker: Marker) -> dict[str, object]:
         lives = self.replica.state.lives(counter)
-        ((actor, taken),) = (
-            (actor, row.taken)
+        return {
+            str(each): seen
             for actor, row in lives.rows.items()
             if row.version == marker.version
             and [seen[1:] for seen in row.taken.seen] == [tuple(s) for _, s in marker.seen]
-        )
-        return {str(each): seen for each, seen in lives.needed(actor, taken).items()}
+            for each, seen in lives.needed(actor, row.taken).items()
+        }
 
     def statement(self, counter: str, life: int) -> tuple[int, int]:
         return self.replica.state.lives(counter)._said[life]
