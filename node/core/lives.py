@@ -11,6 +11,7 @@ Pure. No node asks another.
   owner notes in its row's **base** what markers took of it. So a delete takes away what its node knew, and never an add
   that it had not heard of; several at once need no order.
 - A counter of which no row is worth anything does not exist.
+- What is over is forgotten, by each node on its own. A row that somebody forgot too early goes on where its life does.
 
 Exactness depends on no clock, only the moment of an expiry does.
 
