@@ -15,11 +15,12 @@ from gossip_counter.node.core.effects import Answer
 from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.identity import Increment, Recovered
+from gossip_counter.node.core.increases import Outcome
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import Add, Delta, Push, Syn, Written
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import State
-from gossip_counter.node.core.writes import Value, Writes
+from gossip_counter.node.core.writes import Writes
 from tests.support.replica import (
     ME,
     Effect,
@@ -47,13 +48,13 @@ RUNS = st.lists(st.lists(st.tuples(NAMES, st.sampled_from(EDGES)), min_size=1, m
 ROWS = st.sampled_from([1, 2, 4, 99])
 
 
-def values_of(effects: list[Effect], request_id: int) -> list[Value]:
+def values_of(effects: list[Effect], request_id: int) -> list[Outcome]:
     (found,) = [each for each in replies(effects) if isinstance(each, Written) and each.in_reply_to == request_id]
     return list(found.values)
 
 
-def known(value: Value) -> int | None:
-    return None if isinstance(value, RequestError) else value
+def known(value: Outcome) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 # Counts.

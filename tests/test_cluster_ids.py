@@ -193,7 +193,7 @@ def test_a_reply_to_another_process_of_the_same_name_changes_no_id() -> None:
     for theirs in (ClusterId(0, False), ClusterId(2**63 - 1, True)):
         answer = SynAck("n1", 1, rows, {}, syn.boot ^ 1, cluster_id=theirs)
         node.step(answer, ("b1",), 0)
-        assert (list(node.state.rows_of("x")), node.cluster_id == theirs) == ([], False)
+        assert (list(node.state.ends.rows("x").values()), node.cluster_id == theirs) == ([], False)
     node.step(replace(answer, boot=syn.boot), ("a1",), 0)
     assert (node.state.value("x"), node.cluster_id) == (100, ClusterId(2**63 - 1, False))
 

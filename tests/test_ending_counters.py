@@ -9,16 +9,18 @@ from random import Random
 import pytest
 
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.counts import Row, as_row
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.messages import Delta, Push
 from gossip_counter.node.core.replica import Replica
+from tests.support import planted_ends as faults
 from tests.support.ending_replicas import RealCluster, RealNode
 from tests.support.journals import look, opened
 from tests.support.lives_cluster import BrokenPromiseError
 from tests.support.lives_model import MODES
 from tests.support.lives_rules import FORGET, GRACE
-from tests.support.replica import ME, X, commits, drain, persisted, receive, replica, tick
+from tests.support.planted_faults import Plant
+from tests.support.replica import ME, X, commits, drain, persisted, receive, replica, settle, tick
 
 SEEDS = 6
 
@@ -30,6 +32,36 @@ def test_replicas_keep_the_promises_of_the_model(mode: str) -> None:
             MODES[mode](RealCluster(seed, 0 if mode == "mixed" else 200))
         except BrokenPromiseError as error:
             pytest.fail(f"seed {seed}: {error.args}")
+
+
+PLANTS: list[tuple[Plant, str, int]] = [
+    (faults.a_floor_counts_beyond_what_is_complete, "lost", 9),
+    (faults.deleted_rows_stay, "dead", 1),
+    (faults.deletes_are_not_noted, "behind", 18),
+    (faults.forgotten_rows_are_not_refused, "absent", 0),
+    (faults.lineages_are_not_born, "delete", 0),
+    (faults.lives_are_not_joined, "persist", 4),
+    (faults.lives_are_not_named, "again", 1),
+    (faults.lives_of_the_future_are_joined, "ahead", 38),
+    (faults.unnamed_rows_stay, "absent", 0),
+    (faults.unnamed_rows_of_our_own_stay, "absent", 0),
+    (faults.unlike_clocks_tell_what_is_forgotten, "ahead", 2),
+    (faults.only_our_own_clock_counts, "behind", 8),
+]
+
+
+@pytest.mark.parametrize(("plant", "mode", "seed"), PLANTS, ids=[plant.__name__ for plant, *_ in PLANTS])
+def test_a_planted_fault_is_found(monkeypatch: pytest.MonkeyPatch, plant: Plant, mode: str, seed: int) -> None:
+    MODES[mode](RealCluster(seed))
+    plant(monkeypatch)
+    with pytest.raises(BrokenPromiseError):
+        MODES[mode](RealCluster(seed))
+
+
+def test_a_planted_fault_of_two_deletes_at_once_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults.a_deleter_keeps_its_totals(monkeypatch)
+    with pytest.raises(AssertionError):
+        test_two_nodes_that_delete_at_once_keep_nothing_of_it_for_ever()
 
 
 def nodes(count: int) -> tuple[RealCluster, list[RealNode]]:
@@ -189,3 +221,22 @@ def test_the_journal_shows_no_counter_that_its_node_deleted(tmp_path: Path) -> N
                     journal.commit(ready.commit)
                     replica.persisted()
         assert look(tmp_path, "SELECT * FROM counts") == [("views", 14)]
+
+
+def test_an_echo_of_what_was_deleted_is_not_counted_again() -> None:
+    node = replica()  # which goes on as the actor of an earlier life
+    at(node, FORGET)
+    incr(node)
+    (commit,) = commits(drain(node))
+    persisted(node)
+    transaction = node.transaction()
+    transaction.delete("a")
+    transaction.wait("c", 2)
+    drain(node)
+    persisted(node)
+    at(node, 2 * FORGET + 2 * GRACE)
+    assert node.state.row(ME, "a") == Row()
+    (stored,) = commit.stored
+    receive(node, Push("n2", 0, (Delta(ME, None, tuple((name, as_row(row)) for name, row in stored.rows.items())),)))
+    settle(node)
+    assert (node.actor, node.value("a")) == (ME, None)

@@ -13,6 +13,7 @@ from gossip_counter.node.core.errors import (
     TEMPORARILY_UNAVAILABLE,
     RequestError,
 )
+from gossip_counter.node.core.increases import Increase
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import (
     Add,
@@ -23,7 +24,6 @@ from gossip_counter.node.core.messages import (
     ReadOk,
     Reply,
     Request,
-    Terms,
     Written,
 )
 from gossip_counter.node.core.replica import Replica
@@ -104,7 +104,7 @@ def test_what_is_over_when_a_request_comes_is_not_added_to() -> None:
 
 def test_an_add_with_an_expiry_is_one_commit() -> None:
     n1 = node()
-    n1.step(Add(1, 1, terms=Terms(expire_ms=10)), "c", 0)
+    n1.step(Add(1, 1, terms=Increase(1, lasts_ms=10)), "c", 0)
     assert n1.ready(0)
     assert is_committing(n1)
     settle(n1)
@@ -187,9 +187,9 @@ def test_a_value_may_reach_its_bounds() -> None:
 def test_bounds_hold_for_what_waits_in_the_batch_and_in_the_commit_under_way() -> None:
     n1 = node()
     for _ in range(2):
-        n1.step(Add(1, 2, terms=Terms(upper=4)), "c", 0)
+        n1.step(Add(1, 2, terms=Increase(2, upper=4)), "c", 0)
         assert n1.ready(0) is not None or n1.stats.adds == 2
-    n1.step(Add(2, 1, terms=Terms(upper=4)), "c", 0)
+    n1.step(Add(2, 1, terms=Increase(1, upper=4)), "c", 0)
     assert [type(each) for each in replies(settle(n1))] == [ErrorReply, Written, Written]
     assert reads(n1) == (4, None)
 
@@ -315,7 +315,7 @@ def test_a_bad_if_new_is_malformed(bad: object) -> None:
 def test_terms_that_make_no_sense_together_are_malformed() -> None:
     assert malformed(lower=6, upper=5) == "lower (6) must not be above upper (5)"
     assert malformed(expire_if_new=True) == "expire_if_new needs expire_ms"
-    assert parsed(type="add", delta=1, expire_if_new=False) == Add(1, 1, terms=Terms())
+    assert parsed(type="add", delta=1, expire_if_new=False) == Add(1, 1, terms=Increase(1))
 
 
 def test_a_deadline_beyond_64_bits_is_malformed_and_nothing_is_counted() -> None:

@@ -145,6 +145,20 @@ def test_a_peer_that_sent_nothing_since_our_start_is_unheard_and_behind_since_th
     assert (heard.heard, heard.level, heard.behind_ms, heard.silent_ms) == (True, True, 0.0, 2000.0)
 
 
+def test_the_clock_that_differs_most_is_known_once_a_peer_said_its_time() -> None:
+    node = replica(peers=("n2", "n3", "n4"))
+    node.set_clock(0, 1_000_000)
+    receive(node, Syn("n4", 0, {}))  # says no time
+    assert node.status(0).skew is None
+    receive(node, Syn("n2", 0, {}, clock_ms=1_000_300))
+    receive(node, Syn("n3", 0, {}, clock_ms=998_000))
+    assert [each.skew_ms for each in node.status(0).standings] == [300, -2000, None]
+    reply = node.status(0).as_reply(1)
+    assert (reply.skewed_peer, reply.skew_ms) == ("n3", -2000)
+    receive(node, Syn("n3", 0, {}, clock_ms=1_000_000))
+    assert node.status(0).skew == ("n2", 300)
+
+
 # Status.
 
 

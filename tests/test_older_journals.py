@@ -148,7 +148,7 @@ class Restored:
         assert not self.open, "never answered"
         for name in COUNTERS:
             for side in (0, 1):
-                total = sum(row[:2][side] for row in self.node.state.rows_of(name))
+                total = sum(row[:2][side] for row in self.node.state.ends.rows(name).values())
                 base, sent = self.base.get(name, ZERO)[:2][side], self.sent.get(name, ZERO)[:2][side]
                 ours = self.acknowledged.get((name, side == 0), 0)
                 # Neither what this life acknowledged nor what was sent of the former one is lost, and none is doubled.

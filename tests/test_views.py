@@ -117,6 +117,27 @@ def test_what_is_not_known_is_not_shown_as_zero() -> None:
     assert "unheard" not in text(Snapshot([view(1)]), 170)
 
 
+def test_what_is_left_of_a_counter_is_shown_if_it_ends() -> None:
+    ends = view(2, deadline=2**62)
+    assert "left" not in text(Snapshot([view(1)]), 170)
+    rows = [line.split("│")[6].strip() for line in text(Snapshot([view(1), ends]), 170).splitlines() if "│" in line]
+    assert rows[0] == ""
+    assert rows[1].endswith(" days")
+    assert "left" in text(Snapshot([ends, view(3, state=DEAD), view(4, state=SILENT)]), 80)
+
+
+@pytest.mark.parametrize(("skew_ms", "line"), [(61_000, "the clock of n3 is 61 s ahead of that of n2"),
+                                               (-1500, "the clock of n3 is 1.5 s behind that of n2")])  # fmt: skip
+def test_a_clock_that_is_off_is_named_within_the_height(skew_ms: int, line: str) -> None:
+    views = [view(1, skew_ms=1000, skewed_peer="n3"), view(2, skew_ms=skew_ms, skewed_peer="n3")]
+    assert line in text(Snapshot(views), 80)
+    assert "clock" not in text(Snapshot([views[0], view(4, skew_ms=None), view(5, state=DEAD)]), 80)
+    many = [*views, *(view(number) for number in range(3, 50))]
+    shown = text(Snapshot(many), 80, 24)
+    assert line in shown
+    assert len(shown.splitlines()) <= 24
+
+
 def test_a_sum_beyond_64_bits_is_agreed_on_as_it_is() -> None:
     snapshot = Snapshot([view(1, 2 * MOST), view(2, 2 * MOST)])
     assert dashboard.line(snapshot) == "2 of 2 nodes up, agreed on 18,446,744,073,709,551,614"

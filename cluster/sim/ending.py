@@ -4,14 +4,14 @@ Each add to a counter is another power of two, so that a value tells which adds 
 twice is found. A delete says what value it took away: that is what it knew.
 
 - An add that no delete saw counts. One that a delete saw does not, and it does not come back.
-- What a window counted is there until the earliest time that any transaction was given as its end, and gone after the
-  latest, at each node by its own clock.
+- What a window counted is there until any clock passes the earliest time that a transaction was given as its end, and
+  gone after the latest, at each node by its own clock.
 - Of journals that were lost, what no other node stores may be missing: adds, and deletes, write by write.
 - A day later nothing is stored of what does not exist.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,8 +22,6 @@ from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.lives import FORGET_MS, GRACE_MS
 from gossip_counter.node.core.messages import Reply, Written
-from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.state import State
 from gossip_counter.node.core.transactions import Transaction
 from gossip_counter.node.endpoints.redis.context import RedisClient
 
@@ -34,6 +32,9 @@ KEPT, WINDOW, MIXED = "kept", "window", "mixed"
 """How names of counters begin: nothing ends them but deletes; windows, that may be deleted; anything, not accounted."""
 
 WINDOWS_MS = (1_500, 4_000, 600_000)
+
+JUMP_MS = 10_000
+"""How far clocks jump at the most."""
 
 DAY_MS = FORGET_MS + 3 * GRACE_MS
 
@@ -86,6 +87,11 @@ class Ending:
         self._adds = defaultdict[str, int](int)
         """By counter, how many adds were made."""
         self._generation = 0
+
+    @property
+    def counters(self) -> Collection[str]:
+        """All that clients used."""
+        return self._adds.keys()
 
     # What clients do.
 
@@ -178,9 +184,11 @@ class Ending:
             if write.is_open:
                 raise PromiseBroken(f"a transaction was never answered: {write}")
             by_counter[write.counter].append(write)
+        scenario, clocks = self._scenario, [node.replica.state.ends.now_ms for node in self._nodes.values()]
+        latest_ms = max(clocks) + scenario.skew_ms + (JUMP_MS if scenario.jumps else 0)
         for counter, writes in by_counter.items():
             for node in self._nodes.values():
-                _check_value(node, counter, writes)
+                _check_value(node, counter, writes, latest_ms)
 
     def check_nothing_stays(self) -> None:
         """Whether nothing is stored of what does not exist, a day later. Raises `PromiseBroken`."""
@@ -216,7 +224,8 @@ def _stores(node: Node, write: _Write) -> bool:
     return max(complete, row.version) >= write.version
 
 
-def _check_value(node: Node, counter: str, writes: Iterable[_Write]) -> None:
+def _check_value(node: Node, counter: str, writes: Iterable[_Write], latest_ms: int) -> None:
+    """Check one counter; no clock was ever past `latest_ms`. Raises `PromiseBroken`."""
     if counter.startswith(MIXED):
         return
     counted, certain, deleted, surely_deleted = 0, 0, 0, 0
@@ -231,19 +240,8 @@ def _check_value(node: Node, counter: str, writes: Iterable[_Write]) -> None:
     least, most = certain & ~deleted, counted & ~surely_deleted
     if ends and max(ends) <= now_ms:
         most = 0
-    if ends and min(ends) <= now_ms:
+    if ends and min(ends) <= latest_ms:
         least = 0
     if least & ~value or value & ~most:
         missing, wrong = least & ~value, value & ~most
         raise PromiseBroken(f"{node.name} has {value:b} of {counter}: {missing:b} is missing, {wrong:b} is too much")
-
-
-def living_rows(replica: Replica) -> list[tuple[Actor, str, object]]:
-    """The rows of a node that are worth something, which must be the same at each."""
-    state = replica.state
-    return sorted((actor, counter, row) for actor, counter, row in state if _lives(state, counter, actor))
-
-
-def _lives(state: State, counter: str, actor: Actor) -> bool:
-    lives = state.lives(counter)
-    return any(lives.worth(actor, lives.rows[actor]))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from gossip_counter.cluster.sim.clock import MS
-from gossip_counter.cluster.sim.ending import Ending
+from gossip_counter.cluster.sim.ending import JUMP_MS, Ending
 from gossip_counter.cluster.sim.environment import Environment
 from gossip_counter.cluster.sim.node import Node
 from gossip_counter.cluster.sim.oracle import PromiseBroken
@@ -13,10 +13,6 @@ from gossip_counter.cluster.sim.workload import Workload
 
 NOTICED_NS = 6_000_000_000
 """Two processes of one name, both running for so long, of which one was cut off for two seconds at most, must know."""
-
-
-JUMP_MS = 10_000
-"""How far clocks jump at the most."""
 
 
 class Faults:

@@ -70,7 +70,8 @@ class Simulation:
         if self.scenario.transactions:
             self._let_a_day_pass()
         lives = sum(node.life for node in self.nodes.values())
-        verdict.check(self._replicas, lives + self._faults.clones, self._faults.clones, self.oracle, self._losses)
+        clones, ending = self._faults.clones, self._ending.counters
+        verdict.check(self._replicas, lives + clones, clones, self.oracle, self._losses, ending)
 
     def _let_a_day_pass(self) -> None:
         """Twice, as far as wall clocks are concerned: what was deleted is forgotten, and then what remembered it."""
@@ -78,6 +79,7 @@ class Simulation:
             self._ending.check()
             for node in self.nodes.values():
                 node.clock_ahead_ms += DAY_MS
+            self._ending.begin_generation()
             for _ in range(20):
                 self._ending.transact()
                 self.run_until(self.clock.now_ns + SECOND // 10)

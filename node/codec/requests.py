@@ -11,6 +11,7 @@ from typing import Any
 from gossip_counter.node.core import limits, tokens
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, RequestError
+from gossip_counter.node.core.increases import Increase
 from gossip_counter.node.core.messages import (
     DEFAULT_COUNTER,
     Add,
@@ -27,7 +28,6 @@ from gossip_counter.node.core.messages import (
     Replicate,
     Reply,
     Request,
-    Terms,
     Written,
 )
 
@@ -54,7 +54,7 @@ def parse(body: Body) -> Request:
             case "add":
                 delta = limits.whole(_field(body, "delta"), "delta", -limits.MAX_COUNT, limits.MAX_COUNT)
                 copies = limits.whole(body.get("copies", 1), "copies", 1, limits.MAX_COPIES)
-                terms = None if _TERMS.isdisjoint(body) else _terms(body)
+                terms = None if _TERMS.isdisjoint(body) else _terms(body, delta)
                 return Add(msg_id, delta, _counter(body), copies, terms)
             case "delete":
                 return Delete(msg_id, _counter(body))
@@ -170,22 +170,21 @@ def _counter(body: Body) -> str:
     return limits.name(body.get("counter", DEFAULT_COUNTER), "counter")
 
 
-def _terms(body: Body) -> Terms:
-    """On what terms to add."""
-    expire_ms = limits.whole(body["expire_ms"], "expire_ms", 1, limits.MAX_COUNT) if "expire_ms" in body else 0
-    is_for_new = body.get("expire_if_new", False)
-    if type(is_for_new) is not bool:
-        raise ValueError(f"expire_if_new must be a boolean, not {limits.kind(is_for_new)}")
-    if is_for_new and not expire_ms:
+def _terms(body: Body, delta: int) -> Increase:
+    """An add with bounds and an expiry."""
+    lasts_ms = limits.whole(body["expire_ms"], "expire_ms", 1, limits.MAX_COUNT) if "expire_ms" in body else None
+    only_if_unset = body.get("expire_if_new", False)
+    if type(only_if_unset) is not bool:
+        raise ValueError(f"expire_if_new must be a boolean, not {limits.kind(only_if_unset)}")
+    if only_if_unset and not lasts_ms:
         raise ValueError("expire_if_new needs expire_ms")
-    lower, upper = _bound(body, "lower"), _bound(body, "upper")
-    if lower is not None and upper is not None and lower > upper:
+    lower, upper = (
+        limits.whole(body.get(name, most), name, -limits.MAX_COUNT, limits.MAX_COUNT)
+        for name, most in (("lower", -limits.MAX_COUNT), ("upper", limits.MAX_COUNT))
+    )
+    if lower > upper:
         raise ValueError(f"lower ({lower}) must not be above upper ({upper})")
-    return Terms(expire_ms, is_for_new, lower, upper)
-
-
-def _bound(body: Body, name: str) -> int | None:
-    return limits.whole(body[name], name, -limits.MAX_COUNT, limits.MAX_COUNT) if name in body else None
+    return Increase(delta, lower, upper, lasts_ms=lasts_ms, only_if_unset=only_if_unset)
 
 
 def _vectors(body: Body, where: str) -> tuple[dict[str, int], dict[str, int]]:

@@ -33,10 +33,10 @@ class Admission:
 
         Not so adds to counters in `State.large`: all others have room for as much again as makes a counter large.
         """
-        rows = self._state.row_count + len(batch.net) + adds
+        rows = self._state.row_count + batch.counters + adds
         unchecked = batch.unchecked + adds * SMALL
         if committing:
-            rows, unchecked = rows + len(committing.net), unchecked + committing.unchecked
+            rows, unchecked = rows + committing.counters, unchecked + committing.unchecked
         return SMALL if rows <= self._config.max_rows and unchecked <= LARGE else 0
 
     def check_add(self, own: AnyRow, delta: int) -> None:
@@ -51,11 +51,11 @@ class Admission:
 
         Only near the bound are the rows that wait counted, and only once a batch.
         """
-        in_commit = committing.net if committing else {}
-        if self._state.row_count + len(batch.net) + len(in_commit) < self._config.max_rows:
+        in_commit = committing.counters if committing else 0
+        if self._state.row_count + batch.counters + in_commit < self._config.max_rows:
             return
         if batch.new_rows is None:
-            waiting = batch.net.keys() | in_commit.keys()
+            waiting = {name for each in (batch, committing) if each for name in (*each.net, *each.ending)}
             batch.new_rows = sum(self._state.row(actor, counter) is ZERO for counter in waiting)
         if self._state.row_count + batch.new_rows >= self._config.max_rows:
             raise RequestError(

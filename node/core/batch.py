@@ -12,6 +12,7 @@ from gossip_counter.node.core import counts
 from gossip_counter.node.core.counts import EndingRow, HeldRow
 from gossip_counter.node.core.effects import Client
 from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.increases import Outcome
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ class Pending:
 
     client: Client
     request_id: object
-    values: Sequence[int | RequestError]
+    values: Sequence[Outcome]
     """Of a submitted write, what each of its adds comes to, or why it was refused. Of a request there are none."""
     copies: int = 1
     """How many members must hold it durably."""
@@ -95,6 +96,11 @@ class Batch(Tally):
         """Add without a look at whether the counter becomes large."""
         self.add(counter, delta)
         self.unchecked += abs(delta)
+
+    @property
+    def counters(self) -> int:
+        """How many counters it changes."""
+        return len(self.net) + len(self.ending)
 
     def __contains__(self, counter: str) -> bool:
         """Whether it changes a counter."""

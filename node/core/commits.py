@@ -9,6 +9,7 @@ Replies to writes that wait for nothing else leave between `persisted` and `appl
 is brought up to date and gossip is prepared. Peers' rows are stored lazily, in the same commits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gossip_counter.node.core import counts
@@ -20,6 +21,7 @@ from gossip_counter.node.core.effects import Client, Commit, Outbox
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Identity, Increment
+from gossip_counter.node.core.increases import Outcome
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.messages import DeleteOk, ErrorReply, Written
 from gossip_counter.node.core.state import State
@@ -65,7 +67,7 @@ class Commits:
         self._lives_soon: dict[str, Lives] = {}
         """Those of counters that end that were asked for since the batch began to gather or the state changed."""
         self._looks = 0
-        state.is_awaited = self._is_awaited
+        state.ends.awaits = self._awaits
 
     def wait(self, pending: Pending) -> None:
         """Let a write, whose adds are in the batch, wait until it is durable."""
@@ -264,7 +266,7 @@ class Commits:
                 behind.add(pending.client)
             elif not pending.error:
                 # A request is one; in a submitted write, what was refused before is counted already.
-                self._stats.requests_refused += sum(type(each) is int for each in pending.values) or pending.is_request
+                self._stats.requests_refused += _accepted(pending.values) or pending.is_request
                 pending.error = error
             if pending.client in behind:
                 self.batch.waiting.append(pending)
@@ -317,14 +319,37 @@ class Commits:
         return not self._state.floor(self._identity.actor)
 
     def ends_soon(self, counter: str) -> bool:
-        """Whether a counter ends or was deleted, as far as is known then."""
-        if counter in self.batch.ending:
-            return True
-        return counter in self._state.special and self.lives_soon(counter).ends
+        """Whether a counter ends or was deleted, as far as is known now or then: a life that is over may go on here."""
+        return self._awaits(counter) or (counter in self._state.special and self.lives_soon(counter).ends)
 
-    def _is_awaited(self, counter: str) -> bool:
-        """Whether a row of ours of a counter that ends is on its way to the disk."""
-        return counter in self.batch.ending or bool(self.committing and counter in self.committing.ending)
+    def _awaits(self, counter: str) -> bool:
+        """Whether our row of a counter that ends is on its way."""
+        return counter in self.batch.ending or (self.under_way is not None and counter in self.under_way.batch.ending)
+
+    def going_on(self, counter: str) -> tuple[EndingRow, int] | None:
+        """Our own row of a counter that ends, and its value then, where an add changes nothing beside.
+
+        Nothing is summed up for it. None: a look at all rows is needed.
+        """
+        state, me, under_way = self._state, self._identity.actor, self.under_way
+        held = state.row(me, counter)
+        if not isinstance(held, EndingRow) or not state.ends.goes_on(counter, held):
+            return None
+        own: HeldRow | None = self.batch.ending.get(counter)
+        if own is None and under_way:
+            own = under_way.rows.get(counter) if under_way.actor == me else ZERO
+        if own is None:
+            return held, state.value(counter)
+        if not isinstance(own, EndingRow) or own[3:] != held[3:]:
+            return None
+        return own, state.value(counter) + own.p - held.p - own.n + held.n
+
+    def grow(self, counter: str, row: EndingRow, delta: int) -> None:
+        """Add to our own row, which `going_on` gave."""
+        grown = (row.p + delta, row.n) if delta > 0 else (row.p, row.n - delta)
+        self.batch.ending[counter] = EndingRow._make(grown + row[2:])
+        self._lives_soon.pop(counter, None)
+        self.batch.ended.add(counter, delta)
 
     def lives_soon(self, counter: str) -> Lives:
         """The rows of a counter then."""
@@ -366,6 +391,10 @@ class Commits:
                 state.unsaid.discard(counter)
         if self.batch.ending:
             self.request()
+
+
+def _accepted(values: Sequence[Outcome]) -> int:
+    return sum(not isinstance(each, RequestError) for each in values)
 
 
 def written(pending: Pending, actor: Actor, version: int, token: str | None = None) -> Written | DeleteOk | ErrorReply:

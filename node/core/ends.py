@@ -7,11 +7,11 @@ deadline lies behind a time that all nodes agree on, but for the difference of t
 its slot, and digests of unlike slots are compared by their versions only.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 
 from gossip_counter.node.core.actor_log import ActorLog
-from gossip_counter.node.core.counts import Actor, AnyRow
+from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow, HeldRow
 from gossip_counter.node.core.lives import FORGET_MS, Lives
 
 SLOT_MS = 10_000
@@ -45,6 +45,12 @@ class Ends:
 
         Of the latter, when the clock alone changes something of them next, or earlier. 0: never.
         """
+        self.lasting: dict[str, tuple[int, int, int] | None] = {}
+        """By counter that ends, the life that adds go on in, with its deadline and stamp: as it was looked at last."""
+        self.expiring = set[str]()
+        """Counters that exist and have a deadline."""
+        self.awaits: Callable[[str], bool] = lambda _: False
+        """Whether a row of a counter is on its way here, so that it stays among `special`."""
         self._logs = logs
         self._due: list[tuple[int, str]] = []
         """A heap with the times of `special`, and such as they were."""
@@ -61,9 +67,15 @@ class Ends:
         """Every actor's row of one counter; cost: the actors held."""
         return {actor: row for actor, log in self._logs.items() if (row := log.visible(counter))}
 
-    def schedule(self, counter: str, lives: Lives) -> None:
-        """See to it that `due` names a counter when it changes next, at the latest."""
+    def schedule(self, counter: str, lives: Lives, exists: bool, is_noted: bool) -> None:
+        """See to it that `due` names a counter when it changes next, at the latest.
+
+        `is_noted`: the owner's row says what deletes took of it.
+        """
         self.are_seen = True
+        life = lives.lasting
+        self.lasting[counter] = life if exists and is_noted else None
+        (self.expiring.add if exists and life[1] else self.expiring.discard)(counter)
         next_ms, scheduled = self._next_ms(lives), self.special.get(counter, 0)
         if next_ms and not 0 < scheduled <= next_ms:
             self.special[counter] = next_ms
@@ -72,6 +84,20 @@ class Ends:
                 self._sweep()
         else:
             self.special.setdefault(counter, 0)
+
+    def goes_on(self, counter: str, row: HeldRow) -> bool:
+        """Whether the owner's row counts whole, in the life that adds go on in, and says all that is known of its end:
+        so that an add changes nothing but its totals.
+        """
+        is_current = self.special.get(counter, 0) > self.now_ms and self.lasting.get(counter) == row[3:6]
+        return is_current and isinstance(row, EndingRow) and row.taken == NOTHING_TAKEN
+
+    def forget(self, counter: str) -> None:
+        """A counter has no rows any more."""
+        if not self.awaits(counter):
+            self.special.pop(counter, None)
+        self.lasting.pop(counter, None)
+        self.expiring.discard(counter)
 
     def _next_ms(self, lives: Lives) -> int:
         """When a counter changes next by the clock alone, its hashes among it; 0: never."""

@@ -16,7 +16,7 @@ from random import Random
 
 from gossip_counter.node.core.batch import Batch, Tally
 from gossip_counter.node.core.cluster_id import ClusterId
-from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow, HeldRow, as_row, merged
+from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, EndingRow, HeldRow, as_ending, as_row, merged
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.state import State
@@ -87,6 +87,17 @@ class Identity:
             self._written.include(written.ended)
             for counter, delta in absorbed:
                 self._written.forget(counter, delta)
+            for counter, row in written.ending.items():
+                self._forget_what_ended(counter, row)
+
+    def _forget_what_ended(self, counter: str, row: EndingRow) -> None:
+        """Of what this life added, the row has no more: the rest was deleted, or its life is over."""
+        plus, minus = self._written.of(counter)
+        ended_p, ended_n = plus - (row.p - row.taken.p), minus - (row.n - row.taken.n)
+        if ended_p > 0:
+            self._written.forget(counter, ended_p)
+        if ended_n > 0:
+            self._written.forget(counter, -ended_n)
 
     def absorbed_by(self, deltas: tuple[Delta, ...]) -> list[Increment]:
         """What max-merge with these rows will absorb of the adds that this life made as the inherited actor.
@@ -106,9 +117,12 @@ class Identity:
         if not (plus or minus):
             return []
         mine = self._state.row(actor, counter)
+        if mine is ZERO:
+            return []  # we have forgotten ours, and what we added is over or deleted
         p, n = (plus if row[0] > mine.p else 0), (minus if row[1] > mine.n else 0)
         if EndingRow in (type(mine), type(row)):  # the newer takes the place of the other, with all that it counted
-            p, n = (plus, minus) if merged(mine, row) is not mine else (0, 0)
+            worth = self._state.lives(counter).worth(actor, as_ending(mine))
+            p, n = (min(plus, worth[0]), min(minus, worth[1])) if merged(mine, row) is not mine else (0, 0)
         absorbed = [(counter, delta) for delta in (p, -n) if delta]
         for each in absorbed:
             self._written.forget(*each)
@@ -123,6 +137,8 @@ class Identity:
             # What the others' count is above ours of before, but no more than what we added.
             p, n = min(plus, other.p - (ours[0] - plus)), min(minus, other.n - (ours[1] - minus))
             if EndingRow in (type(other), type(ours)):
-                p, n = (plus, minus) if merged(other, as_row(ours)) is other else (0, 0)
+                row = as_ending(ours)
+                p, n = min(plus, row.p - row.taken.p), min(minus, row.n - row.taken.n)
+                p, n = (p, n) if merged(other, as_row(ours)) is other else (0, 0)
             absorbed += [(counter, sign * lost) for sign, lost in ((1, p), (-1, n)) if lost > 0]
         return absorbed

@@ -133,6 +133,13 @@ class Lives:
         return self._said[max(living)][1] if living else 0
 
     @property
+    def lasting(self) -> tuple[int, int, int]:
+        """The life that adds go on in, with its deadline and stamp."""
+        life = self.life_to_join(ends=True)
+        stamp, deadline = self._said.get(life, (0, 0))
+        return life, deadline, stamp
+
+    @property
     def deadlines(self) -> set[int]:
         """When lives end, or ended."""
         return {deadline for _, deadline in self._said.values() if deadline}

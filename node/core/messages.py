@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, NamedRow
-from gossip_counter.node.core.errors import RequestError
 from gossip_counter.node.core.holdings import DigestEntry
+from gossip_counter.node.core.increases import Increase, Outcome
 from gossip_counter.node.core.tokens import Token
 
 DEFAULT_COUNTER = ""
@@ -26,18 +26,6 @@ class Init:
     node_ids: tuple[str, ...]
 
 
-class Terms(NamedTuple):
-    """On what terms something is added; the values are those of the node that is asked."""
-
-    expire_ms: int = 0
-    """How long from now the counter ends; 0: nothing is said about that."""
-    is_for_new: bool = False
-    """Only a counter that has no deadline gets that one."""
-    lower: int | None = None
-    upper: int | None = None
-    """The bounds of the value after the add, which is refused if it would leave them."""
-
-
 @dataclass(frozen=True, slots=True)
 class Add:
     """Add `delta` (negative: decrement) to a counter; answered when so many members hold it durably."""
@@ -46,7 +34,8 @@ class Add:
     delta: int
     counter: str = DEFAULT_COUNTER
     copies: int = 1
-    terms: Terms | None = None
+    terms: Increase | None = None
+    """Bounds and an expiry, with the same delta."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +98,7 @@ class Written(NamedTuple):
     """
 
     in_reply_to: Any
-    values: Sequence[int | RequestError]
+    values: Sequence[Outcome]
     actor: Actor | None
     version: int
     token: str | None = None
@@ -150,8 +139,10 @@ class GossipStatusOk:
     last changed, on this machine's monotonic clock. `fingerprint` is the state's hash: equal states, equal hashes.
     `counted` is the sum of every row's increments and decrements, `dirty_rows` how many rows of peers' are not durable
     yet. `members` includes this node; `peers_unheard` are those that sent nothing since it started. Values and
-    `counted` are sums over nodes, and so may be beyond 64 bits. `cluster_id` is in hexadecimal. `stats` are the counts
-    of `core.stats`; they stand beside the other fields.
+    `counted` are sums over nodes, and so may be beyond 64 bits. `deadline` is when the counter ends, in Unix
+    milliseconds; None: never. `skew_ms` is by how much the clock of `skewed_peer` is ahead of ours, which of all
+    differs most; null until one said its time. `cluster_id` is in hexadecimal. `stats` are the counts of `core.stats`;
+    they stand beside the other fields.
     """
 
     in_reply_to: int
@@ -161,12 +152,15 @@ class GossipStatusOk:
     convergence_ms: float | None
     increments: int
     decrements: int
+    deadline: int | None
     counters: int
     rows: int
     counted: int
     dirty_rows: int
     members: int
     peers_unheard: int
+    skew_ms: int | None
+    skewed_peer: str | None
     fingerprint: str
     state_since_ns: int
     name: str

@@ -27,7 +27,7 @@ from gossip_counter.node.core.epochs import Epochs
 from gossip_counter.node.core.errors import RequestError
 from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.gossip.full_state import FullStateGossip
-from gossip_counter.node.core.identity import Identity, Increment, Recovered
+from gossip_counter.node.core.identity import Identity, Recovered
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import REQUESTS, Carrier, Gossip, Request
 from gossip_counter.node.core.peer_messages import PeerMessages, Refused
@@ -38,7 +38,7 @@ from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.core.status import Status, snapshot
 from gossip_counter.node.core.tokens import Issuer
 from gossip_counter.node.core.transactions import Transaction
-from gossip_counter.node.core.writes import Writes
+from gossip_counter.node.core.writes import Write, Writes
 
 STRATEGIES = {"delta": DeltaGossip, "full": FullStateGossip}
 """By the setting `gossip`."""
@@ -110,11 +110,9 @@ class Replica:
         self._unix_ahead_ms = unix_ms - now_ns // 1_000_000
         self.state.advance(unix_ms)
 
-    def _advance_clock(self, now_ns: int) -> int:
-        """Let what is over at this time end; the time, in Unix milliseconds."""
-        unix_ms = now_ns // 1_000_000 + self._unix_ahead_ms
-        self.state.advance(unix_ms)
-        return unix_ms
+    def _advance_clock(self, now_ns: int) -> None:
+        """Let what is over at this time end."""
+        self.state.advance(now_ns // 1_000_000 + self._unix_ahead_ms)
 
     def tick(self, now_ns: int) -> None:
         """One gossip round, due every `gossip_interval_ms`."""
@@ -131,8 +129,8 @@ class Replica:
             if isinstance(message, Carrier):
                 self._reads.settle(delta.actor for delta in message.deltas)
 
-    def submit(self, client: Client, request_id: object, writes: Sequence[Increment]) -> None:
-        """Take any number of adds, each (counter, delta), as one write.
+    def submit(self, client: Client, request_id: object, writes: Sequence[Write]) -> None:
+        """Take any number of adds as one write.
 
         It is answered by `Written` once all of it is durable; if it can't be made so, each of its values is an error.
         Replies to one client's writes come in the order in which it submitted them.

@@ -17,7 +17,7 @@ reconciliation and flow control for anti-entropy protocols", LADIS 2008, section
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from gossip_counter.node.core.actor_log import WRAP, ActorLog, by_version
@@ -68,8 +68,6 @@ class State:
         self.ends = Ends(self._logs)
         self.special = self.ends.special
         """Who adds may put large counters here, and take out what is not large any more."""
-        self.is_awaited: Callable[[str], bool] = lambda _: False
-        """Whether a counter that ends will have a row soon, though it may have none now."""
         self.owner: Actor | None = None
         """Who writes here: a delete leaves its rows to it."""
         self.adopted: dict[str, dict[Actor, Seen]] = {}
@@ -129,10 +127,6 @@ class State:
     def detached(self, actor: Actor) -> tuple[NamedRow, ...]:
         """The rows held that no version claims, in no order."""
         return tuple(self._logs.get(actor, _NO_LOG).detached.items())
-
-    def rows_of(self, counter: str) -> Collection[AnyRow]:
-        """Every actor's row of one counter; cost: the actors held."""
-        return self.ends.rows(counter).values()
 
     def forgotten_upto(self, actor: Actor) -> int:
         """The version up to which rows of an actor that are not here were forgotten."""
@@ -241,8 +235,8 @@ class State:
                 self._forget_unnamed(actor, since, min(floor, reach), rows)
         if not ending:
             return [(counter, new) for counter, _, new in changes]
-        self.look_at(ending)
         self.watches.note(ending)
+        self.look_at(ending)
         return [(counter, new) for counter, _, new in changes if counter not in ending or log.visible(counter)]
 
     def write(self, actor: Actor, rows: dict[str, HeldRow], net: Mapping[str, int], counted: int) -> None:
@@ -251,12 +245,22 @@ class State:
         `net` is by how much the total of each counter changes that does not end, `counted` the sum of all p and n that
         are added. It may be used where nobody else has changed any of the actor's rows and none is detached.
         """
-        self._changed(actor, self._log_of(actor).write(rows), net, counted)
+        log = self._log_of(actor)
+        ending = {name: log.visible(name) for name in rows if name not in net} if len(net) < len(rows) else {}
+        self._changed(actor, log.write(rows), net, counted)
         self._note_large(rows.items())
-        if len(net) < len(rows) or self.special:
-            ending = {counter: None for counter in rows if counter not in net or counter in self.special}
-            self.look_at(ending)
+        mixed = [name for name in net if name in self.special] if self.special else []
+        if ending or mixed:
             self.watches.note(ending)
+            self.look_at(
+                [*mixed, *(name for name, old in ending.items() if not self._has_grown(name, old, rows[name]))]
+            )
+
+    def _has_grown(self, counter: str, old: AnyRow | None, new: HeldRow) -> bool:
+        """Take note of a row of a counter that ends, if it is the old one with more counted."""
+        if grew := old and old[3:] == new[3:] and self.ends.goes_on(counter, new):
+            self._totals[counter] += new[0] - old[0] - new[1] + old[1]
+        return bool(grew)
 
     # Counters that end.
 
@@ -265,8 +269,7 @@ class State:
         ends, slot_ms = self.ends, hash_slot(now_ms)
         was_set_back = now_ms < ends.now_ms - CLOCK_STEP_MS
         ends.now_ms = now_ms
-        # Lives that were over may not be any more.
-        due = list(self.special if was_set_back else ends.take_due())
+        due = list(self.special if was_set_back else ends.take_due())  # lives that were over may not be any more
         if slot_ms > ends.slot_ms or slot_ms < ends.slot_ms - SLOT_MS:
             ends.slot_ms = slot_ms
         self.look_at(due)
@@ -282,7 +285,7 @@ class State:
             lives = self.lives(counter)
             if lives.is_plain and not any(counter in log.unhashed for log in self._logs.values()):
                 self._count(counter, lives.value)
-                self.ends.schedule(counter, lives)
+                self.ends.schedule(counter, lives, True, True)
                 continue
             while gone := list(lives.forgotten()):
                 for actor in gone:
@@ -290,12 +293,12 @@ class State:
                 lives = self.lives(counter)
             self._count(counter, lives.value)
             self._leave_out_of_hashes(counter, lives)
-            if self.owner and lives.noted(self.owner):
+            if is_unsaid := bool(self.owner and lives.noted(self.owner)):
                 self.unsaid.add(counter)
             if lives.ends:
-                self.ends.schedule(counter, lives)
-            elif not (lives.rows or self.is_awaited(counter)):
-                self.special.pop(counter, None)
+                self.ends.schedule(counter, lives, counter in self._totals, not is_unsaid)
+            elif not lives.rows:
+                self.ends.forget(counter)
                 self._settle()  # before a new row of it comes, which belongs to the hashes
 
     def _going_on(self, actor: Actor, rows: Sequence[NamedRow]) -> set[str]:
@@ -323,8 +326,8 @@ class State:
 
     def _count(self, counter: str, value: int | None) -> None:
         """Have a counter come to a value, or not exist."""
-        if value != self._totals.get(counter):
-            self.watches.note({counter: None})
+        if self.watches and value != self._totals.get(counter):
+            self.watches.note({counter: value})
         if value is not None:
             if counter not in self._totals:
                 self.names.add((counter,))

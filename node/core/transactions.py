@@ -10,6 +10,7 @@ from enum import IntEnum
 from gossip_counter.node.core.batch import Pending
 from gossip_counter.node.core.commits import Commits
 from gossip_counter.node.core.effects import Client
+from gossip_counter.node.core.increases import Increase, Outcome
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.core.writes import Value, Writes
 
@@ -47,6 +48,20 @@ class Transaction:
             self._wrote()
         return value
 
+    def increase(self, counter: str, terms: Increase) -> Outcome:
+        """Add to a counter within bounds, and set its expiry; what that comes to, or why it changes nothing."""
+        self._stats.adds += 1
+        self._note(counter)
+        outcome = self._writes.increase(counter, terms)
+        if counter in self._commits.batch:
+            self._wrote()
+        return outcome
+
+    def create(self, counter: str) -> None:
+        """Have a counter that does not exist come to 0. Raises `RequestError`; then nothing changed."""
+        self._writes.create(counter)
+        self._wrote()
+
     def expire(self, counter: str, deadline_ms: int) -> None:
         """Have a counter end at a time, in Unix milliseconds; 0: never. Raises `RequestError`; then nothing changed."""
         self._writes.expire(counter, deadline_ms)
@@ -56,6 +71,17 @@ class Transaction:
         """Take away all that is known of a counter. Raises `RequestError`; then nothing changed."""
         self._writes.delete(counter)
         self._wrote()
+
+    @property
+    def names(self) -> list[str]:
+        """The counters that what waits to be durable changes."""
+        commits = self._commits
+        return [name for batch in (commits.committing, commits.batch) if batch for name in (*batch.net, *batch.ending)]
+
+    @property
+    def now_ms(self) -> int:
+        """The time that counters end by, in Unix milliseconds."""
+        return self._writes.now_ms
 
     def deadline_ms(self, counter: str) -> int:
         """When a counter ends, in Unix milliseconds; 0: never, or there is none."""

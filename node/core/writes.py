@@ -5,6 +5,7 @@ durable or not. It is sent once that is durable.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from gossip_counter.node.core import counts
 from gossip_counter.node.core.admission import Admission
@@ -12,14 +13,17 @@ from gossip_counter.node.core.batch import Batch
 from gossip_counter.node.core.commits import Commits
 from gossip_counter.node.core.counts import EndingRow, HeldRow, counts_nothing
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, PRECONDITION_FAILED, RequestError
-from gossip_counter.node.core.identity import Identity, Increment
+from gossip_counter.node.core.identity import Identity
+from gossip_counter.node.core.increases import Increase, Outcome
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.lives import Lives
-from gossip_counter.node.core.messages import Terms
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
 Value = int | RequestError
+
+Write = tuple[str, int | Increase]
+"""A counter, and what is added to it."""
 
 
 class Writes:
@@ -41,15 +45,17 @@ class Writes:
         self._admission = admission
         self._commits = commits
 
-    def put(self, writes: Sequence[Increment]) -> list[Value]:
+    def put(self, writes: Sequence[Write]) -> list[Outcome]:
         """Take adds; for each the value after it, or why it was refused and changes nothing."""
         self._stats.adds += len(writes)
-        batch, committing, values = self._commits.batch, self._commits.committing, list[Value]()
+        batch, committing, values = self._commits.batch, self._commits.committing, list[Outcome]()
         small = self._admission.unchecked_below(len(writes), batch, committing)
         batch.unchecked += small * len(writes)
         batch.new_rows = None if small else batch.new_rows
         net, value, special = batch.net, self._value_after_commit(committing), self._state.special
-        last, again = ("", 0), 0
+        last: Write = "", 0
+        again = 0
+        delta: Any  # an Increase lies between no numbers
         for write in writes:
             if write is last:  # a pipeline often has the same many times
                 again += 1
@@ -62,16 +68,19 @@ class Writes:
                 net[counter] = added = net.get(counter, 0) + delta
                 values.append(value(counter, 0) + added)
             else:
-                values.append(self.put_one(counter, delta))
+                values.append(self._put_any(counter, delta))
         return values + self._put_again(*last, again, small) if again else values
 
-    def _put_again(self, counter: str, delta: int, times: int, small: int) -> list[Value]:
+    def _put_again(self, counter: str, delta: int | Increase, times: int, small: int) -> list[Outcome]:
         """What has just been added, some times more."""
-        if not 0 < delta < small or counter in self._state.special:
-            return [self.put_one(counter, delta) for _ in range(times)]
+        if isinstance(delta, Increase) or not 0 < delta < small or counter in self._state.special:
+            return [self._put_any(counter, delta) for _ in range(times)]
         before = self._commits.value_soon(counter)
         self._commits.batch.net[counter] += delta * times
         return list(range(before + delta, before + delta * times + 1, delta))
+
+    def _put_any(self, counter: str, delta: int | Increase) -> Outcome:
+        return self.increase(counter, delta) if isinstance(delta, Increase) else self.put_one(counter, delta)
 
     def put_one(self, counter: str, delta: int) -> Value:
         """Take one add, whatever it is, with every check."""
@@ -104,6 +113,11 @@ class Writes:
 
     # Counters that end.
 
+    @property
+    def now_ms(self) -> int:
+        """The time that they end by, in Unix milliseconds."""
+        return self._state.ends.now_ms
+
     def expire(self, counter: str, deadline_ms: int) -> None:
         """Have a counter end at a time, in Unix milliseconds; 0: never. Raises `RequestError`."""
         actor, is_first = self._identity.actor, self._commits.is_first
@@ -115,26 +129,23 @@ class Writes:
         latest_ms = self._state.ends.latest_ms
         self._put_row(counter, lambda lives: lives.deleted(actor, is_first, latest_ms))
 
-    def add_on_terms(self, counter: str, delta: int, terms: Terms, unix_ms: int) -> bool:
-        """Add within bounds, and let the counter end as long after `unix_ms` as asked; whether that changes anything.
+    def add_on_terms(self, counter: str, terms: Increase) -> None:
+        """Add within bounds, and let the counter end. To add 0 makes no counter.
 
-        Raises `RequestError`; then nothing has changed.
+        Raises `RequestError`, also where a bound would be passed; then nothing has changed.
         """
-        deadline_ms = unix_ms + terms.expire_ms
-        if terms.expire_ms:
+        value, deadline_ms = self._commits.value_soon(counter), terms.deadline_ms(self.now_ms)
+        if deadline_ms:
             self._check_can_end()
             if deadline_ms > MAX_COUNT:
-                raise RequestError(
-                    MALFORMED, f"expire_ms must be at most {MAX_COUNT - unix_ms}: a deadline is below 2**63"
-                )
-        _check_bounds(self._commits.value_soon(counter) + delta, terms)
-        if delta:
-            self.add(counter, delta)
-        if not (terms.expire_ms and self._commits.exists_soon(counter)):
-            return delta != 0
-        if is_set := not (terms.is_for_new and self._commits.lives_soon(counter).deadline):
-            self.expire(counter, deadline_ms)
-        return is_set or delta != 0
+                most = MAX_COUNT - self.now_ms
+                raise RequestError(MALFORMED, f"expire_ms must be at most {most}: a deadline is below 2**63")
+        if terms.within(value) is None:
+            after = value + terms.delta
+            bound = f"lower is {terms.lower}" if after < terms.lower else f"upper is {terms.upper}"
+            raise RequestError(PRECONDITION_FAILED, f"not counted: the value would be {after}, and {bound}")
+        if terms.delta or self._commits.exists_soon(counter):
+            self._increase(counter, terms)
 
     def delete_if_there(self, counter: str) -> bool:
         """Delete a counter, if there is such a one; whether there was. Raises `RequestError`."""
@@ -142,6 +153,62 @@ class Writes:
         if existed := self._commits.exists_soon(counter):
             self.delete(counter)
         return existed
+
+    def create(self, counter: str) -> None:
+        """Have a counter that nobody wrote to exist, with the value 0. Raises `RequestError`."""
+        self.add(counter, 1)
+        self.add(counter, -1)
+
+    def increase(self, counter: str, terms: Increase) -> Outcome:
+        """Take an add with bounds and an expiry; what it comes to, or why it was refused and changes nothing."""
+        going_on = self._commits.going_on(counter)
+        if going_on and terms.exists is not False:
+            own, value = going_on
+            after = terms.within(value)
+            if after is None:
+                return value, 0
+            if self._is_plain(own, after - value, terms):
+                if after != value:
+                    self._commits.grow(counter, own, after - value)
+                return after, after - value
+        try:
+            return self._increase(counter, terms)
+        except RequestError as error:
+            self._stats.requests_refused += 1
+            return error
+
+    def _is_plain(self, own: EndingRow, delta: int, terms: Increase) -> bool:
+        """Whether our row of a counter that ends just grows, and stays small."""
+        says_nothing = (terms.lasts_ms is None and terms.ends_ms is None) or (terms.only_if_unset and own.deadline > 0)
+        return says_nothing and own.p + delta < counts.LARGE and own.n - delta < counts.LARGE
+
+    def _increase(self, counter: str, terms: Increase) -> Outcome:
+        commits, now_ms = self._commits, self._state.ends.now_ms
+        exists, value = commits.exists_soon(counter), commits.value_soon(counter)
+        if terms.exists not in {None, exists}:
+            return None
+        after, deadline_ms = terms.within(value), terms.deadline_ms(now_ms)
+        if after is None:
+            return value, 0
+        if deadline_ms:
+            self._check_can_end()
+        if after != value:
+            self.add(counter, after - value)
+        elif not exists:
+            self.create(counter)
+        self._end_after(counter, deadline_ms, terms.only_if_unset)
+        return after, after - value
+
+    def _end_after(self, counter: str, deadline_ms: int | None, only_if_unset: bool) -> None:
+        if deadline_ms is None:
+            return
+        now_ms, before_ms = self._state.ends.now_ms, self._commits.lives_soon(counter).deadline
+        if (only_if_unset and before_ms) or deadline_ms == before_ms:
+            return
+        if 0 < deadline_ms <= now_ms:
+            self.delete(counter)
+        else:
+            self.expire(counter, deadline_ms)
 
     def _check_can_end(self) -> None:
         if not self._claims_versions:
@@ -151,12 +218,14 @@ class Writes:
         """Change our own row of a counter that ends, or ends from now on. Raises `RequestError`."""
         commits = self._commits
         self._check_can_end()
-        if counts_nothing(commits.own_row_soon(counter)):
+        if is_new := counts_nothing(commits.own_row_soon(counter)):
             self._admission.check_room(self._identity.actor, commits.batch, commits.committing)
         try:
             row = change(commits.lives_soon(counter))
         except ValueError as error:
             raise RequestError(MALFORMED, str(error)) from None
+        if is_new and commits.batch.new_rows is not None:
+            commits.batch.new_rows += 1
         commits.put_ending(counter, row, delta)
 
     def _is_far_from_large(self, own: HeldRow, counter: str, size: int) -> bool:
@@ -183,12 +252,3 @@ class Writes:
             return value
         soon = committing.net.get
         return lambda counter, default: value(counter, default) + soon(counter, 0)
-
-
-def _check_bounds(value: int, terms: Terms) -> None:
-    """Whether a counter may come to a value. Raises `RequestError`."""
-    lower, upper = terms.lower, terms.upper
-    if lower is not None and value < lower:
-        raise RequestError(PRECONDITION_FAILED, f"not counted: the value would be {value}, and lower is {lower}")
-    if upper is not None and value > upper:
-        raise RequestError(PRECONDITION_FAILED, f"not counted: the value would be {value}, and upper is {upper}")

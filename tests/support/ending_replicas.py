@@ -182,6 +182,7 @@ class RealCluster(Cluster):
             self.wrote(node)
 
     def wrote(self, node: RealNode) -> None:  # type: ignore[override]
+        check(node.actor in self.memories, "a new epoch without a reason", node.name)
         memory = self.memories[node.actor]
         for counter in COUNTERS:
             for actor, row in node.rows(counter):
