@@ -27,8 +27,12 @@ FOUND = {
     "future lives": ("ahead", 15),
     "unlike clocks": ("ahead", 0),
     "latest time": ("behind", 4),
+    "lives go on": ("prolonged", 0),
 }
 """By rule, the first seed of a mode that breaks a promise without it."""
+
+MAKES_UP_FOR = {"unlike clocks": "lives go on"}
+"""Rules that hide in the schedules that another one is missing."""
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -39,8 +43,9 @@ def test_promises_hold_in_random_schedules(mode: str) -> None:
 @pytest.mark.parametrize("rule", FOUND)
 def test_a_rule_that_is_left_out_is_missed(rule: str) -> None:
     mode, seed = FOUND[rule]
-    assert run(seed, mode) is None
-    assert run(seed, mode, frozenset([rule]))
+    others = frozenset(MAKES_UP_FOR.get(rule, "").splitlines())
+    assert run(seed, mode, others) is None
+    assert run(seed, mode, others | {rule})
 
 
 def test_a_log_that_is_not_complete_does_not_tell_what_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

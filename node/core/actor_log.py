@@ -145,13 +145,23 @@ class ActorLog:
         self._reach(next(reversed(rows.values()))[2], 0)
         return new
 
-    def merge(self, since: int | None, rows: Sequence[NamedRow], source_version: int, reach: int) -> list[Change]:
-        """Take in rows; the changes to what counts. The rest is as `State.merge` has it."""
+    def merge(
+        self,
+        since: int | None,
+        rows: Sequence[NamedRow],
+        source_version: int,
+        reach: int,
+        going_on: AbstractSet[str] = frozenset(),
+    ) -> list[Change]:
+        """Take in rows; the changes to what counts. The rest is as `State.merge` has it.
+
+        Of rows that were forgotten, those of `going_on` are stored again.
+        """
         if since is None or since > self.version:
-            return self._take(rows, self.version)
+            return self._take(rows, self.version, going_on)
         upto = max(self.version, reach)
         self._attach(upto)
-        changes = self._take(rows, upto)
+        changes = self._take(rows, upto, going_on)
         self._reach(upto, source_version)
         return changes
 
@@ -162,12 +172,12 @@ class ActorLog:
         if self.version >= self.source_version:
             self.complete_version = self.version
 
-    def _take(self, rows: Sequence[NamedRow], upto: int) -> list[Change]:
+    def _take(self, rows: Sequence[NamedRow], upto: int, going_on: AbstractSet[str]) -> list[Change]:
         """Keep each row, with the contiguous ones if it is not above `upto`, else detached."""
         contiguous, detached, unsettled = self.rows, self.detached, self._unsettled
         changes = []
         for counter, row in rows:
-            if self.floor and row.version <= self.forgotten and self.visible(counter) is None:
+            if self.floor and self.has_forgotten(counter, row) and counter not in going_on:
                 continue
             held, old_detached = contiguous.get(counter), detached.get(counter)
             old = as_row(held) if held else None
@@ -187,6 +197,10 @@ class ActorLog:
             if is_news(counted, new):
                 changes.append(Change(counter, counted, new))
         return changes
+
+    def has_forgotten(self, counter: str, row: AnyRow) -> bool:
+        """Whether a row that arrives was forgotten."""
+        return row.version <= self.forgotten and self.visible(counter) is None
 
     @property
     def forgotten(self) -> int:

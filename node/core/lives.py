@@ -11,6 +11,7 @@ Pure. No node asks another.
   owner notes in its row's **base** what markers took of it. So a delete takes away what its node knew, and never an add
   that it had not heard of; several at once need no order.
 - A counter of which no row is worth anything does not exist.
+- What is over is forgotten, by each node on its own. A row that somebody forgot too early goes on where its life does.
 
 Exactness depends on no clock, only the moment of an expiry does.
 
@@ -260,6 +261,16 @@ class Lives:
             is_worthless = is_idle or self.is_over(row.life, GRACE_MS) or self.is_covered(actor, row)
             if (is_worthless or not (row.p or row.n or row.stamp)) and not self._still_needed(actor, row.taken).seen:
                 yield actor
+
+    def goes_on(self, actor: Actor) -> bool:
+        """Whether a row that others forgot counts in a life that goes on, as far as anybody here knows.
+
+        Their clocks were ahead, or they did not know of a later word than the row's own.
+        """
+        row = self.rows[actor]
+        stamp, deadline = self._said[row.life]
+        is_prolonged = not deadline and (stamp, deadline) > (row.stamp, row.deadline)
+        return (deadline > self.now_ms or is_prolonged) and actor not in self.forgotten()
 
     def is_covered(self, actor: Actor, row: EndingRow) -> bool:
         """Whether deletes took all of a row."""

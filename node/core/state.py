@@ -215,7 +215,8 @@ class State:
         log, special = self._log_of(actor), self.special
         reach = max(upto, rows[-1][1].version if rows else 0)
         joins, shrinking_rows = since is not None and since <= log.version, log.shrinking_rows
-        changes = log.merge(since, rows, source_version, reach)
+        going_on = self._going_on(actor, rows) if log.floor else set[str]()
+        changes = log.merge(since, rows, source_version, reach, going_on)
         self.shrinking_rows += log.shrinking_rows - shrinking_rows
         net, counted, ending = dict[str, int](), 0, dict[str, None]()
         for counter, old, new in changes:
@@ -300,6 +301,13 @@ class State:
                 self.ends.forget(counter)
                 self._settle()  # before a new row of it comes, which belongs to the hashes
 
+    def _going_on(self, actor: Actor, rows: Sequence[NamedRow]) -> set[str]:
+        """Counters of rows that were forgotten here, and must be stored again."""
+        log, ends = self._logs[actor], self.ends
+        forgotten = [(counter, row) for counter, row in rows if log.has_forgotten(counter, row)]
+        lives = ((counter, Lives({**ends.rows(counter), actor: row}, ends.now_ms)) for counter, row in forgotten)
+        return {counter for counter, each in lives if each.goes_on(actor)}
+
     def _forget_unnamed(self, actor: Actor, since: int, upto: int, named: Sequence[NamedRow]) -> None:
         """Forget what the sender of a delta has forgotten: rows of these versions that it does not name.
 
@@ -308,7 +316,8 @@ class State:
         """
         self._settle()
         log = self._log_of(actor)
-        gone = log.unnamed(since, upto, {counter for counter, _ in named})
+        unnamed = log.unnamed(since, upto, {counter for counter, _ in named})
+        gone = [counter for counter in unnamed if not self.lives(counter).goes_on(actor)]
         for counter in gone:
             if needed := self.lives(counter).needed(actor, as_ending(log.visible(counter) or ZERO).taken):
                 self.adopted.setdefault(counter, {}).update(needed)

@@ -7,6 +7,7 @@ Prints the seeds that break a promise.
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from tests.support.lives_cluster import COUNTERS, Backup, BrokenPromiseError, Cluster, check, copied
 from tests.support.lives_log import Row
@@ -245,6 +246,41 @@ def ahead(cluster: Cluster) -> None:
     check(not any(any(node.rows(each)) for node in cluster.nodes for each in COUNTERS), "something stays")
 
 
+def prolonged(cluster: Cluster) -> None:
+    """A node forgets a life that goes on: it is away while others prolong it, or its clock is ahead for a while."""
+    rng, count, lasts = cluster.rng, dict.fromkeys(COUNTERS, 0), WINDOW
+    wrong: Node | None = None
+
+    def operate(node: Node, counter: str, x: float) -> bool:
+        if x < 0.4 and node is not wrong:
+            cluster.act(node, lambda: node.add(counter, 1, lasts, True))
+            count[counter] += 1
+        elif x < 0.5 and node is not wrong and lasts > WINDOW:
+            cluster.act(node, lambda: node.expire(counter, rng.choice((0, lasts))))
+        return x < 0.5
+
+    steps(cluster, rng.randint(5, 30), operate, SHORT)
+    cluster.settle()
+    wrong, lasts, is_away = rng.choice(cluster.nodes), 9 * WINDOW, rng.random() < 0.5
+    cluster.away = wrong if is_away else None
+    for node in (each for each in cluster.nodes if each is not wrong):
+        for counter in COUNTERS:
+            cluster.act(node, partial(node.expire, counter, lasts))
+    steps(cluster, rng.randint(5, 30), operate, SHORT)
+    wrong.skew += 0 if is_away else FORGET
+    cluster.pass_time(WINDOW + 2 * GRACE if is_away else 1000)
+    cluster.settle()
+    wrong.skew -= 0 if is_away else FORGET
+    cluster.away = None
+    cluster.pass_time(0)
+    steps(cluster, rng.randint(0, 9), operate, SHORT)
+    cluster.settle()
+    for node in cluster.nodes:
+        for counter in COUNTERS:
+            check(node.value(counter) == count[counter], "a life that goes on", node.actor, counter, count[counter])
+    cluster.agree("while it goes on")
+
+
 def behind(cluster: Cluster) -> None:
     """A node's clock is two days behind, and right in the end, if it lives: its deletes are remembered."""
     wrong = cluster.rng.choice(cluster.nodes)
@@ -320,8 +356,8 @@ def chaos(cluster: Cluster) -> None:
 
 MODES: dict[str, Callable[[Cluster], None]] = {
     "plain": plain, "window": window, "refresh": refresh, "persist": persisting, "late": late, "again": again,
-    "delete": deleting, "dead": dead, "lost": lost, "absent": absent, "ahead": ahead, "behind": behind, "mixed": mixed,
-    "skewed": mixed, "chaos": chaos,
+    "delete": deleting, "dead": dead, "lost": lost, "absent": absent, "ahead": ahead, "prolonged": prolonged,
+    "behind": behind, "mixed": mixed, "skewed": mixed, "chaos": chaos,
 }  # fmt: skip
 
 

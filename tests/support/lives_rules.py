@@ -294,13 +294,32 @@ class Node:
     def take(self, log: Log, key: Key, record: Record) -> bool:
         """Whether a record was news."""
         stored = log.get(key)
-        if stored is None and record.version <= log.forgotten and "refusal" not in self.broken:
+        is_forgotten = stored is None and record.version <= log.forgotten and "refusal" not in self.broken
+        if is_forgotten and not self.goes_on(log, key, record):
             return False
         if stored and record.version <= stored.version:
             return False
         log.put(key[0], record)
         self.sees_ends |= isinstance(record, Marker) or record.deadline > 0
         return True
+
+    def goes_on(self, log: Log, key: Key, record: Record) -> bool:
+        """Whether a row that somebody forgot counts in a life that goes on.
+
+        Its clock was ahead, or it did not know of a later word than the row's own, of another row that is stored.
+        """
+        if isinstance(record, Marker) or "lives go on" in self.broken:
+            return False
+        counter, is_stored = key[0], log.get(key) is not None
+        log.put(counter, record)
+        self.changed()
+        stated, actor = self.statement(counter, record.life), next(of for of, each in self.logs.items() if each is log)
+        is_later = stated[1] > self.now or (not stated[1] and stated > (record.stamp, record.deadline))
+        is_covered = self.is_covered(actor, counter, record)
+        if not is_stored:
+            del log.rows[counter]
+            self.changed()
+        return is_later and not is_covered
 
     def attach(self, log: Log, since: int, delta: Delta) -> None:
         """A delta joins what is held: it raises the version, and tells what its sender forgot."""
@@ -315,7 +334,7 @@ class Node:
         named = {key for key, _ in delta.records} | delta.beside
         upto = 0 if "floors" in self.broken else min(delta.floor, delta.upto)
         for key, each in log.records():
-            if since < each.version <= upto and key not in named:
+            if since < each.version <= upto and key not in named and not self.goes_on(log, key, each):
                 log.drop(key)
                 self.changed()
                 if isinstance(each, Marker):

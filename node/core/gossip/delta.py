@@ -75,11 +75,15 @@ class DeltaGossip:
         """Take one message of a member, from `source`; whether it shows more of our own actor than we ever wrote."""
         deltas = () if isinstance(message, Syn) else message.deltas
         is_behind = self._has_unknown_row_of_ours(deltas)  # before they are merged
+        forgotten = self._state.forgotten_upto(self._identity.actor)
         news = self._intake.merge(deltas, now_ns)
         # Where a message is the whole state, its sender need not send the fingerprint.
         fingerprint = _fingerprint_of(message) if message.fingerprint is None else message.fingerprint
         self._membership.heard_from(message.sender, fingerprint, now_ns)
-        is_behind = is_behind or any(delta.actor == self._identity.actor for delta in news)
+        is_behind = is_behind or any(
+            delta.actor == self._identity.actor and any(row.version > forgotten for _, row in delta.rows)
+            for delta in news
+        )
         match message:
             case Syn():
                 if message.clock_ms:
