@@ -23,7 +23,7 @@ from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Identity, Increment
 from gossip_counter.node.core.increases import Outcome
 from gossip_counter.node.core.lives import Lives
-from gossip_counter.node.core.messages import DeleteOk, ErrorReply, Written
+from gossip_counter.node.core.replies import refused, written
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
@@ -395,20 +395,3 @@ class Commits:
 
 def _accepted(values: Sequence[Outcome]) -> int:
     return sum(not isinstance(each, RequestError) for each in values)
-
-
-def written(pending: Pending, actor: Actor, version: int, token: str | None = None) -> Written | DeleteOk | ErrorReply:
-    """The reply to a write whose commit is done, as what `actor` wrote up to `version`."""
-    if pending.error:
-        return refused(pending, pending.error)
-    if pending.existed is not None:
-        return DeleteOk(pending.request_id, pending.existed, token)
-    return Written(pending.request_id, pending.values, None if pending.is_reapplied else actor, version, token)
-
-
-def refused(pending: Pending, error: RequestError) -> Written | ErrorReply:
-    """The reply to a write that never counts. Of a submitted one, adds that had been refused keep their own reason."""
-    if pending.is_request:
-        return ErrorReply(pending.request_id, error.code, error.text)
-    values = [each if isinstance(each, RequestError) else error for each in pending.values]
-    return Written(pending.request_id, values, None, 0)
