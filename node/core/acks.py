@@ -15,10 +15,10 @@ from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.errors import TIMEOUT
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.messages import Confirm, Confirmed, CopiesOk, CountCopies, ErrorReply
+from gossip_counter.node.core.replies import written
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.core.tokens import Issuer
-from gossip_counter.node.core.write_replies import written
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestErro
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Identity, Increment
 from gossip_counter.node.core.lives import Lives
+from gossip_counter.node.core.replies import accepted, refused, written
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
-from gossip_counter.node.core.write_replies import accepted, refused, written
 
 
 @dataclass(slots=True)

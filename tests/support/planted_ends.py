@@ -22,9 +22,9 @@ def floors_are_not_inherited(patch: pytest.MonkeyPatch) -> None:
 def forgotten_rows_are_not_refused(patch: pytest.MonkeyPatch) -> None:
     take = ActorLog._take
 
-    def credulous(self: ActorLog, rows: Any, upto: int) -> Any:
+    def credulous(self: ActorLog, rows: Any, upto: int, going_on: Any) -> Any:
         floor, self.floor = self.floor, 0
-        changes = take(self, rows, upto)
+        changes = take(self, rows, upto, going_on)
         self.floor = floor
         return changes
 

@@ -1,4 +1,4 @@
-"""What writes are answered: those that are durable, and those that never count.
+"""What is replied to a write that has waited: it is durable now, or was refused.
 
 Pure.
 """
