@@ -9,7 +9,6 @@ Replies to writes that wait for nothing else leave between `persisted` and `appl
 is brought up to date and gossip is prepared. Peers' rows are stored lazily, in the same commits.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gossip_counter.node.core import counts
@@ -21,9 +20,8 @@ from gossip_counter.node.core.effects import Client, Commit, Outbox
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Identity, Increment
-from gossip_counter.node.core.increases import Outcome
 from gossip_counter.node.core.lives import Lives
-from gossip_counter.node.core.messages import DeleteOk, ErrorReply, Written
+from gossip_counter.node.core.replies import accepted, refused, written
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
@@ -266,7 +264,7 @@ class Commits:
                 behind.add(pending.client)
             elif not pending.error:
                 # A request is one; in a submitted write, what was refused before is counted already.
-                self._stats.requests_refused += _accepted(pending.values) or pending.is_request
+                self._stats.requests_refused += accepted(pending.values) or pending.is_request
                 pending.error = error
             if pending.client in behind:
                 self.batch.waiting.append(pending)
@@ -391,24 +389,3 @@ class Commits:
                 state.unsaid.discard(counter)
         if self.batch.ending:
             self.request()
-
-
-def _accepted(values: Sequence[Outcome]) -> int:
-    return sum(not isinstance(each, RequestError) for each in values)
-
-
-def written(pending: Pending, actor: Actor, version: int, token: str | None = None) -> Written | DeleteOk | ErrorReply:
-    """The reply to a write whose commit is done, as what `actor` wrote up to `version`."""
-    if pending.error:
-        return refused(pending, pending.error)
-    if pending.existed is not None:
-        return DeleteOk(pending.request_id, pending.existed, token)
-    return Written(pending.request_id, pending.values, None if pending.is_reapplied else actor, version, token)
-
-
-def refused(pending: Pending, error: RequestError) -> Written | ErrorReply:
-    """The reply to a write that never counts. Of a submitted one, adds that had been refused keep their own reason."""
-    if pending.is_request:
-        return ErrorReply(pending.request_id, error.code, error.text)
-    values = [each if isinstance(each, RequestError) else error for each in pending.values]
-    return Written(pending.request_id, values, None, 0)
