@@ -45,6 +45,7 @@ PLANTS: list[tuple[Plant, str, int]] = [
     (faults.lives_of_the_future_are_joined, "ahead", 38),
     (faults.unnamed_rows_stay, "absent", 0),
     (faults.unnamed_rows_of_our_own_stay, "absent", 0),
+    (faults.rows_of_lives_that_go_on_are_dropped, "prolonged", 1),
     (faults.unlike_clocks_tell_what_is_forgotten, "ahead", 2),
     (faults.only_our_own_clock_counts, "behind", 8),
 ]
