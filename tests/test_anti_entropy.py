@@ -64,10 +64,10 @@ def test_an_exchange_brings_each_what_the_other_has() -> None:
     assert isinstance(syn, Syn)
     assert set(syn.digest) == {N1}
     assert isinstance(syn_ack, SynAck)
-    assert syn_ack.deltas == (Delta(N2, 0, (("b", Row(7, 0, 1)),), is_whole=True),)
+    assert syn_ack.deltas == (Delta(N2, 0, (("b", Row(7, 0, 1)),)),)
     assert syn_ack.wants == {N1: 0}
     assert isinstance(ack, Ack)
-    assert ack.deltas == (Delta(N1, 0, (("a", Row(5, 0, 1)),), is_whole=True),)
+    assert ack.deltas == (Delta(N1, 0, (("a", Row(5, 0, 1)),)),)
     assert first.state.digest() == second.state.digest()
 
 

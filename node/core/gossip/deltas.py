@@ -80,7 +80,7 @@ class Deltas:
         source_version = source_version if source_version > max(last, upto) else 0
         floor = self._state.forgotten_upto(actor)
         clock_ms = self._state.ends.now_ms if floor else 0
-        return Delta(actor, since, rows, source_version, upto, floor, clock_ms, is_all)
+        return Delta(actor, since, rows, source_version, upto, floor, clock_ms, is_all and floor > 0)
 
     @property
     def _most_rows(self) -> int:
