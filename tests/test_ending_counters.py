@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import Row, as_row
+from gossip_counter.node.core.counts import Row, as_ending, as_row
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.messages import Delta, Push
 from gossip_counter.node.core.replica import Replica
@@ -118,6 +118,43 @@ def test_what_is_set_does_not_end_though_others_count_meanwhile() -> None:
     cluster.settle()
     cluster.pass_time(FORGET)
     assert [node.value("a") for node in (one, other)] == [8, 8]
+
+
+def test_what_ended_stays_over_though_who_ended_it_counts_again() -> None:
+    cluster, (one, other) = nodes(2)
+    one.add("a")
+    other.add("a")
+    cluster.settle()
+    one.expire("a", 1000)
+    cluster.settle()
+    cluster.pass_time(1000)
+    one.add("a", 1, 30_000, if_none=True)
+    cluster.settle()
+    assert [node.value("a") for node in (one, other)] == [1, 1]
+    cluster.pass_time(GRACE)
+    cluster.settle()
+    assert [node.exists("a") for node in (one, other)] == [False, False]
+    cluster.pass_time(GRACE)
+    assert [node.replica.state.row_count for node in (one, other)] == [0, 0]
+
+
+def test_a_row_says_when_the_life_before_it_ended_until_that_is_forgotten() -> None:
+    cluster, (one,) = nodes(1)
+    one.add("a", 1, 1000)
+    first = one.replica.state.row(one.replica.actor, "a")
+    cluster.pass_time(1000)
+    one.add("a", 1, 10 * GRACE)
+    assert before_of(one) == first[3:6]
+    cluster.pass_time(GRACE - 1)
+    one.add("a")
+    assert before_of(one) == first[3:6]
+    cluster.pass_time(1)
+    one.add("a")
+    assert (before_of(one), one.value("a")) == (None, 3)
+
+
+def before_of(node: RealNode) -> object:
+    return as_ending(node.replica.state.row(node.replica.actor, "a")).taken.before
 
 
 def test_what_others_forgot_is_durable_though_nothing_of_it_was_here() -> None:

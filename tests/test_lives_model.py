@@ -109,3 +109,22 @@ def late_row_of_an_earlier_lineage(broken: Broken) -> int:
 def test_a_delete_covers_the_lineages_before_the_one_it_saw() -> None:
     assert late_row_of_an_earlier_lineage(frozenset()) == 0
     assert late_row_of_an_earlier_lineage(frozenset(["earlier lineages"])) == 9
+
+
+def value_after_who_ended_it_counts_again(broken: Broken) -> int:
+    """The value where the only row that says that a life is over moves on to the next one."""
+    one, other = nodes("n1", "n2", broken=broken)
+    one.add("a")
+    exchange(one, other)
+    other.add("a")
+    exchange(other, one)
+    one.expire("a", 1000)
+    let_pass(1000, one, other)
+    one.add("a")
+    exchange(one, other)
+    return other.value("a")
+
+
+def test_who_ended_a_life_says_so_until_it_is_forgotten() -> None:
+    assert value_after_who_ended_it_counts_again(frozenset()) == 1
+    assert value_after_who_ended_it_counts_again(frozenset(["before"])) == 2

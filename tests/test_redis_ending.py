@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from gossip_counter.node.core.counts import NOTHING_TAKEN, Row
+from gossip_counter.node.core.counts import NOTHING_TAKEN, EndingRow, Row
 from gossip_counter.node.endpoints.redis.commands_expiry import MAX_DELETED
 from tests.support.real_redis import RealRedis, real_redis
 from tests.support.redis import Bench, Client, asks, command, served
@@ -279,7 +279,7 @@ def test_adds_after_the_end_of_a_life_count_once_whatever_they_share(bench: Benc
     bench.passes(5000)
     client.take()
     client.sends(b"MULTI\r\nINCR a\r\nINCR a\r\nEXEC\r\nMULTI\r\nINCR a\r\nGET a\r\nEXEC\r\n")
-    bench.replica.step(pushed(X, 0, ("a", Row(5, 0, 1))), "n2", 0)
+    bench.replica.step(pushed(X, 0, ("a", EndingRow(5, 0, 1, 6000))), "n2", 0)
     bench.settle()
     assert client.take().replace(b"\r\n", b" ").endswith(b"*2 :1 :2 +OK +QUEUED +QUEUED *2 :8 $1 8 ")
     assert asks(client, "GET a") == b"$1\r\n8\r\n"

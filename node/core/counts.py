@@ -44,8 +44,16 @@ class Seen(NamedTuple):
     n: int
 
 
+class Ended(NamedTuple):
+    """A life that is over, and what was last said of it."""
+
+    life: int
+    deadline: int
+    stamp: int
+
+
 class Taken(NamedTuple):
-    """What deletes took away."""
+    """What deletes took away, and what ended."""
 
     p: int = 0
     n: int = 0
@@ -54,6 +62,8 @@ class Taken(NamedTuple):
     """What deletes at the owner's node took of all rows: its *marker*, at most one entry an actor."""
     forget_at: int = 0
     """How long the marker must be remembered, in Unix milliseconds."""
+    before: Ended | None = None
+    """The life that the row was in before, until that is forgotten."""
 
 
 NOTHING_TAKEN = Taken()
@@ -215,6 +225,10 @@ def is_ending(row: AnyRow) -> bool:
 
 # On the wire and in the journal.
 
+_NOTHING_ENDED = Ended(0, 0, 0)
+
+_BEFORE = tuple(f"{field} before" for field in Ended._fields)
+
 MAX_SEEN = 256
 """Rows that one delete takes away at the most: bounds a row in bytes."""
 
@@ -225,7 +239,8 @@ def encode(row: HeldRow, base: int) -> tuple[object, ...]:
         taken = row.taken
         return (
             row.p, row.n, row.version - base, row.life, row.deadline, row.stamp, row.born,
-            taken.p, taken.n, taken.forget_at, *(value for seen in taken.seen for value in seen),
+            taken.p, taken.n, taken.forget_at, *(taken.before or _NOTHING_ENDED),
+            *(value for seen in taken.seen for value in seen),
         )  # fmt: skip
     p, n, version = row
     return p, n, version - base
@@ -240,14 +255,15 @@ def decode(values: Sequence[object], base: int) -> AnyRow:
 
 
 def _decode_ending(row: Row, values: Sequence[object]) -> EndingRow:
-    if len(values) < 7 or len(values) % 4 != 3 or len(values) > 7 + 4 * MAX_SEEN:
-        raise ValueError(f"a row of a counter that ends must have 10 values and up to {MAX_SEEN} times 4 more")
-    names = ("life", "deadline", "stamp", "born", "taken p", "taken n", "forget_at")
-    life, deadline, stamp, born, taken_p, taken_n, forget_at = map(limits.count, values[:7], names)
-    seen = tuple(_decode_seen(*values[at : at + 4]) for at in range(7, len(values), 4))
+    if len(values) < 10 or len(values) % 4 != 2 or len(values) > 10 + 4 * MAX_SEEN:
+        raise ValueError(f"a row of a counter that ends must have 13 values and up to {MAX_SEEN} times 4 more")
+    names = ("life", "deadline", "stamp", "born", "taken p", "taken n", "forget_at", *_BEFORE)
+    life, deadline, stamp, born, taken_p, taken_n, forget_at, *ended = map(limits.count, values[:10], names)
+    seen = tuple(_decode_seen(*values[at : at + 4]) for at in range(10, len(values), 4))
+    before = Ended(*ended)
     if born > row.version:
         raise ValueError("born must be a version that is not above that of the row")
-    taken = Taken(taken_p, taken_n, seen, forget_at)
+    taken = Taken(taken_p, taken_n, seen, forget_at, None if before == _NOTHING_ENDED else before)
     return EndingRow(*row, life, deadline, stamp, born, taken if taken != NOTHING_TAKEN else NOTHING_TAKEN)
 
 

@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 
 from gossip_counter.node.core.actor_log import ActorLog
 from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow, HeldRow
-from gossip_counter.node.core.lives import FORGET_MS, Lives
+from gossip_counter.node.core.lives import FORGET_MS, GRACE_MS, Lives
 
 SLOT_MS = 10_000
 """Hashes let go of rows in steps of so many milliseconds."""
@@ -90,7 +90,12 @@ class Ends:
         so that an add changes nothing but its totals.
         """
         is_current = self.special.get(counter, 0) > self.now_ms and self.lasting.get(counter) == row[3:6]
-        return is_current and isinstance(row, EndingRow) and row.taken == NOTHING_TAKEN
+        if not (is_current and isinstance(row, EndingRow)):
+            return False
+        before = row.taken.before
+        if before and before.deadline + GRACE_MS <= self.now_ms:
+            return False  # the next write leaves that out
+        return row.taken[:4] == NOTHING_TAKEN[:4]
 
     def forget(self, counter: str) -> None:
         """A counter has no rows any more."""

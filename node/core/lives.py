@@ -4,7 +4,8 @@ Pure. No node asks another.
 
 - A **life** is a stretch of a counter between two ends. It is named by the time at which it began; 0 if nothing ever
   ended here. Its deadline is that of its row with the greatest `(stamp, deadline)`: the last word counts. At the
-  deadline each node's own clock ends it. A life that began before the one before it ended is one with that.
+  deadline each node's own clock ends it. A life that began before the one before it ended is one with that. A row that
+  leaves a life goes on to say what was last said of it, until it is forgotten: nobody else may say that it is over.
 - A **lineage** is a stretch in which a row's totals only grow. A row that begins again from zero is born at the version
   of that write.
 - A delete writes a **marker**: the totals that its node held, by actor. A row is worth what no marker took, and an
@@ -27,6 +28,7 @@ from gossip_counter.node.core.counts import (
     PENDING,
     Actor,
     AnyRow,
+    Ended,
     EndingRow,
     Seen,
     Taken,
@@ -57,7 +59,9 @@ class Lives:
         self._said = self._last_words()
         self.ends = any(map(is_ending, self.rows.values()))
         """Whether a row says that the counter ends, or was deleted."""
-        self.has_deletes = self.ends and any(row.taken is not NOTHING_TAKEN for row in self.rows.values())
+        self.has_deletes = self.ends and any(
+            row.taken is not NOTHING_TAKEN and row.taken[:4] != NOTHING_TAKEN[:4] for row in self.rows.values()
+        )
         """Whether a row says anything of deletes."""
         self._seen: dict[Actor, Seen] = {}
         """By actor, what markers took."""
@@ -70,11 +74,14 @@ class Lives:
     def _last_words(self) -> dict[int, tuple[int, int]]:
         """By life, the stamp and deadline that hold for it, zeros where nobody said anything."""
         if len(self.rows) == 1:  # most often
-            ((_, _, _, life, deadline, stamp, *_),) = self.rows.values()
-            return {life: (stamp, deadline)}
+            ((_, _, _, life, deadline, stamp, _, taken),) = self.rows.values()
+            if not taken.before:
+                return {life: (stamp, deadline)}
         said: dict[int, tuple[int, int]] = {}
         for row in self.rows.values():
             said[row.life] = max(said.get(row.life, (0, 0)), (row.stamp, row.deadline))
+            if before := row.taken.before:
+                said[before.life] = max(said.get(before.life, (0, 0)), (before.stamp, before.deadline))
         joined, last = list[int](), (0, 0)
         for life in sorted(said):
             if last[1] and life >= last[1]:
@@ -238,14 +245,27 @@ class Lives:
         if row is None or self.is_over(row.life) or self.is_covered(me, row):
             life = self.life_to_join(ends=True)
             stamp, deadline = self._said.get(life, (0, 0))
-            taken = self._still_needed(me, row.taken)._replace(p=0, n=0) if row else NOTHING_TAKEN
+            taken = self._taken_on(me, row)._replace(p=0, n=0) if row else NOTHING_TAKEN
+            taken = NOTHING_TAKEN if taken == NOTHING_TAKEN else taken
             born = 0 if is_first and row is None else PENDING
             return EndingRow(0, 0, row.version if row else 0, life, deadline, stamp, born, taken)
         stamp, deadline = self._said[row.life]
-        if (stamp, deadline) == (row.stamp, row.deadline) and not self.has_deletes:
+        if (stamp, deadline) == (row.stamp, row.deadline) and not self.has_deletes and not row.taken.before:
             return row  # most often
         p, n = self.taken(me, row)
-        return row._replace(stamp=stamp, deadline=deadline, taken=self._still_needed(me, row.taken)._replace(p=p, n=n))
+        return row._replace(stamp=stamp, deadline=deadline, taken=self._taken_on(me, row)._replace(p=p, n=n))
+
+    def _taken_on(self, me: Actor, row: EndingRow) -> Taken:
+        """What deletes took, as our next row has it, and the life that this row is in or was in, if that is over.
+
+        Nobody else may say that it is over: what others counted in it, and did not know, would count again.
+        """
+        taken, before = self._still_needed(me, row.taken), row.taken.before
+        if self.is_over(row.life):
+            stamp, deadline = self._said[row.life]
+            before = Ended(row.life, deadline, stamp)
+        is_kept = before and before.deadline + GRACE_MS > self.now_ms
+        return taken._replace(before=before if is_kept else None)
 
     def _next_stamp(self) -> int:
         later = max((row.stamp + 1 for row in self.rows.values()), default=0)

@@ -18,6 +18,8 @@ class Row(NamedTuple):
     life: int = 0
     stamp: int = 0
     deadline: int = 0
+    before: tuple[int, int, int] = (0, 0, 0)
+    """What was last said of the life that the row was in before: that life, the stamp and the deadline."""
 
 
 class Seen(NamedTuple):

@@ -82,6 +82,9 @@ class Node:
         stated: dict[int, tuple[int, int]] = {}
         for _, row in self.rows(counter):
             stated[row.life] = max(stated.get(row.life, (0, 0)), (row.stamp, row.deadline))
+            if row.before[2]:
+                life, *said = row.before
+                stated[life] = max(stated.get(life, (0, 0)), (said[0], said[1]))
         holds: dict[int, tuple[int, int]] = {}
         joined: list[int] = []
         greatest = (0, 0)
@@ -163,11 +166,23 @@ class Node:
             life = self.life_to_join(counter, ends)
             born = 0 if self.is_first(old) or "lineages" in self.broken else version
             stamp, deadline = self.statement(counter, life)
-            return Row(version, born=born, life=life, stamp=stamp, deadline=deadline)
+            return Row(version, born=born, life=life, stamp=stamp, deadline=deadline, before=self.before(counter, old))
         stamp, deadline = self.statement(counter, old.life)
         if "copied deadlines" in self.broken:
             stamp, deadline = old.stamp, old.deadline
-        return self.noted(counter, old)._replace(version=version, stamp=stamp, deadline=deadline)
+        noted, before = self.noted(counter, old), self.before(counter, old)
+        return noted._replace(version=version, stamp=stamp, deadline=deadline, before=before)
+
+    def before(self, counter: str, old: Row | None) -> tuple[int, int, int]:
+        """What our next row says of a life that our row was in and that is over, until that is forgotten.
+
+        Else a life goes on if nobody but us said that it ends, and what had ended counts again.
+        """
+        if old is None or "before" in self.broken:
+            return (0, 0, 0)
+        is_over = self.is_over(counter, old.life)
+        before = (old.life, *self.statement(counter, old.life)) if is_over else old.before
+        return before if before[2] + GRACE > self.now else (0, 0, 0)
 
     def noted(self, counter: str, own: Row) -> Row:
         """Our row with what deletes took of it."""
@@ -209,6 +224,7 @@ class Node:
             life = self.life_to_join(counter, False)
             stamp = self.next_stamp() if self.statement(counter, life)[1] else 0
             row = Row(marker.version, max(then, 0), max(-then, 0), born=marker.version, life=life, stamp=stamp)
+            row = row._replace(before=self.before(counter, self.own(counter)))
             self.write(((counter, True), marker), ((counter, False), row))
         else:
             self.write(((counter, True), marker))

@@ -19,7 +19,7 @@ MOST_ROW_BYTES = 30
 
 def _extra_bytes(row: AnyRow) -> int:
     """What a row of a counter that ends costs on the wire beyond others, about."""
-    return 60 + 40 * len(row.taken.seen) if isinstance(row, EndingRow) else 0
+    return 66 + 24 * bool(row.taken.before) + 40 * len(row.taken.seen) if isinstance(row, EndingRow) else 0
 
 
 class Deltas:
