@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import Row, as_ending, as_row
+from gossip_counter.node.core.counts import EndingRow, Row, as_ending, as_row
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.messages import Delta, Push
 from gossip_counter.node.core.replica import Replica
@@ -227,6 +227,19 @@ def test_a_failing_disk_leaves_nothing_of_a_counter_that_ends() -> None:
     drain(node)
     persisted(node, "no space")
     assert not node.state.special
+    assert node.value("a") is None
+
+
+def test_an_add_under_way_is_over_if_it_turns_out_that_its_life_is() -> None:
+    node = replica()
+    at(node, FORGET)
+    incr(node)
+    drain(node)
+    persisted(node)
+    incr(node)
+    drain(node)
+    node.step(Push("n2", 0, (Delta(X, 0, (("a", EndingRow(1, 0, 1, 0, FORGET - 1000, 500)),)),)), "n2", 0)
+    persisted(node)
     assert node.value("a") is None
 
 

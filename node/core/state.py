@@ -247,11 +247,13 @@ class State:
         """
         log = self._log_of(actor)
         ending = {name: log.visible(name) for name in rows if name not in net} if len(net) < len(rows) else {}
+        mixed = [name for name in net if name in self.special] if self.special else []
+        if mixed:  # these may have ended since, and not exist any more
+            net = {name: delta for name, delta in net.items() if name not in self.special}
         self._changed(actor, log.write(rows), net, counted)
         self._note_large(rows.items())
-        mixed = [name for name in net if name in self.special] if self.special else []
         if ending or mixed:
-            self.watches.note(ending)
+            self.watches.note(rows)
             self.look_at(
                 [*mixed, *(name for name, old in ending.items() if not self._has_grown(name, old, rows[name]))]
             )
