@@ -56,7 +56,7 @@ clean: ## remove what the other targets made
 	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "a virtual environment can't be made: on Debian, apt-get install python3-venv"; exit 1; }
 
 .venv/installed: $(PINS) | .venv/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lua]'
 	@touch $@
 
 .venv/developing: $(PINS) | .venv/bin/pip

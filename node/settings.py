@@ -52,6 +52,8 @@ _CONFIG_OPTIONS = {
     "gossip_fanout": ("--fanout", "K"),
     "datagram_bytes": ("--datagram-bytes", "BYTES"),
     "max_rows": ("--max-rows", "ROWS"),
+    "script_instructions": ("--script-instructions", "COUNT"),
+    "script_memory_kb": ("--script-memory-kb", "KB"),
     "gossip": ("--gossip", None),
     "push": ("--push", None),
 }

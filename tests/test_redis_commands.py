@@ -73,7 +73,7 @@ def test_hello_chooses_the_protocol_and_reset_undoes_it(client: Client) -> None:
         ("EXEC", "ERR EXEC without MULTI"),
         ("DISCARD", "ERR DISCARD without MULTI"),
         ("EVALSHA abc 0", "NOSCRIPT No matching script. Please use EVAL."),
-        ("EVAL abc 0", "EVAL is not possible here: nodes add without asking each other"),
+        ("FCALL f 0", "FCALL is not possible here: there are no functions; use EVAL"),
         ("INCRBYFLOAT x 0.5", "whole numbers"),
         ("NONSENSE a b", "ERR unknown command 'NONSENSE', with args beginning with: 'a' 'b'"),
         ("INCR", "ERR wrong number of arguments for 'incr' command"),
@@ -202,16 +202,6 @@ def test_what_would_end_a_counter_is_refused_where_there_is_one_and_else_has_not
         assert client.asks(name, *many) == b":0\r\n"
         assert client.asks(name, *many, "x").startswith(b"-ERR")
     assert asks(client, "GET x") == b"$1\r\n1\r\n"
-
-
-def test_a_multi_that_is_refused_changes_nothing(bench: Bench, client: Client) -> None:
-    client.sends(b"MULTI\r\nINCR x\r\nGET x\r\nEXEC\r\nINCR x\r\nMULTI\r\nDISCARD\r\nINCR x\n")
-    bench.round(3)
-    first, *rest = client.take().splitlines()
-    assert b"MULTI is not possible here" in first
-    assert b"without MULTI" in first
-    assert rest[:5] == [b":1", b"$1", b"1", b"-ERR EXEC without MULTI", b":2"]
-    assert rest[6:] == [b"-ERR DISCARD without MULTI", b":3"]
 
 
 @pytest.mark.parametrize("password", [None, b"guess"])

@@ -1,18 +1,16 @@
 """Claim: what tools ask a Redis for is answered, with what is true here, and in the words of Redis."""
 
 import re
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.endpoints.redis.commands import COMMANDS
+from tests.support.real_redis import RealRedis, real_redis
 from tests.support.redis import INCR_X, Bench, Client, asks, command, served
-from tests.support.waiting import LIMIT_S, until
+from tests.support.waiting import LIMIT_S
 
 SAME_AS_REDIS = (
     "OBJECT ENCODING x", "OBJECT ENCODING none", "OBJECT REFCOUNT none", "OBJECT FREQ x", "OBJECT FREQ none",
@@ -43,37 +41,11 @@ SAME_AS_REDIS = (
 """Commands whose replies do not differ, after `INCR x`."""
 
 
-class RedisProcess:
-    """Replies of the real Redis, as bytes."""
-
-    def __init__(self, path: Path) -> None:
-        self._address = str(path)
-
-    def reply(self, line: str) -> bytes:
-        """The reply to a command, on a connection of its own."""
-        with socket.socket(socket.AF_UNIX) as raw:
-            raw.settimeout(LIMIT_S)
-            raw.connect(self._address)
-            raw.sendall(command(*line.split()))
-            raw.shutdown(socket.SHUT_WR)
-            return b"".join(iter(lambda: raw.recv(65_536), b""))
-
-
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
-    program = shutil.which("redis-server")
-    if not program:
-        pytest.skip("REDIS-SERVER IS NOT INSTALLED, so replies are not compared with its own: apt-get install redis")
-    path = tmp_path_factory.mktemp("redis")
-    options = ["--port", "0", "--unixsocket", str(path / "socket"), "--save", "", "--dir", str(path)]
-    with subprocess.Popen([program, *options], stdout=subprocess.DEVNULL) as process:
-        try:
-            until((path / "socket").exists)
-            found = RedisProcess(path / "socket")
-            found.reply("INCR x")
-            yield found
-        finally:
-            process.terminate()
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
+    with real_redis(tmp_path_factory.mktemp("redis")) as found:
+        found.reply("INCR x")
+        yield found
 
 
 @pytest.fixture
@@ -88,7 +60,7 @@ def client(bench: Bench) -> Client:
     return bench.connect()
 
 
-def test_replies_are_those_of_redis(bench: Bench, real: RedisProcess) -> None:
+def test_replies_are_those_of_redis(bench: Bench, real: RealRedis) -> None:
     """Both count along: what one command changes, the next one sees."""
     bench.connect().sends(INCR_X).disconnects()
     differ = {}
@@ -274,7 +246,7 @@ def test_categories_list_the_commands_that_are_in_them(client: Client) -> None:
 
 
 def test_a_category_of_redis_has_the_same_commands_here_as_far_as_there_are_any(
-    client: Client, real: RedisProcess
+    client: Client, real: RealRedis
 ) -> None:
     def listed(reply: bytes) -> set[bytes]:
         return set(reply.split(b"\r\n")[2:-1:2])

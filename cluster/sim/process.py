@@ -26,6 +26,7 @@ from gossip_counter.node.endpoints.redis.context import Node as RedisNode
 from gossip_counter.node.endpoints.redis.context import RedisClient
 from gossip_counter.node.endpoints.redis.ports import Runtime
 from gossip_counter.node.endpoints.redis.scheduler import Scheduler
+from gossip_counter.node.endpoints.redis.scripts import Scripts
 from gossip_counter.node.runtime.committer import Committer, Done
 
 ROUND_NS = 20_000
@@ -93,6 +94,9 @@ class Process:
             peers=lambda: len(replica.membership),
             counts_copies=replica.config.gossip != "full",
             clients=clients,
+            transaction=replica.transaction,
+            watches=replica.state.watches,
+            scripts=Scripts(replica.config.script_instructions, replica.config.script_memory_kb),
             random_below=lambda _: 0,
             info=dict,
             time_us=lambda: self.now_ns() // 1000,

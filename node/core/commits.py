@@ -66,6 +66,12 @@ class Commits:
         self.batch.waiting.append(pending)
         self._is_requested = True
 
+    def wait_for_that_under_way(self, pending: Pending) -> None:
+        """Let a client that has seen what is being committed wait until that is durable."""
+        if self.under_way is None:
+            raise RuntimeError("nothing is being committed")
+        self.under_way.batch.waiting.append(pending)
+
     def request(self) -> None:
         """Let the next commit begin though no new write waits for it."""
         self._is_requested = True
@@ -241,6 +247,11 @@ class Commits:
         """This node's value then."""
         committing = self.under_way.batch.net.get(counter, 0) if self.under_way else 0
         return self._state.value(counter) + committing + self.batch.net.get(counter, 0)
+
+    def exists_soon(self, counter: str) -> bool:
+        """Whether it has a row then."""
+        is_waiting = counter in self.batch.net or (self.under_way and counter in self.under_way.batch.net)
+        return bool(is_waiting) or counter in self._state.totals
 
     def own_row_soon(self, counter: str) -> Row:
         """Our own row then; its version is an older one."""

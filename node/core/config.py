@@ -79,6 +79,15 @@ class Config:
         4096, 1, 1_000_000, "actors stored before rows of new ones are dropped; each epoch of a node is an actor"
     )
 
+    script_instructions: int = _number(
+        10_000_000,
+        1000,
+        1_000_000_000,
+        "instructions that the Lua scripts of one Redis command or transaction may take",
+    )
+
+    script_memory_kb: int = _number(16_384, 2048, 1_000_000, "kilobytes of memory that Lua scripts may take")
+
     def __post_init__(self) -> None:
         try:
             for each in ("name", "cluster"):

@@ -37,6 +37,7 @@ from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.core.status import Status, snapshot
 from gossip_counter.node.core.tokens import Issuer
+from gossip_counter.node.core.transactions import Transaction
 from gossip_counter.node.core.writes import Writes
 
 STRATEGIES = {"delta": DeltaGossip, "full": FullStateGossip}
@@ -74,7 +75,7 @@ class Replica:
         self._start = start = Start(config.retry_ms, outbox)
         self._gossip = strategy(config, state, stats, rng, identity, membership, admission, dirty, start, outbox)
         self._epochs = epochs = Epochs(stats, identity, start, self._gossip, commits, acks)
-        writes = Writes(state, stats, identity, admission, commits)
+        self._writes = writes = Writes(state, stats, identity, admission, commits)
         self._client_requests = ClientRequests(
             stats, admission, commits, writes, acks, reads, tokens, outbox, self.status
         )
@@ -124,6 +125,10 @@ class Replica:
         Replies to one client's writes come in the order in which it submitted them.
         """
         self._client_requests.submit(client, request_id, writes)
+
+    def transaction(self) -> Transaction:
+        """Begin commands that are carried out at once, and answered when durable. Then call `ready`."""
+        return Transaction(self.stats, self._commits, self._writes)
 
     def refuse(self, client: Client, error: RequestError) -> None:
         """Answer a request that could not be read, though its `msg_id` could; nothing has changed."""

@@ -34,6 +34,7 @@ from gossip_counter.node.core.counts import (
     is_large,
 )
 from gossip_counter.node.core.names import NameIndex
+from gossip_counter.node.core.watches import Watches
 
 
 class Stored(NamedTuple):
@@ -75,6 +76,8 @@ class State:
         self._totals: dict[str, int] = {}
         self.names = NameIndex()
         """Every counter that has a row."""
+        self.watches = Watches()
+        """Who wants to know of changes."""
         self._digest: dict[Actor, DigestEntry] | None = None
         self._unsettled: set[Actor] = set()
         self._fingerprint = 0
@@ -237,6 +240,8 @@ class State:
         for name, delta in net.items():
             totals[name] += delta
         self.counted += counted
+        if self.watches:
+            self.watches.note(net)
         self._digest = None
         self._unsettled.add(actor)
 

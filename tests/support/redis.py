@@ -27,6 +27,7 @@ from gossip_counter.node.endpoints.redis.context import Add, Clients, Node, Redi
 from gossip_counter.node.endpoints.redis.parser import Limits, Parser
 from gossip_counter.node.endpoints.redis.ports import Runtime
 from gossip_counter.node.endpoints.redis.scheduler import Scheduler
+from gossip_counter.node.endpoints.redis.scripts import Scripts
 from gossip_counter.node.endpoints.redis.server import Address, Listen, RedisServer
 from gossip_counter.node.endpoints.redis.session import State
 
@@ -133,11 +134,12 @@ class Bench:
         max_clients: int = 1000,
         core: "FakeCore | None" = None,
         node: dict[str, Any] | None = None,
+        config: dict[str, Any] | None = None,
         **bounds: int,
     ) -> None:
-        """`node` replaces what commands know of the node; `bounds` are those that are not the default ones."""
+        """`node` replaces what commands know of the node, `config` and `bounds` default settings."""
         self.quick = quick
-        self.replica = Replica(Config(name="n1", peers=peers), Random(1), 0)
+        self.replica = Replica(Config(name="n1", peers=peers, **(config or {})), Random(1), 0)
         self.now_ns = 0
         self.commits = 0
         self.errors: list[BaseException] = []
@@ -159,6 +161,7 @@ class Bench:
         state = self.replica.state
         return Node(
             version="1.2.3", value=self.replica.value, names=state.names, peers=lambda: peers, clients=clients,
+            transaction=self.replica.transaction, watches=state.watches, scripts=Scripts(1_000_000, 4096),
             random_below=Random(1).randrange, counts_copies=True, time_us=lambda: 1_000_002, password=password,
             info=lambda: {"Server": {"a": 1}, "Stats": {"b": 2}}, settings={"databases": "1", "maxclients": "10"},
         )  # fmt: skip

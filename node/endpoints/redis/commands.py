@@ -16,7 +16,9 @@ from gossip_counter.node.endpoints.redis import commands_connection as connectio
 from gossip_counter.node.endpoints.redis import commands_keys as keys
 from gossip_counter.node.endpoints.redis import commands_listing as listing
 from gossip_counter.node.endpoints.redis import commands_refused as refused
+from gossip_counter.node.endpoints.redis import commands_scripts as scripts
 from gossip_counter.node.endpoints.redis import commands_server as server
+from gossip_counter.node.endpoints.redis import commands_transactions as transactions
 from gossip_counter.node.endpoints.redis.arguments import fits, shown, wrong_arity
 from gossip_counter.node.endpoints.redis.context import (
     ADDS,
@@ -30,10 +32,10 @@ from gossip_counter.node.endpoints.redis.context import (
     SLOW_READS,
     ClientInfo,
     Command,
-    Handler,
     Node,
 )
 from gossip_counter.node.endpoints.redis.replies import Error, Reply
+from gossip_counter.node.endpoints.redis.transaction import execute_alone
 
 _NO_HTTP = Error("ERR this is not an HTTP server")
 _NO_AUTH = Error("NOAUTH Authentication required.")
@@ -52,52 +54,81 @@ def dispatch(client: ClientInfo, node: Node, words: list[bytes]) -> Any:
         return _NO_HTTP
     if not client.authenticated and name not in _WITHOUT_PASSWORD:
         return _NO_AUTH
-    command = COMMANDS.get(name)
-    if command is None:
-        return refused.unknown(words)
-    if not fits(command.arity, len(words)):
-        return wrong_arity(words[0])
-    if len(words) > MAX_WORDS and command.keys != ALL_KEYS:
-        return Error(f"ERR too many words: '{shown(words[0]).lower()}' takes at most {MAX_WORDS} here")
+    command = find(name, words)
+    if isinstance(command, Error):
+        return transactions.note_error(client, node, name, command)
+    if client.queued and name not in transactions.NEVER_QUEUED:
+        return client.queued.put(command, words)
+    if command.is_transaction:
+        return execute_alone(client, node, command, words)
     node.clients.calls[name] += 1
     client.last_command = name
     return command.handle(client, node, words[1:])
 
 
-def _by_subcommand(command: str, subcommands: dict[bytes, Command]) -> Handler:
+def find(name: bytes, words: list[bytes]) -> Command | Error:
+    """The command of this name, in capitals, or why it can't be called with these words."""
+    command = COMMANDS.get(name)
+    if command is None:
+        return refused.unknown(words)
+    size = len(words)
+    if size != command.arity and (command.arity > 0 or size < -command.arity):  # as `fits`; each call shows here
+        return wrong_arity(words[0])
+    if size > MAX_WORDS and command.keys != ALL_KEYS and not command.is_transaction:
+        return Error(f"ERR too many words: '{shown(words[0]).lower()}' takes at most {MAX_WORDS} here")
+    if isinstance(command.handle, _Subcommands):
+        return command.handle.why_not(words[1:]) or command
+    return command
+
+
+class _Subcommands:
     """The handler of a command that is several; the arity of each counts both names."""
 
-    def handle(client: ClientInfo, node: Node, words: list[bytes]) -> Reply:
+    def __init__(self, command: str, subcommands: dict[bytes, Command]) -> None:
+        self._command = command
+        self._subcommands = subcommands
+
+    def why_not(self, words: list[bytes]) -> Error | None:
+        """Why it can't be called with these words."""
+        if not words or words[0].upper() == b"HELP":
+            return None
+        found = self._subcommands.get(words[0].upper())
+        if found is None:
+            return Error(f"ERR unknown subcommand '{shown(words[0])}'. Try {self._command} HELP.")
+        if not fits(found.arity, len(words) + 1):
+            both = f"{self._command.lower()}|{shown(words[0]).lower()}"
+            return Error(f"ERR wrong number of arguments for '{both}' command")
+        return None
+
+    def __call__(self, client: ClientInfo, node: Node, words: list[bytes]) -> Any:
+        """As a handler."""
         name, *arguments = words
         if name.upper() == b"HELP":
-            lines = [f"{each.decode()}: {found.summary}" for each, found in subcommands.items()]
-            return [f"{command} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", *lines]
-        found = subcommands.get(name.upper())
-        if found is None:
-            return Error(f"ERR unknown subcommand '{shown(name)}'. Try {command} HELP.")
-        if not fits(found.arity, len(words) + 1):
-            return Error(f"ERR wrong number of arguments for '{command.lower()}|{shown(name).lower()}' command")
-        client.last_command = b"%s|%s" % (command.encode(), name.upper())
-        return found.handle(client, node, arguments)
+            lines = [f"{each.decode()}: {found.summary}" for each, found in self._subcommands.items()]
+            return [f"{self._command} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", *lines]
+        client.last_command = b"%s|%s" % (self._command.encode(), name.upper())
+        return self._subcommands[name.upper()].handle(client, node, arguments)
 
-    return handle
+
+class _CommandItself(_Subcommands):
+    """COMMAND, which may stand without a subcommand."""
+
+    def __call__(self, client: ClientInfo, node: Node, words: list[bytes]) -> Any:
+        """As a handler."""
+        return super().__call__(client, node, words) if words else about.described(client, COMMANDS, words)
 
 
 def _acl_cat(_: ClientInfo, _node: Node, words: list[bytes]) -> Reply:
     return about.acl_cat(COMMANDS, words)
 
 
-def _command(client: ClientInfo, node: Node, words: list[bytes]) -> Any:
-    return _COMMAND(client, node, words) if words else about.described(client, COMMANDS, words)
-
-
-_ACL = _by_subcommand("ACL", {
+_ACL = _Subcommands("ACL", {
     b"CAT": Command(_acl_cat, -2, "The categories of commands, or the commands of one"),
     b"LIST": Command(server.acl_list, 2, "The only user"),
     b"USERS": Command(server.acl_users, 2, "The name of the only user"),
     b"WHOAMI": Command(server.acl_whoami, 2, "The name of the only user"),
 })  # fmt: skip
-_CLIENT = _by_subcommand("CLIENT", {
+_CLIENT = _Subcommands("CLIENT", {
     b"ID": Command(clients.id_, 2, "This connection's number"),
     b"GETNAME": Command(clients.getname, 2, "The name that this connection was given"),
     b"SETNAME": Command(clients.setname, 3, "Give this connection a name"),
@@ -108,28 +139,34 @@ _CLIENT = _by_subcommand("CLIENT", {
     b"NO-EVICT": Command(clients.no_evict, 3, "Nothing is evicted here"),
     b"NO-TOUCH": Command(clients.no_evict, 3, "Reads leave no trace here"),
 })  # fmt: skip
-_COMMAND = _by_subcommand("COMMAND", about.subcommands(lambda: COMMANDS))
-_CONFIG = _by_subcommand("CONFIG", {
+_COMMAND = _CommandItself("COMMAND", about.subcommands(lambda: COMMANDS))
+_CONFIG = _Subcommands("CONFIG", {
     b"GET": Command(server.config_get, -3, "Settings whose names match patterns"),
     b"RESETSTAT": Command(server.config_resetstat, 2, "Begin to count commands and connections again"),
 })  # fmt: skip
-_LATENCY = _by_subcommand("LATENCY", {
+_LATENCY = _Subcommands("LATENCY", {
     b"DOCTOR": Command(server.latency_doctor, 2, "Latency is not monitored here"),
     b"HISTORY": Command(server.nothing, 3, "Latency is not monitored here"),
     b"LATEST": Command(server.nothing, 2, "Latency is not monitored here"),
     b"RESET": Command(server.zero, -2, "Latency is not monitored here"),
 })  # fmt: skip
-_MEMORY = _by_subcommand("MEMORY", {
+_MEMORY = _Subcommands("MEMORY", {
     b"USAGE": Command(keys.memory_usage, -3, "About how many bytes a counter takes"),
 })  # fmt: skip
-_MODULE = _by_subcommand("MODULE", {b"LIST": Command(server.nothing, 2, "There are no modules")})
-_OBJECT = _by_subcommand("OBJECT", {
+_MODULE = _Subcommands("MODULE", {b"LIST": Command(server.nothing, 2, "There are no modules")})
+_OBJECT = _Subcommands("OBJECT", {
     b"ENCODING": Command(keys.object_encoding, 3, "int for a counter"),
     b"FREQ": Command(keys.object_freq, 3, "An error: it is not recorded how often a counter is used"),
     b"IDLETIME": Command(keys.object_idletime, 3, "0: it is not recorded when a counter was used"),
     b"REFCOUNT": Command(keys.object_refcount, 3, "1 for a counter"),
 })  # fmt: skip
-_SLOWLOG = _by_subcommand("SLOWLOG", {
+_SCRIPT = _Subcommands("SCRIPT", {
+    b"EXISTS": Command(scripts.exists, -3, "Whether scripts with these hashes are known"),
+    b"FLUSH": Command(scripts.flush, -2, "Forget all scripts"),
+    b"KILL": Command(scripts.kill, 2, "An error: no script runs while another command does"),
+    b"LOAD": Command(scripts.load, 3, "Keep a script, and return its hash"),
+})  # fmt: skip
+_SLOWLOG = _Subcommands("SLOWLOG", {
     b"GET": Command(server.slowlog_get, -2, "No slow log is kept"),
     b"LEN": Command(server.zero, 2, "No slow log is kept"),
     b"RESET": Command(server.slowlog_reset, 2, "No slow log is kept"),
@@ -161,10 +198,46 @@ COMMANDS: dict[bytes, Command] = {
     b"EXPIREAT": Command(refused.expires("EXPIREAT"), -3, _EXPIRY, keys=ONE_KEY, flags=CHANGES),
     b"PEXPIREAT": Command(refused.expires("PEXPIREAT"), -3, _EXPIRY, keys=ONE_KEY, flags=CHANGES),
     b"PERSIST": Command(refused.persist, 2, _EXPIRY, keys=ONE_KEY, flags=CHANGES),
-    b"EXEC": Command(refused.without_multi("EXEC"), 1, "An error: there is no MULTI", "transactions", flags=SLOW),
-    b"DISCARD": Command(refused.without_multi("DISCARD"), 1, "An error: there is no MULTI", "transactions", flags=FAST),
-    b"EVALSHA": Command(refused.evalsha, -3, "An error: there are no scripts", "scripting", flags=SLOW),
-    b"EVALSHA_RO": Command(refused.evalsha, -3, "An error: there are no scripts", "scripting", flags=SLOW),
+    b"MULTI": Command(transactions.multi, 1, "Begin a transaction", "transactions", flags=FAST),
+    b"EXEC": Command(transactions.exec_, 1, "Execute what was queued since MULTI", "transactions", flags=SLOW),
+    b"DISCARD": Command(transactions.discard, 1, "Forget what was queued since MULTI", "transactions", flags=FAST),
+    b"WATCH": Command(
+        transactions.watch, -2, "Let EXEC do nothing if these counters change", "transactions", ALL_KEYS, FAST
+    ),
+    b"UNWATCH": Command(transactions.unwatch, 1, "Watch nothing any more", "transactions", flags=FAST),
+    b"EVAL": Command(
+        scripts.evaluates(find, by_sha=False, may_write=True),
+        -3,
+        "Run a script in Lua",
+        "scripting",
+        flags=SLOW,
+        is_transaction=True,
+    ),
+    b"EVAL_RO": Command(
+        scripts.evaluates(find, by_sha=False, may_write=False),
+        -3,
+        "Run a script that adds nothing",
+        "scripting",
+        flags=SLOW,
+        is_transaction=True,
+    ),
+    b"EVALSHA": Command(
+        scripts.evaluates(find, by_sha=True, may_write=True),
+        -3,
+        "Run a script that was sent before",
+        "scripting",
+        flags=SLOW,
+        is_transaction=True,
+    ),
+    b"EVALSHA_RO": Command(
+        scripts.evaluates(find, by_sha=True, may_write=False),
+        -3,
+        "Run such a script that adds nothing",
+        "scripting",
+        flags=SLOW,
+        is_transaction=True,
+    ),
+    b"SCRIPT": Command(_SCRIPT, -2, "The scripts that are known", "scripting", flags=SLOW),
     b"PING": Command(connection.ping, -1, "Whether the node answers", "connection", flags=FAST),
     b"ECHO": Command(connection.echo, 2, "Its argument", "connection", flags=FAST),
     b"QUIT": Command(connection.quit_, -1, "End the connection", "connection", flags=FAST),
@@ -173,7 +246,7 @@ COMMANDS: dict[bytes, Command] = {
     b"HELLO": Command(connection.hello, -1, "Choose the protocol, 2 or 3", "connection", flags=FAST),
     b"AUTH": Command(connection.auth, -2, "Authenticate with the password", "connection", flags=FAST),
     b"CLIENT": Command(_CLIENT, -2, "Facts about connections", "connection", flags=SLOW),
-    b"COMMAND": Command(_command, -1, "Facts about the commands", "connection", flags=SLOW),
+    b"COMMAND": Command(_COMMAND, -1, "Facts about the commands", "connection", flags=SLOW),
     b"CONFIG": Command(_CONFIG, -2, "Settings, read-only", "server", flags=SLOW),
     b"INFO": Command(server.info, -1, "Facts about the node and its gossip", "server", flags=SLOW),
     b"ACL": Command(_ACL, -2, "The user, and the categories of commands", "server", flags=SLOW),

@@ -65,10 +65,11 @@ def info(client: ClientInfo, node: Node, _words: list[bytes]) -> Reply:
 def _described(connected: Connected, second: int) -> bytes:
     """One line of CLIENT LIST."""
     client, (queued, blocked) = connected.client, connected.buffered()
+    multi = len(client.queued.commands) if client.queued else -1
     last = client.last_command.decode().lower() or "NULL"
     return (
         f"id={client.id} addr={client.address} laddr={client.local_address} name={client.name}"
-        f" age={second - client.since} idle={second - client.seen} flags=N db=0 sub=0 psub=0 ssub=0 multi=-1"
+        f" age={second - client.since} idle={second - client.seen} flags=N db=0 sub=0 psub=0 ssub=0 multi={multi}"
         f" qbuf={queued} omem={blocked} cmd={last} user=default redir=-1 resp={client.protocol}"
         f" lib-name={client.library_name} lib-ver={client.library_version}\n"
     ).encode()

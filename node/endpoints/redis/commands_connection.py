@@ -6,6 +6,7 @@ Pure. The table of all commands is in `commands`.
 from hmac import compare_digest
 
 from gossip_counter.node.endpoints.redis.arguments import integer, shown, wrong_arity
+from gossip_counter.node.endpoints.redis.commands_transactions import drop
 from gossip_counter.node.endpoints.redis.context import ClientInfo, Node
 from gossip_counter.node.endpoints.redis.replies import NOT_AN_INTEGER, SYNTAX, Error, Reply
 
@@ -44,6 +45,7 @@ def select(_: ClientInfo, _node: Node, words: list[bytes]) -> Reply:
 
 def reset(client: ClientInfo, node: Node, _words: list[bytes]) -> Reply:
     """RESET: the connection is as it was when new."""
+    drop(client, node)
     client.protocol, client.name, client.authenticated = 2, "", node.password is None
     return "RESET"
 

@@ -9,10 +9,6 @@ from gossip_counter.node.endpoints.redis.commands_keys import KEYS_A_STEP, value
 from gossip_counter.node.endpoints.redis.context import ClientInfo, Handler, Node
 from gossip_counter.node.endpoints.redis.replies import NOT_AN_INTEGER, Error, Pieces, Reply, encode
 
-_NO_TRANSACTION = (
-    "nodes add without asking each other, so no command can depend on nobody else writing meanwhile; send the commands"
-    " in a pipeline without MULTI (redis-py: pipeline(transaction=False))"
-)
 _WHY_NOT = {
     "a counter has no value to set, since nodes that set different ones could never agree; use INCRBY and DECRBY": (
         "SET SETNX SETEX PSETEX GETSET MSET MSETNX APPEND SETRANGE SETBIT GETEX GETDEL RENAME COPY"
@@ -21,7 +17,7 @@ _WHY_NOT = {
         "DEL UNLINK FLUSHALL FLUSHDB EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST"
     ),
     "counters are whole numbers, whose sum is the same in any order": "INCRBYFLOAT",
-    _NO_TRANSACTION: "MULTI WATCH UNWATCH EVAL EVAL_RO FCALL FCALL_RO",
+    "there are no functions; use EVAL": "FCALL FCALL_RO FUNCTION",
 }
 """By reason, commands of Redis that are refused."""
 
@@ -77,19 +73,5 @@ def expires(name: str) -> Handler:
         except ValueError:
             return NOT_AN_INTEGER
         return 0 if value_at(node, words[0]) is None else _refused(name)
-
-    return handle
-
-
-def evalsha(_: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
-    """EVALSHA: no script was ever loaded."""
-    return Error("NOSCRIPT No matching script. Please use EVAL.")
-
-
-def without_multi(name: str) -> Handler:
-    """EXEC and DISCARD: MULTI was refused."""
-
-    def handle(_: ClientInfo, _node: Node, _words: list[bytes]) -> Reply:
-        return Error(f"ERR {name} without MULTI")
 
     return handle

@@ -6,14 +6,23 @@ Pure.
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gossip_counter.node.core import messages
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.names import NameIndex
+from gossip_counter.node.core.transactions import Transaction
+from gossip_counter.node.core.watches import Watch, Watches
+from gossip_counter.node.endpoints.redis.scripts import Scripts
+
+if TYPE_CHECKING:
+    from gossip_counter.node.endpoints.redis.transaction import Execution, Queued
 
 Add = tuple[str, int]
 """A counter, and what is added to it."""
+
+WATCHED_BYTES = 768
+"""Memory that a watched key takes, at most."""
 
 Sections = dict[str, dict[str, object]]
 """Facts by name, by section, as INFO lists them."""
@@ -58,6 +67,16 @@ class ClientInfo:
     """The reply to this command is the last one."""
     written: tuple[Actor, int] | None = None
     """Who wrote all its adds, and up to which version; None before its first add."""
+    queued: "Queued | None" = None
+    """What is queued since a MULTI."""
+    watch: Watch | None = None
+    """What it watches."""
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that both take, at most: until the client moves on."""
+        watched = WATCHED_BYTES * len(self.watch.counters) if self.watch else 0
+        return watched + (self.queued.size if self.queued else 0)
 
 
 class Connected(Protocol):
@@ -110,13 +129,21 @@ class Node:
     """Microseconds since 1970."""
     settings: Mapping[str, str]
     """What CONFIG GET lists."""
+    transaction: Callable[[], Transaction]
+    """Begins a transaction."""
+    watches: Watches
+    """What clients watch."""
+    scripts: Scripts
+    """Those that clients have sent."""
+    execution: "Execution | None" = None
+    """The transaction that the command is executed in. None: it is executed by itself, and answered at once."""
     password: bytes | None = None
     """What clients must authenticate with; None: nothing."""
 
 
 Handler = Callable[[ClientInfo, Node, list[bytes]], Any]
-"""Gets the arguments, without the command's name. Returns a Reply, Pieces of one, an Add or a Wait. An exception ends
-the connection.
+"""Gets the arguments, without the command's name. Returns a Reply, Pieces of one, an Add, a Wait or a Held. An
+exception ends the connection.
 """
 
 READS = ("readonly", "fast")
@@ -141,3 +168,7 @@ class Command(NamedTuple):
     keys: tuple[int, int, int] = NO_KEYS
     """Which arguments are keys: the first, the last (-1: up to the end), and the step."""
     flags: tuple[str, ...] = READS
+    is_transaction: bool = False
+    """Whether it is executed as a transaction by itself: against what will be durable soon, and answered when it is.
+    Its handler gets a node with an `execution`.
+    """

@@ -32,6 +32,13 @@ class Verbatim(bytes):
     __slots__ = ()
 
 
+class NullArray:
+    """Null where an array was asked for."""
+
+    __slots__ = ()
+
+
+NULL_ARRAY = NullArray()
 NOT_AN_INTEGER = Error("ERR value is not an integer or out of range")
 OVERFLOW = Error("ERR increment or decrement would overflow")
 DECREMENT_OVERFLOW = Error("ERR decrement would overflow")
@@ -45,6 +52,8 @@ def encode(reply: Reply, protocol: int) -> bytes:  # noqa: PLR0911 one for each 
     match reply:
         case None:
             return b"_\r\n" if protocol == 3 else b"$-1\r\n"
+        case NullArray():
+            return b"_\r\n" if protocol == 3 else b"*-1\r\n"
         case Error():
             return b"-%s\r\n" % reply.replace("\r", " ").replace("\n", " ").encode()
         case int():

@@ -13,9 +13,11 @@ from gossip_counter.node.endpoints.redis.adds import KnownAdds
 from gossip_counter.node.endpoints.redis.batcher import Batcher
 from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS, Bounds
 from gossip_counter.node.endpoints.redis.context import ClientInfo, Clients, Node, Wait
+from gossip_counter.node.endpoints.redis.outlet import BufferedBytes, Outlet
 from gossip_counter.node.endpoints.redis.ports import Core, Runtime
 from gossip_counter.node.endpoints.redis.replies import Error
-from gossip_counter.node.endpoints.redis.session import SCATTERED, BufferedBytes, Outlet, Session, State
+from gossip_counter.node.endpoints.redis.session import SCATTERED, Session, State
+from gossip_counter.node.endpoints.redis.transaction import Held
 
 NEVER_NS = 2**63
 """A time that does not come."""
@@ -231,8 +233,8 @@ class Scheduler:
                 self.schedule(session)
                 return
             is_first = False
-            if asked := session.execute():
-                self._wait(session, asked)
+            if (awaited := session.execute()) is not None:
+                self._await(session, awaited)
             self._reply(session, quantum)
 
     def _reply(self, session: Session, quantum: Quantum) -> None:
@@ -253,7 +255,10 @@ class Scheduler:
         session.outlet.update()
         session.close_if_done()
 
-    def _wait(self, session: Session, asked: Wait) -> None:
+    def _await(self, session: Session, asked: Wait | Held) -> None:
+        if isinstance(asked, Held):
+            self._runtime.advance()
+            return
         timeout_ns = asked.timeout_ms * 1_000_000
         self._count_copies(session, asked.members, self._runtime.now_ns() + timeout_ns if timeout_ns else NEVER_NS)
 

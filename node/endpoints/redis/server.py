@@ -19,6 +19,7 @@ from gossip_counter.node.endpoints.redis.context import Clients, Node, RedisClie
 from gossip_counter.node.endpoints.redis.parser import AUTHENTICATED
 from gossip_counter.node.endpoints.redis.ports import Runtime
 from gossip_counter.node.endpoints.redis.scheduler import Scheduler
+from gossip_counter.node.endpoints.redis.scripts import Scripts
 from gossip_counter.node.endpoints.redis.session import Session, State
 from gossip_counter.node.endpoints.socket_errors import why_not
 
@@ -93,6 +94,9 @@ class RedisServer:
             peers=lambda: len(replica.membership),
             counts_copies=replica.config.gossip != "full",
             clients=clients,
+            transaction=replica.transaction,
+            watches=replica.state.watches,
+            scripts=Scripts(replica.config.script_instructions, replica.config.script_memory_kb),
             random_below=SystemRandom().randrange,
             info=self._info,
             time_us=lambda: time_ns() // 1000,

@@ -8,19 +8,22 @@ until all adds before it are durable, so that a client sees its own writes.
 """
 
 from collections import deque
-from collections.abc import Callable
 from enum import Enum, auto
 from types import GeneratorType
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, cast
 
 from gossip_counter.node.core.counts import Actor
-from gossip_counter.node.core.messages import CopiesOk, ErrorReply, Reply
+from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.messages import CopiesOk, ErrorReply, Reply, Written
 from gossip_counter.node.endpoints.redis.adds import KnownAdds
 from gossip_counter.node.endpoints.redis.bounds import Bounds
 from gossip_counter.node.endpoints.redis.commands import ADD_COMMANDS, dispatch
+from gossip_counter.node.endpoints.redis.commands_transactions import drop
 from gossip_counter.node.endpoints.redis.context import Add, ClientInfo, Node, RedisClient, Wait
+from gossip_counter.node.endpoints.redis.outlet import BufferedBytes, Outlet
 from gossip_counter.node.endpoints.redis.parser import AUTHENTICATED, UNAUTHENTICATED, WORD_OVERHEAD_BYTES, Parser
-from gossip_counter.node.endpoints.redis.replies import Error, Pieces, encode
+from gossip_counter.node.endpoints.redis.replies import Error, Pieces, encode, refusal
+from gossip_counter.node.endpoints.redis.transaction import Held
 
 Author = tuple[Actor, int]
 """Who wrote, and up to which version."""
@@ -40,6 +43,8 @@ class State(Enum):
     """As BUFFERED, but nothing is executed, since a WAIT is under way."""
     REPLYING = auto()
     """As BUFFERED, but nothing is executed, since a reply is under way that is made in pieces."""
+    COMMITTING = auto()
+    """As BUFFERED, but nothing is executed, since a transaction is on its way to the disk."""
     CLOSED = auto()
     """The last reply was sent. Nothing more is executed or sent."""
     ABORTED = auto()
@@ -47,40 +52,15 @@ class State(Enum):
 
 
 _DIRECT, _BUFFERED, _WAITING, _REPLYING = State.DIRECT, State.BUFFERED, State.WAITING, State.REPLYING
-
-
-class BufferedBytes(NamedTuple):
-    """Bytes that are kept for a client: commands that will be executed, and what only the client can move on."""
-
-    queued: int = 0
-    blocked: int = 0
-    """Commands that wait for the client, replies that it has not received, and what a reply under way is made of."""
-
-
-class Outlet(Protocol):
-    """What a session needs of its connection."""
-
-    @property
-    def send(self) -> Callable[[bytes], object]:
-        """Send bytes to the client."""
-
-    @property
-    def unsent(self) -> int:
-        """How many bytes were sent that the system has not taken yet."""
-
-    def update(self) -> None:
-        """Look at the session: whether it is to be read (`wants_input`), and whether it is open (`state`)."""
-
-    def schedule(self) -> None:
-        """Let the scheduler give this session a quantum soon."""
+_COMMITTING = State.COMMITTING
 
 
 class Session(RedisClient):
     """One client, from its first byte to its last reply."""
 
     __slots__ = (
-        "_almost_full", "_bounds", "_commands", "_commands_bytes", "_has_begun", "_kept", "_known", "_node", "_parser",
-        "_pieces", "_send", "_unread",
+        "_almost_full", "_bounds", "_commands", "_commands_bytes", "_has_begun", "_held", "_kept", "_known",
+        "_node", "_parser", "_pieces", "_send", "_unread",
         "chunk_bytes", "client", "in_flight", "input_ended", "is_scheduled", "outlet", "output_full", "state",
     )  # fmt: skip
 
@@ -116,6 +96,8 @@ class Session(RedisClient):
         """Memory that this takes, beside its command."""
         self._has_begun = False
         """Some of it was sent."""
+        self._held = b""
+        """The reply to the transaction that is on its way to the disk."""
 
     # What arrives.
 
@@ -157,7 +139,8 @@ class Session(RedisClient):
     @property
     def may_recognise_adds(self) -> bool:
         """Whether the bytes that come next begin a command, and may be an add."""
-        return self.client.authenticated and not self._parser.buffered
+        client = self.client
+        return client.authenticated and client.queued is None and not self._parser.buffered
 
     def cut(self, most: int) -> bytes:
         """Take at most so many of the bytes to look at, so that they end, or the next begin, where a command may.
@@ -188,12 +171,13 @@ class Session(RedisClient):
     def next_add(self) -> Add | None:
         """The next command, if it is an add. There must be a next command."""
         words = self._commands[0]
-        if isinstance(words, Error) or not self.client.authenticated:
+        client = self.client
+        if isinstance(words, Error) or not client.authenticated or client.queued is not None:
             return None
         command = ADD_COMMANDS.get(words[0].upper())
         if command is None or command.arity != len(words):
             return None
-        add: Add | Error = command.handle(self.client, self._node, words[1:])
+        add: Add | Error = command.handle(client, self._node, words[1:])
         if isinstance(add, Error):  # which `execute` sends when all before it are answered
             return None
         self._known.note(words, add)
@@ -214,11 +198,12 @@ class Session(RedisClient):
             calls[words[0].upper()] += 1
         return adds
 
-    def execute(self) -> Wait | None:
+    def execute(self) -> Wait | Held | None:
         """Execute the next command, which is not an add. Adds before it must be durable.
 
-        For a WAIT, returns what it asks: nothing more is executed until `deliver` is called with the answer. A reply
-        that is made in pieces is only begun: nothing more is executed until `send_piece` has sent all of it.
+        For a WAIT, returns what it asks, and for a transaction its reply, if that has to wait for the disk: nothing
+        more is executed until `deliver` is called with the replica's answer. A reply that is made in pieces is only
+        begun: nothing more is executed until `send_piece` has sent all of it.
         """
         words = self._commands.popleft()
         client = self.client
@@ -226,6 +211,8 @@ class Session(RedisClient):
         if type(reply) is Wait:
             self.state = State.WAITING
             return reply
+        if type(reply) is Held:
+            return self._hold(reply)
         if type(reply) is GeneratorType:
             self.state, self._pieces, self._has_begun = State.REPLYING, reply, False
             return None
@@ -233,6 +220,21 @@ class Session(RedisClient):
         if client.quits or reply is words:
             self.close()
         return None
+
+    def _hold(self, reply: Held) -> Held | None:
+        self.state, self._held = State.COMMITTING, reply.reply
+        self._kept = len(reply.reply)
+        if reply.transaction.wait(self, reply.transaction.has_added):
+            return reply
+        self._release_held(self._held)
+        return None
+
+    def _release_held(self, reply: bytes) -> None:
+        """Send the reply to a transaction, or why it did not happen."""
+        self.state, self._held, self._kept = State.BUFFERED, b"", 0
+        self._send(reply)
+        if self.client.quits:
+            self.close()
 
     @property
     def may_reply(self) -> bool:
@@ -260,9 +262,7 @@ class Session(RedisClient):
         What had to wait for them waits a little longer: the state that it may ask for is not up to date yet.
         """
         if written is not None:
-            client = self.client
-            is_same = client.written is None or client.written[0] == written[0]
-            client.written = written if is_same else SCATTERED
+            self._note_author(written)
         state = self.state
         if state is _DIRECT or state is _BUFFERED or state is _WAITING:  # not REPLYING: adds were answered before
             self._send(replies)
@@ -273,11 +273,31 @@ class Session(RedisClient):
         elif left in (0, self._almost_full):
             self.outlet.schedule()
 
+    def _note_author(self, written: Author) -> None:
+        client = self.client
+        is_same = client.written is None or client.written[0] == written[0]
+        client.written = written if is_same else SCATTERED
+
     def deliver(self, reply: Reply) -> None:
-        """The replica's answer to a WAIT."""
-        if self.state is _WAITING:
+        """The replica's answer to a WAIT, or to a transaction."""
+        if isinstance(reply, Written):
+            self._committed(reply)
+        elif self.state is _WAITING:
             self.state = State.BUFFERED
             self.send(Error(f"ERR {reply.text}") if isinstance(reply, ErrorReply) else cast(CopiesOk, reply).members)
+            self.outlet.schedule()
+
+    def _committed(self, reply: Written) -> None:
+        """A transaction is durable, or was refused as a whole."""
+        (outcome,) = reply.values
+        if isinstance(outcome, RequestError):
+            held = encode(refusal(outcome), 2)
+        else:
+            held = self._held
+            if reply.in_reply_to:  # it has added something
+                self._note_author((reply.actor, reply.version) if reply.actor else SCATTERED)
+        if self.state is _COMMITTING:
+            self._release_held(held)
             self.outlet.schedule()
 
     def block_output(self) -> None:
@@ -296,14 +316,17 @@ class Session(RedisClient):
 
     def buffered(self) -> BufferedBytes:
         """What is buffered now."""
-        is_replying = self.state is _REPLYING
+        is_replying = self.state is _REPLYING or self.state is _COMMITTING
         if not (self._commands or is_replying):
             self._commands_bytes = 0
         size = self._parser.buffered + self._commands_bytes + len(self._unread)
+        kept, client = self._kept, self.client
+        if client.queued or client.watch:
+            kept += client.kept_bytes
         if self.output_full:
-            return BufferedBytes(blocked=size + self._kept + self.outlet.unsent)
+            return BufferedBytes(blocked=size + kept + self.outlet.unsent)
         moves_on = (self._commands or self._unread or is_replying) and self.state is not _WAITING
-        return BufferedBytes(size, self._kept) if moves_on else BufferedBytes(blocked=size)
+        return BufferedBytes(size, kept) if moves_on else BufferedBytes(blocked=size + kept)
 
     def enter_direct(self) -> None:
         """Take known adds directly from now on, if the client may add. Nothing must be buffered."""
@@ -325,7 +348,7 @@ class Session(RedisClient):
     def expects_reply(self) -> bool:
         """Whether the client would take what is sent now for the reply to something else, or for a part of it."""
         is_replying = self.state is _REPLYING and self._has_begun
-        return bool(self.in_flight) or self.state is _WAITING or is_replying
+        return bool(self.in_flight) or self.state in {_WAITING, _COMMITTING} or is_replying
 
     def send(self, reply: object) -> None:
         """Send a reply that no command asked for."""
@@ -350,4 +373,5 @@ class Session(RedisClient):
         self._unread.clear()
         self._commands.clear()
         self._parser = Parser()
-        self._pieces, self._kept = iter(()), 0
+        self._pieces, self._kept, self._held = iter(()), 0, b""
+        drop(self.client, self._node)
