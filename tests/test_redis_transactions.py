@@ -173,7 +173,7 @@ def test_a_node_without_room_refuses_single_adds_of_a_transaction() -> None:
     bench = Bench(quick=True, config={"max_rows": 2})
     client = bench.connect().sends(b"MULTI\r\nINCR a\r\nINCR b\r\nINCR c\r\nINCR a\r\nEXEC\r\n")
     assert client.take().split(b"\r\n")[5:] == [
-        b"*4", b":1", b":1", b"-ERR this node holds max_rows (2) rows", b":2", b"",
+        b"*4", b":1", b":1", b"-ERR this node stores max_rows (2) rows: start it with a larger --max-rows", b":2", b"",
     ]  # fmt: skip
 
 
