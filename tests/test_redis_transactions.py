@@ -1,6 +1,5 @@
 """Claim: a transaction is executed as one, as Redis does; it shows and answers nothing that is not durable."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from gossip_counter.node.core.counts import Row
 from gossip_counter.node.endpoints.redis.commands import COMMANDS
 from gossip_counter.node.endpoints.redis.commands_transactions import MAX_WATCHED
 from gossip_counter.node.endpoints.redis.transaction import MAX_COMMANDS, MAX_QUEUED_BYTES, MAX_STEPS
-from tests.support.real_redis import RealRedis, real_redis
+from tests.support.real_redis import RealRedis
 from tests.support.redis import INCR_X, Bench, Client, asks, command, served
 from tests.support.replica import X, pushed
 
@@ -42,12 +41,6 @@ SAME_AS_REDIS = [
     "MULTI / COMMAND COUNT x / OBJECT FOO / EXEC", "MULTI / WAIT 0 0 / EXEC", "MULTI / CONFIG GET timeout / EXEC",
 ]  # fmt: skip
 """Conversations; what follows a 2 is sent by another client."""
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
-    with real_redis(tmp_path_factory.mktemp("redis")) as found:
-        yield found
 
 
 @pytest.fixture

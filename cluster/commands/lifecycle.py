@@ -219,7 +219,7 @@ def down(directory: Directory = DEFAULT_DIRECTORY) -> None:
 
 async def _down(directory: Path) -> int | None:
     """How many nodes were stopped; None if the cluster was down."""
-    if (left := orphans.of(directory)) and not (directory / FILE).exists():
+    if not (directory / FILE).exists() and (left := orphans.of(directory)):
         end(lambda: orphans.of(directory), f"nodes of {directory}")
         return len(left)
     async with changing(directory):

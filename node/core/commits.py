@@ -248,10 +248,13 @@ class Commits:
         committing = self.under_way.batch.net.get(counter, 0) if self.under_way else 0
         return self._state.value(counter) + committing + self.batch.net.get(counter, 0)
 
+    def is_waiting(self, counter: str) -> bool:
+        """Whether a change of a counter waits to be durable."""
+        return counter in self.batch.net or (self.committing is not None and counter in self.committing.net)
+
     def exists_soon(self, counter: str) -> bool:
         """Whether it has a row then."""
-        is_waiting = counter in self.batch.net or (self.under_way and counter in self.under_way.batch.net)
-        return bool(is_waiting) or counter in self._state.totals
+        return self.is_waiting(counter) or counter in self._state.totals
 
     def own_row_soon(self, counter: str) -> Row:
         """Our own row then; its version is an older one."""
