@@ -131,6 +131,7 @@ class Node:
         self._stopped.set()
 
     def _interrupted(self, number: int) -> None:
+        signals.ignore_ending()  # many more would leave no time to end
         self._loop.call_soon_threadsafe(self.stop, signal.Signals(number).name)
 
     async def _end(self) -> None:
