@@ -1,6 +1,6 @@
 """Nodes that run on though the file of their cluster is gone, because somebody deleted it or the whole directory.
 
-Their logs show where they belong: the system says where an open file is now, or where it was when it was deleted.
+Their logs show where they belong: the system shows where an open file is now, or where it was when it was deleted.
 """
 
 import contextlib

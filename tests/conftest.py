@@ -11,6 +11,7 @@ from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.processes import Cluster
 from tests.support.commands import Commands
 from tests.support.processes import processes_in
+from tests.support.real_redis import RealRedis, real_redis
 from tests.support.waiting import until
 
 
@@ -29,3 +30,10 @@ def cluster(tmp_path: Path) -> Iterator[Commands]:
     with suppress(ClusterError):  # the test took it down
         Cluster.load(commands.directory).stop_all()
     until(lambda: not processes_in(commands.directory), limit_s=5)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
+    """A redis-server to compare with, for the tests of one file."""
+    with real_redis(tmp_path_factory.mktemp("redis")) as found:
+        yield found

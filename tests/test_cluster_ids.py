@@ -354,7 +354,7 @@ def test_a_node_with_a_wrong_address_merges_nothing_and_the_other_clusters_log_s
         assert [status["cluster_id_settled"] for status in statuses] == [True, True, False, False]
         expected = {
             f"the id of cluster 'counter' is {statuses[1]['cluster_id']}",
-            f"someone who says it is n1 speaks from {shown(b1)} without this cluster's id, while n1 speaks from"
+            f"a process named n1 sends from {shown(b1)} without this cluster's id, while n1 sends from"
             f" {shown(a1)}: is the address of this node in another cluster's list of members?",
         }
         assert processes[1].stderr

@@ -1,4 +1,4 @@
-"""Claim: a start of a cluster that fails leaves nothing behind, and one that succeeds says what to do next."""
+"""Claim: a start of a cluster that fails leaves nothing behind, and one that succeeds names what to do next."""
 
 import asyncio
 import errno

@@ -43,7 +43,7 @@ def test_a_row_that_is_not_as_it_was_written_is_noticed(tmp_path: Path) -> None:
 def test_what_a_journal_says_of_itself_is_noticed_if_it_is_not_as_it_was_written(tmp_path: Path, key: str) -> None:
     with opened(tmp_path) as made:
         made.commit(mine(1, ("", Row(1, 0, 1))))
-    change(tmp_path, f"UPDATE meta SET value = replace(value, substr(value, 1, 1), '9') WHERE key = '{key}'")
+    change(tmp_path, f"UPDATE meta SET value = '9' || value WHERE key = '{key}'")
     with opened(tmp_path) as again:
         assert (again.recovered, again.damage) == (None, f"its {key!r} is not as it was written")
 

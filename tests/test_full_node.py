@@ -45,7 +45,7 @@ def test_what_is_dropped_for_lack_of_room_is_logged(caplog: pytest.LogCaptureFix
             running = asyncio.create_task(node.run())
             node.replica.step(pushed(X, 0, ("a", Row(1, 0, 1)), ("b", Row(1, 0, 2))), "n2", 0)
             node.replica.step(pushed(ME, 0, ("a", Row(1, 0, 1))), "n2", 0)
-            while len(caplog.records) < 2:  # noqa: ASYNC110 nothing else says that a line was logged
+            while len(caplog.records) < 2:  # noqa: ASYNC110 nothing else shows that a line was logged
                 await asyncio.sleep(0.001)
             node.stop()
             await running

@@ -124,7 +124,7 @@ def test_what_is_counted_can_be_scraped(found: Served) -> None:
     assert figures[PREFIX + "datagrams_total", (("direction", "in"), ("kind", "request"))] == 2
     assert figures[PREFIX + "bytes_total", (("direction", "out"), ("kind", "reply"))] == 80
     (labels,) = (dict(labels) for (name, labels) in figures if name == PREFIX + "build_info")
-    assert labels["cluster_id"] == f"{found.replica.cluster_id.number:016x}"
+    assert labels["cluster_id"] == found.replica.cluster_id.text
 
 
 def test_a_peer_that_is_dead_since_before_the_start_shows_as_silent_and_behind(found: Served) -> None:

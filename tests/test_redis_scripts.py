@@ -2,14 +2,13 @@
 
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
 
 from gossip_counter.node.endpoints.redis.scripts import Scripts
-from tests.support.real_redis import RealRedis, real_redis
+from tests.support.real_redis import RealRedis
 from tests.support.redis import Bench, Client, asks, command, served
 
 SAME_AS_REDIS = (
@@ -71,12 +70,6 @@ CALLS = (
 )  # fmt: skip
 
 WHERE = re.compile(rb" script: [0-9a-f]{40}(, on @user_script:\d+\.)?")
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
-    with real_redis(tmp_path_factory.mktemp("redis")) as found:
-        yield found
 
 
 @pytest.fixture

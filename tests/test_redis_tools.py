@@ -2,13 +2,12 @@
 
 import re
 import socket
-from collections.abc import Iterator
 
 import pytest
 
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.endpoints.redis.commands import COMMANDS
-from tests.support.real_redis import RealRedis, real_redis
+from tests.support.real_redis import RealRedis
 from tests.support.redis import INCR_X, Bench, Client, asks, command, served
 from tests.support.waiting import LIMIT_S
 
@@ -42,10 +41,9 @@ SAME_AS_REDIS = (
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
-    with real_redis(tmp_path_factory.mktemp("redis")) as found:
-        found.reply("INCR x")
-        yield found
+def real(real: RealRedis) -> RealRedis:
+    real.reply("INCR x")
+    return real
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Claim: a transaction is executed as one, as Redis does; it shows and answers nothing that is not durable."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from gossip_counter.node.core.counts import Row
 from gossip_counter.node.endpoints.redis.commands import COMMANDS
 from gossip_counter.node.endpoints.redis.commands_transactions import MAX_WATCHED
 from gossip_counter.node.endpoints.redis.transaction import MAX_COMMANDS, MAX_QUEUED_BYTES, MAX_STEPS
-from tests.support.real_redis import RealRedis, real_redis
+from tests.support.real_redis import RealRedis
 from tests.support.redis import INCR_X, Bench, Client, asks, command, served
 from tests.support.replica import X, pushed
 
@@ -42,12 +41,6 @@ SAME_AS_REDIS = [
     "MULTI / COMMAND COUNT x / OBJECT FOO / EXEC", "MULTI / WAIT 0 0 / EXEC", "MULTI / CONFIG GET timeout / EXEC",
 ]  # fmt: skip
 """Conversations; what follows a 2 is sent by another client."""
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
-    with real_redis(tmp_path_factory.mktemp("redis")) as found:
-        yield found
 
 
 @pytest.fixture
@@ -368,11 +361,7 @@ def test_calls_are_counted_when_they_are_executed(client: Client) -> None:
     assert all(f"cmdstat_{each}\r\n" in counted for each in ("multi:calls=2", "incr:calls=2", "discard:calls=1"))
 
 
-AT_ONCE = {b"QUIT", b"RESET", b"EXEC", b"DISCARD", b"MULTI", b"WATCH"}
-"""Commands that no transaction queues."""
-
-
-@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - AT_ONCE))
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {b"QUIT", b"RESET", b"EXEC", b"DISCARD", b"MULTI", b"WATCH"}))
 def test_every_command_can_be_queued_and_executed(client: Client, name: bytes) -> None:
     asks(client, "MULTI")
     words: list[bytes | str] = [name, *["1"] * (abs(COMMANDS[name].arity) - 1)]

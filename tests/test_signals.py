@@ -67,25 +67,28 @@ def test_what_nohup_ignores_stays_ignored(cluster: Commands) -> None:
     assert launcher.returncode == 0
 
 
-@pytest.mark.parametrize("house", ["cluster", "bench"])
-def test_a_command_that_has_no_handlers_yet_ends_with_the_signals_code(house: str) -> None:
-    """While the module that installs them is being imported."""
-    with node_process(program=f"import os, signal, sys\n"
-                      f"def find(name, *_):\n"
-                      f"    if name == 'gossip_counter.node.runtime.signals':\n"
-                      f"        os.kill(os.getpid(), signal.SIGINT)\n"
-                      f"sys.meta_path.insert(0, type('Finder', (), dict(find_spec=staticmethod(find))))\n"
-                      f"import gossip_counter.{house}.__main__\n") as running:  # fmt: skip
-        _, stderr = running.communicate(timeout=LIMIT_S)
-    assert (running.returncode, stderr) == (130, "")
+BEGINS = """\
+import os, signal, sys
+def find(name, *_):
+    if name.startswith({imported!r}):
+        os.kill(os.getpid(), signal.SIGINT)
+def from_now_on():
+    sys.meta_path.insert(0, type("Finder", (), dict(find_spec=staticmethod(find))))
+{begin}
+"""
+"""A program that gets SIGINT when something is imported."""
 
 
 @pytest.mark.parametrize("house", ["cluster", "bench"])
-def test_a_command_that_has_only_just_begun_ends_with_the_signals_code(house: str) -> None:
-    with node_process(program=f"import os, signal, sys\n"
-                      f"from gossip_counter.{house} import __main__ as command\n"
-                      f"sys.meta_path.insert(0, type('Finder', (), dict(find_spec=staticmethod(\n"
-                      f"    lambda *_: os.kill(os.getpid(), signal.SIGINT)))))\n"
-                      f"command.main()") as running:  # fmt: skip
+@pytest.mark.parametrize(
+    ("imported", "begin"),
+    [
+        ("gossip_counter.node.runtime.signals", "from_now_on(); import gossip_counter.{house}.__main__"),
+        ("", "from gossip_counter.{house} import __main__ as command; from_now_on(); command.main()"),
+    ],
+    ids=["before there are handlers", "with handlers"],
+)
+def test_a_command_that_has_only_just_begun_ends_with_the_signals_code(house: str, imported: str, begin: str) -> None:
+    with node_process(program=BEGINS.format(imported=imported, begin=begin.format(house=house))) as running:
         _, stderr = running.communicate(timeout=LIMIT_S)
     assert (running.returncode, stderr) == (130, "")

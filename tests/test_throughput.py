@@ -56,7 +56,7 @@ def test_beside_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     if program := against_redis.missing():
         pytest.skip(f"{program.upper()} IS NOT INSTALLED: apt-get install redis-server redis-tools")
     monkeypatch.setattr(against_redis, "CASES", {"-c 50 -P 64": 60_000, "-c 1 -P 1": 1})
-    monkeypatch.setattr(against_redis, "LEAST_REQUESTS", 20)
+    monkeypatch.setattr(against_redis, "LEAST_REQUESTS", 500)  # fewer may take no time, as Redis measures it
     found = figures(*SHORT, "--redis")
     for kind in ("durable", "in memory"):
         assert found[kind].keys() == against_redis.CASES.keys()

@@ -219,6 +219,7 @@ def down(directory: Directory = DEFAULT_DIRECTORY) -> None:
 
 async def _down(directory: Path) -> int | None:
     """How many nodes were stopped; None if the cluster was down."""
+    # In this order: whether there is a file can't be asked of a directory that is another user's.
     if (left := orphans.of(directory)) and not (directory / FILE).exists():
         end(lambda: orphans.of(directory), f"nodes of {directory}")
         return len(left)

@@ -12,7 +12,7 @@ change, and an id counts as settled for others only once that is durable here: n
 take back. A copied journal keeps its id: it is of the same cluster.
 
 A node takes another id only from a reply to what it asked itself, or from a whole state in full-state gossip, where
-nobody asks. Its own list says whom it asks, and replies go to the address in the list of whoever replies. So one wrong
+nobody asks. It asks those in its own list, and replies go to the address in the list of whoever replies. So one wrong
 address captures nobody: both lists would have to be wrong. Others are merely replied to, or asked:
 
     theirs                 ours           what happens to a message of theirs
@@ -48,6 +48,11 @@ class ClusterId(NamedTuple):
     number: int
     """Below 2**63."""
     is_settled: bool
+
+    @property
+    def text(self) -> str:
+        """The number as people see it, in hexadecimal."""
+        return f"{self.number:016x}"
 
     def packed(self) -> int:
         """Both as one number below 2**64."""

@@ -81,7 +81,7 @@ class Status:
             state_since_ns=self.state_since_ns,
             name=self.name,
             cluster=self.cluster,
-            cluster_id=f"{self.cluster_id.number:016x}",
+            cluster_id=self.cluster_id.text,
             cluster_id_settled=self.cluster_id.is_settled,
             stats=asdict(self.stats),
         )

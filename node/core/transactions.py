@@ -101,7 +101,7 @@ class Transaction:
 
     def is_changing(self, counter: str) -> bool:
         """Whether a change of a counter waits to be durable."""
-        return self._needed_by(counter) > _Needs.NONE
+        return self._commits.is_waiting(counter)
 
     def wait(self, client: Client, request_id: object) -> bool:
         """End it. Its client gets a `Written` once all is durable, or with an error if it can't be made so.
@@ -116,10 +116,8 @@ class Transaction:
         return self._needs > _Needs.NONE
 
     def _note(self, counter: str) -> None:
-        self._needs = max(self._needs, self._needed_by(counter))
-
-    def _needed_by(self, counter: str) -> _Needs:
-        commits = self._commits
-        if counter in commits.batch:
-            return _Needs.NEXT
-        return _Needs.UNDER_WAY if commits.committing and counter in commits.committing else _Needs.NONE
+        """The reply shows this counter."""
+        if counter in self._commits.batch:
+            self._needs = _Needs.NEXT
+        elif self._commits.is_waiting(counter):
+            self._needs = max(self._needs, _Needs.UNDER_WAY)

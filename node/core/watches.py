@@ -1,6 +1,6 @@
 """Who watches counters, and whether they have changed since.
 
-Pure. A change costs one look at whether anybody watches anything. A counter that changed tells all its watches, which
+Pure. A change costs one look at whether anybody watches anything. A counter that changed marks all its watches, which
 are then forgotten: so each costs what it cost to put it there, however often a counter changes.
 """
 

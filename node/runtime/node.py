@@ -134,6 +134,7 @@ class Node:
         self._stopped.set()
 
     def _interrupted(self, number: int) -> None:
+        signals.ignore_ending()  # many more would leave no time to end
         self._loop.call_soon_threadsafe(self.stop, signal.Signals(number).name)
 
     async def _end(self) -> None:
@@ -199,10 +200,10 @@ class Node:
 
     def _log_cluster_id(self) -> None:
         """Log it once it is settled, and who was refused for having another."""
-        cluster, (number, is_settled) = self.replica.config.cluster, self.replica.cluster_id
-        if is_settled and self.replica.membership and not self._is_id_logged:
+        cluster, cluster_id = self.replica.config.cluster, self.replica.cluster_id
+        if cluster_id.is_settled and self.replica.membership and not self._is_id_logged:
             self._is_id_logged = True
-            log.info("the id of cluster %r is %016x", cluster, number)
+            log.info("the id of cluster %r is %s", cluster, cluster_id.text)
         if refused := self.replica.take_refused():
             self._diagnostics.warn("foreign_gossip", "%s", _why_refused(refused, cluster))
 
@@ -303,8 +304,8 @@ def _why_refused(refused: Refused, cluster: str) -> str:
     if refused.member:
         where = shown(cast(UdpClient, refused.member)[0])
         return (
-            f"someone who says it is {name} speaks from {source} without this cluster's id, while {name} speaks from"
-            f" {where}: is the address of this node in another cluster's list of members?"
+            f"a process named {name} sends from {source} without this cluster's id, while {name} sends from {where}:"
+            " is the address of this node in another cluster's list of members?"
         )
     return (
         f"{name} at {source} is of another cluster that is named {cluster!r} too: correct the address in its list of"

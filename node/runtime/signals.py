@@ -19,17 +19,18 @@ def on_ending(act: Callable[[int], object]) -> None:
 
 @contextmanager
 def ending(act: Callable[[int], object]) -> Iterator[None]:
-    """As `on_ending`, until the end of the block; then what was before."""
+    """As `on_ending`, until the end of the block; then what was before, but for signals that are ignored meanwhile."""
     before = {number: signal.getsignal(number) for number in ENDING}
     on_ending(act)
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
 
 
 def ignore_ending() -> None:
-    """Ignore these signals from now on: the process has done its work and is about to exit."""
+    """Ignore these signals from now on: the process is about to exit."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)

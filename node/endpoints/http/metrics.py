@@ -160,5 +160,5 @@ def _standings(status: Status) -> Iterable[Metric]:
 def _build_info(status: Status) -> Metric:
     labels = ["version", "node", "epoch", "cluster_id"]
     info = GaugeMetricFamily(f"{PREFIX}build_info", "What runs here.", labels=labels)
-    info.add_metric([__version__, status.name, status.actor, f"{status.cluster_id.number:016x}"], 1)
+    info.add_metric([__version__, status.name, status.actor, status.cluster_id.text], 1)
     return info

@@ -80,10 +80,9 @@ def find(name: bytes, words: list[bytes]) -> Command | Error:
     command = COMMANDS.get(name)
     if command is None:
         return refused.unknown(words)
-    size = len(words)
-    if size != command.arity and (command.arity > 0 or size < -command.arity):  # as `fits`; each call shows here
+    if not fits(command.arity, len(words)):
         return wrong_arity(words[0])
-    if size > MAX_WORDS and command.keys != ALL_KEYS and not command.is_transaction:
+    if len(words) > MAX_WORDS and command.keys != ALL_KEYS and not command.is_transaction:
         return Error(f"ERR too many words: '{shown(words[0]).lower()}' takes at most {MAX_WORDS} here")
     if isinstance(command.handle, _Subcommands):
         return command.handle.why_not(words[1:]) or command
@@ -200,6 +199,11 @@ def _shows(unit: Unit) -> Command:
     return Command(expiry.shows(unit), 2, _SHOWS, keys=ONE_KEY, is_transaction=True)
 
 
+def _evaluates(summary: str, by_sha: bool, may_write: bool) -> Command:
+    handle = scripts.evaluates(find, by_sha, may_write)
+    return Command(handle, -3, summary, "scripting", flags=SLOW, is_transaction=True)
+
+
 COMMANDS: dict[bytes, Command] = {
     b"GET": Command(keys.get, 2, "This node's value of a counter", "string", ONE_KEY),
     b"MGET": Command(keys.mget, -2, "This node's values of some counters", "string", ALL_KEYS),
@@ -244,38 +248,10 @@ COMMANDS: dict[bytes, Command] = {
         transactions.watch, -2, "Let EXEC do nothing if these counters change", "transactions", ALL_KEYS, FAST
     ),
     b"UNWATCH": Command(transactions.unwatch, 1, "Watch nothing any more", "transactions", flags=FAST),
-    b"EVAL": Command(
-        scripts.evaluates(find, by_sha=False, may_write=True),
-        -3,
-        "Run a script in Lua",
-        "scripting",
-        flags=SLOW,
-        is_transaction=True,
-    ),
-    b"EVAL_RO": Command(
-        scripts.evaluates(find, by_sha=False, may_write=False),
-        -3,
-        "Run a script that adds nothing",
-        "scripting",
-        flags=SLOW,
-        is_transaction=True,
-    ),
-    b"EVALSHA": Command(
-        scripts.evaluates(find, by_sha=True, may_write=True),
-        -3,
-        "Run a script that was sent before",
-        "scripting",
-        flags=SLOW,
-        is_transaction=True,
-    ),
-    b"EVALSHA_RO": Command(
-        scripts.evaluates(find, by_sha=True, may_write=False),
-        -3,
-        "Run such a script that adds nothing",
-        "scripting",
-        flags=SLOW,
-        is_transaction=True,
-    ),
+    b"EVAL": _evaluates("Run a script in Lua", by_sha=False, may_write=True),
+    b"EVAL_RO": _evaluates("Run a script that adds nothing", by_sha=False, may_write=False),
+    b"EVALSHA": _evaluates("Run a script that was sent before", by_sha=True, may_write=True),
+    b"EVALSHA_RO": _evaluates("Run such a script that adds nothing", by_sha=True, may_write=False),
     b"SCRIPT": Command(_SCRIPT, -2, "The scripts that are known", "scripting", flags=SLOW),
     b"PING": Command(connection.ping, -1, "Whether the node answers", "connection", flags=FAST),
     b"ECHO": Command(connection.echo, 2, "Its argument", "connection", flags=FAST),

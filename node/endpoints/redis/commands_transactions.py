@@ -7,7 +7,7 @@ from gossip_counter.node.core.watches import Watch
 from gossip_counter.node.endpoints.redis.arguments import counter
 from gossip_counter.node.endpoints.redis.context import ClientInfo, Node
 from gossip_counter.node.endpoints.redis.replies import NULL_ARRAY, Error, Reply, head
-from gossip_counter.node.endpoints.redis.transaction import Execution, Held, Queued
+from gossip_counter.node.endpoints.redis.transaction import DelayedReply, Execution, Queued
 
 MAX_WATCHED = 1000
 """Keys that one client may watch."""
@@ -35,7 +35,7 @@ def discard(client: ClientInfo, node: Node, _words: list[bytes]) -> Reply:
     return "OK"
 
 
-def exec_(client: ClientInfo, node: Node, _words: list[bytes]) -> Reply | Held:
+def exec_(client: ClientInfo, node: Node, _words: list[bytes]) -> Reply | DelayedReply:
     """EXEC: each reply, those to errors among them; null if what was watched has changed, be it not yet durable."""
     queued, watch = client.queued, client.watch
     if not queued:
@@ -48,7 +48,7 @@ def exec_(client: ClientInfo, node: Node, _words: list[bytes]) -> Reply | Held:
     if changed:
         return NULL_ARRAY
     replies = [execution.reply(command, words) for command, words in queued.commands]
-    return execution.hold(head(len(replies)) + b"".join(replies))
+    return execution.delay(head(len(replies)) + b"".join(replies))
 
 
 def note_error(client: ClientInfo, node: Node, name: bytes, error: Error) -> Error:

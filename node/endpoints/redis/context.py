@@ -152,8 +152,8 @@ class Node:
 
 
 Handler = Callable[[ClientInfo, Node, list[bytes]], Any]
-"""Gets the arguments, without the command's name. Returns a Reply, Pieces of one, an Add, a Wait or a Held. An
-exception ends the connection.
+"""Gets the arguments, without the command's name. Returns a Reply, Pieces of one, an Add, a Wait or a DelayedReply.
+An exception ends the connection.
 """
 
 READS = ("readonly", "fast")

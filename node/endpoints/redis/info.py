@@ -48,7 +48,7 @@ def _gossip(status: Status) -> dict[str, object]:
     facts: dict[str, object] = {
         "name": status.name,
         "cluster": status.cluster,
-        "cluster_id": f"{status.cluster_id.number:016x}",
+        "cluster_id": status.cluster_id.text,
         "cluster_id_settled": int(status.cluster_id.is_settled),
         "members": status.members,
         "peers_synced": status.peers_synced,

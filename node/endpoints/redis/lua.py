@@ -60,7 +60,7 @@ class Interpreter:
         self._execute: Callable[[tuple[bytes, ...]], bytes] | None = None
         self._failure: BaseException | None = None
         sandbox = runtime.compile(SANDBOX, name=b"=sandbox")
-        self._evaluate, self._state = sandbox(memory_bytes, RESERVE_BYTES, MAX_SECONDS, self._ask, _sha1_hex)
+        self._evaluate, self._state = sandbox(memory_bytes, RESERVE_BYTES, MAX_SECONDS, self._ask, _sha1_of)
         library[b"debug"] = None  # or lupa would collect tracebacks
 
     def compile(self, source: bytes) -> Any:
@@ -136,8 +136,13 @@ def _text_of(error: Exception) -> str:
     return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
-def _sha1_hex(text: bytes) -> bytes:
-    return sha1(text, usedforsecurity=False).hexdigest().encode()
+def sha1_hex(text: bytes) -> str:
+    """The hash that scripts are known by."""
+    return sha1(text, usedforsecurity=False).hexdigest()
+
+
+def _sha1_of(text: bytes) -> bytes:
+    return sha1_hex(text).encode()
 
 
 def _no_attribute(*_: object) -> Any:

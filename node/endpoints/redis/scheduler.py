@@ -17,7 +17,7 @@ from gossip_counter.node.endpoints.redis.outlet import BufferedBytes, Outlet
 from gossip_counter.node.endpoints.redis.ports import Core, Runtime
 from gossip_counter.node.endpoints.redis.replies import Error
 from gossip_counter.node.endpoints.redis.session import SCATTERED, Session, State
-from gossip_counter.node.endpoints.redis.transaction import Held
+from gossip_counter.node.endpoints.redis.transaction import DelayedReply
 
 NEVER_NS = 2**63
 """A time that does not come."""
@@ -255,8 +255,8 @@ class Scheduler:
         session.outlet.update()
         session.close_if_done()
 
-    def _await(self, session: Session, asked: Wait | Held) -> None:
-        if isinstance(asked, Held):
+    def _await(self, session: Session, asked: Wait | DelayedReply) -> None:
+        if isinstance(asked, DelayedReply):
             self._runtime.advance()
             return
         timeout_ns = asked.timeout_ms * 1_000_000

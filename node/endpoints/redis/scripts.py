@@ -7,11 +7,10 @@ not used for longest is forgotten first, and whoever calls it by its hash sends 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha1
 from typing import Any
 
 from gossip_counter.node.endpoints.redis.arguments import shown
-from gossip_counter.node.endpoints.redis.lua import Ask, Interpreter, Outcome, ScriptError, load_lupa
+from gossip_counter.node.endpoints.redis.lua import Ask, Interpreter, Outcome, ScriptError, load_lupa, sha1_hex
 
 MEMORY_PER_BYTE = 32
 """Memory of Lua for each byte of text that may be kept: compiled, it takes up to half of that."""
@@ -62,8 +61,8 @@ class Scripts:
         return script
 
     def put(self, source: bytes) -> Script:
-        """The script with this text. Raises `ScriptError` that says why there can be none."""
-        sha = sha1(source, usedforsecurity=False).hexdigest()
+        """The script with this text. Raises `ScriptError` with the reason if there can be none."""
+        sha = sha1_hex(source)
         if found := self.find(sha):
             return found
         size = len(source) + SCRIPT_BYTES

@@ -24,7 +24,7 @@ from gossip_counter.node.endpoints.redis.context import Add, ClientInfo, Node, R
 from gossip_counter.node.endpoints.redis.outlet import BufferedBytes, Outlet
 from gossip_counter.node.endpoints.redis.parser import AUTHENTICATED, UNAUTHENTICATED, WORD_OVERHEAD_BYTES, Parser
 from gossip_counter.node.endpoints.redis.replies import Error, Pieces, encode, refusal
-from gossip_counter.node.endpoints.redis.transaction import Held
+from gossip_counter.node.endpoints.redis.transaction import DelayedReply
 
 Author = tuple[Actor, int]
 """Who wrote, and up to which version."""
@@ -60,7 +60,7 @@ class Session(RedisClient):
     """One client, from its first byte to its last reply."""
 
     __slots__ = (
-        "_almost_full", "_bounds", "_commands", "_commands_bytes", "_has_begun", "_held", "_kept", "_known",
+        "_almost_full", "_bounds", "_commands", "_commands_bytes", "_delayed", "_has_begun", "_kept", "_known",
         "_node", "_parser", "_pieces", "_send", "_unread",
         "chunk_bytes", "client", "in_flight", "input_ended", "is_scheduled", "outlet", "output_full", "state",
     )  # fmt: skip
@@ -97,7 +97,7 @@ class Session(RedisClient):
         """Memory that this takes, beside its command."""
         self._has_begun = False
         """Some of it was sent."""
-        self._held = b""
+        self._delayed = b""
         """The reply to the transaction that is on its way to the disk."""
 
     # What arrives.
@@ -199,7 +199,7 @@ class Session(RedisClient):
             calls[words[0].upper()] += 1
         return adds
 
-    def execute(self) -> Wait | Held | None:
+    def execute(self) -> Wait | DelayedReply | None:
         """Execute the next command, which is not an add. Adds before it must be durable.
 
         For a WAIT, returns what it asks, and for a transaction its reply, if that has to wait for the disk: nothing
@@ -212,8 +212,8 @@ class Session(RedisClient):
         if type(reply) is Wait:
             self.state = State.WAITING
             return reply
-        if type(reply) is Held:
-            return self._hold(reply)
+        if type(reply) is DelayedReply:
+            return self._delay(reply)
         if type(reply) is GeneratorType:
             self.state, self._pieces, self._has_begun = State.REPLYING, reply, False
             return None
@@ -222,17 +222,17 @@ class Session(RedisClient):
             self.close()
         return None
 
-    def _hold(self, reply: Held) -> Held | None:
-        self.state, self._held = State.COMMITTING, reply.reply
+    def _delay(self, reply: DelayedReply) -> DelayedReply | None:
+        self.state, self._delayed = State.COMMITTING, reply.reply
         self._kept = len(reply.reply)
         if reply.transaction.wait(self, reply.transaction.has_added):
             return reply
-        self._release_held(self._held)
+        self._release(self._delayed)
         return None
 
-    def _release_held(self, reply: bytes) -> None:
+    def _release(self, reply: bytes) -> None:
         """Send the reply to a transaction, or why it did not happen."""
-        self.state, self._held, self._kept = State.BUFFERED, b"", 0
+        self.state, self._delayed, self._kept = State.BUFFERED, b"", 0
         self._send(reply)
         if self.client.quits:
             self.close()
@@ -292,13 +292,13 @@ class Session(RedisClient):
         """A transaction is durable, or was refused as a whole."""
         (outcome,) = reply.values
         if isinstance(outcome, RequestError):
-            held = encode(refusal(outcome), 2)
+            delayed = encode(refusal(outcome), 2)
         else:
-            held = self._held
+            delayed = self._delayed
             if reply.in_reply_to:  # it has added something
                 self._note_author((reply.actor, reply.version) if reply.actor else SCATTERED)
         if self.state is _COMMITTING:
-            self._release_held(held)
+            self._release(delayed)
             self.outlet.schedule()
 
     def block_output(self) -> None:
@@ -374,5 +374,5 @@ class Session(RedisClient):
         self._unread.clear()
         self._commands.clear()
         self._parser = Parser()
-        self._pieces, self._kept, self._held = iter(()), 0, b""
+        self._pieces, self._kept, self._delayed = iter(()), 0, b""
         drop(self.client, self._node)

@@ -30,8 +30,8 @@ MAX_STEPS = 512
 _TOO_MANY = Error(f"ERR a transaction takes at most {MAX_COMMANDS} commands and {MAX_QUEUED_BYTES // 2**20} MB")
 
 
-class Held(NamedTuple):
-    """A reply that may leave once what it shows and tells of is durable."""
+class DelayedReply(NamedTuple):
+    """A reply that may leave once all that it shows is durable."""
 
     reply: bytes
     transaction: Transaction
@@ -114,9 +114,9 @@ class Execution:
             value = self.transaction.add(counter, delta)
         return refusal(value) if isinstance(value, RequestError) else value
 
-    def hold(self, reply: bytes) -> Held:
+    def delay(self, reply: bytes) -> DelayedReply:
         """End with this reply."""
-        return Held(reply, self.transaction)
+        return DelayedReply(reply, self.transaction)
 
     def _pieces(self, pieces: Pieces, words: list[bytes]) -> Reply:
         made = Made()
@@ -135,10 +135,10 @@ class Made(list[bytes]):
     __slots__ = ()
 
 
-def execute_alone(client: ClientInfo, node: Node, command: Command, words: list[bytes]) -> Held:
+def execute_alone(client: ClientInfo, node: Node, command: Command, words: list[bytes]) -> DelayedReply:
     """Execute one command that is a transaction by itself."""
     execution = Execution(client, node)
-    return execution.hold(execution.reply(command, words))
+    return execution.delay(execution.reply(command, words))
 
 
 def _too_long(words: list[bytes]) -> Error:
