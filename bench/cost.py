@@ -23,7 +23,7 @@ from gossip_counter.cluster.wording import counted
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow, Row, Seen, Taken
-from gossip_counter.node.core.holdings import DigestEntry
+from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors
 from gossip_counter.node.core.identity import mint
 from gossip_counter.node.core.messages import Delta, Gossip, Push, Syn, SynAck
 from gossip_counter.node.core.recent_writes import MAX_WRITES
@@ -211,18 +211,18 @@ def bytes_on_the_wire() -> dict[str, int]:
         "one row more, of a counter that was deleted": _bytes(_push(2, _ending(actors[:1]))) - _bytes(_push(1)),
         "one more actor that the delete names": _bytes(_push(1, _ending(actors[:2])))
         - _bytes(_push(1, _ending(actors[:1]))),
-        "a delta, once its sender has forgotten rows": _bytes(_push(1, floor=1900)) - _bytes(_push(1)),
+        "a delta, once its sender has forgotten rows": _bytes(_push(1, floors=Floors(1900))) - _bytes(_push(1)),
     }
 
 
 _LATER = EndingRow(1500, 0, 2002, NOW_MS, born=1950)
 
 
-def _push(rows: int, last: AnyRow | None = None, floor: int = 0) -> Push:
+def _push(rows: int, last: AnyRow | None = None, floors: Floors = NO_FLOORS) -> Push:
     """As a node pushes its latest writes: versions just above the last one pushed."""
     actor = mint("n1", Random(1).getrandbits(63))
     named = [(COUNTER, last if last and i == rows else Row(1500, 0, 2000 + i)) for i in range(1, rows + 1)]
-    delta = Delta(actor, 2000, tuple(named), floor=floor, clock_ms=NOW_MS, is_whole=True)
+    delta = Delta(actor, 2000, tuple(named), floors=floors, clock_ms=NOW_MS, is_whole=True)
     return Push("n1", FINGERPRINT, (delta,))
 
 

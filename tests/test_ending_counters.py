@@ -10,7 +10,7 @@ import pytest
 
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import EndingRow, Row, as_ending, as_row
-from gossip_counter.node.core.holdings import Stored
+from gossip_counter.node.core.holdings import Floors, Stored
 from gossip_counter.node.core.messages import Delta, Push
 from gossip_counter.node.core.replica import Replica
 from tests.support import planted_ends as faults
@@ -36,6 +36,7 @@ def test_replicas_keep_the_promises_of_the_model(mode: str) -> None:
 
 PLANTS: list[tuple[Plant, str, int]] = [
     (faults.a_floor_counts_beyond_what_is_complete, "lost", 9),
+    (faults.deleted_rows_are_taken_again, "replayed", 4),
     (faults.deleted_rows_stay, "dead", 1),
     (faults.deletes_are_not_noted, "behind", 18),
     (faults.forgotten_rows_are_not_refused, "absent", 0),
@@ -164,9 +165,9 @@ def test_what_others_forgot_is_durable_though_nothing_of_it_was_here() -> None:
     receive(node, Push("n2", 0, (Delta(X, 0, (row,)),)))
     tick(node)
     persisted(node)
-    receive(node, Push("n2", 0, (Delta(X, 0, (row,), floor=3, clock_ms=FORGET, is_whole=True),)))
+    receive(node, Push("n2", 0, (Delta(X, 0, (row,), floors=Floors(3), clock_ms=FORGET, is_whole=True),)))
     (commit,) = commits(tick(node))
-    assert commit.stored == (Stored(X, 5, 5, {}, 3),)
+    assert commit.stored == (Stored(X, 5, 5, {}, Floors(3)),)
 
 
 # Writes that wait for the disk while the clock goes on.

@@ -28,6 +28,7 @@ FOUND = {
     "unlike clocks": ("ahead", 0),
     "latest time": ("behind", 4),
     "lives go on": ("prolonged", 0),
+    "deletes are final": ("replayed", 2),
 }
 """By rule, the first seed of a mode that breaks a promise without it."""
 

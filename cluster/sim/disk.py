@@ -12,7 +12,7 @@ from gossip_counter.cluster.sim.clock import MS
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, as_row
 from gossip_counter.node.core.effects import Commit
-from gossip_counter.node.core.holdings import Stored
+from gossip_counter.node.core.holdings import Floors, Stored
 from gossip_counter.node.core.identity import Recovered
 
 SLOWNESS = 10
@@ -31,25 +31,25 @@ class Contents:
     """As whom the node wrote last; None on an empty disk."""
     rows: dict[Actor, dict[str, AnyRow]] = field(default_factory=dict)
     """By actor and counter."""
-    reach: dict[Actor, tuple[int, int, int]] = field(default_factory=dict)
-    """By actor, version, source version and floor."""
+    reach: dict[Actor, tuple[int, int, Floors]] = field(default_factory=dict)
+    """By actor, version, source version and floors."""
     cluster_id: ClusterId | None = None
 
     def write(self, commit: Commit) -> None:
         """Make all of a commit durable."""
         self.actor = commit.actor
         self.cluster_id = commit.cluster_id or self.cluster_id
-        for actor, version, source_version, rows, floor in commit.stored:
+        for actor, version, source_version, rows, floors in commit.stored:
             self.rows.setdefault(actor, {}).update((counter, as_row(row)) for counter, row in rows.items())
-            self.reach[actor] = version, source_version, floor
+            self.reach[actor] = version, source_version, floors
 
     def recovered(self) -> Recovered | None:
         """What a process that starts on this disk is given; None if the disk is empty."""
         if self.actor is None:
             return None
         stored = (
-            Stored(actor, version, source_version, dict(self.rows[actor]), floor)
-            for actor, (version, source_version, floor) in self.reach.items()
+            Stored(actor, version, source_version, dict(self.rows[actor]), floors)
+            for actor, (version, source_version, floors) in self.reach.items()
         )
         return Recovered(self.actor, tuple(stored), self.cluster_id)
 

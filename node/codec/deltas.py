@@ -3,9 +3,9 @@
 Pure. On the wire, deltas are an array of arrays:
 
     [[actor, since, source version - reach, [counter, p, n, version - since, counter, ...], reach - last version,
-      floor, clock, whole], ...]
+      floor, floor of deletes, clock, whole], ...]
 
-The last four are left out where they are 0.
+The last five are left out where they are 0.
 
 Of a counter that ends, [n, life, deadline, stamp, born, taken p, taken n, forget_at, and for each row that its delete
 saw: actor, born, p, n] takes the place of n.
@@ -20,10 +20,14 @@ from itertools import groupby
 from gossip_counter.node.codec.packing import ARRAY_BYTES, COUNT_BYTES, array_header, flat, flat_array, records
 from gossip_counter.node.core import limits
 from gossip_counter.node.core.counts import FIELDS, Actor, AnyRow, NamedRow, decode, encode
+from gossip_counter.node.core.holdings import NO_FLOORS, Floors
 from gossip_counter.node.core.messages import Delta
 
 _ROW_WIDTH = 1 + len(FIELDS)
 """A row's counter, then its fields."""
+
+_NO_TAIL = (0, *NO_FLOORS, 0, False)
+"""What is left out."""
 
 
 def pack_deltas(deltas: Iterable[Delta], room: int) -> Iterator[bytes]:
@@ -86,10 +90,10 @@ class _Section:
         self._delta = delta
         self._head = flat(delta.actor, since)
         self._since = self.last = since
-        self._upto, self._floor = (0, 0) if since is None else (delta.upto, delta.floor)
+        self._upto, self._floors = (0, NO_FLOORS) if since is None else (delta.upto, delta.floors)
         self._source_version = max(source_version, self._upto)
         self.rows: list[bytes] = []
-        tail = 3 * COUNT_BYTES if self._upto or self._floor else 0
+        tail = 4 * COUNT_BYTES if self._upto or self._floors.forgotten else 0
         self.size = 1 + len(self._head) + COUNT_BYTES + ARRAY_BYTES + tail
         """The most bytes of the section without its rows."""
 
@@ -120,10 +124,10 @@ class _Section:
     def _joined(self, reach: int) -> list[bytes]:
         last, rows = self.last or 0, flat_array(self.rows, _ROW_WIDTH)
         beyond = 0 if self.last is None else max(0, self._source_version - reach)
-        has_tail = reach > last or self._floor
+        has_tail = reach > last or self._floors.forgotten
         is_whole = self._delta.is_whole and self._since == self._delta.since and reach == self._source_version
-        tail = [flat(reach - last, self._floor, self._delta.clock_ms, is_whole)] if has_tail else []
-        return [b"".join([array_header(8 if tail else 4), self._head, flat(beyond), rows, *tail])]
+        tail = [flat(reach - last, *self._floors, self._delta.clock_ms, is_whole)] if has_tail else []
+        return [b"".join([array_header(9 if tail else 4), self._head, flat(beyond), rows, *tail])]
 
 
 def _fields(row: AnyRow, base: int) -> tuple[object, ...]:
@@ -140,17 +144,19 @@ def unpack_deltas(value: object) -> tuple[Delta, ...]:
 
 
 def _unpack_delta(value: object) -> Delta:
-    if type(value) is not tuple or len(value) not in (4, 8):
-        raise ValueError("a delta must be an array of 4 or 8")
-    actor, since, beyond, flat_rows, gap, *forgotten, is_whole = value if len(value) == 8 else (*value, 0, 0, 0, False)
-    floor, clock_ms = (limits.count(each, name) for each, name in zip(forgotten, ("floor", "clock"), strict=True))
+    if type(value) is not tuple or len(value) not in (4, 9):
+        raise ValueError("a delta must be an array of 4 or 9")
+    actor, since, beyond, flat_rows, gap, *floors, clock, is_whole = value if len(value) == 9 else (*value, *_NO_TAIL)
+    forgotten, deleted = map(limits.count, floors, ("floor", "floor of deletes"))
+    clock_ms = limits.count(clock, "clock")
     from_version = None if since is None else limits.count(since, "since")
     rows = _unpack_rows(flat_rows, from_version)
     last = rows[-1][1].version if rows else from_version or 0
     further, claims = limits.count(beyond, "source version"), from_version is not None
     upto = limits.count(last + limits.count(gap, "upto"), "upto") if gap and claims else 0
     source_version = limits.count(max(last, upto) + further, "source version") if further and claims else 0
-    return Delta(unpack_actor(actor), from_version, rows, source_version, upto, floor, clock_ms, is_whole is True)
+    known = Floors(forgotten, min(deleted, forgotten))
+    return Delta(unpack_actor(actor), from_version, rows, source_version, upto, known, clock_ms, is_whole is True)
 
 
 def _unpack_rows(value: object, since: int | None) -> tuple[NamedRow, ...]:

@@ -9,7 +9,7 @@ it. So a delta also carries its **source version**, that of the state it was cut
 it, they are **complete**: they hold what every write up to their version came to.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
@@ -27,6 +27,7 @@ from gossip_counter.node.core.counts import (
     merged,
     row_hash,
 )
+from gossip_counter.node.core.holdings import NO_FLOORS, Floors
 
 WRAP = 2**64
 """Hashes of rows are added up modulo this."""
@@ -51,7 +52,7 @@ class ActorLog:
 
     __slots__ = (
         "_contiguous", "_fresh", "_index_names", "_index_versions", "_unsettled", "_unsettled_detached",
-        "complete_version", "detached", "detached_hash", "floor", "hash", "shrinking_rows", "source_version",
+        "complete_version", "detached", "detached_hash", "floors", "hash", "shrinking_rows", "source_version",
         "unhashed", "version",
     )  # fmt: skip
 
@@ -66,8 +67,7 @@ class ActorLog:
         self.complete_version = 0
         self.hash = 0
         self.detached_hash = 0
-        self.floor = 0
-        """The highest version of a row that was forgotten."""
+        self.floors = NO_FLOORS
         self.unhashed = set[str]()
         """Counters whose rows are in no hash."""
         self.shrinking_rows = 0
@@ -177,7 +177,7 @@ class ActorLog:
         contiguous, detached, unsettled = self.rows, self.detached, self._unsettled
         changes = []
         for counter, row in rows:
-            if self.floor and self.has_forgotten(counter, row) and counter not in going_on:
+            if self.floors.forgotten and self.has_forgotten(counter, row) and counter not in going_on:
                 continue
             held, old_detached = contiguous.get(counter), detached.get(counter)
             old = as_row(held) if held else None
@@ -200,35 +200,38 @@ class ActorLog:
 
     def has_forgotten(self, counter: str, row: AnyRow) -> bool:
         """Whether a row that arrives was forgotten."""
-        return row.version <= self.forgotten and self.visible(counter) is None
+        return row.version <= self.forgotten.forgotten and self.visible(counter) is None
 
     @property
-    def forgotten(self) -> int:
-        """The version up to which a row that is not here was forgotten."""
-        return min(self.floor, self.complete_version)
+    def forgotten(self) -> Floors:
+        """The versions up to which a row that is not here was forgotten, and was deleted."""
+        return self.floors.upto(self.complete_version)
 
-    def inherit(self, floor: int) -> None:
+    def inherit(self, floors: Floors) -> None:
         """Whoever gave us all its rows had forgotten others up to there, which we have not either."""
-        self.floor = max(self.floor, floor)
+        self.floors = self.floors.with_(floors)
 
-    def unnamed(self, since: int, upto: int, named: AbstractSet[str]) -> list[str]:
-        """The counters with contiguous rows of these versions, but for those named. The log must be settled."""
+    def unnamed(self, since: int, upto: int, named: AbstractSet[str]) -> list[tuple[str, int]]:
+        """The counters and versions of contiguous rows of these versions, but for those named.
+
+        The log must be settled.
+        """
         if upto <= since:
             return []
         versions, names, rows = self._index_versions, self._index_names, self.rows
         places = range(bisect_right(versions, since), bisect_right(versions, upto))
         return [
-            counter for at in places
+            (counter, versions[at]) for at in places
             if (counter := names[at]) not in named and rows.get(counter, ZERO)[2] == versions[at]
             and counter not in self.detached
         ]  # fmt: skip
 
-    def forget(self, counter: str) -> AnyRow:
-        """Let go of a counter's row, which there must be; the one that counted."""
+    def forget(self, counter: str, is_deleted: bool) -> None:
+        """Let go of a counter's row, which there must be. `is_deleted`: because deletes took all of it."""
         self._note_unsettled(counter)
         held, detached = self._contiguous.pop(counter, ZERO), self.detached.pop(counter, ZERO)
-        self.floor = max(self.floor, held[2], detached.version)
-        return detached if detached is not ZERO else as_row(held)
+        version = max(held[2], detached.version)
+        self.floors = self.floors.with_(Floors(version, version if is_deleted else 0))
 
     def _attach(self, upto: int) -> None:
         """Make contiguous what was detached and is covered now."""
@@ -298,8 +301,10 @@ class ActorLog:
         versions, names = self._index_versions, self._index_names
         for version, counter in sorted(fresh):
             at = len(versions)
-            if at and version < versions[-1]:  # a hole far back is repaired, or someone forges
+            if at and version <= versions[-1]:  # a hole far back is repaired, or someone forges
                 at = bisect_right(versions, version)
+                if counter in names[bisect_left(versions, version) : at]:
+                    continue  # a row that was forgotten is stored again
             versions.insert(at, version)
             names.insert(at, counter)
         if len(names) > 2 * len(self.rows) + 8:

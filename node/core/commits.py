@@ -132,7 +132,7 @@ class Commits:
         stored = peers_rows = self._dirty.take()
         if rows:
             version += len(rows)
-            stored = (*peers_rows, Stored(actor, version, version, rows, self._state.floor(actor)))
+            stored = (*peers_rows, Stored(actor, version, version, rows, self._state.floors(actor)))
         cluster_id = self._cluster_id.unsaved
         self.under_way = UnderWay(batch, actor, rows, version, peers_rows, cluster_id)
         return Commit(actor, stored, cluster_id)
@@ -314,7 +314,7 @@ class Commits:
     @property
     def is_first(self) -> bool:
         """Whether our first row of a counter is surely the first: we have forgotten none."""
-        return not self._state.floor(self._identity.actor)
+        return not self._state.floors(self._identity.actor).forgotten
 
     def ends_soon(self, counter: str) -> bool:
         """Whether a counter ends or was deleted, as far as is known now or then: a life that is over may go on here."""

@@ -49,4 +49,4 @@ class DirtyRows:
     def _stored(self, actor: Actor, counters: set[str]) -> Stored:
         rows = {counter: self._state.row(actor, counter) for counter in sorted(counters)}
         state = self._state
-        return Stored(actor, state.version(actor), state.source_version(actor), rows, state.floor(actor))
+        return Stored(actor, state.version(actor), state.source_version(actor), rows, state.floors(actor))

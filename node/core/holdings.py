@@ -9,6 +9,26 @@ from typing import NamedTuple
 from gossip_counter.node.core.counts import Actor, HeldRow
 
 
+class Floors(NamedTuple):
+    """The highest versions of rows of one actor that were forgotten; 0 for none."""
+
+    forgotten: int = 0
+    """Of all: because their life was over, or because of deletes."""
+    deleted: int = 0
+    """Of those that deletes took wholly. Up to here nothing comes back, whatever becomes known of its life."""
+
+    def upto(self, version: int) -> "Floors":
+        """The same, as far as a version."""
+        return Floors(min(self.forgotten, version), min(self.deleted, version))
+
+    def with_(self, other: "Floors") -> "Floors":
+        """What either forgot."""
+        return Floors(max(self.forgotten, other.forgotten), max(self.deleted, other.deleted))
+
+
+NO_FLOORS = Floors()
+
+
 class Stored(NamedTuple):
     """Rows of one actor as a journal takes and returns them, and how far those it holds then reach.
 
@@ -20,8 +40,7 @@ class Stored(NamedTuple):
     source_version: int
     rows: Mapping[str, HeldRow]
     """By counter; ZERO for a row that was forgotten."""
-    floor: int = 0
-    """The highest version of a row of the actor that was forgotten."""
+    floors: Floors = NO_FLOORS
 
 
 class DigestEntry(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, NamedRow
-from gossip_counter.node.core.holdings import DigestEntry
+from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors
 from gossip_counter.node.core.increases import Increase, Outcome
 from gossip_counter.node.core.tokens import Token
 
@@ -187,7 +187,7 @@ class Delta:
     """Rows of one actor, ascending in version: all those above `since` up to `reach`.
 
     `source_version` is the version of the state that they were cut from, where that is later. `since` None: these rows
-    claim nothing, and stand in any order. Up to `floor`, what the sender does not have it has forgotten.
+    claim nothing, and stand in any order. Up to `floors`, what the sender does not have it has forgotten.
     """
 
     actor: Actor
@@ -196,7 +196,7 @@ class Delta:
     source_version: int = 0
     upto: int = 0
     """How far it reaches where that is above the last row: later ones were forgotten."""
-    floor: int = 0
+    floors: Floors = NO_FLOORS
     clock_ms: int = 0
     """By what time it has, in Unix milliseconds."""
     is_whole: bool = False

@@ -29,14 +29,13 @@ from gossip_counter.node.core.counts import (
     HeldRow,
     NamedRow,
     Seen,
-    as_ending,
     as_row,
     counts_nothing,
     is_ending,
     is_large,
 )
 from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot
-from gossip_counter.node.core.holdings import DigestEntry, Stored
+from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors, Stored
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.core.watches import Watches
@@ -128,13 +127,13 @@ class State:
         """The rows held that no version claims, in no order."""
         return tuple(self._logs.get(actor, _NO_LOG).detached.items())
 
-    def forgotten_upto(self, actor: Actor) -> int:
-        """The version up to which rows of an actor that are not here were forgotten."""
+    def forgotten_upto(self, actor: Actor) -> Floors:
+        """The versions up to which rows of an actor that are not here were forgotten."""
         return self._logs.get(actor, _NO_LOG).forgotten
 
-    def floor(self, actor: Actor) -> int:
-        """The highest version of a row of an actor that was forgotten; 0 for none."""
-        return self._logs.get(actor, _NO_LOG).floor
+    def floors(self, actor: Actor) -> Floors:
+        """The highest versions of rows of an actor that were forgotten."""
+        return self._logs.get(actor, _NO_LOG).floors
 
     # Versions and hashes.
 
@@ -200,14 +199,14 @@ class State:
         rows: Sequence[NamedRow],
         source_version: int = 0,
         upto: int = 0,
-        floor: int = 0,
+        floors: Floors = NO_FLOORS,
         is_whole: bool = False,
     ) -> list[NamedRow]:
         """Take in rows of one actor; those that were news, as they count now.
 
         `since` makes them a delta, in ascending order of version, cut from the actor's state at `source_version` or at
         its last row, whichever is later; None is for rows that claim nothing. The delta reaches as far as its last
-        row, or to `upto`; its sender had forgotten rows up to `floor`. `is_whole`: it names all that its sender stores.
+        row, or to `upto`; its sender has forgotten rows up to `floors`. `is_whole`: it names all it stores.
         """
         rows = [named for named in rows if not counts_nothing(named[1])]
         if not rows and not upto:
@@ -215,7 +214,7 @@ class State:
         log, special = self._log_of(actor), self.special
         reach = max(upto, rows[-1][1].version if rows else 0)
         joins, shrinking_rows = since is not None and since <= log.version, log.shrinking_rows
-        going_on = self._going_on(actor, rows) if log.floor else set[str]()
+        going_on = self._going_on(actor, rows) if log.floors.forgotten else set[str]()
         changes = log.merge(since, rows, source_version, reach, going_on)
         self.shrinking_rows += log.shrinking_rows - shrinking_rows
         net, counted, ending = dict[str, int](), 0, dict[str, None]()
@@ -228,11 +227,11 @@ class State:
             counted += abs(grew_p) + abs(grew_n)
         self._changed(actor, [counter for counter, old, _ in changes if old is ZERO], net, counted)
         self._note_large((counter, new) for counter, _, new in changes)
-        if floor and joins and since is not None:
-            log.inherit(min(floor, reach))
+        if floors.forgotten and joins and since is not None:
+            log.inherit(floors.upto(reach))
             self.ends.are_seen = True
             if is_whole or log.complete_version >= max(source_version, reach):
-                self._forget_unnamed(actor, since, min(floor, reach), rows)
+                self._forget_unnamed(actor, since, floors.upto(reach), rows)
         if not ending:
             return [(counter, new) for counter, _, new in changes]
         self.watches.note(ending)
@@ -254,9 +253,8 @@ class State:
         self._note_large(rows.items())
         if ending or mixed:
             self.watches.note(rows)
-            self.look_at(
-                [*mixed, *(name for name, old in ending.items() if not self._has_grown(name, old, rows[name]))]
-            )
+            changed = [name for name, old in ending.items() if not self._has_grown(name, old, rows[name])]
+            self.look_at([*mixed, *changed])
 
     def _has_grown(self, counter: str, old: AnyRow | None, new: HeldRow) -> bool:
         """Take note of a row of a counter that ends, if it is the old one with more counted."""
@@ -287,11 +285,11 @@ class State:
             lives = self.lives(counter)
             if lives.is_plain and not any(counter in log.unhashed for log in self._logs.values()):
                 self._count(counter, lives.value)
-                self.ends.schedule(counter, lives, True, True)
+                self.ends.schedule(counter, lives, exists=True, is_noted=True)
                 continue
             while gone := list(lives.forgotten()):
                 for actor in gone:
-                    self._forget(actor, counter)
+                    self._forget(actor, counter, not lives.is_over(lives.rows[actor].life))
                 lives = self.lives(counter)
             self._count(counter, lives.value)
             self._leave_out_of_hashes(counter, lives)
@@ -305,12 +303,12 @@ class State:
 
     def _going_on(self, actor: Actor, rows: Sequence[NamedRow]) -> set[str]:
         """Counters of rows that were forgotten here, and must be stored again."""
-        log, ends = self._logs[actor], self.ends
-        forgotten = [(counter, row) for counter, row in rows if log.has_forgotten(counter, row)]
+        log, ends, deleted = self._logs[actor], self.ends, self._logs[actor].forgotten.deleted
+        forgotten = [named for named in rows if named[1].version > deleted and log.has_forgotten(*named)]
         lives = ((counter, Lives({**ends.rows(counter), actor: row}, ends.now_ms)) for counter, row in forgotten)
         return {counter for counter, each in lives if each.goes_on(actor)}
 
-    def _forget_unnamed(self, actor: Actor, since: int, upto: int, named: Sequence[NamedRow]) -> None:
+    def _forget_unnamed(self, actor: Actor, since: int, floors: Floors, named: Sequence[NamedRow]) -> None:
         """Forget what the sender of a delta has forgotten: rows of these versions that it does not name.
 
         That can be told only of a whole delta, or where every write is held that its sender had: else a row not named
@@ -318,12 +316,15 @@ class State:
         """
         self._settle()
         log = self._log_of(actor)
-        unnamed = log.unnamed(since, upto, {counter for counter, _ in named})
-        gone = [counter for counter in unnamed if not self.lives(counter).goes_on(actor)]
-        for counter in gone:
-            if needed := self.lives(counter).needed(actor, as_ending(log.visible(counter) or ZERO).taken):
+        gone = []
+        for counter, version in log.unnamed(since, floors.forgotten, {counter for counter, _ in named}):
+            lives, is_deleted = self.lives(counter), version <= floors.deleted
+            if not is_deleted and lives.goes_on(actor):
+                continue
+            if needed := lives.needed(actor, lives.rows[actor].taken):
                 self.adopted.setdefault(counter, {}).update(needed)
-            self._forget(actor, counter)
+            gone.append(counter)
+            self._forget(actor, counter, is_deleted)
         self.look_at(gone)
 
     def _count(self, counter: str, value: int | None) -> None:
@@ -337,8 +338,8 @@ class State:
         elif self._totals.pop(counter, None) is not None:
             self.names.remove(counter)
 
-    def _forget(self, actor: Actor, counter: str) -> None:
-        self._log_of(actor).forget(counter)
+    def _forget(self, actor: Actor, counter: str, is_deleted: bool) -> None:
+        self._log_of(actor).forget(counter, is_deleted)
         self.row_count -= 1
         self.forgotten.setdefault(actor, set()).add(counter)
         self._digest = None
@@ -384,11 +385,11 @@ class State:
         # and what it hides we no longer hold.
         source_version = max(stored.source_version, rows[-1][1].version if rows else 0)
         # What it forgot hides nothing, and may have been the last.
-        reach = stored.version if stored.floor and upto == len(rows) else 0
+        reach = stored.version if stored.floors.forgotten and upto == len(rows) else 0
         self.merge(stored.actor, 0, rows[:upto], source_version, reach)
         self.merge(stored.actor, None, rows[upto:])
-        if stored.floor:
-            self._log_of(stored.actor).floor = stored.floor
+        if stored.floors.forgotten:
+            self._log_of(stored.actor).floors = stored.floors
             self.ends.are_seen = True
 
     def _log_of(self, actor: Actor) -> ActorLog:

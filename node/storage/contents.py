@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, HeldRow
 from gossip_counter.node.core.effects import Commit
-from gossip_counter.node.core.holdings import Stored
+from gossip_counter.node.core.holdings import Floors, Stored
 from gossip_counter.node.core.identity import Recovered
 
 
@@ -15,8 +15,8 @@ class Contents:
 
     actor: Actor | None = None
     """Who this node writes as; None if it has not written yet, or began a new life and has not written since."""
-    versions: dict[Actor, tuple[int, int, int]] = field(default_factory=dict)
-    """By actor, its version, its source version and its floor, as in `Stored`."""
+    versions: dict[Actor, tuple[int, int, Floors]] = field(default_factory=dict)
+    """By actor, its version, its source version and its floors, as in `Stored`."""
     rows: dict[Actor, dict[str, HeldRow]] = field(default_factory=dict)
     """By actor and counter; ZERO for one that was forgotten."""
     row_count: int = 0
@@ -26,8 +26,8 @@ class Contents:
         """Let a commit follow those before."""
         self.actor = commit.actor
         self.cluster_id = commit.cluster_id or self.cluster_id
-        for actor, version, source_version, rows, floor in commit.stored:
-            self.versions[actor] = version, source_version, floor
+        for actor, version, source_version, rows, floors in commit.stored:
+            self.versions[actor] = version, source_version, floors
             mine = self.rows.setdefault(actor, {})
             before = len(mine)
             mine.update(rows)
@@ -42,5 +42,5 @@ class Contents:
         )
 
     def _stored(self, actor: Actor, rows: dict[str, HeldRow]) -> Stored:
-        version, source_version, floor = self.versions[actor]
-        return Stored(actor, version, source_version, rows, floor)
+        version, source_version, floors = self.versions[actor]
+        return Stored(actor, version, source_version, rows, floors)

@@ -22,7 +22,7 @@ from gossip_counter.node.core.counts import FIELDS, Actor, HeldRow, Row, counts_
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.storage import database
 from gossip_counter.node.storage.contents import Contents
-from gossip_counter.node.storage.entries import CLUSTER_ID, ROWS, checked_actor
+from gossip_counter.node.storage.entries import CLUSTER_ID, ROWS, checked_actor, checked_floors
 from gossip_counter.node.storage.file_identity import Inode, Place
 
 SCHEMA = 2
@@ -48,7 +48,7 @@ BEGIN IMMEDIATE;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE actors (
     actor TEXT PRIMARY KEY, version INTEGER NOT NULL, source_version INTEGER NOT NULL, floor INTEGER NOT NULL,
-    checksum INTEGER NOT NULL
+    deleted_floor INTEGER NOT NULL, checksum INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE rows (
     actor TEXT NOT NULL, counter TEXT NOT NULL, {", ".join(f"{field} INTEGER NOT NULL" for field in FIELDS)},
@@ -183,11 +183,11 @@ def read(db: sqlite3.Connection) -> tuple[Contents, int]:
     contents = Contents(checked_actor(meta["actor"]) if "actor" in meta else None)
     if CLUSTER_ID in meta:
         contents.cluster_id = ClusterId.unpacked(int(meta[CLUSTER_ID]))
-    for actor, version, source_version, floor, checksum in db.execute("SELECT * FROM actors"):
-        if checksum != _checksum(actor, "", (version, source_version, floor)):
+    for actor, version, source_version, *floors, checksum in db.execute("SELECT * FROM actors"):
+        if checksum != _checksum(actor, "", (version, source_version, *floors)):
             raise ValueError(f"the versions of {actor!r} are not as they were written")
         checked_versions = limits.count(version, "version"), limits.count(source_version, "source version")
-        contents.versions[checked_actor(actor)] = *checked_versions, limits.count(floor, "floor")
+        contents.versions[checked_actor(actor)] = *checked_versions, checked_floors(*floors)
         contents.rows[actor] = {}
     rows, total = contents.rows, 0
     for record in db.execute(f"SELECT {', '.join(_COLUMNS)} FROM rows"):
@@ -242,8 +242,8 @@ def _sum_of_checksums(db: sqlite3.Connection, keys: Sequence[tuple[object, ...]]
 
 def write_end(db: sqlite3.Connection, contents: Contents, compacted: int) -> None:
     """Write all but the rows of some contents. The tables then contain the log up to the entry numbered `compacted`."""
-    versions = contents.versions.items()
-    database.put(db, "actors", [(actor, *both, _checksum(actor, "", both)) for actor, both in versions])
+    reach = [(actor, (*versions, *floors)) for actor, (*versions, floors) in contents.versions.items()]
+    database.put(db, "actors", [(actor, *each, _checksum(actor, "", each)) for actor, each in reach])
     meta = {"compacted": str(compacted)}
     if contents.actor:
         meta["actor"] = contents.actor

@@ -147,7 +147,7 @@ class RealNode:
         for actor, counter, row in state:
             rows.setdefault(actor, {})[counter] = row
         return tuple(
-            Stored(each, state.version(each), state.source_version(each), dict(rows.get(each, {})), state.floor(each))
+            Stored(each, state.version(each), state.source_version(each), dict(rows.get(each, {})), state.floors(each))
             for each in state.digest()
         )
 
@@ -166,6 +166,8 @@ class RealCluster(Cluster):
 
     def __init__(self, seed: int, skew: int = 200, nodes: int = 4) -> None:
         self.real: list[RealNode] = []
+        self.old: list[tuple[Gossip, str]] = []
+        """Messages that may arrive once more, and who sent them."""
         super().__init__(seed, frozenset(), skew, 0)
         self.names = tuple(f"n{i}" for i in range(nodes))
         self.real = [
@@ -210,11 +212,21 @@ class RealCluster(Cluster):
                     continue
                 for message in packed(send.message):
                     if self.rng.random() >= loss:
+                        if self.keeps_sent:
+                            self.old.append((message, node.name))
                         sent |= bool(getattr(message, "deltas", ()) or getattr(message, "wants", ()))
                         other.replica.step(message, node.name, other.ns)
                         other.settle()
                         self.wrote(other)
         return sent
+
+    def replay(self) -> None:
+        if self.old:
+            message, sender = self.rng.choice(self.old)
+            receiver = self.rng.choice([node for node in self.real if node.name != sender])
+            receiver.replica.step(message, sender, receiver.ns)
+            receiver.settle()
+            self.wrote(receiver)
 
     def gossip(self, sender: RealNode, receiver: RealNode) -> None:  # type: ignore[override]
         loss = self.rng.choice((0.0, 0.2, 0.6))

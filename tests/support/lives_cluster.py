@@ -100,6 +100,9 @@ class Cluster:
         """By actor, its next version when `wrote` looked last."""
         self.lost = 0
         self.away: Node | None = None
+        self.sent: list[tuple[Delta, Node]] = []
+        """What may arrive once more, at any time, and who sent it."""
+        self.keeps_sent = False
         self.pass_time(0)
 
     # Time and writes.
@@ -126,6 +129,11 @@ class Cluster:
     # Gossip.
 
     def send(self, delta: Delta, sender: Node, receiver: Node) -> None:
+        if self.keeps_sent and delta.records:
+            self.sent.append((delta, sender))
+        self.receive(delta, sender, receiver)
+
+    def receive(self, delta: Delta, sender: Node, receiver: Node) -> None:
         for (counter, _), each in delta.records:
             self.memories[receiver.actor].note(delta.actor, counter, each)
         receiver.latest = max(receiver.latest, sender.now)
@@ -147,6 +155,15 @@ class Cluster:
                 self.send(Delta(actor, None, 0, 0, 0, some), sender, receiver)
         receiver.react()
         self.wrote(receiver)
+
+    def replay(self) -> None:
+        """An old datagram arrives once more, as it was."""
+        if self.sent:
+            delta, sender = self.rng.choice(self.sent)
+            receiver = self.rng.choice(self.nodes)
+            self.receive(delta, sender, receiver)
+            receiver.react()
+            self.wrote(receiver)
 
     def sync(self, sender: Node, receiver: Node) -> bool:
         """What one lossless exchange sends; whether there was anything to send."""

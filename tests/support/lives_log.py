@@ -54,6 +54,8 @@ class Delta(NamedTuple):
     records: tuple[tuple[Key, Record], ...]
     is_whole: bool = False
     """Whether it names every contiguous row above `since` that its sender stores."""
+    deleted: int = 0
+    """Up to here the sender does not take back what it forgot, whatever else is known of its life."""
     beside: frozenset[Key] = frozenset()
     """What its sender stores detached."""
 
@@ -66,6 +68,8 @@ class Log:
     source: int = 0
     complete: int = 0
     floor: int = 0
+    deleted: int = 0
+    """The highest version of what deletes took wholly, and was forgotten: not above the floor."""
     rows: dict[str, Row] = field(default_factory=dict)
     markers: dict[str, Marker] = field(default_factory=dict)
 
@@ -91,6 +95,11 @@ class Log:
         return min(self.floor, self.complete)
 
     @property
+    def never_again(self) -> int:
+        """What is absent up to here was deleted, or may have been."""
+        return min(self.deleted, self.complete)
+
+    @property
     def covering(self) -> int:
         """The version of a state that surely has all that this has."""
         rows = max((row.version for row in self.rows.values()), default=0)
@@ -103,9 +112,12 @@ class Log:
         if self.version >= self.source:
             self.complete = self.version
 
-    def drop(self, key: Key) -> None:
+    def drop(self, key: Key, is_deleted: bool) -> None:
+        """Forget a record; `is_deleted`: because deletes took all of it."""
         record = self.markers.pop(key[0]) if key[1] else self.rows.pop(key[0])
         self.floor = max(self.floor, record.version)
+        if is_deleted:
+            self.deleted = max(self.deleted, record.version)
 
     def detached(self) -> tuple[tuple[Key, Record], ...]:
         return tuple(named for named in self.records() if named[1].version > self.version)
@@ -119,7 +131,7 @@ class Log:
         records = tuple(named for named in newer if named[1].version <= upto)
         is_whole = len(records) == len(newer)
         beside = frozenset(key for key, _ in self.detached())
-        return Delta(actor, since, upto, self.covering, self.forgotten, records, is_whole, beside)
+        return Delta(actor, since, upto, self.covering, self.forgotten, records, is_whole, self.never_again, beside)
 
 
 def both(one: Seen, other: Seen) -> Seen:

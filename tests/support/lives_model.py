@@ -108,6 +108,30 @@ def lost(cluster: Cluster) -> None:
     deleting(cluster, trouble, 0.06)
 
 
+def replayed(cluster: Cluster) -> None:
+    """Datagrams arrive once more, up to days later: what was deleted stays so, though the counter's life goes on."""
+    cluster.keeps_sent = True
+    counts = counting(cluster, 0.1)
+
+    def operate(node: Node, counter: str, x: float) -> bool:
+        if x > 0.95:
+            cluster.replay()
+        elif x > 0.9:
+            cluster.act(node, partial(node.expire, counter, cluster.rng.choice((0, 30 * FORGET, 60 * FORGET))))
+        return x > 0.9 or counts(node, counter, x)
+
+    for _ in range(2):
+        steps(cluster, cluster.rng.randint(5, 40), operate, SHORT, keeps=True)
+        cluster.settle()
+        cluster.account("at rest")
+        cluster.pass_time(FORGET + 2 * GRACE)
+        cluster.settle()
+    for _ in range(20):
+        cluster.replay()
+    cluster.settle()
+    cluster.account("after old datagrams")
+
+
 def absent(cluster: Cluster) -> None:
     """A node comes back after the others forgot what they deleted meanwhile."""
     rng, operate = cluster.rng, counting(cluster, 0.1)
@@ -356,8 +380,8 @@ def chaos(cluster: Cluster) -> None:
 
 MODES: dict[str, Callable[[Cluster], None]] = {
     "plain": plain, "window": window, "refresh": refresh, "persist": persisting, "late": late, "again": again,
-    "delete": deleting, "dead": dead, "lost": lost, "absent": absent, "ahead": ahead, "prolonged": prolonged,
-    "behind": behind, "mixed": mixed, "skewed": mixed, "chaos": chaos,
+    "delete": deleting, "dead": dead, "lost": lost, "replayed": replayed, "absent": absent, "ahead": ahead,
+    "prolonged": prolonged, "behind": behind, "mixed": mixed, "skewed": mixed, "chaos": chaos,
 }  # fmt: skip
 
 

@@ -257,7 +257,7 @@ class Node:
             return
         for actor, row in self.rows(counter):
             if self.is_covered(actor, counter, row):
-                self.log(actor).drop((counter, False))
+                self.log(actor).drop((counter, False), is_deleted=True)
                 self.changed()
 
     def needed(self, counter: str, marker: Marker) -> dict[str, Seen]:
@@ -274,12 +274,13 @@ class Node:
             over = {row.life for _, row in rows if self.is_over(counter, row.life, GRACE)}
             is_empty = "idle" not in self.broken and all(is_noted_empty(row) for _, row in rows)
             for actor, row in rows:
-                if row.life in over or (is_empty and not row.deadline and row.stamp + FORGET + GRACE <= self.now):
-                    self.log(actor).drop((counter, False))
+                is_idle = is_empty and not row.deadline and row.stamp + FORGET + GRACE <= self.now
+                if row.life in over or is_idle:
+                    self.log(actor).drop((counter, False), is_idle)
             for actor, marker in self.markers(counter):
                 kept = "needed markers" not in self.broken and self.needed(counter, marker)
                 if marker.forget_at + GRACE <= self.now and not kept:
-                    self.log(actor).drop((counter, True))
+                    self.log(actor).drop((counter, True), is_deleted=False)
         self.changed()
         self.due = min(self.ends(), default=FORGET**2)
 
@@ -291,6 +292,8 @@ class Node:
             for row in log.rows.values():
                 if row.stamp:
                     yield later((row.deadline or row.stamp + FORGET) + GRACE, self.now)
+                if row.before[2]:
+                    yield later(row.before[2] + GRACE, self.now)
 
     # Gossip.
 
@@ -311,13 +314,17 @@ class Node:
         """Whether a record was news."""
         stored = log.get(key)
         is_forgotten = stored is None and record.version <= log.forgotten and "refusal" not in self.broken
-        if is_forgotten and not self.goes_on(log, key, record):
+        if is_forgotten and (record.version <= self.never_again(log) or not self.goes_on(log, key, record)):
             return False
         if stored and record.version <= stored.version:
             return False
         log.put(key[0], record)
         self.sees_ends |= isinstance(record, Marker) or record.deadline > 0
         return True
+
+    def never_again(self, log: Log) -> int:
+        """The version up to which what a log forgot is never taken back."""
+        return 0 if "deletes are final" in self.broken else log.never_again
 
     def goes_on(self, log: Log, key: Key, record: Record) -> bool:
         """Whether a row that somebody forgot counts in a life that goes on.
@@ -342,6 +349,7 @@ class Node:
         log.reach(delta.upto, delta.source)
         if "inherited floors" not in self.broken:
             log.floor = max(log.floor, min(delta.floor, delta.upto))
+            log.deleted = max(log.deleted, min(delta.deleted, delta.upto))
         self.sees_ends |= log.floor > 0
         if not delta.is_whole and "whole" not in self.broken:
             return  # a row not named here may have a later version there
@@ -350,8 +358,11 @@ class Node:
         named = {key for key, _ in delta.records} | delta.beside
         upto = 0 if "floors" in self.broken else min(delta.floor, delta.upto)
         for key, each in log.records():
-            if since < each.version <= upto and key not in named and not self.goes_on(log, key, each):
-                log.drop(key)
+            if not since < each.version <= upto or key in named:
+                continue
+            is_deleted = each.version <= min(delta.deleted, upto) and "deletes are final" not in self.broken
+            if is_deleted or not self.goes_on(log, key, each):
+                log.drop(key, is_deleted)
                 self.changed()
                 if isinstance(each, Marker):
                     self.adopt(key[0], each)

@@ -9,6 +9,7 @@ from gossip_counter.node.core.actor_log import ActorLog
 from gossip_counter.node.core.counts import PENDING, Actor, EndingRow, HeldRow, numbered
 from gossip_counter.node.core.ends import Ends
 from gossip_counter.node.core.gossip import intake
+from gossip_counter.node.core.holdings import NO_FLOORS, Floors
 from gossip_counter.node.core.lives import FORGET_MS, Lives
 from gossip_counter.node.core.state import State
 
@@ -23,16 +24,16 @@ def forgotten_rows_are_not_refused(patch: pytest.MonkeyPatch) -> None:
     take = ActorLog._take
 
     def credulous(self: ActorLog, rows: Any, upto: int, going_on: Any) -> Any:
-        floor, self.floor = self.floor, 0
+        floors, self.floors = self.floors, NO_FLOORS
         changes = take(self, rows, upto, going_on)
-        self.floor = floor
+        self.floors = floors
         return changes
 
     patch.setattr(ActorLog, "_take", credulous)
 
 
 def a_floor_counts_beyond_what_is_complete(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ActorLog, "forgotten", property(lambda self: self.floor))
+    patch.setattr(ActorLog, "forgotten", property(lambda self: self.floors))
 
 
 def unnamed_rows_stay(patch: pytest.MonkeyPatch) -> None:
@@ -59,8 +60,8 @@ def unnamed_rows_of_cut_deltas_go(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_marker_goes_with_what_needs_it(patch: pytest.MonkeyPatch) -> None:
-    def drop(self: State, actor: Actor, since: int, upto: int, named: Any) -> None:
-        forget(self, actor, since, upto, named)
+    def drop(self: State, actor: Actor, since: int, floors: Floors, named: Any) -> None:
+        forget(self, actor, since, floors, named)
         self.adopted.clear()
 
     forget = State._forget_unnamed
@@ -132,6 +133,10 @@ def lives_of_the_future_are_joined(patch: pytest.MonkeyPatch) -> None:
 
 def rows_of_lives_that_go_on_are_dropped(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lives, "goes_on", lambda *_: False)
+
+
+def deleted_rows_are_taken_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ActorLog, "forgotten", property(lambda self: Floors(self.floors.upto(self.complete_version)[0])))
 
 
 def unlike_clocks_tell_what_is_forgotten(patch: pytest.MonkeyPatch) -> None:

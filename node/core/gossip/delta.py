@@ -75,7 +75,7 @@ class DeltaGossip:
         """Take one message of a member, from `source`; whether it shows more of our own actor than we ever wrote."""
         deltas = () if isinstance(message, Syn) else message.deltas
         is_behind = self._has_unknown_row_of_ours(deltas)  # before they are merged
-        forgotten = self._state.forgotten_upto(self._identity.actor)
+        forgotten = self._state.forgotten_upto(self._identity.actor).forgotten
         news = self._intake.merge(deltas, now_ns)
         # Where a message is the whole state, its sender need not send the fingerprint.
         fingerprint = _fingerprint_of(message) if message.fingerprint is None else message.fingerprint
@@ -103,7 +103,7 @@ class DeltaGossip:
     def _has_unknown_row_of_ours(self, deltas: tuple[Delta, ...]) -> bool:
         """Whether a row of our actor is none that we store, or forgot. It shows another life, be there room or not."""
         actor = self._identity.actor
-        forgotten = self._state.forgotten_upto(actor)
+        forgotten = self._state.forgotten_upto(actor).forgotten
         rows = (
             (counter, row) for delta in deltas if delta.actor == actor for counter, row in delta.rows
             if row.version > forgotten

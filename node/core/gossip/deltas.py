@@ -78,9 +78,10 @@ class Deltas:
         if not rows and not upto:
             return Delta(actor, since, ())
         source_version = source_version if source_version > max(last, upto) else 0
-        floor = self._state.forgotten_upto(actor)
-        clock_ms = self._state.ends.now_ms if floor else 0
-        return Delta(actor, since, rows, source_version, upto, floor, clock_ms, is_all and floor > 0)
+        floors = self._state.forgotten_upto(actor)
+        has_forgotten = floors.forgotten > 0
+        clock_ms = self._state.ends.now_ms if has_forgotten else 0
+        return Delta(actor, since, rows, source_version, upto, floors, clock_ms, is_all and has_forgotten)
 
     @property
     def _most_rows(self) -> int:

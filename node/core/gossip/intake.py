@@ -8,6 +8,7 @@ from dataclasses import replace
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.gossip.repair import RepairCursors
+from gossip_counter.node.core.holdings import NO_FLOORS
 from gossip_counter.node.core.lives import LIKE_MS
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import Delta
@@ -44,7 +45,7 @@ class Intake:
 
     def _merge(self, delta: Delta) -> Delta | None:
         actor, since, state = delta.actor, delta.since, self._state
-        if delta.floor and abs(delta.clock_ms - state.ends.now_ms) > LIKE_MS:
+        if delta.floors.forgotten and abs(delta.clock_ms - state.ends.now_ms) > LIKE_MS:
             since = None  # the sender's clock, by which it forgot, is no measure for us
         if not self._admission.has_room_for_actor(actor):
             return None
@@ -53,12 +54,12 @@ class Intake:
             since = None  # with rows left out, we can't vouch for their versions
             if actor in state:
                 self._repair.skip(delta)
-        version, had_forgotten = state.version(actor), state.floor(actor)
+        version, had_forgotten = state.version(actor), state.floors(actor)
         if since is not None and rows and since > version:
             self._stats.gaps += 1
-        upto, floor = (0, 0) if since is None else (delta.upto, delta.floor)
-        news = state.merge(actor, since, rows, delta.source_version, upto, floor, delta.is_whole)
-        if news or (state.version(actor), state.floor(actor)) != (version, had_forgotten):
+        upto, floors = (0, NO_FLOORS) if since is None else (delta.upto, delta.floors)
+        news = state.merge(actor, since, rows, delta.source_version, upto, floors, delta.is_whole)
+        if news or (state.version(actor), state.floors(actor)) != (version, had_forgotten):
             self._dirty.add(actor, (counter for counter, _ in news))
         if since == delta.since:
             self._repair.merged(delta, state.version(actor))
