@@ -3,16 +3,19 @@
 The schedules are those of the model (`test_lives_model`), run with replicas, datagrams and losses.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import EndingRow, Row, as_ending, as_row
+from gossip_counter.node.core.counts import MAX_MARKER_BYTES, Actor, EndingRow, Row, Seen, as_ending, as_row, marker_bytes
 from gossip_counter.node.core.holdings import Floors, Stored
+from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.messages import Delta, Push
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.core.state import State
 from tests.support import planted_ends as faults
 from tests.support.ending_replicas import RealCluster, RealNode
 from tests.support.journals import look, opened
@@ -292,3 +295,48 @@ def test_an_echo_of_what_was_deleted_is_not_counted_again() -> None:
     receive(node, Push("n2", 0, (Delta(ME, None, tuple((name, as_row(row)) for name, row in stored.rows.items())),)))
     settle(node)
     assert (node.actor, node.value("a")) == (ME, None)
+
+
+# Bounds.
+
+
+def many_rows(count: int) -> Lives:
+    return Lives({Actor(f"{i:0250}"): Row(1, 0, 1) for i in range(count)}, FORGET)
+
+
+def test_a_delete_that_one_row_can_not_name_is_refused() -> None:
+    most = MAX_MARKER_BYTES // (250 + 32)
+    assert len(many_rows(most).deleted(ME, True, 0).taken.seen) == most
+    with pytest.raises(ValueError, match="can't name so many"):
+        many_rows(most + 1).deleted(ME, True, 0)
+
+
+def test_of_markers_that_others_forgot_as_much_goes_on_as_a_row_has_room_for() -> None:
+    seen = {actor: Seen(actor, 0, 1, 0) for actor in many_rows(1000).rows}
+    marker = Lives({ME: Row(1, 0, 1)}, FORGET).adopted(ME, True, seen).taken.seen
+    assert MAX_MARKER_BYTES - 300 < marker_bytes(marker) <= MAX_MARKER_BYTES
+
+
+def test_a_full_node_can_delete_and_takes_deletes_of_others() -> None:
+    cluster, (one, other) = nodes(2)
+    for node in (one, other):
+        node.replica._writes._admission._config = replace(node.replica.config, max_rows=2)
+    one.add("a")
+    one.add("b")
+    cluster.settle()
+    assert [node.replica.state.row_count for node in (one, other)] == [2, 2]
+    assert other.delete("a")
+    cluster.settle()
+    assert [node.exists("a") for node in (one, other)] == [False, False]
+    assert [node.replica.state.row_count for node in (one, other)] == [2, 2]
+
+
+def test_a_row_that_is_stored_again_is_sent_once() -> None:
+    state, row = State(), EndingRow(1, 0, 1, FORGET, FORGET + 1000, FORGET)
+    state.advance(FORGET)
+    state.merge(X, 0, [("a", row)])
+    state.advance(FORGET + 1000 + GRACE)
+    assert state.row_count == 0
+    state.advance(FORGET)
+    state.merge(X, 0, [("a", row)])
+    assert state.newer(X, 0, 9) == (("a", row),)

@@ -237,8 +237,9 @@ class Process:
         packed = datagrams.pack_gossip(message, config.cluster, config.datagram_bytes, config.exchange_datagrams)
         if not isinstance(message, Replicate | Syn) and len(packed) > config.exchange_datagrams:
             raise PromiseBroken(f"{len(packed)} datagrams in one answer")
-        if any(len(each) > config.datagram_bytes for each in packed):
-            raise PromiseBroken(f"a datagram of {max(map(len, packed))} bytes")
+        for each in packed:
+            if len(each) > config.datagram_bytes and _rows_in(each, config.cluster) != 1:
+                raise PromiseBroken(f"a datagram of {len(each)} bytes, and not of one row")
         carries_rows = isinstance(message, Carrier) and bool(message.deltas)
         self.emit(partial(self._network.send_all, self._address, send.to, packed, carries_rows))
 
@@ -261,6 +262,11 @@ class Process:
         if error and not isinstance(error, DiskError):
             raise error
         self.replica.persisted(None if error is None else str(error))
+
+
+def _rows_in(datagram: bytes, cluster: str) -> int:
+    message = datagrams.unpack(datagram, cluster)
+    return sum(len(delta.rows) for delta in message.deltas) if isinstance(message, Carrier) else 0
 
 
 def _unexpected(error: Exception) -> None:

@@ -229,8 +229,13 @@ _NOTHING_ENDED = Ended(0, 0, 0)
 
 _BEFORE = tuple(f"{field} before" for field in Ended._fields)
 
-MAX_SEEN = 256
-"""Rows that one delete takes away at the most: bounds a row in bytes."""
+MAX_MARKER_BYTES = 32_768
+"""What the entries of a marker take at the most, about: a row must fit a datagram of UDP."""
+
+
+def marker_bytes(seen: Iterable[Seen]) -> int:
+    """What the entries of a marker take on the wire, at the most."""
+    return sum(len(each.actor.encode()) + 32 for each in seen)
 
 
 def encode(row: HeldRow, base: int) -> tuple[object, ...]:
@@ -255,12 +260,14 @@ def decode(values: Sequence[object], base: int) -> AnyRow:
 
 
 def _decode_ending(row: Row, values: Sequence[object]) -> EndingRow:
-    if len(values) < 10 or len(values) % 4 != 2 or len(values) > 10 + 4 * MAX_SEEN:
-        raise ValueError(f"a row of a counter that ends must have 13 values and up to {MAX_SEEN} times 4 more")
+    if len(values) < 10 or len(values) % 4 != 2:
+        raise ValueError("a row of a counter that ends must have 13 values and 4 more for each row that a delete took")
     names = ("life", "deadline", "stamp", "born", "taken p", "taken n", "forget_at", *_BEFORE)
     life, deadline, stamp, born, taken_p, taken_n, forget_at, *ended = map(limits.count, values[:10], names)
     seen = tuple(_decode_seen(*values[at : at + 4]) for at in range(10, len(values), 4))
     before = Ended(*ended)
+    if marker_bytes(seen) > MAX_MARKER_BYTES:
+        raise ValueError(f"what a delete took must be at most {MAX_MARKER_BYTES} bytes")
     if born > row.version:
         raise ValueError("born must be a version that is not above that of the row")
     taken = Taken(taken_p, taken_n, seen, forget_at, None if before == _NOTHING_ENDED else before)

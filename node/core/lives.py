@@ -23,7 +23,7 @@ of Weidner, Almeida, "An Oblivious Observed-Reset Embeddable Replicated Counter"
 from collections.abc import Iterator, Mapping
 
 from gossip_counter.node.core.counts import (
-    MAX_SEEN,
+    MAX_MARKER_BYTES,
     NOTHING_TAKEN,
     PENDING,
     Actor,
@@ -35,6 +35,7 @@ from gossip_counter.node.core.counts import (
     added,
     as_ending,
     is_ending,
+    marker_bytes,
 )
 from gossip_counter.node.core.limits import MAX_COUNT
 
@@ -195,19 +196,24 @@ class Lives:
         return self._marked(emptied, seen, max(self.now_ms, latest_ms) + FORGET_MS)
 
     def adopted(self, me: Actor, is_first: bool, seen: Mapping[Actor, Seen]) -> EndingRow:
-        """The own row with entries of markers that others forgot. Raises `ValueError` if they are too many."""
+        """The own row with entries of markers that others forgot, as many as it has room for."""
         row = self.rows.get(me)
         if row is None or self.is_over(row.life) or self.is_covered(me, row):
             row = self._own(me, is_first)
-        return self._marked(row, seen, self.now_ms)
+        room, fitting = MAX_MARKER_BYTES - marker_bytes(row.taken.seen), dict[Actor, Seen]()
+        for each in seen.values():
+            room -= marker_bytes([each])
+            if room >= 0:
+                fitting[each.actor] = each
+        return self._marked(row, fitting, self.now_ms)
 
     def _marked(self, row: EndingRow, seen: Mapping[Actor, Seen], forget_at: int) -> EndingRow:
         """The own row with these entries in its marker. Raises `ValueError` if they are too many."""
         merged = dict(seen)
         for each in row.taken.seen:
             merged[each.actor] = _both(each, merged.get(each.actor, each))
-        if len(merged) > MAX_SEEN:
-            raise ValueError(f"more than {MAX_SEEN} members, former ones too, count in it: one delete can't name them")
+        if marker_bytes(merged.values()) > MAX_MARKER_BYTES:
+            raise ValueError(f"{len(merged)} members, former ones too, count in it: one delete can't name so many")
         marker = tuple(merged[actor] for actor in sorted(merged))
         return row._replace(taken=row.taken._replace(seen=marker, forget_at=max(forget_at, row.taken.forget_at)))
 

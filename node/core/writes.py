@@ -124,10 +124,10 @@ class Writes:
         self._put_row(counter, lambda lives: lives.expiring(actor, deadline_ms, is_first))
 
     def delete(self, counter: str) -> None:
-        """Take away all that is known of a counter. Raises `RequestError`."""
+        """Take away all that is known of a counter, which makes room. Raises `RequestError`."""
         actor, is_first = self._identity.actor, self._commits.is_first
         latest_ms = self._state.ends.latest_ms
-        self._put_row(counter, lambda lives: lives.deleted(actor, is_first, latest_ms))
+        self._put_row(counter, lambda lives: lives.deleted(actor, is_first, latest_ms), makes_room=True)
 
     def add_on_terms(self, counter: str, terms: Increase) -> None:
         """Add within bounds, and let the counter end. To add 0 makes no counter.
@@ -214,11 +214,14 @@ class Writes:
         if not self._claims_versions:
             raise RequestError(NOT_SUPPORTED, "full-state gossip can't end counters: start the nodes with delta gossip")
 
-    def _put_row(self, counter: str, change: Callable[[Lives], EndingRow], delta: int = 0) -> None:
+    def _put_row(
+        self, counter: str, change: Callable[[Lives], EndingRow], delta: int = 0, makes_room: bool = False
+    ) -> None:
         """Change our own row of a counter that ends, or ends from now on. Raises `RequestError`."""
         commits = self._commits
         self._check_can_end()
-        if is_new := counts_nothing(commits.own_row_soon(counter)):
+        is_new = counts_nothing(commits.own_row_soon(counter))
+        if is_new and not makes_room:
             self._admission.check_room(self._identity.actor, commits.batch, commits.committing)
         try:
             row = change(commits.lives_soon(counter))
