@@ -335,8 +335,10 @@ def test_a_row_that_is_stored_again_is_sent_once() -> None:
     state, row = State(), EndingRow(1, 0, 1, FORGET, FORGET + 1000, FORGET)
     state.advance(FORGET)
     state.merge(X, 0, [("a", row)])
+    assert state.digest()[X].hash
     state.advance(FORGET + 1000 + GRACE)
     assert state.row_count == 0
+    assert state.digest()[X].hash == 0
     state.advance(FORGET)
     state.merge(X, 0, [("a", row)])
     assert state.newer(X, 0, 9) == (("a", row),)

@@ -7,7 +7,7 @@ counted: they can be sent again.
 from gossip_counter.node.core import counts
 from gossip_counter.node.core.batch import Batch
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import LARGE, ZERO, Actor, AnyRow, EndingRow, NamedRow, as_ending
+from gossip_counter.node.core.counts import LARGE, ZERO, Actor, AnyRow, NamedRow
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.state import State
@@ -87,18 +87,9 @@ class Admission:
             return delta.rows
         kept = []
         for counter, row in delta.rows:
-            needs_none = self._state.row(delta.actor, counter) is not ZERO or self._makes_room(counter, row)
-            if needs_none or room > 0:
+            is_known = self._state.row(delta.actor, counter) is not ZERO
+            if is_known or room > 0:
                 kept.append((counter, row))
-                room -= not needs_none
+                room -= not is_known
         self._stats.rows_dropped += len(delta.rows) - len(kept)
         return tuple(kept)
-
-    def _makes_room(self, counter: str, row: AnyRow) -> bool:
-        """Whether a row has the marker of a delete that takes all of a row stored here, which goes at once."""
-        markers = row.taken.seen if isinstance(row, EndingRow) else ()
-        held = ((as_ending(self._state.row(seen.actor, counter)), seen) for seen in markers)
-        return any(
-            old.version and (old.born < seen.born or (old.born == seen.born and old.p <= seen.p and old.n <= seen.n))
-            for old, seen in held
-        )
