@@ -10,7 +10,16 @@ from random import Random
 import pytest
 
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import MAX_MARKER_BYTES, Actor, EndingRow, Row, Seen, as_ending, as_row, marker_bytes
+from gossip_counter.node.core.counts import (
+    MAX_MARKER_BYTES,
+    Actor,
+    EndingRow,
+    Row,
+    Seen,
+    as_ending,
+    as_row,
+    marker_bytes,
+)
 from gossip_counter.node.core.holdings import Floors, Stored
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.messages import Delta, Push
