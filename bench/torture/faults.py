@@ -167,6 +167,7 @@ class Faults:
             self.kill(member)
             done = harm() is not False
             self._trial.oracle.forget_acknowledged_at(member.name)
+            self._trial.books.replaced(member.name)
             self._start(member)
             return done
         finally:
