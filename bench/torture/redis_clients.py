@@ -15,9 +15,11 @@ from gossip_counter.node.endpoints.addresses import Address
 Reply = int | str | None | list["Reply"]
 
 TIMEOUT_S = 1.5
+CHECK_TIMEOUT_S = 20.0
+"""At the end nothing is wrong any more, and no reply is no verdict."""
 MEAN_PAUSE_S = 0.1
 """Between two requests of a client."""
-DELETE_SHARE = 0.1
+DELETE_SHARE = 0.2
 """Of requests for counters that are kept."""
 READ_SHARE = 0.2
 LASTS_S = (1, 2, 4)
@@ -30,13 +32,13 @@ def now_ms() -> float:
     return time() * 1000
 
 
-async def ask(address: Address, *commands: str) -> list[Reply]:
+async def ask(address: Address, *commands: str, timeout_s: float = TIMEOUT_S) -> list[Reply]:
     """The replies to some commands, whose words are separated by spaces, on a connection of their own.
 
-    Raises `ConnectionRefusedError` if they were not sent; `OSError`, `EOFError` or `TimeoutError` if they may be
-    carried out all the same; `PromiseBroken` for an error in reply.
+    Raises `ConnectionRefusedError` if they were not sent; `OSError` or `EOFError` if they may be carried out all
+    the same; `PromiseBroken` for an error in reply.
     """
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(timeout_s):
         reader, writer = await asyncio.open_connection(*address)
         try:
             writer.writelines(f"{command}\r\n".encode() for command in commands)
@@ -104,7 +106,7 @@ class RedisClients:
             return
         counter = self._rng.choice(list(self._books.ledgers))
         known, asked_ms = self._books.ledgers[counter].known(name), now_ms()
-        with contextlib.suppress(OSError, EOFError, TimeoutError):
+        with contextlib.suppress(OSError, EOFError):
             (reply,) = await ask(self._trial.address(name), f"GET {counter}")
             self._books.read(name, counter, value_of(reply), known, asked_ms, now_ms())
             self._trial.progress.reads[name] += 1
@@ -139,7 +141,7 @@ class RedisClients:
             replies = await ask(self._trial.address(write.node), *commands)
         except ConnectionRefusedError:
             self._books.not_sent(write)
-        except (OSError, EOFError, TimeoutError):
+        except (OSError, EOFError):
             self._trial.progress.unknown[write.node] += 1
             self._books.unknown(write)
         except asyncio.CancelledError:
@@ -156,6 +158,6 @@ async def check_all(trial: Trial) -> None:
     for name in trial.cluster.members:
         asked_ms, names, values = now_ms(), list(trial.books.ledgers), dict[str, int]()
         for part in (names[i : i + PIPELINE] for i in range(0, len(names), PIPELINE)):
-            replies = await ask(trial.address(name), *(f"GET {counter}" for counter in part))
+            replies = await ask(trial.address(name), *(f"GET {counter}" for counter in part), timeout_s=CHECK_TIMEOUT_S)
             values |= zip(part, map(value_of, replies), strict=True)
         trial.books.check(name, values, asked_ms, now_ms())
