@@ -50,10 +50,10 @@ class Verdict:
         what = f"all killed {plan.kill_all} times, " if plan.kill_all else f"{plan.seconds:g} s, "
         setting = f"{plan.nodes} nodes, {what}seed {plan.seed}, {plan.loss:.0%} loss, {plan.clients} clients"
         shown = report.table_of(f"{setting}: {kept}", ("", ""))
-        shown.add_row("acknowledged adds", f"{self.acknowledged:,}")
-        shown.add_row("adds of unknown outcome", f"{self.unknown:,}")
+        shown.add_row("acknowledged writes", f"{self.acknowledged:,}")
+        shown.add_row("writes of unknown outcome", f"{self.unknown:,}")
         shown.add_row("reads, each within its bounds", f"{self.reads:,}")
-        shown.add_row("of these by Redis clients, on counters that end", _in_words(self.redis))
+        shown.add_row("writes of Redis clients, on counters that end", _in_words(self.redis))
         shown.add_row("what was done", _in_words(self.steps))
         if self.level_s is not None:
             memory, journal = (max(each.values(), default=0) for each in (self.memory_mb, self.journal_mb))
