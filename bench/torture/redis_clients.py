@@ -87,11 +87,16 @@ class RedisClients:
                 await self._request(self._rng.choice(alive))
 
     async def _request(self, name: str) -> None:
-        """Ask this node for something. A paused one only for a value: it would be done at some time later."""
+        """Ask this node for something.
+
+        A paused one only for a value: a write would be done at some time later. So too one with an older journal: while
+        no peer answers it, it writes as its former life did, and what others deleted of that may take new adds along.
+        """
         rng, is_paused = self._rng, self._trial.progress.conditions[name] == "paused"
+        only_reads = is_paused or name in self._trial.put_back
         kind = rng.choice(list(Kind))
         counters = self._books.pick(kind, rng, now_ms())
-        if is_paused or not counters or rng.random() < READ_SHARE:
+        if only_reads or not counters or rng.random() < READ_SHARE:
             await self._read(name)
         elif kind is Kind.KEPT and rng.random() < DELETE_SHARE:
             await self._delete(name, counters[0])

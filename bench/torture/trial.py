@@ -74,6 +74,8 @@ class Trial:
         """Nodes that are dead because of a fault."""
         self._ended_s: dict[str, float] = {}
         """By node or copy of one, when its process ended, in monotonic seconds."""
+        self.put_back = set[str]()
+        """Nodes with an older journal, that may not have met a peer since: they may write as their former life did."""
         self.may_count = asyncio.Event()
         """Clear while the clients have to pause."""
         self._watch = watch
@@ -144,6 +146,7 @@ class Trial:
                 durable = not any(status["dirty_rows"] for status in statuses)
                 answered = self.oracle.all_answered and self.books.all_answered
                 if answered and durable and len({each["fingerprint"] for each in statuses}) == 1:
+                    self.put_back.clear()
                     return True
             await asyncio.sleep(POLL_S)
         return False
