@@ -297,6 +297,20 @@ def test_counters_that_end_are_rows_as_any_other() -> None:
     assert bench.replica.state.row_count == 3
 
 
+@pytest.mark.parametrize("name", ["MSET", "MSETNX"])
+def test_several_counters_are_set_or_none_if_there_is_no_room(name: str) -> None:
+    bench = Bench(config={"max_rows": 3})
+    client = bench.connect()
+    for line in ("SET a 1", f"{name} b 2 c 3 d 4", "MGET a b c d", f"{name} b 2 c 3", "MGET b c"):
+        client.sends(command(*line.split()))
+        bench.settle(5)
+    full = b"-ERR this node stores max_rows (3) rows: start it with a larger --max-rows"
+    none, done = b"$-1", b"+OK" if name == "MSET" else b":1"
+    assert client.take().split() == [
+        b"+OK", *full.split(), b"*4", b"$1", b"1", none, none, none, done, b"*2", b"$1", b"2", b"$1", b"3",
+    ]  # fmt: skip
+
+
 def test_a_counter_that_begins_again_when_its_former_rows_are_forgotten_is_not_lost() -> None:
     bench = Bench()
     client = bench.connect().sends(b"MULTI\r\nINCR a\r\nEXPIRE a 5\r\nEXEC\r\n")
