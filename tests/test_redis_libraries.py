@@ -229,12 +229,13 @@ def test_django_caches_are_cleared_only_where_the_node_allows_it(configured: Non
         caches[f"{library} 1"].clear()
 
 
-def test_django_ratelimit_bounds_the_calls_of_two_servers(configured: None, key: str) -> None:
+@pytest.mark.parametrize("library", BACKENDS)
+def test_django_ratelimit_bounds_the_calls_of_two_servers(configured: None, library: str, key: str) -> None:
     request = RequestFactory().get("/")
 
     def is_limited(cache: str, increment: bool = True) -> bool:
         with override_settings(RATELIMIT_USE_CACHE=cache):
             return bool(is_ratelimited(request, group=key, key="ip", rate="2/d", increment=increment))
 
-    assert [is_limited("Django 1") for _ in range(3)] == [False, False, True]
-    until(lambda: is_limited("Django 2", increment=False))
+    assert [is_limited(f"{library} 1") for _ in range(3)] == [False, False, True]
+    until(lambda: is_limited(f"{library} 2", increment=False))
