@@ -172,7 +172,7 @@ PLANTS: list[tuple[Plant, Scenario, int]] = [
     (faults.a_redis_client_reads_before_its_adds_are_durable, REDIS, 3),
     (ends.lineages_are_not_born, FORGETFUL, 3),
     (ends.deleted_rows_stay, FORGETFUL, 6),
-    (ends.empty_rows_stay, FORGETFUL, 3),
+    (ends.empty_rows_stay, FORGETFUL, 12),
 ]
 
 

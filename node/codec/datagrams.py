@@ -82,7 +82,7 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
     """A gossip message as datagrams of at most `budget` bytes, at least one.
 
     Deltas that answer or push are packed into at most `most` datagrams; the rest waits for a later exchange. A row that
-    alone exceeds the budget goes alone; names are bounded, so that its datagram has at most 1500 bytes.
+    alone exceeds the budget goes alone; names and markers are bounded, so that it fits a datagram of UDP.
     """
     if message.cluster_id is None:
         raise ValueError("gossip in datagrams states its sender's cluster id")

@@ -50,6 +50,9 @@ def pack_deltas(deltas: Iterable[Delta], room: int) -> Iterator[bytes]:
                 packed = section.pack(rows)
             section.add(packed, rows[-1][1].version)
             size += _size(packed)
+        if size > room and full and not section.rows:
+            yield _joined(full)
+            full, size = [], section.size
         full += section.packed_last()
     yield _joined(full)
 
@@ -114,18 +117,18 @@ class _Section:
 
     def packed(self) -> list[bytes]:
         """The section's bytes; nothing if it has no rows."""
-        return self._joined(self.last or 0) if self.rows else []
+        return self._joined(self.last or 0, is_whole=False) if self.rows else []
 
     def packed_last(self) -> list[bytes]:
         """The same, for the section after which there is none of this delta."""
         reach = max(self._upto, self.last or 0)
-        return self._joined(reach) if self.rows or self._upto else []
+        is_whole = self._delta.is_whole and self._since is not None
+        return self._joined(reach, is_whole) if self.rows or self._upto else []
 
-    def _joined(self, reach: int) -> list[bytes]:
+    def _joined(self, reach: int, is_whole: bool) -> list[bytes]:
         last, rows = self.last or 0, flat_array(self.rows, _ROW_WIDTH)
         beyond = 0 if self.last is None else max(0, self._source_version - reach)
         has_tail = reach > last or self._floors.forgotten
-        is_whole = self._delta.is_whole and self._since == self._delta.since and reach == self._source_version
         tail = [flat(reach - last, *self._floors, self._delta.clock_ms, is_whole)] if has_tail else []
         return [b"".join([array_header(9 if tail else 4), self._head, flat(beyond), rows, *tail])]
 

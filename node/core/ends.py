@@ -7,11 +7,11 @@ deadline lies behind a time that all nodes agree on, but for the difference of t
 its slot, and digests of unlike slots are compared by their versions only.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 
 from gossip_counter.node.core.actor_log import ActorLog
-from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow, HeldRow
+from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow, HeldRow, NamedRow
 from gossip_counter.node.core.lives import FORGET_MS, GRACE_MS, Lives
 
 SLOT_MS = 10_000
@@ -66,6 +66,16 @@ class Ends:
     def rows(self, counter: str) -> dict[Actor, AnyRow]:
         """Every actor's row of one counter; cost: the actors held."""
         return {actor: row for actor, log in self._logs.items() if (row := log.visible(counter))}
+
+    def taken_again(self, actor: Actor, rows: Iterable[NamedRow]) -> set[str]:
+        """The counters of an actor's rows that were forgotten here, and must be stored again: their life goes on."""
+        log = self._logs[actor]
+        if not log.floors.forgotten:  # most often
+            return set()
+        deleted = log.forgotten.deleted
+        forgotten = [named for named in rows if named[1].version > deleted and log.has_forgotten(*named)]
+        lives = ((counter, Lives({**self.rows(counter), actor: row}, self.now_ms)) for counter, row in forgotten)
+        return {counter for counter, each in lives if each.goes_on(actor)}
 
     def schedule(self, counter: str, lives: Lives, exists: bool, is_noted: bool) -> None:
         """See to it that `due` names a counter when it changes next, at the latest.

@@ -4,6 +4,7 @@ Pure.
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from gossip_counter.node.core.counts import Actor, HeldRow
@@ -27,6 +28,13 @@ class Floors(NamedTuple):
 
 
 NO_FLOORS = Floors()
+
+
+class Statement(NamedTuple):
+    """All that somebody stores of an actor above a version is of these counters."""
+
+    since: int
+    named: AbstractSet[str]
 
 
 class Stored(NamedTuple):

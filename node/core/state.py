@@ -35,7 +35,7 @@ from gossip_counter.node.core.counts import (
     is_large,
 )
 from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot
-from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors, Stored
+from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors, Statement, Stored
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.core.watches import Watches
@@ -200,13 +200,13 @@ class State:
         source_version: int = 0,
         upto: int = 0,
         floors: Floors = NO_FLOORS,
-        is_whole: bool = False,
+        statement: Statement | None = None,
     ) -> list[NamedRow]:
         """Take in rows of one actor; those that were news, as they count now.
 
         `since` makes them a delta, in ascending order of version, cut from the actor's state at `source_version` or at
         its last row, whichever is later; None is for rows that claim nothing. The delta reaches as far as its last
-        row, or to `upto`; its sender has forgotten rows up to `floors`. `is_whole`: it names all it stores.
+        row, or to `upto`; its sender has forgotten rows up to `floors`, and stores what the `statement` says.
         """
         rows = [named for named in rows if not counts_nothing(named[1])]
         if not rows and not upto:
@@ -214,8 +214,7 @@ class State:
         log, special = self._log_of(actor), self.special
         reach = max(upto, rows[-1][1].version if rows else 0)
         joins, shrinking_rows = since is not None and since <= log.version, log.shrinking_rows
-        going_on = self._going_on(actor, rows) if log.floors.forgotten else set[str]()
-        changes = log.merge(since, rows, source_version, reach, going_on)
+        changes = log.merge(since, rows, source_version, reach, self.ends.taken_again(actor, rows))
         self.shrinking_rows += log.shrinking_rows - shrinking_rows
         net, counted, ending = dict[str, int](), 0, dict[str, None]()
         for counter, old, new in changes:
@@ -230,8 +229,9 @@ class State:
         if floors.forgotten and joins and since is not None:
             log.inherit(floors.upto(reach))
             self.ends.are_seen = True
-            if is_whole or log.complete_version >= max(source_version, reach):
-                self._forget_unnamed(actor, since, floors.upto(reach), rows)
+            if statement or log.complete_version >= max(source_version, reach):
+                statement = statement or Statement(since, {counter for counter, _ in rows})
+                self._forget_unnamed(actor, statement, floors.upto(reach))
         if not ending:
             return [(counter, new) for counter, _, new in changes]
         self.watches.note(ending)
@@ -301,14 +301,7 @@ class State:
                 self.ends.forget(counter)
                 self._settle()  # before a new row of it comes, which belongs to the hashes
 
-    def _going_on(self, actor: Actor, rows: Sequence[NamedRow]) -> set[str]:
-        """Counters of rows that were forgotten here, and must be stored again."""
-        log, ends, deleted = self._logs[actor], self.ends, self._logs[actor].forgotten.deleted
-        forgotten = [named for named in rows if named[1].version > deleted and log.has_forgotten(*named)]
-        lives = ((counter, Lives({**ends.rows(counter), actor: row}, ends.now_ms)) for counter, row in forgotten)
-        return {counter for counter, each in lives if each.goes_on(actor)}
-
-    def _forget_unnamed(self, actor: Actor, since: int, floors: Floors, named: Sequence[NamedRow]) -> None:
+    def _forget_unnamed(self, actor: Actor, statement: Statement, floors: Floors) -> None:
         """Forget what the sender of a delta has forgotten: rows of these versions that it does not name.
 
         That can be told only of a whole delta, or where every write is held that its sender had: else a row not named
@@ -317,7 +310,7 @@ class State:
         self._settle()
         log = self._log_of(actor)
         gone = []
-        for counter, version in log.unnamed(since, floors.forgotten, {counter for counter, _ in named}):
+        for counter, version in log.unnamed(statement.since, floors.forgotten, statement.named):
             lives, is_deleted = self.lives(counter), version <= floors.deleted
             if not is_deleted and lives.goes_on(actor):
                 continue

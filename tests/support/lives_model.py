@@ -363,7 +363,8 @@ def ends(node: Node, counter: str, row: Row) -> bool:
 
 
 def ends_of(node: Node) -> list[int]:
-    return [row.deadline + GRACE for each in COUNTERS for _, row in node.rows(each) if row.deadline]
+    rows = [row for each in COUNTERS for _, row in node.rows(each)]
+    return [end + GRACE for row in rows for end in (row.deadline, row.before[2]) if end]
 
 
 def chaos(cluster: Cluster) -> None:

@@ -9,7 +9,7 @@ from gossip_counter.node.core.actor_log import ActorLog
 from gossip_counter.node.core.counts import PENDING, Actor, EndingRow, HeldRow, numbered
 from gossip_counter.node.core.ends import Ends
 from gossip_counter.node.core.gossip import intake
-from gossip_counter.node.core.holdings import NO_FLOORS, Floors
+from gossip_counter.node.core.holdings import NO_FLOORS, Floors, Statement
 from gossip_counter.node.core.lives import FORGET_MS, Lives
 from gossip_counter.node.core.state import State
 
@@ -53,15 +53,17 @@ def unnamed_rows_of_our_own_stay(patch: pytest.MonkeyPatch) -> None:
 def unnamed_rows_of_cut_deltas_go(patch: pytest.MonkeyPatch) -> None:
     merge = State.merge
 
-    def hasty(self: State, *given: Any, **named: Any) -> Any:
-        return merge(self, *given[:6], **(named | {"is_whole": True}))
+    def hasty(self: State, actor: Actor, since: int | None, rows: Any, *rest: Any) -> Any:
+        statement = Statement(since or 0, {counter for counter, _ in rows})
+        given: tuple[Any, ...] = (*rest[:3], statement)
+        return merge(self, actor, since, rows, *given)
 
     patch.setattr(State, "merge", hasty)
 
 
 def a_marker_goes_with_what_needs_it(patch: pytest.MonkeyPatch) -> None:
-    def drop(self: State, actor: Actor, since: int, floors: Floors, named: Any) -> None:
-        forget(self, actor, since, floors, named)
+    def drop(self: State, actor: Actor, statement: Statement, floors: Floors) -> None:
+        forget(self, actor, statement, floors)
         self.adopted.clear()
 
     forget = State._forget_unnamed

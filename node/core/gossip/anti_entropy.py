@@ -218,11 +218,11 @@ class AntiEntropy:
                 lacks[actor] = theirs.version
                 behind += mine.version - theirs.version
             elif mine.version < theirs.version:
-                wants[actor] = self._repair.resume(actor, mine.version, theirs.version)
+                wants[actor] = self._repair.resume(syn.sender, actor, mine.version, theirs.version)
             elif not is_like:
                 continue  # hashes made for unlike times
             elif mine.version and mine.hash != theirs.hash:
-                wants[actor] = self._repair.compare(actor, mine.version)
+                wants[actor] = self._repair.compare(syn.sender, actor, mine.version)
             elif mine.detached != theirs.detached:
                 lacks[actor] = wants[actor] = mine.version
         self._membership.versions_behind[syn.sender] = behind

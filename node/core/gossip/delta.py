@@ -76,7 +76,7 @@ class DeltaGossip:
         deltas = () if isinstance(message, Syn) else message.deltas
         is_behind = self._has_unknown_row_of_ours(deltas)  # before they are merged
         forgotten = self._state.forgotten_upto(self._identity.actor).forgotten
-        news = self._intake.merge(deltas, now_ns)
+        news = self._intake.merge(deltas, message.sender, now_ns)
         # Where a message is the whole state, its sender need not send the fingerprint.
         fingerprint = _fingerprint_of(message) if message.fingerprint is None else message.fingerprint
         self._membership.heard_from(message.sender, fingerprint, now_ns)
