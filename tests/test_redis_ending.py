@@ -1,6 +1,7 @@
 """Claim: counters end as keys of Redis do: commands that expire, delete and set them reply as Redis does."""
 
-from collections.abc import Iterator
+from contextlib import closing
+from random import Random
 from time import time
 from typing import Any
 
@@ -9,7 +10,8 @@ import redis
 
 from gossip_counter.node.core.counts import NOTHING_TAKEN, EndingRow, Row
 from gossip_counter.node.endpoints.redis.commands_expiry import MAX_DELETED
-from tests.support.real_redis import RealRedis, real_redis
+from tests.support.conversations import random_conversation
+from tests.support.real_redis import RealRedis
 from tests.support.redis import Bench, Client, asks, command, served
 from tests.support.replica import X, pushed
 
@@ -97,11 +99,7 @@ DIFFER = {
 }
 """Commands that are refused here, and why."""
 
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
-    with real_redis(tmp_path_factory.mktemp("redis")) as found:
-        yield found
+RANDOM_CONVERSATIONS = 40
 
 
 @pytest.fixture
@@ -144,6 +142,22 @@ def differences(real: RealRedis, conversation: str, protocol: int) -> dict[str, 
 def test_replies_are_those_of_redis(real: RealRedis, conversation: str, protocol: int) -> None:
     # Twice, since the clock of Redis goes on while the machine is busy: a difference that it makes does not come again.
     assert not differences(real, conversation, protocol) or differences(real, conversation, protocol) == {}
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_replies_to_random_commands_are_those_of_redis(real: RealRedis, protocol: int) -> None:
+    for seed in range(RANDOM_CONVERSATIONS):
+        bench, sent = now_bench(), []
+        real.reply("FLUSHALL")
+        ours = bench.connect()
+        with closing(real.connect()) as theirs:
+            for words in (["HELLO", str(protocol)], *random_conversation(Random(seed))):
+                sent.append(" ".join(words))
+                ours.sends(command(*words))
+                bench.settle(5)
+                mine, right = ours.take(), theirs.asks(*words)
+                assert mine == right or words[0] == "HELLO", f"seed {seed}: {' / '.join(sent)}"
+        assert bench.errors == []
 
 
 @pytest.mark.parametrize("line", DIFFER)
