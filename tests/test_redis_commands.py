@@ -75,6 +75,8 @@ def test_hello_chooses_the_protocol_and_reset_undoes_it(client: Client) -> None:
         ("EVALSHA abc 0", "NOSCRIPT No matching script. Please use EVAL."),
         ("FCALL f 0", "FCALL is not possible here: there are no functions; use EVAL"),
         ("INCRBYFLOAT x 0.5", "whole numbers"),
+        ("LPUSH x 1", "LPUSH is not possible here: a key is a counter, and there are no lists, hashes, sets"),
+        ("zadd x 1 a", "ZADD is not possible here: a key is a counter"),
         ("NONSENSE a b", "ERR unknown command 'NONSENSE', with args beginning with: 'a' 'b'"),
         ("INCR", "ERR wrong number of arguments for 'incr' command"),
         ("INCR x 1", "ERR wrong number of arguments for 'incr' command"),

@@ -46,18 +46,18 @@ class Admission:
         except ValueError as error:
             raise RequestError(MALFORMED, str(error)) from None
 
-    def check_room(self, actor: Actor, batch: Batch, committing: Batch | None) -> None:
-        """Whether a new row of `actor` fits once all that waits is durable. Raises `RequestError`.
+    def check_room(self, actor: Actor, batch: Batch, committing: Batch | None, new: int = 1) -> None:
+        """Whether so many new rows of `actor` fit once all that waits is durable. Raises `RequestError`.
 
         Only near the bound are the rows that wait counted, and only once a batch.
         """
         in_commit = committing.counters if committing else 0
-        if self._state.row_count + batch.counters + in_commit < self._config.max_rows:
+        if self._state.row_count + batch.counters + in_commit + new <= self._config.max_rows:
             return
         if batch.new_rows is None:
             waiting = {name for each in (batch, committing) if each for name in (*each.net, *each.ending)}
             batch.new_rows = sum(self._state.row(actor, counter) is ZERO for counter in waiting)
-        if self._state.row_count + batch.new_rows >= self._config.max_rows:
+        if self._state.row_count + batch.new_rows + new > self._config.max_rows:
             raise RequestError(
                 TEMPORARILY_UNAVAILABLE,
                 f"this node stores max_rows ({self._config.max_rows}) rows: start it with a larger --max-rows",

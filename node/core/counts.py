@@ -225,9 +225,11 @@ def is_ending(row: AnyRow) -> bool:
 
 # On the wire and in the journal.
 
-_NOTHING_ENDED = Ended(0, 0, 0)
+_ENDING = ("life", "deadline", "stamp", "born", "taken p", "taken n", "forget_at")
+"""What an EndingRow always has beside its three numbers."""
 
 _BEFORE = tuple(f"{field} before" for field in Ended._fields)
+"""And what it has next if `Taken.before` is set. Then come four values for each row that a delete took."""
 
 MAX_MARKER_BYTES = 32_768
 """What the entries of a marker take at the most, about: a row must fit a datagram of UDP."""
@@ -244,7 +246,7 @@ def encode(row: HeldRow, base: int) -> tuple[object, ...]:
         taken = row.taken
         return (
             row.p, row.n, row.version - base, row.life, row.deadline, row.stamp, row.born,
-            taken.p, taken.n, taken.forget_at, *(taken.before or _NOTHING_ENDED),
+            taken.p, taken.n, taken.forget_at, *(taken.before or ()),
             *(value for seen in taken.seen for value in seen),
         )  # fmt: skip
     p, n, version = row
@@ -260,17 +262,17 @@ def decode(values: Sequence[object], base: int) -> AnyRow:
 
 
 def _decode_ending(row: Row, values: Sequence[object]) -> EndingRow:
-    if len(values) < 10 or len(values) % 4 != 2:
-        raise ValueError("a row of a counter that ends must have 13 values and 4 more for each row that a delete took")
-    names = ("life", "deadline", "stamp", "born", "taken p", "taken n", "forget_at", *_BEFORE)
-    life, deadline, stamp, born, taken_p, taken_n, forget_at, *ended = map(limits.count, values[:10], names)
-    seen = tuple(_decode_seen(*values[at : at + 4]) for at in range(10, len(values), 4))
-    before = Ended(*ended)
+    names = (*_ENDING, *_BEFORE) if (len(values) - len(_ENDING)) % 4 else _ENDING
+    if len(values) < len(names) or (len(values) - len(names)) % 4:
+        raise ValueError("a row of a counter that ends must have 10 or 13 values, and 4 for each that a delete took")
+    numbers = map(limits.count, values[: len(names)], names)
+    life, deadline, stamp, born, taken_p, taken_n, forget_at, *ended = numbers
+    seen = tuple(_decode_seen(*values[at : at + 4]) for at in range(len(names), len(values), 4))
     if marker_bytes(seen) > MAX_MARKER_BYTES:
         raise ValueError(f"what a delete took must be at most {MAX_MARKER_BYTES} bytes")
     if born > row.version:
         raise ValueError("born must be a version that is not above that of the row")
-    taken = Taken(taken_p, taken_n, seen, forget_at, None if before == _NOTHING_ENDED else before)
+    taken = Taken(taken_p, taken_n, seen, forget_at, Ended(*ended) if ended else None)
     return EndingRow(*row, life, deadline, stamp, born, taken if taken != NOTHING_TAKEN else NOTHING_TAKEN)
 
 

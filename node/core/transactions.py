@@ -5,6 +5,7 @@ nothing of anybody else comes between. It reads what this node's values will be 
 its reply must not leave before that.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 from gossip_counter.node.core.batch import Pending
@@ -56,6 +57,10 @@ class Transaction:
         if counter in self._commits.batch:
             self._wrote()
         return outcome
+
+    def check_room(self, counters: Iterable[str]) -> None:
+        """Whether all of these can be set, the new ones among them. Raises `RequestError`."""
+        self._writes.check_room(counters)
 
     def create(self, counter: str) -> None:
         """Have a counter that does not exist come to 0. Raises `RequestError`; then nothing changed."""

@@ -4,7 +4,7 @@ Pure. Here is settled what an INCR answers: this node's value after it, counting
 durable or not. It is sent once that is durable.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gossip_counter.node.core import counts
@@ -146,6 +146,12 @@ class Writes:
             raise RequestError(PRECONDITION_FAILED, f"not counted: the value would be {after}, and {bound}")
         if terms.delta or self._commits.exists_soon(counter):
             self._increase(counter, terms)
+
+    def check_room(self, counters: Iterable[str]) -> None:
+        """Whether all of these can be written to, the new ones among them. Raises `RequestError`."""
+        commits = self._commits
+        if new := sum(not commits.exists_soon(counter) for counter in counters):
+            self._admission.check_room(self._identity.actor, commits.batch, commits.committing, new)
 
     def delete_if_there(self, counter: str) -> bool:
         """Delete a counter, if there is such a one; whether there was. Raises `RequestError`."""

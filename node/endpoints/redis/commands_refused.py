@@ -11,6 +11,12 @@ _WHY_NOT = {
     "its counts stand in rows of many nodes under its name; use another counter instead": "RENAME RENAMENX COPY",
     "counters are whole numbers, whose sum is the same in any order": "INCRBYFLOAT",
     "there are no functions; use EVAL": "FCALL FCALL_RO FUNCTION",
+    "a key is a counter, and there are no lists, hashes, sets, sorted sets and streams": """
+        LINDEX LINSERT LLEN LPOP LPOS LPUSH LPUSHX LRANGE LREM LSET LTRIM RPOP RPUSH RPUSHX LMOVE RPOPLPUSH BLPOP BRPOP
+        HDEL HEXISTS HGET HGETALL HINCRBY HINCRBYFLOAT HKEYS HLEN HMGET HMSET HSCAN HSET HSETNX HVALS
+        SADD SCARD SISMEMBER SMEMBERS SPOP SRANDMEMBER SREM SSCAN XADD XLEN XRANGE XREAD
+        ZADD ZCARD ZCOUNT ZINCRBY ZPOPMIN ZRANGE ZRANGEBYSCORE ZRANK ZREM ZREMRANGEBYRANK ZREMRANGEBYSCORE ZREVRANGE
+        ZREVRANGEBYSCORE ZSCAN ZSCORE""",
 }
 """By reason, commands of Redis that are refused."""
 

@@ -4,7 +4,7 @@ Pure. The table of all commands is in `commands`; each of these is executed as a
 delete it and to add to it, in one write: adds that this node has not received yet still count afterwards.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from gossip_counter.node.core.transactions import Transaction
 from gossip_counter.node.endpoints.redis.arguments import counter, integer, shown, wrong_arity
@@ -131,26 +131,30 @@ def getex(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
 
 
 def mset(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
-    """MSET key value ..."""
-    for name, value in _pairs("MSET", words):
-        put(node.running, name, value)
+    """MSET key value ...: all of them, or none if there is no room."""
+    _put_all(node.running, _pairs("MSET", words))
     return "OK"
 
 
 def msetnx(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """MSETNX key value ...: all of them, or none if one of the counters exists."""
-    pairs = [*_pairs("MSETNX", words)]
-    if any(node.running.value(name) is not None for name, _ in pairs):
+    pairs = _pairs("MSETNX", words)
+    if any(node.running.value(name) is not None for name in pairs):
         return 0
-    for name, value in pairs:
-        put(node.running, name, value)
+    _put_all(node.running, pairs)
     return 1
 
 
-def _pairs(command: str, words: list[bytes]) -> Iterable[tuple[str, int]]:
+def _put_all(transaction: Transaction, values: Mapping[str, int]) -> None:
+    transaction.check_room(values)
+    for name, value in values.items():
+        put(transaction, name, value)
+
+
+def _pairs(command: str, words: list[bytes]) -> dict[str, int]:
     """By name, the last value given. Raises `CommandError`."""
     if len(words) % 2:
         raise CommandError(wrong_arity(command.encode()))
     if len(words) > 2 * MAX_DELETED:
         raise CommandError(Error(f"ERR {command} takes at most {MAX_DELETED} keys here: send several"))
-    return {_name(key): _value(command, text) for key, text in zip(words[::2], words[1::2], strict=True)}.items()
+    return {_name(key): _value(command, text) for key, text in zip(words[::2], words[1::2], strict=True)}
