@@ -277,3 +277,44 @@ class Cluster:
                 for actor, marker in node.markers(counter):
                     needed = node.needed(counter, marker).keys() - alive
                     check(bool(needed), what, "a marker stays", node.actor, actor, marker)
+
+
+# Steps of schedules.
+
+SHORT = (0, 1, 3, 50, 400)
+
+
+def steps(
+    cluster: Cluster,
+    count: int,
+    operate: Callable[[Node, str, float], bool],
+    pauses: tuple[int, ...],
+    keeps: bool = False,
+) -> None:
+    """So many random steps: an operation, or if that wants none, gossip between two nodes.
+
+    `keeps`: nothing ends but by deletes.
+    """
+    rng = cluster.rng
+    for _ in range(count):
+        cluster.pass_time(rng.choice(pauses))
+        node, counter = rng.choice(cluster.nodes), rng.choice(COUNTERS)
+        if not operate(node, counter, rng.random()):
+            other = rng.choice([each for each in cluster.nodes if each is not node])
+            cluster.gossip(node, other)
+            if keeps and rng.random() < 0.2:
+                cluster.keeps(other)
+
+
+def counting(cluster: Cluster, deletes: float = 0.0) -> Callable[[Node, str, float], bool]:
+    """Adds of 1 and sometimes -1, deletes and SETs."""
+
+    def operate(node: Node, counter: str, x: float) -> bool:
+        if x < 0.36:
+            cluster.act(node, lambda: node.add(counter, 1 if cluster.rng.random() < 0.85 else -1))
+        elif x < 0.36 + deletes:
+            then = cluster.rng.choice((0, 0, 0, 7))
+            cluster.act(node, lambda: node.delete(counter, then))
+        return x < 0.36 + deletes
+
+    return operate
