@@ -16,10 +16,10 @@ from tests.support.waiting import until
 
 
 def pytest_configure() -> None:
-    """Signals end tests and what they start, whoever runs them: under nohup, SIGHUP would be ignored in all of it."""
-    for number in (signal.SIGHUP, signal.SIGTERM):
+    """Signals end tests and what they start, whoever runs them: nohup ignores SIGHUP, a shell's `&` SIGINT."""
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from gossip_counter.node.core.messages import Add
 from gossip_counter.node.endpoints.addresses import bind
 from gossip_counter.node.endpoints.udp import UdpEndpoint
 from gossip_counter.node.runtime.node import Node
+from gossip_counter.node.runtime.signals import ending
 from tests.support.replica import ME, X, pushed, receive, refusal, replica, step
 
 
@@ -51,6 +52,7 @@ def test_what_is_dropped_for_lack_of_room_is_logged(caplog: pytest.LogCaptureFix
             await running
         return caplog.messages
 
-    rows, actors = asyncio.run(log())
+    with ending(lambda _: None):  # the handlers of the node go with it
+        rows, actors = asyncio.run(log())
     assert rows.startswith("rows_dropped (1 so far): ") and rows.endswith("start this node with a larger --max-rows")
     assert actors.startswith("actors_dropped (1 so far): ")

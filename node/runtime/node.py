@@ -103,12 +103,12 @@ class Node:
         self._note_all(journal)
 
     async def run(self) -> None:
-        """Serve until a signal that ends, or `stop`. Raises `ConfigError` if it can't begin."""
-        # No handlers of the loop: it restores the default ones at its end, and then a second signal would kill us.
-        with signals.ending(self._interrupted):
-            await self._run()
+        """Serve until a signal that ends, or `stop`: then the process is about to exit, and ignores further signals.
 
-    async def _run(self) -> None:
+        Raises `ConfigError` if it can't begin.
+        """
+        # No handlers of the loop: it restores the default ones at its end, and then a second signal would kill us.
+        signals.on_ending(self._interrupted)
         await self._peer_finder.begin()
         check_reach(self._udp.socket, self._udp.peers)
         if self._redis:
@@ -135,7 +135,8 @@ class Node:
 
     def _interrupted(self, number: int) -> None:
         signals.ignore_ending()  # many more would leave no time to end
-        self._loop.call_soon_threadsafe(self.stop, signal.Signals(number).name)
+        if not self._loop.is_closed():  # else it could not begin, and is about to exit
+            self._loop.call_soon_threadsafe(self.stop, signal.Signals(number).name)
 
     async def _end(self) -> None:
         """Receive nothing any more, answer what was received, and send nothing more."""

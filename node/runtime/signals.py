@@ -19,15 +19,14 @@ def on_ending(act: Callable[[int], object]) -> None:
 
 @contextmanager
 def ending(act: Callable[[int], object]) -> Iterator[None]:
-    """As `on_ending`, until the end of the block; then what was before, but for signals that are ignored meanwhile."""
+    """As `on_ending`, until the end of the block; then what was before."""
     before = {number: signal.getsignal(number) for number in ENDING}
     on_ending(act)
     try:
         yield
     finally:
         for number, handler in before.items():
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, handler)
+            signal.signal(number, handler)
 
 
 def ignore_ending() -> None:
