@@ -16,6 +16,7 @@ from gossip_counter.node.core.counts import (
     EndingRow,
     Row,
     Seen,
+    Taken,
     as_ending,
     as_row,
     marker_bytes,
@@ -32,7 +33,7 @@ from tests.support.lives_cluster import BrokenPromiseError
 from tests.support.lives_model import MODES
 from tests.support.lives_rules import FORGET, GRACE
 from tests.support.planted_faults import Plant
-from tests.support.replica import ME, X, commits, drain, persisted, receive, replica, settle, tick
+from tests.support.replica import ME, X, commits, drain, persisted, receive, replica, settle, submit, tick
 
 SEEDS = 6
 
@@ -231,6 +232,27 @@ def test_an_add_is_answered_with_all_that_waits_though_a_window_is_forgotten_mea
     drain(node)
     persisted(node)
     assert node.value("a") == 2
+
+
+def test_adds_of_one_commit_all_count_though_a_delete_arrives_between_them() -> None:
+    node = replica()
+    at(node, FORGET)
+    incr(node)
+    drain(node)
+    persisted(node)
+    first = node.state.row(ME, "a")
+    submit(node, 1, ("other", 1))  # its commit is under way
+    submit(node, 2, ("a", 8))
+    taken = Taken(seen=(Seen(ME, 0, first.p, first.n),), forget_at=2 * FORGET)
+    node.step(Push("n2", 0, (Delta(X, 0, (("a", EndingRow(version=1, born=1, taken=taken)),)),)), "n2", 0)
+    assert node.value("a") is None
+    transaction = node.transaction()
+    assert transaction.add("a", 16) == 24
+    transaction.wait("c", 3)
+    persisted(node)
+    drain(node)
+    persisted(node)
+    assert node.value("a") == 24
 
 
 def test_a_failing_disk_leaves_nothing_of_a_counter_that_ends() -> None:

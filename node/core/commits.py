@@ -363,9 +363,13 @@ class Commits:
 
     def _make_lives_soon(self, counter: str) -> Lives:
         rows, own = self._state.ends.rows(counter), self.own_row_soon(counter)
-        if not counts.counts_nothing(own):
-            rows[self._identity.actor] = own
-        return Lives(rows, self._state.ends.now_ms)
+        if counts.counts_nothing(own):
+            return Lives(rows, self._state.ends.now_ms)
+        if not (isinstance(own, EndingRow) or own.version or self.is_first):
+            # The row that these adds were made to may have been forgotten since: they begin a new one.
+            life = Lives(rows, self._state.ends.now_ms).life_to_join(ends=True)
+            own = counts.as_ending(own)._replace(life=life, born=counts.PENDING)
+        return Lives(rows | {self._identity.actor: own}, self._state.ends.now_ms)
 
     def put_ending(self, counter: str, row: EndingRow, delta: int = 0) -> None:
         """Write our own row of a counter that ends; `delta` is what was added with it."""
