@@ -60,7 +60,7 @@ clean: ## remove what the other targets made
 	@touch $@
 
 .venv/developing: $(PINS) | .venv/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,compat]'
 	@touch .venv/installed $@
 
 .venv/mutating: $(PINS) | .venv/bin/pip

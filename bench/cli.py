@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress import MofNCompleteColumn, Progress
 
 from gossip_counter import __version__
-from gossip_counter.bench import against_redis, options, workload
+from gossip_counter.bench import against_redis, cli_windows, options, workload
 from gossip_counter.bench import converge as converging
 from gossip_counter.bench import cost as costing
 from gossip_counter.bench import judge as judging
@@ -45,6 +45,10 @@ HELP = """Measure gossip counters: real processes, real sockets, every acknowled
 
     bench sim --nodes 5,25,100           # how an increment spreads
 
+    bench windows --windows 100000       # what is kept of counters that ended
+
+    bench overshoot --bound 10000        # how far is a bound passed?
+
     bench judge --seeds 1000             # is any promise broken, by seed?
 
 sim and judge simulate. All others start clusters of their own on free ports. None leaves anything behind, but for the
@@ -71,6 +75,9 @@ class Endpoint(StrEnum):
 
 
 in_one_line = running.in_one_line("bench", PromiseBroken, plotting.PlotError, recovering.RecoverError)
+
+for command in (cli_windows.windows, cli_windows.overshoot):
+    app.command()(in_one_line(command))
 
 
 @app.command()
@@ -288,7 +295,9 @@ def torture(
     """Make everything go wrong for real nodes while clients count; check every reply, and every counter at the end.
 
     Nodes are killed, restarted, paused, cut off; gossip is lost. Their data directories are wiped, moved, put back from
-    backups, damaged by flipped bits and cut files, and copied while nodes run: copies run as second processes.
+    backups, damaged by flipped bits and cut files, and copied while nodes run: copies run as second processes. Redis
+    clients delete counters, and count in transactions and in windows that end. After that it takes another minute or
+    so, until nodes must have forgotten what ended.
 
     Exit code: 0 if every promise was kept, 1 if not; then the schedule is printed, and logs and journals are kept.
     """

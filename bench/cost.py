@@ -22,11 +22,11 @@ from gossip_counter.cluster.processes import temporary
 from gossip_counter.cluster.wording import counted
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.cluster_id import ClusterId
-from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow, Row, Seen, Taken
+from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors
 from gossip_counter.node.core.identity import mint
 from gossip_counter.node.core.messages import Delta, Gossip, Push, Syn, SynAck
-from gossip_counter.node.core.recent_adds import MAX_ADDS
-from gossip_counter.node.core.state import DigestEntry
+from gossip_counter.node.core.recent_writes import MAX_WRITES
 
 SETTLE_S = 1.0
 """Between the start of a cluster and the first look at what it costs."""
@@ -175,7 +175,7 @@ async def _growth(counters: int) -> Growth:
         member = cluster.members["n1"]
         process = psutil.Process(member.pid)
         async with await Client.connect(member.address, timeout_s=5) as client:
-            await concurrently(WINDOW, repeat("", 2 * MAX_ADDS), partial(client.add, 1))
+            await concurrently(WINDOW, repeat("", 2 * MAX_WRITES), partial(client.add, 1))
             before = process.memory_info().rss
             await add_to_all([client], counters)
             rows = (await client.gossip_status())["rows"]
@@ -186,6 +186,7 @@ CLUSTER = "f00dcafe"
 """As long as the ids that `cluster up` gives."""
 FINGERPRINT = 2**63
 COUNTER = "likes:12345"
+NOW_MS = 1_800_000_000_000
 
 
 def bytes_on_the_wire() -> dict[str, int]:
@@ -198,19 +199,38 @@ def bytes_on_the_wire() -> dict[str, int]:
     digest = {actor: DigestEntry(2000, rng.getrandbits(64), 0) for actor in actors}
     one = dict(list(digest.items())[:1])
     return {
-        "SYN of five nodes that hold something each": _bytes(Syn("n1", FINGERPRINT, digest, boot=2**32 - 1)),
+        "SYN of five nodes that hold something each": _bytes(
+            Syn("n1", FINGERPRINT, digest, boot=2**32 - 1, clock_ms=NOW_MS)
+        ),
         "SYN-ACK when states are equal": _bytes(SynAck("n1", FINGERPRINT, (), {}, 2**32 - 1)),
         "one digest entry": _bytes(Syn("n1", FINGERPRINT, one)) - _bytes(Syn("n1", FINGERPRINT, {})),
         "push of one row": _bytes(_push(1)),
         "one row more": _bytes(_push(2)) - _bytes(_push(1)),
+        "one row more, begun after another counter ended": _bytes(_push(2, _LATER)) - _bytes(_push(1)),
+        "one row more, of a counter that expires": _bytes(_push(2, _ending(()))) - _bytes(_push(1)),
+        "one row more, of a counter that was deleted": _bytes(_push(2, _ending(actors[:1]))) - _bytes(_push(1)),
+        "one more actor that the delete names": _bytes(_push(1, _ending(actors[:2])))
+        - _bytes(_push(1, _ending(actors[:1]))),
+        "a delta, once its sender has forgotten rows": _bytes(_push(1, floors=Floors(1900))) - _bytes(_push(1)),
     }
 
 
-def _push(rows: int) -> Push:
+_LATER = EndingRow(1500, 0, 2002, NOW_MS, born=1950)
+
+
+def _push(rows: int, last: AnyRow | None = None, floors: Floors = NO_FLOORS) -> Push:
     """As a node pushes its latest writes: versions just above the last one pushed."""
     actor = mint("n1", Random(1).getrandbits(63))
-    named = tuple((COUNTER, Row(1500, 0, 2001 + i)) for i in range(rows))
-    return Push("n1", FINGERPRINT, (Delta(actor, 2000, named),))
+    named = [(COUNTER, last if last and i == rows else Row(1500, 0, 2000 + i)) for i in range(1, rows + 1)]
+    delta = Delta(actor, 2000, tuple(named), floors=floors, clock_ms=NOW_MS, is_whole=True)
+    return Push("n1", FINGERPRINT, (delta,))
+
+
+def _ending(deleted: Sequence[Actor]) -> EndingRow:
+    """A row in its second lineage, by a delete at its node if there are `deleted` ones."""
+    seen = tuple(Seen(actor, 1900, 1500, 0) for actor in deleted)
+    taken = Taken(seen=seen, forget_at=NOW_MS) if seen else NOTHING_TAKEN
+    return EndingRow(1500, 0, 2002, NOW_MS, 0 if seen else NOW_MS, NOW_MS, 1950, taken)
 
 
 def _bytes(message: Gossip) -> int:

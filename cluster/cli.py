@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gossip_counter import __version__
-from gossip_counter.cluster.commands import counting, experiments, lifecycle, live
+from gossip_counter.cluster.commands import counting, deleting, experiments, lifecycle, live
 from gossip_counter.node.encodings import tolerate_any_encoding
 
 HELP = """Run a gossip counter on this machine: several nodes, no leader, one value.
@@ -21,6 +21,8 @@ A first try, in two terminals:
 
     redis-cli -p 7102 incr likes   # any node speaks the Redis protocol too
     cluster counters         # the counters and their values
+    cluster add 1 --counter login --expire 60   # ends in a minute
+    cluster delete likes
 
     cluster kill n2          # watch the others carry on
     cluster restart n2       # and watch it catch up
@@ -45,6 +47,7 @@ app.command()(live.watch)
 app.command(context_settings={"ignore_unknown_options": True})(counting.add)  # so that -5 is a delta, not an option
 app.command()(counting.read)
 app.command("counters")(counting.list_counters)
+app.command()(deleting.delete)
 app.command()(experiments.kill)
 app.command()(lifecycle.restart)
 app.command()(experiments.pause)

@@ -5,7 +5,7 @@
         print(await counter.read())
 
 An `add` that gets no reply raises `OutcomeUnknownError`: it may be counted or not. The client never sends it again by
-itself, because a node can't tell a retry from a new add.
+itself, because a node can't tell a retry from a new add. The same goes for a `delete`.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ __all__ = [
     "NoAnswerError",
     "NotSentError",
     "OutcomeUnknownError",
+    "Reading",
     "RequestRefusedError",
     "Status",
 ]
@@ -61,7 +62,18 @@ class NoAnswerError(ClientError):
 
 
 class OutcomeUnknownError(ClientError):
-    """No reply to an `add` came in time. It may be counted or not, now or later. A second add could count it twice."""
+    """No reply to an `add` or a `delete` came in time. It may be done or not, now or later.
+
+    A second add could count it twice, a second delete take away what was added after the first.
+    """
+
+
+class Reading(NamedTuple):
+    """A counter at one node."""
+
+    value: int
+    deadline_ms: int | None
+    """When it ends, in Unix milliseconds; None: never."""
 
 
 class _Pending(NamedTuple):
@@ -79,7 +91,7 @@ class Client:
     def __init__(self, connected: socket.socket, address: Address, timeout_s: float) -> None:
         self.address = address
         self.token: str | None = None
-        """The causal token of the last reply to an add or a read; None if the node gave none."""
+        """The causal token of the last reply to an add, a delete or a read; None if the node gave none."""
         self._socket = connected
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
@@ -108,26 +120,55 @@ class Client:
             raise NotSentError(f"{address[0]}:{address[1]}: {error.strerror}") from None
         return cls(connected, address, timeout_s)
 
-    async def add(self, delta: int, counter: str = DEFAULT_COUNTER, copies: int = 1) -> str | None:
+    async def add(
+        self,
+        delta: int,
+        counter: str = DEFAULT_COUNTER,
+        copies: int = 1,
+        *,
+        expire_ms: int | None = None,
+        expire_if_new: bool = False,
+        lower: int | None = None,
+        upper: int | None = None,
+    ) -> str | None:
         """Add `delta` (negative: decrement). Returns when `copies` members, this node included, store it durably.
 
+        With `expire_ms` the counter ends so many milliseconds from now; with `expire_if_new` only if it has no deadline
+        yet. `lower` and `upper` bound the value after the add, as far as the node knows it.
+
         The result is a causal token: a `read` with it at any node sees this add. None if the node gives no tokens.
-        Raises `RequestRefusedError` or `NotSentError` if it was not counted, `OutcomeUnknownError` if that is unknown.
+        Raises `RequestRefusedError` (code 22 if the value would leave its bounds) or `NotSentError` if it was not
+        counted, `OutcomeUnknownError` if that is unknown.
         """
-        body = _named({"type": "add", "delta": delta}, counter)
-        reply = await self.request(body | {"copies": copies} if copies != 1 else body, OutcomeUnknownError)
+        terms = {"expire_ms": expire_ms, "lower": lower, "upper": upper}
+        terms |= {"copies": copies if copies != 1 else None, "expire_if_new": expire_if_new or None}
+        given = {name: each for name, each in terms.items() if each is not None}
+        reply = await self.request(_named({"type": "add", "delta": delta}, counter) | given, OutcomeUnknownError)
         self.token = reply.get("token")
         return self.token
+
+    async def delete(self, counter: str = DEFAULT_COUNTER) -> bool:
+        """Take away all that the node stores of a counter, once that is durable; whether there was such a counter.
+
+        What the node has not received yet stays. Raises as `add` does.
+        """
+        reply = await self.request(_named({"type": "delete"}, counter), OutcomeUnknownError)
+        self.token = reply.get("token")
+        return bool(reply["existed"])
 
     async def read(self, counter: str = DEFAULT_COUNTER, token: str | None = None) -> int:
         """The node's value of a counter. With a `token`, the node waits until it stores all that the token covers.
 
         Raises `RequestRefusedError` (code 11 if it does not in time), `NotSentError`, `NoAnswerError`.
         """
+        return (await self.look(counter, token)).value
+
+    async def look(self, counter: str = DEFAULT_COUNTER, token: str | None = None) -> Reading:
+        """As `read`, with the time at which the counter ends."""
         body = _named({"type": "read"}, counter)
         reply = await self.request(body if token is None else body | {"token": token}, NoAnswerError)
         self.token = reply.get("token")
-        return int(reply["value"])
+        return Reading(int(reply["value"]), reply.get("deadline"))
 
     async def fault(self, loss: float, cut: Sequence[str]) -> None:
         """Make the node drop this share of its gossip, 0 to 1, and all gossip from and to these peers.
@@ -251,7 +292,9 @@ def _fail(pending: _Pending, why: str) -> None:
     if pending.reply.done():
         return
     if pending.error is OutcomeUnknownError:
-        why += "; the outcome of the add is unknown: it may or may not be counted"
+        request = pending.reply_type.removesuffix("_ok")
+        done = "counted" if request == "add" else "done"
+        why += f"; the outcome of the {request} is unknown: it may or may not be {done}"
     pending.reply.set_exception(pending.error(why))
 
 

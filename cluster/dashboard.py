@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
+from time import time
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
@@ -17,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gossip_counter.cluster.monitor import DEAD, PAUSED, SILENT, UP, NodeView, Snapshot
-from gossip_counter.cluster.wording import counted, shown
+from gossip_counter.cluster.wording import counted, duration, shown
+from gossip_counter.node.core.membership import LARGE_SKEW_MS
 
 BEHIND = "behind"
 STYLES = {"level": "green", BEHIND: "yellow", SILENT: "bold yellow", PAUSED: "cyan", DEAD: "bold red"}
@@ -39,15 +41,15 @@ def table(snapshot: Snapshot, width: int, height: int | None = None) -> Renderab
     Of more nodes than fit `height` lines (None: any number), those that are not level come first.
     """
     columns = _columns(snapshot.nodes, width)
-    summary = headline(snapshot)
+    summary, clocks = headline(snapshot), _clocks(snapshot)
     shown, left_out = snapshot.nodes, Text()
     if height is not None:
-        room = height - 1 - len(textwrap.wrap(summary.plain, width))
+        room = height - 1 - sum(len(textwrap.wrap(text.plain, width)) for text in (summary, clocks))
         lines_each = max(len(textwrap.wrap(_in_a_line(node), width)) for node in shown)
         shown = _most_urgent(shown, room - 4 if columns else room // lines_each)
         left_out = _left_out(snapshot.nodes, shown)
     drawn = _table(columns, shown) if columns else Text("\n".join(map(_in_a_line, shown)), overflow="fold")
-    return Group(*([drawn] if shown else []), *([left_out] if left_out else []), summary)
+    return Group(*([drawn] if shown else []), *([left_out] if left_out else []), *([clocks] if clocks else []), summary)
 
 
 def _columns(nodes: Sequence[NodeView], width: int) -> list[_Column]:
@@ -60,8 +62,10 @@ def _columns(nodes: Sequence[NodeView], width: int) -> list[_Column]:
     room = width - 1 - sum(widths[title] for title in kept)
     if room < 0:
         return []
-    is_any_unheard = any(node.status.get("peers_unheard") for node in nodes)
-    for titles in _BY_IMPORTANCE[not is_any_unheard :]:
+    empty = {title for title, name in _IF_ANY.items() if not any(node.status.get(name) for node in nodes)}
+    for titles in _BY_IMPORTANCE:
+        if titles <= empty:
+            continue
         room -= sum(widths[title] for title in titles)
         if room < 0:
             break
@@ -108,6 +112,19 @@ def headline(snapshot: Snapshot) -> Text:
         missing = _some(f"{node.name} {node.state}" for node in snapshot.nodes if node.state in {SILENT, PAUSED})
         return Text(f"{up}, not agreed while {missing}", style="bold yellow")
     return Text(f"{up}, not agreed ({named}{_values(snapshot.up) or 'none answers'})", style="bold yellow")
+
+
+def _clocks(snapshot: Snapshot) -> Text:
+    """Whose clock differs most from another's, if by more than a second."""
+    skews = [(int(node.status.get("skew_ms") or 0), node) for node in snapshot.up]
+    skew_ms, node = max(skews, key=lambda skew: abs(skew[0]), default=(0, None))
+    if node is None or abs(skew_ms) <= LARGE_SKEW_MS:
+        return Text()
+    where = "ahead of" if skew_ms > 0 else "behind"
+    return Text(
+        f"the clock of {node.status['skewed_peer']} is {duration(abs(skew_ms))} {where} that of {node.name}",
+        style="bold yellow",
+    )
 
 
 def _values(nodes: Sequence[NodeView]) -> str:
@@ -181,12 +198,19 @@ def _convergence(node: NodeView) -> str:
     return _unknown(node) if took is None else f"{took:,.0f}"
 
 
+def _left(node: NodeView) -> str:
+    """How soon the counter ends."""
+    deadline = node.status.get("deadline")
+    return _unknown(node) if not node.status else "" if deadline is None else duration(deadline - time() * 1000)
+
+
 _COLUMNS: list[_Column] = [
     ("node", lambda node: node.name),
     ("pid", lambda node: NOT_THERE if node.state == DEAD else str(node.pid)),
     ("state", condition),
     ("port", lambda node: node.address.rpartition(":")[2]),
     ("value", _field("local_value")),
+    ("left", _left),
     ("+", _field("increments")),
     ("-", _field("decrements")),
     ("rounds", _field("gossip_rounds")),
@@ -198,10 +222,11 @@ _COLUMNS: list[_Column] = [
     ("cpu %", lambda node: _unknown(node) if node.cpu is None else f"{node.cpu:.1f}"),
     ("MB", lambda node: _unknown(node) if node.memory is None else f"{node.memory / 1e6:.1f}"),
 ]
-"""`unheard` is shown if a node has not heard a peer since its start."""
+_IF_ANY = {"unheard": "peers_unheard", "left": "deadline"}
+"""Columns that are shown if any node has something to say in them, and the fields that say so."""
 _NEVER_LEFT_OUT = {"node", "state", "port", "value"}
 _BY_IMPORTANCE = (
-    {"unheard"}, {"synced"}, {"pid"}, {"rounds"}, {"+", "-"}, {"dgrams/s in / out"}, {"kB/s in / out"}, {"conv. ms"},
-    {"cpu %"}, {"MB"},
+    {"unheard"}, {"left"}, {"synced"}, {"pid"}, {"rounds"}, {"+", "-"}, {"dgrams/s in / out"}, {"kB/s in / out"},
+    {"conv. ms"}, {"cpu %"}, {"MB"},
 )  # fmt: skip
 """The other columns, those together that mean little alone. The last ones are left out first."""

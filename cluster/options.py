@@ -66,7 +66,8 @@ def _directory(text: str) -> Path:
     return Path(text)
 
 
-def _counter_name(text: str) -> str:
+def counter_name(text: str) -> str:
+    """A counter's name. Raises `BadParameter`."""
     try:
         return limits.name(encodings.name(text), "it")
     except ValueError as error:
@@ -95,8 +96,17 @@ CounterName = Annotated[
     typer.Option(
         "--counter",
         metavar="NAME",
-        parser=_counter_name,
+        parser=counter_name,
         help="The counter's name, at most 255 bytes; without it, the default counter.",
+        autocompletion=complete_counter,
+    ),
+]
+CounterNames = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME",
+        parser=counter_name,
+        help="Names, or globs as in 'page:*'; quote those. '' is the default counter.",
         autocompletion=complete_counter,
     ),
 ]

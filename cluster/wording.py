@@ -11,3 +11,14 @@ def shown(counter: str) -> str:
 def counted(number: int, what: str) -> str:
     """So many of something, such as 1 node or 1,000 nodes."""
     return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def duration(ms: float) -> str:
+    """A time that is left, such as 0.4 s, 59 s, 12 min, 30 h or 5 days."""
+    seconds = max(ms, 0) / 1000
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    for unit, length, most in (("min", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < most:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86_400:,.0f} days"

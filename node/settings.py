@@ -56,6 +56,7 @@ _CONFIG_OPTIONS = {
     "script_memory_kb": ("--script-memory-kb", "KB"),
     "gossip": ("--gossip", None),
     "push": ("--push", None),
+    "allow_flush": ("--allow-flush", None),
 }
 """By field of Config, its option and what stands for the option's value in the help."""
 
@@ -171,8 +172,8 @@ def _add_config_option(made: argparse.ArgumentParser, field: str) -> None:
     elif field in CHOICES:
         help_text = f"{HELP[field]} (default: {default})"
         given |= {"choices": CHOICES[field]}
-    elif default is True:
-        help_text = f"{HELP[field]} (default: yes)"
+    elif isinstance(default, bool):
+        help_text = f"{HELP[field]} (default: {'yes' if default else 'no'})"
         given |= {"action": argparse.BooleanOptionalAction}
     else:
         help_text = f"{HELP[field]} (default: that in the members file, or {default!r})"

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,14 +22,30 @@ def pytest_configure() -> None:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Commands]:
-    """The command `cluster` in a directory of its own. Fails if a node outlives its cluster."""
-    commands = Commands(tmp_path / "counter")
+@contextmanager
+def cluster_in(directory: Path) -> Iterator[Commands]:
+    """The command `cluster` in this directory. Fails if a node outlives its cluster."""
+    commands = Commands(directory)
     yield commands
     with suppress(ClusterError):  # the test took it down
         Cluster.load(commands.directory).stop_all()
     until(lambda: not processes_in(commands.directory), limit_s=5)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Commands]:
+    """The command `cluster` in a directory of its own."""
+    with cluster_in(tmp_path / "counter") as commands:
+        yield commands
+
+
+@pytest.fixture(scope="module")
+def two_ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    """The Redis ports of a cluster of two nodes, for the tests of one file."""
+    with cluster_in(tmp_path_factory.mktemp("cluster") / "counter") as commands:
+        commands.up(2)
+        first, second = (member.port for member in Cluster.load(commands.directory).members.values())
+        yield first, second
 
 
 @pytest.fixture(scope="module")

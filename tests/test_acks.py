@@ -9,6 +9,7 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.effects import Answer
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, TIMEOUT
+from gossip_counter.node.core.holdings import DigestEntry, Stored
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.messages import (
     Add,
@@ -24,7 +25,6 @@ from gossip_counter.node.core.messages import (
     Written,
 )
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.state import DigestEntry, Stored
 from tests.support.replica import (
     MS,
     WINDOW_NS,

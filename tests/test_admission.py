@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 
 from gossip_counter.node.core.admission import SMALL, Admission
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import LARGE, Actor, Row
+from gossip_counter.node.core.counts import LARGE, Actor, AnyRow, Row
 from gossip_counter.node.core.effects import Answer
 from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.identity import Increment, Recovered
+from gossip_counter.node.core.increases import Outcome
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import Add, Delta, Push, Syn, Written
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.state import DigestEntry, State
-from gossip_counter.node.core.writes import Value, Writes
+from gossip_counter.node.core.state import State
+from gossip_counter.node.core.writes import Writes
 from tests.support.replica import (
     ME,
     Effect,
@@ -46,13 +48,13 @@ RUNS = st.lists(st.lists(st.tuples(NAMES, st.sampled_from(EDGES)), min_size=1, m
 ROWS = st.sampled_from([1, 2, 4, 99])
 
 
-def values_of(effects: list[Effect], request_id: int) -> list[Value]:
+def values_of(effects: list[Effect], request_id: int) -> list[Outcome]:
     (found,) = [each for each in replies(effects) if isinstance(each, Written) and each.in_reply_to == request_id]
     return list(found.values)
 
 
-def known(value: Value) -> int | None:
-    return None if isinstance(value, RequestError) else value
+def known(value: Outcome) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 # Counts.
@@ -144,7 +146,7 @@ def test_at_the_bound_of_rows_a_write_costs_no_more_than_elsewhere(monkeypatch: 
     """In rows looked at: what waits for the disk is not gone through for each add that is refused."""
     node, looked, row = replica(max_rows=500), list[str](), State.row
 
-    def noted(self: State, actor: Actor, counter: str) -> Row:
+    def noted(self: State, actor: Actor, counter: str) -> AnyRow:
         looked.append(counter)
         return row(self, actor, counter)
 
@@ -283,6 +285,6 @@ def test_a_large_counter_costs_others_no_check(where: str, monkeypatch: pytest.M
 def test_a_counter_that_is_no_longer_large_is_checked_once() -> None:
     node = replica()
     receive_rows(node, "a", Row(LARGE, 0, 1), Row(0, LARGE, 1))
-    assert node.state.large == {"a"}
+    assert node.state.special == {"a": 0}
     submit(node, 1, ("a", 1))
-    assert not node.state.large
+    assert not node.state.special

@@ -7,9 +7,9 @@ import pytest
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.gossip.anti_entropy import DIGEST_ACTORS, RETRIES
+from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.messages import Ack, Delta, Push, Replicate, Syn, SynAck
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.state import DigestEntry
 from tests.support.replica import (
     MS,
     X,

@@ -190,12 +190,15 @@ def test_torture_tells_its_verdict_in_every_form(monkeypatch: pytest.MonkeyPatch
 
     async def run(plan: torture.Plan, watch: Any) -> torture.Verdict:
         watch(torture.Progress(plan))
-        return torture.Verdict(plan, 1000, 20, 300, {"kill": 2}, 0.25, {"n1": 30.0}, {"n1": 0.5}, next(verdicts))
+        return torture.Verdict(
+            plan, 1000, 20, 300, {"deletes": 9}, {"kill": 2}, 0.25, {"n1": 30.0}, {"n1": 0.5}, next(verdicts)
+        )
 
     monkeypatch.setattr(torture, "run", run)
     kept = bench("torture", "--seconds=5")
     assert kept.exit_code == 0
     assert "every promise was kept" in " ".join(kept.stdout.split())
+    assert "9 deletes" in kept.stdout
     assert figures("torture", "--kill-all=2")["seconds"] == 2.5
     broken = bench("torture", "--seconds=5", "--json")
     assert broken.exit_code == 1
@@ -215,7 +218,9 @@ def test_torture_refuses_what_makes_no_sense() -> None:
 
 @pytest.mark.soak
 def test_torture_of_a_small_cluster_ends_well() -> None:
-    verdict = asyncio.run(torture.run(torture.Plan(seconds=5, seed=4, nodes=3, clients=4), lambda _: None))
+    verdict = asyncio.run(
+        torture.run(torture.Plan(seconds=5, seed=4, nodes=3, clients=4, awaits_end=False), lambda _: None)
+    )
     assert verdict.broken is None
     assert verdict.acknowledged > 0
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from gossip_counter.cluster.client import Client, NoAnswerError, NotSentError, OutcomeUnknownError
+from gossip_counter.cluster.client import Client, NoAnswerError, NotSentError, OutcomeUnknownError, Reading
 from gossip_counter.cluster.ports import free_ports
 
 NONSENSE: tuple[Any, ...] = ({"in_reply_to": None}, {"in_reply_to": [1]}, {"in_reply_to": {}}, [1], 5)
@@ -41,6 +41,43 @@ def test_an_add_without_a_reply_has_an_unknown_outcome_and_is_sent_once() -> Non
         with pytest.raises(OutcomeUnknownError, match="unknown"):
             await client.add(5)
         assert [each["delta"] for each in received(server)] == [5]
+
+    with_server(test)
+
+
+def test_a_delete_without_a_reply_has_an_unknown_outcome_and_is_sent_once() -> None:
+    async def test(client: Client, server: socket.socket) -> None:
+        with pytest.raises(
+            OutcomeUnknownError, match="the outcome of the delete is unknown: it may or may not be done"
+        ):
+            await client.delete("likes")
+        assert [(each["type"], each["counter"]) for each in received(server)] == [("delete", "likes")]
+
+    with_server(test)
+
+
+async def replied(request: Coroutine[Any, Any, Any], server: socket.socket, **reply: Any) -> tuple[dict[str, Any], Any]:
+    """What is sent of a request, and what it comes to with this reply."""
+    asking = asyncio.create_task(request)
+    datagram, source = await asyncio.get_running_loop().sock_recvfrom(server, 65_536)
+    sent = msgpack.unpackb(datagram)
+    reply |= {"type": f"{sent['type']}_ok", "in_reply_to": sent.pop("msg_id")}
+    server.sendto(msgpack.packb(reply), source)
+    return sent, await asking
+
+
+def test_what_is_sent_of_counters_that_end() -> None:
+    async def test(client: Client, server: socket.socket) -> None:
+        terms = {"expire_ms": 1500, "expire_if_new": True, "lower": 0, "upper": 9}
+        sent, token = await replied(client.add(1, "a", 2, **terms), server, token="t")  # type: ignore[arg-type]
+        assert sent == {"type": "add", "delta": 1, "counter": "a", "copies": 2} | terms
+        assert token == client.token == "t"
+        assert (await replied(client.add(1), server))[0] == {"type": "add", "delta": 1}
+        sent, existed = await replied(client.delete("a"), server, existed=True, token="d")
+        assert (sent, existed, client.token) == ({"type": "delete", "counter": "a"}, True, "d")
+        assert (await replied(client.delete(), server, existed=False))[1] is False
+        assert (await replied(client.look("a"), server, value=5, deadline=99))[1] == Reading(5, 99)
+        assert (await replied(client.look("a"), server, value=str(2**70)))[1] == Reading(2**70, None)
 
     with_server(test)
 

@@ -15,12 +15,12 @@ from gossip_counter.node.core.cluster_id import ClusterId, Handling, OwnClusterI
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.effects import Commit
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.messages import Add, Delta, Syn, SynAck
 from gossip_counter.node.core.peer_messages import Refused
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.speakers import SPEAKING_NS
-from gossip_counter.node.core.state import Stored
 from gossip_counter.node.endpoints.addresses import Address, shown
 from gossip_counter.node.storage.journal import Journal
 from tests.support.processes import ask, node_process
@@ -193,7 +193,7 @@ def test_a_reply_to_another_process_of_the_same_name_changes_no_id() -> None:
     for theirs in (ClusterId(0, False), ClusterId(2**63 - 1, True)):
         answer = SynAck("n1", 1, rows, {}, syn.boot ^ 1, cluster_id=theirs)
         node.step(answer, ("b1",), 0)
-        assert (list(node.state.rows_of("x")), node.cluster_id == theirs) == ([], False)
+        assert (list(node.state.ends.rows("x").values()), node.cluster_id == theirs) == ([], False)
     node.step(replace(answer, boot=syn.boot), ("a1",), 0)
     assert (node.state.value("x"), node.cluster_id) == (100, ClusterId(2**63 - 1, False))
 

@@ -13,7 +13,7 @@ import pytest
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.errors import ConfigError
-from gossip_counter.node.core.state import Stored
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.storage import commit_log, schema
 from gossip_counter.node.storage.journal import Journal, JournalError, Tuning
 from tests.support.journals import ME, PEER, Rows, change, look, mine, opened, rows
@@ -47,8 +47,8 @@ def test_a_kill_between_two_chunks_of_a_compaction_loses_nothing(tmp_path: Path)
     committed: Rows = {}
     partly = 0
     with opened(tmp_path / "live", Tuning(compact_bytes=12_000)) as made:
-        for version in range(1, 560):
-            actor = ME if version < 280 else PEER
+        for version in range(1, 640):
+            actor = ME if version < 320 else PEER
             made.commit(Commit(ME, (Stored(actor, version, version, {f"c{version}": Row(1, 0, version)}),)))
             committed[actor, f"c{version}"] = (1, 0)
             if is_partly_compacted(tmp_path / "live"):

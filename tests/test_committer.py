@@ -5,10 +5,10 @@ from random import Random
 
 import pytest
 
-from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.counts import Actor, HeldRow, Row, as_row
 from gossip_counter.node.core.effects import Answer, Commit
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.messages import Add, Written
-from gossip_counter.node.core.state import Stored
 from gossip_counter.node.runtime.committer import QUICK_NS, SLOW, Committer, Done
 from gossip_counter.node.storage.errors import MustWaitError
 from tests.support.replica import ME, bare, pushed, replica
@@ -214,10 +214,10 @@ def test_results_are_the_same_wherever_commits_are_made(kind: str) -> None:
         }
 
 
-def stored(commits: list[Commit]) -> dict[tuple[Actor, str], tuple[int, ...]]:
+def stored(commits: list[Commit]) -> dict[tuple[Actor, str], HeldRow]:
     """What the disk holds of our own actor after these."""
-    rows: dict[tuple[Actor, str], tuple[int, ...]] = {}
+    rows: dict[tuple[Actor, str], HeldRow] = {}
     own: list[Stored] = [each for commit in commits for each in commit.stored if each.actor == ME]
     for each in own:
-        rows |= {(ME, name): tuple(row) for name, row in each.rows.items()}
+        rows |= {(ME, name): as_row(row) for name, row in each.rows.items()}
     return rows

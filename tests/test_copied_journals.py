@@ -17,9 +17,9 @@ from gossip_counter.cluster.client import Client
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.state import Stored
 from gossip_counter.node.storage import database
 from gossip_counter.node.storage.file_identity import Inode, Place
 from gossip_counter.node.storage.journal import Journal, Tuning

@@ -1,5 +1,6 @@
 """Documents are right: samples run, links lead somewhere, and the options, files and fields that they name exist."""
 
+import json
 import re
 import subprocess
 import sys
@@ -233,6 +234,17 @@ def test_every_field_of_the_status_and_every_metric_is_documented() -> None:
 def test_every_redis_command_is_documented() -> None:
     documented = code(section(ROOT / "docs" / "redis.md", "Commands"))
     assert {name.decode() for name in COMMANDS} <= set(documented)
+
+
+def test_every_library_that_is_tested_is_named_with_its_version() -> None:
+    named = set(re.findall(r"^\| (\S+ [\d.]+) \|", section(ROOT / "docs" / "redis.md", "Libraries"), re.M))
+    pins = dict(re.findall(r"^(.+)==(.+)$", (ROOT / "constraints.txt").read_text(), re.M))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for_python = project["optional-dependencies"]["compat"]
+    for_node = json.loads((ROOT / "tests" / "node" / "package.json").read_text())["dependencies"]
+    tested = {f"{'redis-py' if name == 'redis' else name} {pins[name]}" for name in for_python}
+    tested |= {f"{'node-redis' if name == 'redis' else name} {version}" for name, version in for_node.items()}
+    assert named == tested
 
 
 def test_the_changelog_tells_of_this_version_first() -> None:

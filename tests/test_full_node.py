@@ -7,8 +7,8 @@ import pytest
 
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.messages import Add
-from gossip_counter.node.core.state import Stored
 from gossip_counter.node.endpoints.addresses import bind
 from gossip_counter.node.endpoints.udp import UdpEndpoint
 from gossip_counter.node.runtime.node import Node

@@ -6,9 +6,9 @@ from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.errors import BadDatagramError
 from gossip_counter.node.core.gossip.repair import RepairCursors
+from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import Add, Push, Syn, SynAck
-from gossip_counter.node.core.state import DigestEntry
 from tests.support.replica import X, add, exchange, messages, packed, persisted, pushed, receive, rows_in, step, two
 
 N1 = Actor("n1.actor")

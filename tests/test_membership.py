@@ -4,6 +4,7 @@ import pytest
 
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.effects import Answer
+from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.membership import Standing
 from gossip_counter.node.core.messages import (
     Ack,
@@ -19,7 +20,6 @@ from gossip_counter.node.core.messages import (
     Syn,
     SynAck,
 )
-from gossip_counter.node.core.state import DigestEntry
 from tests.support.replica import (
     CONFIG,
     ME,
@@ -143,6 +143,20 @@ def test_a_peer_that_sent_nothing_since_our_start_is_unheard_and_behind_since_th
     unheard, heard = node.membership.standings(8000 * MS)
     assert (unheard.heard, unheard.level, unheard.behind_ms, unheard.silent_ms) == (False, False, 8000.0, 8000.0)
     assert (heard.heard, heard.level, heard.behind_ms, heard.silent_ms) == (True, True, 0.0, 2000.0)
+
+
+def test_the_clock_that_differs_most_is_known_once_a_peer_said_its_time() -> None:
+    node = replica(peers=("n2", "n3", "n4"))
+    node.set_clock(0, 1_000_000)
+    receive(node, Syn("n4", 0, {}))  # says no time
+    assert node.status(0).skew is None
+    receive(node, Syn("n2", 0, {}, clock_ms=1_000_300))
+    receive(node, Syn("n3", 0, {}, clock_ms=998_000))
+    assert [each.skew_ms for each in node.status(0).standings] == [300, -2000, None]
+    reply = node.status(0).as_reply(1)
+    assert (reply.skewed_peer, reply.skew_ms) == ("n3", -2000)
+    receive(node, Syn("n3", 0, {}, clock_ms=1_000_000))
+    assert node.status(0).skew == ("n2", 300)
 
 
 # Status.

@@ -76,6 +76,7 @@ def served(node: Replica, host: str = "127.0.0.1", runs: bool = True, seconds: f
 @pytest.fixture
 def found() -> Iterator[Served]:
     with served(replica("n2", "n3")) as made:
+        made.replica.membership.skew_ms["n2"] = -2500
         yield made
 
 
@@ -135,6 +136,12 @@ def test_a_peer_that_is_dead_since_before_the_start_shows_as_silent_and_behind(f
     assert figures[PREFIX + "peer_behind_seconds", level] == 0
     assert figures[PREFIX + "peer_silent_seconds", dead] > figures[PREFIX + "peer_silent_seconds", level] > 0
     assert figures[PREFIX + "peers_unheard", ()] == 1
+
+
+def test_a_clock_is_ahead_or_behind_once_its_peer_has_said_its_time(found: Served) -> None:
+    figures = samples(found.port)
+    ahead = {labels: value for (name, labels), value in figures.items() if name == PREFIX + "peer_clock_ahead_seconds"}
+    assert ahead == {(("peer", "n2"),): -2.5}
 
 
 def test_every_alert_of_the_documents_names_metrics_that_exist(found: Served) -> None:

@@ -7,13 +7,13 @@ import pytest
 from gossip_counter.node.core.batch import Tally
 from gossip_counter.node.core.commits import Commits
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import ZERO, NamedRow, Row, merged
+from gossip_counter.node.core.counts import ZERO, AnyRow, NamedRow, Row, merged
 from gossip_counter.node.core.effects import Answer, Commit
 from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Identity, Increment, Recovered
 from gossip_counter.node.core.messages import Add, Delta, ErrorReply, Push, Written
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.state import Stored
 from tests.support.replica import ME
 
 COUNTERS = ("x", "y", "z")
@@ -44,7 +44,7 @@ class Restored:
         version = max(row.version for row in self.base.values())
         stored = Stored(ME, version, version, dict(self.base))
         self.node = Replica(Config(name="n1", peers=("n2",), push=False), Random(seed), 0, Recovered(ME, (stored,)))
-        self.sent = dict(self.base)
+        self.sent: dict[str, AnyRow] = dict(self.base)
         """The most that peers sent of the former life."""
         self.ours = dict(self.base)
         """The former actor's rows as this life made them durable."""
@@ -148,12 +148,12 @@ class Restored:
         assert not self.open, "never answered"
         for name in COUNTERS:
             for side in (0, 1):
-                total = sum(row[side] for row in self.node.state.rows_of(name))
-                base, sent = self.base.get(name, ZERO)[side], self.sent.get(name, ZERO)[side]
+                total = sum(row[:2][side] for row in self.node.state.ends.rows(name).values())
+                base, sent = self.base.get(name, ZERO)[:2][side], self.sent.get(name, ZERO)[:2][side]
                 ours = self.acknowledged.get((name, side == 0), 0)
                 # Neither what this life acknowledged nor what was sent of the former one is lost, and none is doubled.
                 assert max(base + ours, sent) <= total <= sent + ours
-                if self.node.state.row(ME, name)[side] > self.ours.get(name, ZERO)[side]:
+                if self.node.state.row(ME, name)[:2][side] > self.ours.get(name, ZERO)[side]:
                     assert total == sent + ours  # the former life's total is the larger: all of ours is added again
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gossip_counter.node.core.counts import Actor, Row
-from gossip_counter.node.endpoints.redis.commands import COMMANDS
+from gossip_counter.node.endpoints.redis.commands import ADD_COMMANDS, COMMANDS
 from gossip_counter.node.endpoints.redis.context import ADDS
 from gossip_counter.node.endpoints.redis.info import sections
 from tests.support.redis import Bench, Client, asks, command
@@ -65,7 +65,7 @@ def test_hello_chooses_the_protocol_and_reset_undoes_it(client: Client) -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        ("SET x 5", "SET is not possible here: a counter has no value to set"),
+        ("SET x abc", "ERR SET of 'abc' is not possible here: a counter is an integer of 64 bits"),
         ("EXPIRE x y", "ERR value is not an integer or out of range"),
         ("EXPIRE x 5 FOO", "ERR Unsupported option FOO"),
         ("EXPIRE x 5 NX XX", "ERR NX and XX, GT or LT options at the same time are not compatible"),
@@ -75,6 +75,8 @@ def test_hello_chooses_the_protocol_and_reset_undoes_it(client: Client) -> None:
         ("EVALSHA abc 0", "NOSCRIPT No matching script. Please use EVAL."),
         ("FCALL f 0", "FCALL is not possible here: there are no functions; use EVAL"),
         ("INCRBYFLOAT x 0.5", "whole numbers"),
+        ("LPUSH x 1", "LPUSH is not possible here: a key is a counter, and there are no lists, hashes, sets"),
+        ("zadd x 1 a", "ZADD is not possible here: a key is a counter"),
         ("NONSENSE a b", "ERR unknown command 'NONSENSE', with args beginning with: 'a' 'b'"),
         ("INCR", "ERR wrong number of arguments for 'incr' command"),
         ("INCR x 1", "ERR wrong number of arguments for 'incr' command"),
@@ -188,22 +190,6 @@ def test_commands_that_are_typed(bench: Bench, client: Client) -> None:
     assert client.received == b"+PONG\r\n:1\r\n$1\r\n1\r\n:6\r\n+PONG\r\n"
 
 
-@pytest.mark.parametrize("name", ["DEL", "UNLINK", "EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT", "PERSIST"])
-def test_what_would_end_a_counter_is_refused_where_there_is_one_and_else_has_nothing_to_do(
-    client: Client, name: str
-) -> None:
-    time = ["5"] if "EXP" in name else []
-    asks(client, "INCR x")
-    assert client.asks(name, "nobody", *time) == b":0\r\n"
-    assert client.asks(name, "n" * 300, *time) == b":0\r\n"
-    assert client.asks(name, "x", *time).startswith(b"-ERR %s is not possible here: what one" % name.encode())
-    if name in {"DEL", "UNLINK"}:
-        many = ["nobody"] * 1000
-        assert client.asks(name, *many) == b":0\r\n"
-        assert client.asks(name, *many, "x").startswith(b"-ERR")
-    assert asks(client, "GET x") == b"$1\r\n1\r\n"
-
-
 @pytest.mark.parametrize("password", [None, b"guess"])
 @pytest.mark.parametrize(
     "head", [b"POST / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n", b"PUT / HTTP/1.1\r\nhost: a\r\n"]
@@ -273,4 +259,5 @@ def test_every_command_of_the_table_is_executed_with_as_many_words_as_it_says(cl
 
 
 def test_commands_that_add_are_those_with_the_flag() -> None:
-    assert [name for name, each in COMMANDS.items() if each.flags == ADDS] == [b"INCR", b"DECR", b"INCRBY", b"DECRBY"]
+    assert [*ADD_COMMANDS] == [b"INCR", b"DECR", b"INCRBY", b"DECRBY", b"INCREX"]
+    assert {each.flags for each in ADD_COMMANDS.values()} == {ADDS}

@@ -250,9 +250,10 @@ def test_a_category_of_redis_has_the_same_commands_here_as_far_as_there_are_any(
         return set(reply.split(b"\r\n")[2:-1:2])
 
     names = {name.lower() for name in COMMANDS}
+    new = {b"increx"}  # in Redis 8.8, and in none that is tested with
     for category in ("string", "keyspace", "read", "write", "fast", "connection"):
         ours, theirs = listed(asks(client, f"ACL CAT {category}")), listed(real.reply(f"ACL CAT {category}"))
-        assert ours - {b"object", b"client"} == theirs & names, category  # of which Redis lists the subcommands
+        assert ours - {b"object", b"client"} - new == theirs & names, category  # of which Redis lists the subcommands
 
 
 def test_the_password_is_listed_as_its_hash_only() -> None:

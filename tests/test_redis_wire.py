@@ -150,11 +150,13 @@ def test_replies_in_both_protocols() -> None:
 
 
 def test_results_of_adds() -> None:
-    assert encode_results([1, 2, -3]) == b":1\r\n:2\r\n:-3\r\n"
+    assert encode_results([1, 2, -3], 2) == b":1\r\n:2\r\n:-3\r\n"
     overflow, full = RequestError(MALFORMED, "too much"), RequestError(TEMPORARILY_UNAVAILABLE, "no room")
-    assert encode_results([1, overflow, full]) == (
+    assert encode_results([1, overflow, full], 2) == (
         b":1\r\n-ERR increment or decrement would overflow\r\n-ERR no room\r\n"
     )
+    assert encode_results([(5, 1), (-6, 0)], 2) == b"*2\r\n:5\r\n:1\r\n*2\r\n:-6\r\n:0\r\n"
+    assert encode_results([(5, 1), None, 3], 3) == b"*2\r\n:5\r\n:1\r\n_\r\n:3\r\n"
 
 
 # Adds that are recognised.

@@ -8,8 +8,10 @@ from gossip_counter.node.core.counts import (
     FIELDS,
     ZERO,
     Actor,
+    AnyRow,
     Row,
     added,
+    as_ending,
     as_row,
     counts_nothing,
     decode,
@@ -46,7 +48,7 @@ def test_merge_is_idempotent(a: Row) -> None:
 
 @given(rows, rows)
 def test_merge_loses_nothing(a: Row, b: Row) -> None:
-    assert all(new >= max(old) for new, *old in zip(merged(a, b), a, b, strict=True))
+    assert all(new >= max(old) for new, *old in zip(as_ending(merged(a, b))[:3], a, b, strict=True))
 
 
 # Counting.
@@ -54,7 +56,7 @@ def test_merge_loses_nothing(a: Row, b: Row) -> None:
 
 @given(st.lists(st.integers(-1000, 1000)))
 def test_a_negative_increment_is_a_decrement(deltas: list[int]) -> None:
-    row = ZERO
+    row: AnyRow = ZERO
     for version, delta in enumerate(deltas, 1):
         row = added(row, delta, version)
     assert value([row]) == sum(deltas)
@@ -83,7 +85,7 @@ def test_what_is_encoded_is_decoded_to_the_same_row(row: Row, base: int) -> None
     base = min(base, row.version)
     encoded = encode(row, base)
     assert len(encoded) == len(FIELDS)
-    assert max(encoded[2], base) <= row.version
+    assert base + int(str(encoded[2])) == row.version
     decoded = decode(encoded, base)
     assert decoded == row
     assert type(decoded) is Row

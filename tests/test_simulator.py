@@ -7,12 +7,32 @@ import pytest
 from gossip_counter.cluster.sim.network import Conditions
 from gossip_counter.cluster.sim.oracle import Oracle, PromiseBroken
 from gossip_counter.cluster.sim.redis_clients import replies
-from gossip_counter.cluster.sim.scenario import CLONED, COPIED, FAULTY, REDIS, RESTORED, SCENARIOS, TRUNCATING, Scenario
+from gossip_counter.cluster.sim.scenario import (
+    CLONED,
+    COPIED,
+    ENDING,
+    FAULTY,
+    REDIS,
+    RESTORED,
+    SCENARIOS,
+    TRUNCATING,
+    Scenario,
+)
 from gossip_counter.cluster.sim.simulation import Simulation
+from tests.support import planted_ends as ends
 from tests.support import planted_faults as faults
 from tests.support.planted_faults import Plant
 
-SOAK = {"faulty": 100, "truncating": 60, "crowd": 20, "copied": 20, "restored": 100, "redis": 40, "cloned": 60}
+SOAK = {
+    "faulty": 100,
+    "truncating": 60,
+    "crowd": 20,
+    "copied": 20,
+    "restored": 100,
+    "redis": 40,
+    "cloned": 60,
+    "ending": 60,
+}
 """Seeds of each scenario, in slices that can run side by side; `make sim` runs as many as you like."""
 SLICE = 20
 
@@ -39,7 +59,7 @@ def test_every_promise_is_kept_in_many_runs(name: str, first: int) -> None:
         check(name, seed)
 
 
-@pytest.mark.parametrize("name", ["faulty", "copied"])
+@pytest.mark.parametrize("name", ["faulty", "copied", "ending"])
 def test_the_same_seed_gives_the_same_trace(name: str) -> None:
     def trace(seed: int) -> str:
         simulation = Simulation(replace(SCENARIOS[name], seconds=2.0), seed)
@@ -109,6 +129,18 @@ CURIOUS = replace(
     seconds=4.0,
 )
 
+FORGETFUL = replace(
+    ENDING,
+    nodes=3,
+    counters=2,
+    adds=0.0,
+    pipelines=0.0,
+    reads=0.0,
+    transactions=80.0,
+    crashes=2.0,
+    seconds=3.0,
+)
+
 PLANTS: list[tuple[Plant, Scenario, int]] = [
     (faults.merge_by_sum, QUICK, 3),
     (faults.merge_forgets_n, QUICK, 3),
@@ -138,6 +170,9 @@ PLANTS: list[tuple[Plant, Scenario, int]] = [
     (faults.clients_get_each_others_replies, REDIS, 3),
     (faults.an_add_is_answered_with_the_value_before_it, REDIS, 3),
     (faults.a_redis_client_reads_before_its_adds_are_durable, REDIS, 3),
+    (ends.lineages_are_not_born, FORGETFUL, 3),
+    (ends.deleted_rows_stay, FORGETFUL, 6),
+    (ends.empty_rows_stay, FORGETFUL, 12),
 ]
 
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from gossip_counter.node.core import actor_log
 from gossip_counter.node.core.actor_log import ActorLog
 from gossip_counter.node.core.batch import Tally
-from gossip_counter.node.core.counts import ZERO, Actor, NamedRow, PlainRow, Row, added, as_row, row_hash, value
+from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, HeldRow, NamedRow, Row, added, as_row, row_hash, value
+from gossip_counter.node.core.holdings import NO_ENTRY, Stored
 from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.core.state import NO_ENTRY, State, Stored
+from gossip_counter.node.core.state import State
 
 A = Actor("a")
 Merge = tuple[Actor, int | None, list[NamedRow]]
@@ -44,7 +45,7 @@ def state_of(given: list[Merge]) -> State:
 
 def written(*counters: str) -> list[NamedRow]:
     """One actor's rows after it added 1 to these counters, one after the other."""
-    held: dict[str, Row] = {}
+    held: dict[str, AnyRow] = {}
     for version, counter in enumerate(counters, 1):
         held[counter] = added(held.pop(counter, ZERO), 1, version)
     return list(held.items())
@@ -85,7 +86,7 @@ def seen(state: State) -> list[object]:
     """What can be asked of a state without making its hashes."""
     return [
         [state.contiguous(A, "xyz"), [state.row(A, name) for name in "xyz"], state.detached(A)],
-        [[*state.rows_of(name)] for name in "xyz"],
+        [[*state.ends.rows(name).values()] for name in "xyz"],
         [state.version(A), state.source_version(A), state.complete_version(A), state.covering_version(A)],
         [state.counters, state.row_count, state.actors, state.counted, state.shrinking_rows],
         [dict(state.totals), list(state.names), set(state)],
@@ -105,7 +106,7 @@ def test_whatever_comes_in_whatever_order_counts_the_same(given: list[Merge], rn
 def test_totals_fingerprint_and_counts_are_those_of_the_rows(given: list[Merge]) -> None:
     state = state_of(given)
     for counter in ("", "likes", "b", "never written"):
-        assert state.value(counter) == value(state.rows_of(counter))
+        assert state.value(counter) == value(state.ends.rows(counter).values())
     assert state.fingerprint == sum(row_hash(*row) for row in state) % 2**64
     assert state.row_count == len(list(state))
     assert state.counters == len({counter for _, counter, _ in state})
@@ -199,11 +200,11 @@ def test_equal_versions_are_not_yet_equal_state() -> None:
 
 
 @pytest.fixture
-def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[PlainRow]:
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[HeldRow]:
     """Every row that a log looks at."""
-    looked: list[PlainRow] = []
+    looked: list[HeldRow] = []
 
-    def noted(row: PlainRow) -> Row:
+    def noted(row: HeldRow) -> AnyRow:
         looked.append(row)
         return as_row(row)
 
@@ -212,7 +213,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[PlainRow]:
 
 
 @pytest.mark.parametrize("held", [1_000, 50_000])
-def test_a_delta_costs_the_rows_taken(looked_at: list[PlainRow], held: int) -> None:
+def test_a_delta_costs_the_rows_taken(looked_at: list[HeldRow], held: int) -> None:
     state = State()
     state.merge(A, 0, written(*(f"c{i}" for i in range(held))))
     for since in (0, 500, 990):
@@ -221,7 +222,7 @@ def test_a_delta_costs_the_rows_taken(looked_at: list[PlainRow], held: int) -> N
         assert len(looked_at) <= 11
 
 
-def test_old_entries_of_rewritten_rows_do_not_pile_up(looked_at: list[PlainRow]) -> None:
+def test_old_entries_of_rewritten_rows_do_not_pile_up(looked_at: list[HeldRow]) -> None:
     state = State()
     state.merge(A, 0, written(*(f"c{i}" for i in range(10))))
     for version in range(11, 5000):

@@ -49,4 +49,4 @@ def test_rows_come_on_top_of_those_held_in_the_order_of_their_versions(adds: lis
     assert {name: row[:2] for name, row in rows.items()} == {
         name: (held.get(name, ZERO).p + plus[name], held.get(name, ZERO).n + minus[name]) for name, _ in adds
     }
-    assert [version for _, _, version in rows.values()] == list(range(10, 10 + len(rows)))
+    assert [row[2] for row in rows.values()] == list(range(10, 10 + len(rows)))

@@ -8,24 +8,27 @@ import pytest
 
 from gossip_counter.bench import torture
 from gossip_counter.bench.torture import disks
+from gossip_counter.node.core.counts import ZERO, Row
+from tests.support import journals
 
 
 @pytest.mark.parametrize(
     "plan",
     [
-        torture.Plan(seconds=2.5, nodes=3, seed=339, clients=8),
-        pytest.param(torture.Plan(kill_all=5, seed=1), marks=pytest.mark.soak),
+        torture.Plan(seconds=2.5, nodes=3, seed=339, clients=8, awaits_end=False),
+        pytest.param(torture.Plan(kill_all=5, seed=1, awaits_end=False), marks=pytest.mark.soak),
         pytest.param(torture.Plan(seconds=30, seed=5), marks=pytest.mark.soak),
         pytest.param(torture.Plan(seconds=30, seed=6, loss=0.3), marks=pytest.mark.soak),
     ],
     ids=["smoke", "kill all", "everything", "everything, 30 % loss"],
 )
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_torture(plan: torture.Plan) -> None:
     verdict = asyncio.run(torture.run(plan, lambda _: None))
     assert verdict.broken is None
     assert verdict.acknowledged > 100
     assert verdict.reads > 10
+    assert sum(verdict.redis.values()) > 10
 
 
 def test_a_schedule_is_the_same_for_the_same_seed() -> None:
@@ -63,6 +66,13 @@ def test_a_copy_has_all_but_what_nodes_set_aside(tmp_path: Path) -> None:
     assert disks.copy(source, tmp_path / "copy")
     assert content(tmp_path / "copy") == FILES
     assert not disks.copy(tmp_path / "no such", tmp_path / "empty")
+
+
+def test_a_journal_names_the_counter_of_each_row_once_its_node_has_stopped(tmp_path: Path) -> None:
+    with journals.opened(tmp_path) as journal:
+        journal.commit(journals.mine(2, ("likes", Row(1, 0, 1)), ("window", Row(2, 0, 2))))
+        journal.commit(journals.mine(3, ("window", ZERO)))
+    assert disks.counters(tmp_path) == ["likes"]
 
 
 def test_a_moved_directory_has_other_inodes_and_the_old_one_is_the_backup(tmp_path: Path) -> None:

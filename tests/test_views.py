@@ -117,6 +117,27 @@ def test_what_is_not_known_is_not_shown_as_zero() -> None:
     assert "unheard" not in text(Snapshot([view(1)]), 170)
 
 
+def test_what_is_left_of_a_counter_is_shown_if_it_ends() -> None:
+    ends = view(2, deadline=2**62)
+    assert "left" not in text(Snapshot([view(1)]), 170)
+    rows = [line.split("│")[6].strip() for line in text(Snapshot([view(1), ends]), 170).splitlines() if "│" in line]
+    assert rows[0] == ""
+    assert rows[1].endswith(" days")
+    assert "left" in text(Snapshot([ends, view(3, state=DEAD), view(4, state=SILENT)]), 80)
+
+
+@pytest.mark.parametrize(("skew_ms", "line"), [(61_000, "the clock of n3 is 61 s ahead of that of n2"),
+                                               (-1500, "the clock of n3 is 1.5 s behind that of n2")])  # fmt: skip
+def test_a_clock_that_is_off_is_named_within_the_height(skew_ms: int, line: str) -> None:
+    views = [view(1, skew_ms=1000, skewed_peer="n3"), view(2, skew_ms=skew_ms, skewed_peer="n3")]
+    assert line in text(Snapshot(views), 80)
+    assert "clock" not in text(Snapshot([views[0], view(4, skew_ms=None), view(5, state=DEAD)]), 80)
+    many = [*views, *(view(number) for number in range(3, 50))]
+    shown = text(Snapshot(many), 80, 24)
+    assert line in shown
+    assert len(shown.splitlines()) <= 24
+
+
 def test_a_sum_beyond_64_bits_is_agreed_on_as_it_is() -> None:
     snapshot = Snapshot([view(1, 2 * MOST), view(2, 2 * MOST)])
     assert dashboard.line(snapshot) == "2 of 2 nodes up, agreed on 18,446,744,073,709,551,614"
@@ -207,7 +228,7 @@ def test_counters_are_listed_watched_and_named(cluster: Commands, monkeypatch: p
     top = cluster.run("counters", "--node=n1", "--top=1", "--sort=value")
     assert (top.stdout, top.stderr) == ("70  page:b\n", "1 of 5 counters: --top shows more\n")
     assert json.loads(cluster.ok("counters", "l*", "--json", "--node=n1")) == {
-        "node": "n1", "matching": 1, "counters": [{"name": "likes", "value": -3}]
+        "node": "n1", "matching": 1, "counters": [{"name": "likes", "value": -3, "left_ms": None}]
     }  # fmt: skip
     none = cluster.run("counters", "nothing*", "--node=n1")
     assert (none.exit_code, none.stdout, none.stderr) == (0, "", "n1 knows of no such counter\n")
@@ -256,6 +277,15 @@ def test_pages_are_put_together_and_only_the_first_are_kept(monkeypatch: pytest.
     pages += b"*2\r\n$20\r\n18446744073709551614\r\n$1\r\n5\r\n"
     found = serve(pages, lambda address: counters.first(address, "*", 2, counters.by_value))
     assert found == ([("c", 2 * MOST), ("d", 5)], 3)
+
+
+def test_what_is_left_of_counters_is_asked_for_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counters, "PAGE", 2)
+    left = b":90000\r\n:-1\r\n:-2\r\n:0\r\n:7\r\n"  # c has gone meanwhile
+    found = serve(left, lambda address: counters.left_ms(address, ["a", "b", "c", "d", "e"]))
+    assert found == {"a": 90_000, "d": 0, "e": 7}
+    with pytest.raises(NoAnswerError, match="can't be asked"):
+        serve(b":1\r\n", lambda address: counters.left_ms(address, ["a", "b"]))
 
 
 def test_a_node_that_does_not_answer_or_refuses_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

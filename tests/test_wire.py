@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core.counts import Actor, NamedRow, Row
 from gossip_counter.node.core.errors import BadDatagramError
+from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.limits import MAX_ACTOR_BYTES, MAX_COUNT, MAX_NAME_BYTES
 from gossip_counter.node.core.messages import (
     Ack,
@@ -24,7 +25,7 @@ from gossip_counter.node.core.messages import (
     Syn,
     SynAck,
 )
-from gossip_counter.node.core.state import DigestEntry, State
+from gossip_counter.node.core.state import State
 from tests.support.replica import packed
 
 BUDGET = 1200
@@ -108,21 +109,21 @@ GOLDEN: list[tuple[Gossip, int, int, list[str]]] = [
     (
         Syn("n1", 2**64 - 1, DIGEST), 1200, 16,
         [
-            "9a0201a56c696b65730fa26e31cfffffffffffffffff00a0c098ae6e312e4141414141414141414145050901ae6e322e42424242"
+            "9b0201a56c696b65730fa26e31cfffffffffffffffff0000a0c098ae6e312e4141414141414141414145050901ae6e322e42424242"
             "42424242424251cf7fffffffffffffffcfffffffffffffffff00",
         ],
     ),
     (
-        Syn("n1", 7, {A: DIGEST[A]}, "n0", "n1.z", 2**32 - 1), 1200, 16,
+        Syn("n1", 7, {A: DIGEST[A]}, "n0", "n1.z", 2**32 - 1, 10**12), 1200, 16,
         [
-            "9a0201a56c696b65730fa26e3107ceffffffffa26e30a46e312e7a94ae6e312e4141414141414141414145050901",
+            "9b0201a56c696b65730fa26e3107ceffffffffcf000000e8d4a51000a26e30a46e312e7a94ae6e312e4141414141414141414145050901",
         ],
     ),
     (
-        Syn("n1", 7, MANY_ACTORS), 46, 16,
+        Syn("n1", 7, MANY_ACTORS), 55, 16,
         [
-            "9a0201a56c696b65730fa26e310700a0a26e3198a26e30000000a26e31010100",
-            "9a0201a56c696b65730fa26e310700a26e31c098a26e32020200a26e33030300",
+            "9b0201a56c696b65730fa26e31070000a0a26e3198a26e30000000a26e31010100",
+            "9b0201a56c696b65730fa26e31070000a26e31c098a26e32020200a26e33030300",
         ],
     ),
     (
@@ -304,7 +305,7 @@ def test_damaged_gossip_is_refused_or_still_a_message(message: Gossip, data: st.
 
 DELTA = ["n1.1", 5, 0, ["likes", 3, 2, 1, "x", 1, 0, 2]]
 PUSH = [wire.VERSION, 4, "c", 14, "n1", 7, [DELTA]]
-SYN = [wire.VERSION, 1, "c", 14, "n1", 7, 1, "", None, ["n1.1", 5, 9, 0]]
+SYN = [wire.VERSION, 1, "c", 14, "n1", 7, 1, 0, "", None, ["n1.1", 5, 9, 0]]
 CONFIRM = [wire.VERSION, 5, "c", 14, "n1", 7, "n1.1", 5]
 BAD_WANTS: list[Any] = [None, ["n1.1"], [5, 5], ["n1.1", -1], ["n1.1", MAX_COUNT + 1]]
 RIVAL = [wire.VERSION, 7, "c", 14, "n1", 7, 1, ["n1.1", 5]]
@@ -355,8 +356,9 @@ def test_well_formed_gossip_is_accepted() -> None:
         *(row(i, bad) for i in (1, 2, 3) for bad in NOT_COUNTS),
         *(row(3, 0), row(3, 3), row(3, MAX_COUNT)),  # not above since; out of order; beyond every version
         *(changed(each, 6, bad) for each in (SYN, SYN_ACK, RIVAL) for bad in (-1, 2**32, True, 1.0, "1", None)),
-        *(changed(SYN, 7, bad) for bad in (None, 5, "n" * (MAX_ACTOR_BYTES + 1))),
-        *(changed(SYN, 9, bad) for bad in BAD_ENTRIES),
+        *(changed(SYN, 7, bad) for bad in NOT_COUNTS),
+        *(changed(SYN, 8, bad) for bad in (None, 5, "n" * (MAX_ACTOR_BYTES + 1))),
+        *(changed(SYN, 10, bad) for bad in BAD_ENTRIES),
         *(changed(CONFIRM, 6, bad) for bad in ("", None, 5)),
         *(changed(CONFIRM, 7, bad) for bad in NOT_COUNTS),
         *(changed(SYN_ACK, 7, bad) for bad in BAD_WANTS),

@@ -7,6 +7,10 @@ known outcome; then all nodes are killed at once and must hold the same again.
 What one node alone acknowledged is lost with its disk. So a disk is wiped, damaged or replaced by an older one only
 when the other nodes hold durably all that it holds: the clients pause for that moment. Copies of a node's data run as
 second processes under its name (`copies`), and what they acknowledged must count too.
+
+Beside them, Redis clients count in windows, in transactions on pairs of counters, and in counters that they delete
+(`redis_clients`). What must come of that is in the `books`. At the end the run goes on for a minute: then no node may
+store anything of a window.
 """
 
 from gossip_counter.bench.torture.plan import Plan, Step, schedule

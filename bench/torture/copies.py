@@ -148,3 +148,4 @@ class Copies:
         copy.cluster.kill(copy.member)
         self._trial.connections.pop(name).close()
         disks.remove(copy.cluster.manifest.data_path(copy.node))
+        self._trial.books.replaced(name)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 from random import Random
 
@@ -26,6 +27,12 @@ def copy(source: Path, target: Path) -> bool:
             if "damaged" not in path.name:
                 shutil.copyfile(path, target / path.name)
     return (target / JOURNAL).exists()
+
+
+def counters(path: Path) -> list[str]:
+    """The counter of each row in the journal of a node that was stopped. Raises `sqlite3.Error`."""
+    with contextlib.closing(sqlite3.connect(f"{(path / JOURNAL).as_uri()}?mode=ro", uri=True)) as db:
+        return [counter for (counter,) in db.execute("SELECT counter FROM rows")]
 
 
 def move(path: Path, backup: Path) -> None:

@@ -151,7 +151,7 @@ class Faults:
             case "damage":
                 return await self._replace(member, lambda: disks.damage(data, how, self._rng))
             case _:
-                return backup.exists() and await self._replace(member, lambda: disks.put_back(data, backup, how))
+                return backup.exists() and await self._replace(member, lambda: self._put_back(member, how))
 
     async def _replace(self, member: Member, harm: Callable[[], object]) -> bool:
         """Kill a node and harm its disk, once other nodes hold durably what it holds; False if they soon don't.
@@ -167,6 +167,7 @@ class Faults:
             self.kill(member)
             done = harm() is not False
             self._trial.oracle.forget_acknowledged_at(member.name)
+            self._trial.books.replaced(member.name)
             self._start(member)
             return done
         finally:
@@ -174,6 +175,10 @@ class Faults:
             await self._part(groups)
             self._trial.note_conditions()
             self._trial.may_count.set()
+
+    def _put_back(self, member: Member, how: str) -> None:
+        disks.put_back(self._data(member), self._backup(member), how)
+        self._trial.put_back.add(member.name)
 
     def _data(self, member: Member) -> Path:
         return self._cluster.manifest.data_path(member.name)

@@ -38,6 +38,9 @@ class Plan:
     clients: int = 32
     counters: int = 5
     kill_all: int = 0
+    redis_clients: int = 8
+    awaits_end: bool = True
+    """Whether it goes on until all that ended must be forgotten: for a minute and some seconds."""
 
     @property
     def names(self) -> list[str]:

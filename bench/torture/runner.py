@@ -9,6 +9,7 @@ from pathlib import Path
 from gossip_counter.bench.torture.clients import Clients
 from gossip_counter.bench.torture.faults import Faults
 from gossip_counter.bench.torture.plan import Plan
+from gossip_counter.bench.torture.redis_clients import RedisClients
 from gossip_counter.bench.torture.trial import Progress, Trial
 from gossip_counter.bench.torture.verdict import Findings, Verdict, check, verdict
 from gossip_counter.cluster.client import ClientError
@@ -28,8 +29,8 @@ async def run(plan: Plan, watch: Callable[[Progress], None]) -> Verdict:
             await trial.connect()
             await _torture(trial, faults)
             await check(trial, faults, findings)
-        except (PromiseBroken, ClusterError, ClientError) as error:
-            broken = str(error)
+        except (PromiseBroken, ClusterError, ClientError, OSError, EOFError) as error:
+            broken = str(error) or type(error).__name__
         finally:
             faults.copies.kill_all()
             trial.close()
@@ -51,10 +52,11 @@ def _keep(cluster: Cluster) -> Path:
 
 async def _torture(trial: Trial, faults: Faults) -> None:
     """Until the schedule ends, or a client gets a reply that can't be true: that is raised."""
-    clients = Clients(trial)
+    clients, redis_clients = Clients(trial), RedisClients(trial)
     tasks = [
         asyncio.create_task(faults.follow()),
         *(asyncio.create_task(clients.count()) for _ in range(trial.plan.clients)),
+        *(asyncio.create_task(redis_clients.count()) for _ in range(trial.plan.redis_clients)),
     ]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

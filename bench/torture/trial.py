@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from rich.table import Table
 
 from gossip_counter.bench import report
+from gossip_counter.bench.torture.books import Books
 from gossip_counter.bench.torture.plan import Plan
 from gossip_counter.cluster.client import Client, ClientError, Status
 from gossip_counter.cluster.processes import Cluster
 from gossip_counter.cluster.sim.oracle import Oracle, PromiseBroken
+from gossip_counter.node.endpoints.addresses import Address
 
 POLL_S = 0.02
 ECHO_S = 10.0
@@ -60,6 +62,7 @@ class Trial:
         self.plan = plan
         self.cluster = cluster
         self.oracle = Oracle()
+        self.books = Books()
         self.progress = Progress(plan, conditions=dict.fromkeys(plan.names, "up"))
         self.connections: dict[str, Client] = {}
         """By node or copy of one."""
@@ -71,6 +74,8 @@ class Trial:
         """Nodes that are dead because of a fault."""
         self._ended_s: dict[str, float] = {}
         """By node or copy of one, when its process ended, in monotonic seconds."""
+        self.put_back = set[str]()
+        """Nodes with an older journal, that may not have met a peer since: they may write as their former life did."""
         self.may_count = asyncio.Event()
         """Clear while the clients have to pause."""
         self._watch = watch
@@ -86,6 +91,10 @@ class Trial:
         """Close the connections."""
         for client in self.connections.values():
             client.close()
+
+    def address(self, name: str) -> Address:
+        """Where a node, or a copy of one, takes requests, be it of Redis clients."""
+        return self.connections[name].address
 
     def show(self) -> None:
         """Pass the progress to whoever watches."""
@@ -135,7 +144,9 @@ class Trial:
             with contextlib.suppress(ClientError):
                 statuses = (await self.statuses()).values()
                 durable = not any(status["dirty_rows"] for status in statuses)
-                if self.oracle.all_answered and durable and len({each["fingerprint"] for each in statuses}) == 1:
+                answered = self.oracle.all_answered and self.books.all_answered
+                if answered and durable and len({each["fingerprint"] for each in statuses}) == 1:
+                    self.put_back.clear()
                     return True
             await asyncio.sleep(POLL_S)
         return False

@@ -7,6 +7,8 @@ from typing import Any
 from rich.table import Table
 
 from gossip_counter.bench import report
+from gossip_counter.bench.torture import disks, redis_clients
+from gossip_counter.bench.torture.books import Kind
 from gossip_counter.bench.torture.faults import Faults
 from gossip_counter.bench.torture.plan import Plan
 from gossip_counter.bench.torture.trial import Trial
@@ -14,6 +16,7 @@ from gossip_counter.cluster.sim.oracle import PromiseBroken
 
 IN_SYNC_S = 60.0
 """How long nodes may take to reach equal state."""
+LOOK_S = 0.5
 MOST_MEMORY = 200 * 10**6
 MOST_JOURNAL = 50 * 10**6
 
@@ -26,6 +29,8 @@ class Verdict:
     acknowledged: int
     unknown: int
     reads: int
+    redis: dict[str, int]
+    """Acknowledged requests of Redis clients: adds by the kind of counter, and deletes."""
     steps: dict[str, int]
     level_s: float | None
     """Seconds from the end of all faults until every node held the same."""
@@ -45,16 +50,21 @@ class Verdict:
         what = f"all killed {plan.kill_all} times, " if plan.kill_all else f"{plan.seconds:g} s, "
         setting = f"{plan.nodes} nodes, {what}seed {plan.seed}, {plan.loss:.0%} loss, {plan.clients} clients"
         shown = report.table_of(f"{setting}: {kept}", ("", ""))
-        shown.add_row("acknowledged adds", f"{self.acknowledged:,}")
-        shown.add_row("adds of unknown outcome", f"{self.unknown:,}")
+        shown.add_row("acknowledged writes", f"{self.acknowledged:,}")
+        shown.add_row("writes of unknown outcome", f"{self.unknown:,}")
         shown.add_row("reads, each within its bounds", f"{self.reads:,}")
-        shown.add_row("what was done", ", ".join(f"{count} {action}" for action, count in self.steps.items()))
+        shown.add_row("writes of Redis clients, on counters that end", _in_words(self.redis))
+        shown.add_row("what was done", _in_words(self.steps))
         if self.level_s is not None:
             memory, journal = (max(each.values(), default=0) for each in (self.memory_mb, self.journal_mb))
             shown.add_row("all level after", f"{self.level_s:.2f} s")
             shown.add_row("largest node, largest journal", f"{memory:.1f} MB, {journal:.1f} MB")
         shown.show_header = False
         return shown
+
+
+def _in_words(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items())
 
 
 @dataclass(slots=True)
@@ -74,6 +84,7 @@ def verdict(trial: Trial, findings: Findings, broken: str | None) -> Verdict:
         acknowledged=progress.acknowledged.total(),
         unknown=progress.unknown.total(),
         reads=progress.reads.total(),
+        redis=dict(trial.books.done),
         steps=dict(progress.done),
         level_s=findings.level_s,
         memory_mb=findings.memory_mb,
@@ -96,14 +107,45 @@ async def check(trial: Trial, faults: Faults, findings: Findings) -> None:
         states = {name: status["fingerprint"] for name, status in (await trial.statuses()).items()}
         raise PromiseBroken(f"the nodes do not agree {IN_SYNC_S:g} s after all was well: {states}")
     findings.level_s = loop.time() - began
+    trial.books.settle(redis_clients.now_ms())
     await _check_totals(trial)
     await _check_bounds(trial, findings)
+    rows = await _forgotten(trial) if trial.plan.awaits_end else None
     trial.progress.phase = "kill all, and look again"
     faults.kill(*trial.cluster.members.values())
     await faults.remove_all()
     if not await trial.in_sync(IN_SYNC_S):
         raise PromiseBroken("the nodes do not agree after all were killed and started again")
     await _check_totals(trial)
+    if rows is not None:
+        _check_journals(trial, rows)
+
+
+async def _forgotten(trial: Trial) -> dict[str, int]:
+    """Wait until all windows must be forgotten; by node, how many rows it holds then.
+
+    Raises `PromiseBroken`, `ClientError`.
+    """
+    progress, end_ms = trial.progress, trial.books.forgotten_ms
+    while (left_ms := end_ms - redis_clients.now_ms()) > 0:
+        progress.phase = f"windows must be forgotten in {left_ms / 1000:.0f} s"
+        trial.show()
+        await asyncio.sleep(min(LOOK_S, left_ms / 1000))
+    if not await trial.in_sync(IN_SYNC_S):
+        raise PromiseBroken("the nodes do not agree any more once windows are forgotten")
+    return {name: status["rows"] for name, status in (await trial.statuses()).items()}
+
+
+def _check_journals(trial: Trial, rows: dict[str, int]) -> None:
+    """Stop the nodes: their journals have the rows that they held, and none of windows. Raises `PromiseBroken`."""
+    cluster = trial.cluster
+    cluster.stop(cluster.members.values())
+    for name in cluster.members:
+        stored = disks.counters(cluster.manifest.data_path(name))
+        if over := [counter for counter in stored if counter.startswith(Kind.WINDOW)]:
+            raise PromiseBroken(f"{name} stores rows of windows a minute after their end: {over}")
+        if len(stored) != rows[name]:
+            raise PromiseBroken(f"{name} held {rows[name]} rows, and stores {len(stored)}")
 
 
 async def _check_totals(trial: Trial) -> None:
@@ -111,11 +153,12 @@ async def _check_totals(trial: Trial) -> None:
         for name, status in (await trial.statuses(counter)).items():
             totals = status["increments"], status["decrements"]
             trial.oracle.check_totals(name, counter, totals, status["local_value"])
+    await redis_clients.check_all(trial)
 
 
 async def _check_bounds(trial: Trial, findings: Findings) -> None:
     """No node grew without bound or met an unexpected error."""
-    most_rows = trial.plan.counters * trial.most_actors
+    most_rows = (trial.plan.counters + len(trial.books.ledgers)) * trial.most_actors
     for name, status in (await trial.statuses()).items():
         member = trial.cluster.members[name]
         process = trial.cluster.process(member)

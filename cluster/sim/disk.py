@@ -10,10 +10,10 @@ from random import Random
 
 from gossip_counter.cluster.sim.clock import MS
 from gossip_counter.node.core.cluster_id import ClusterId
-from gossip_counter.node.core.counts import ZERO, Actor, Row, as_row
+from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, as_row
 from gossip_counter.node.core.effects import Commit
+from gossip_counter.node.core.holdings import Floors, Stored
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.state import Stored
 
 SLOWNESS = 10
 """How many times longer a commit takes on a slow disk."""
@@ -29,28 +29,31 @@ class Contents:
 
     actor: Actor | None = None
     """As whom the node wrote last; None on an empty disk."""
-    rows: dict[Actor, dict[str, Row]] = field(default_factory=dict)
+    rows: dict[Actor, dict[str, AnyRow]] = field(default_factory=dict)
     """By actor and counter."""
-    reach: dict[Actor, tuple[int, int]] = field(default_factory=dict)
-    """By actor, version and source version."""
+    reach: dict[Actor, tuple[int, int, Floors]] = field(default_factory=dict)
+    """By actor, version, source version and floors."""
     cluster_id: ClusterId | None = None
 
     def write(self, commit: Commit) -> None:
         """Make all of a commit durable."""
         self.actor = commit.actor
         self.cluster_id = commit.cluster_id or self.cluster_id
-        for actor, version, source_version, rows in commit.stored:
+        for actor, version, source_version, rows, floors in commit.stored:
             self.rows.setdefault(actor, {}).update((counter, as_row(row)) for counter, row in rows.items())
-            self.reach[actor] = version, source_version
+            self.reach[actor] = version, source_version, floors
 
     def recovered(self) -> Recovered | None:
         """What a process that starts on this disk is given; None if the disk is empty."""
         if self.actor is None:
             return None
-        stored = (Stored(actor, *reach, dict(self.rows[actor])) for actor, reach in self.reach.items())
+        stored = (
+            Stored(actor, version, source_version, dict(self.rows[actor]), floors)
+            for actor, (version, source_version, floors) in self.reach.items()
+        )
         return Recovered(self.actor, tuple(stored), self.cluster_id)
 
-    def row(self, actor: Actor, counter: str) -> Row:
+    def row(self, actor: Actor, counter: str) -> AnyRow:
         """One row, ZERO if it was never written."""
         return self.rows.get(actor, {}).get(counter, ZERO)
 

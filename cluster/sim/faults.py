@@ -1,8 +1,10 @@
 """What goes wrong: partitions, slow and paused nodes, crashes, failing disks, journals that are lost or put back."""
 
 from collections.abc import Callable
+from functools import partial
 
 from gossip_counter.cluster.sim.clock import MS
+from gossip_counter.cluster.sim.ending import JUMP_MS, Ending
 from gossip_counter.cluster.sim.environment import Environment
 from gossip_counter.cluster.sim.node import Node
 from gossip_counter.cluster.sim.oracle import PromiseBroken
@@ -16,7 +18,7 @@ NOTICED_NS = 6_000_000_000
 class Faults:
     """Each method but `heal` does one thing to a random node; what does not last ends by itself."""
 
-    def __init__(self, environment: Environment, nodes: dict[str, Node], workload: Workload) -> None:
+    def __init__(self, environment: Environment, nodes: dict[str, Node], workload: Workload, ending: Ending) -> None:
         self._environment = environment
         self._scenario = environment.scenario
         self._rng = environment.rng
@@ -24,7 +26,10 @@ class Faults:
         self._losses = environment.losses
         self._nodes = nodes
         self._workload = workload
+        self._ending = ending
         self._clone: Node | None = None
+        self._jumped = list[Callable[[], None]]()
+        """Sets clocks right again, that which jumped first to begin with."""
         self.clones = 0
         """How many there were."""
 
@@ -63,7 +68,9 @@ class Faults:
             self._put_back(node)
         node.crash()
         self._environment.oracle.crashed(node.name, node.life)
+        self._ending.crashed(node.name, node.life)
         self._count_losses()
+        self._ending.recheck()
         self._later(node.start, 20, 1500)
 
     def back_up(self) -> None:
@@ -81,6 +88,21 @@ class Faults:
         disk = self._anyone().disk
         disk.is_slow = True
         self._later(lambda: setattr(disk, "is_slow", False), 100, 3000)
+
+    def jump_clock(self) -> None:
+        """A node's wall clock is off by some seconds for a while."""
+        node, jump_ms = self._anyone(), self._rng.randint(-JUMP_MS, JUMP_MS)
+
+        def jump(ms: int) -> None:
+            node.clock_ahead_ms += ms
+
+        jump(jump_ms)
+        self._jumped.append(partial(jump, -jump_ms))
+        self._later(self._end_jump, 100, 3000)
+
+    def _end_jump(self) -> None:
+        if self._jumped:
+            self._jumped.pop(0)()
 
     def clone(self) -> None:
         """A node's machine is cloned, and both run for a while; at most one at a time.
@@ -124,6 +146,8 @@ class Faults:
         """End all faults: every node runs, and receives what every other sends."""
         self._remove_clone()
         self._network.heal()
+        while self._jumped:
+            self._end_jump()
         for node in self._nodes.values():
             node.disk.fails = node.disk.is_slow = False
             node.resume()
@@ -141,6 +165,7 @@ class Faults:
         if copies > 1 and len(self._losses.lost_disks) >= copies - 1:
             return
         self._losses.lost(node.name, node.disk.contents, node.disk.wrote_as)
+        self._ending.lost(node.name)
         node.disk.lose()
 
     def _put_back(self, node: Node) -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from gossip_counter.cluster.sim.disk import Contents
 from gossip_counter.cluster.sim.oracle import Oracle
-from gossip_counter.node.core.counts import ZERO, Actor, Row, as_row, merged
+from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, as_row, merged
 from gossip_counter.node.core.effects import Commit
 
-RowOf = Callable[[Actor, str], Row]
+RowOf = Callable[[Actor, str], AnyRow]
 """A row of an actor by counter, zero if it is not stored."""
 
 
@@ -22,15 +22,15 @@ class _Fork:
     """A row whose journal was put back: what it was then, what it had become, what a new life made of it."""
 
     node: str
-    base: Row
-    top: Row
-    ours: Row
+    base: AnyRow
+    top: AnyRow
+    ours: AnyRow
     forgotten: bool = False
     """The new life ended, perhaps before it knew of the former one's rows."""
 
-    def lost(self, final: Row, side: int) -> int:
+    def lost(self, final: AnyRow, side: int) -> int:
         """How much may be missing of what was acknowledged, on one side: 0 increments, 1 decrements."""
-        base, top, ours, now = self.base[side], self.top[side], self.ours[side], final[side]
+        base, top, ours, now = ((row.p, row.n)[side] for row in (self.base, self.top, self.ours, final))
         if self.forgotten:
             return max(0, top + ours - base - now)
         return max(0, top - now) if now > ours else top - base
@@ -43,7 +43,7 @@ class Losses:
         self.lost_disks: list[tuple[str, Contents]] = []
         """Whose disks they were, and what was on them."""
         self._oracle = oracle
-        self._orphans: dict[tuple[Actor, str], Row] = {}
+        self._orphans: dict[tuple[Actor, str], AnyRow] = {}
         self._forks: dict[tuple[Actor, str], _Fork] = {}
 
     @property
@@ -76,7 +76,7 @@ class Losses:
 
     def committed(self, commit: Commit) -> None:
         """A commit is durable; rows of a forked actor in it are the new life's."""
-        for actor, _, _, rows in commit.stored:
+        for actor, _, _, rows, _ in commit.stored:
             for counter, row in rows.items():
                 if actor == commit.actor and (actor, counter) in self._forks:
                     fork = self._forks[actor, counter]
@@ -86,7 +86,7 @@ class Losses:
         """Rows whose journal is gone live on in these stores; what none of them has may be lost."""
         for (actor, counter), row in self._orphans.items():
             stored = [row_of(actor, counter) for row_of in stores]
-            p, n = (max((each[side] for each in stored), default=0) for side in (0, 1))
+            p, n = max((each.p for each in stored), default=0), max((each.n for each in stored), default=0)
             self._oracle.may_be_lost(actor, counter, max(0, row.p - p), max(0, row.n - n))
 
     def count_forks(self, row_of: RowOf) -> None:

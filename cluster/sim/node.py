@@ -29,9 +29,14 @@ class Node:
         self.life = 0
         """Counts starts."""
         self.process: Process | None = None
+        skew_ms = environment.scenario.skew_ms
+        self.clock_ahead_ms = rng.randint(-skew_ms, skew_ms) if skew_ms else 0
+        """By how much its wall clock is ahead of the true time."""
         self.disk = Disk(rng, commit_ms, environment.losses.committed)
         self._config = replace(environment.scenario.config, name=speaks_as or name, peers=peers)
-        self._machine = Machine(environment.clock, rng, environment.trace, environment.network, self.disk)
+        self._machine = Machine(
+            environment.clock, rng, environment.trace, environment.network, self.disk, lambda: self.clock_ahead_ms
+        )
         self._environment = environment
         self._replied = replied
 

@@ -29,6 +29,9 @@ from gossip_counter.node.endpoints.redis.scheduler import Scheduler
 from gossip_counter.node.endpoints.redis.scripts import Scripts
 from gossip_counter.node.runtime.committer import Committer, Done
 
+BEGAN_MS = 1_700_000_000_000
+"""What wall clocks say when a simulation begins, in Unix milliseconds."""
+
 ROUND_NS = 20_000
 """How long a round of the event loop takes."""
 
@@ -54,6 +57,8 @@ class Machine(NamedTuple):
     trace: Trace
     network: Network
     disk: Disk
+    clock_ahead_ms: Callable[[], int]
+    """By how much its wall clock is ahead of the true time."""
 
 
 class Process:
@@ -74,6 +79,7 @@ class Process:
         self._outputs = deque[tuple[int, Callable[[], None]]]()
         """What leaves at which time: once the disk that was waited for before it has done its work."""
         self._alarm_ns = 0
+        self._clock_ahead_ms = machine.clock_ahead_ms
         self._journal = Journal(machine.disk, self._block)
         self._committer = Committer(self._journal, self._aside, self._committed)
         self.replica = Replica(
@@ -180,11 +186,17 @@ class Process:
         parsed = requests.parse(message) if isinstance(message, dict) else message
         self.replica.step(parsed, source, self.now_ns())
 
+    def _set_clock(self) -> None:
+        now_ns = self.now_ns()
+        self.replica.set_clock(now_ns, BEGAN_MS + now_ns // 1_000_000 + self._clock_ahead_ms())
+
     def _begin(self) -> None:
+        self._set_clock()
         self.replica.begin(self.now_ns())
 
     def _tick(self) -> None:
         self._at(self.now_ns() + self._config.gossip_interval_ns, self._tick)
+        self._set_clock()
         self.replica.tick(self.now_ns())
 
     # What is to be done.
@@ -225,8 +237,9 @@ class Process:
         packed = datagrams.pack_gossip(message, config.cluster, config.datagram_bytes, config.exchange_datagrams)
         if not isinstance(message, Replicate | Syn) and len(packed) > config.exchange_datagrams:
             raise PromiseBroken(f"{len(packed)} datagrams in one answer")
-        if any(len(each) > config.datagram_bytes for each in packed):
-            raise PromiseBroken(f"a datagram of {max(map(len, packed))} bytes")
+        for each in packed:
+            if len(each) > config.datagram_bytes and _rows_in(each, config.cluster) != 1:
+                raise PromiseBroken(f"a datagram of {len(each)} bytes, and not of one row")
         carries_rows = isinstance(message, Carrier) and bool(message.deltas)
         self.emit(partial(self._network.send_all, self._address, send.to, packed, carries_rows))
 
@@ -249,6 +262,11 @@ class Process:
         if error and not isinstance(error, DiskError):
             raise error
         self.replica.persisted(None if error is None else str(error))
+
+
+def _rows_in(datagram: bytes, cluster: str) -> int:
+    message = datagrams.unpack(datagram, cluster)
+    return sum(len(delta.rows) for delta in message.deltas) if isinstance(message, Carrier) else 0
 
 
 def _unexpected(error: Exception) -> None:

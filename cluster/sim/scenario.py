@@ -33,6 +33,12 @@ class Scenario:
     slow_disks: float = 0.3
     clones: float = 0.0
     """A node's whole machine is cloned, and for some seconds both run under its name."""
+    transactions: float = 0.0
+    """On counters that end."""
+    skew_ms: int = 0
+    """By how much wall clocks differ from the true time at the most."""
+    jumps: float = 0.0
+    """A wall clock is some seconds off for a while."""
     copies: int = 1
     """What adds ask for. With more than one, no more journals are lost than any add survives."""
     commit_ms: float = 2.0
@@ -86,6 +92,9 @@ REDIS = replace(FAULTY, seconds=5.0, adds=5.0, pipelines=60.0, slow_disks=1.0)
 CLONED = replace(FAULTY, clones=0.5, partitions=0.0, journal_lost=0.0, restored=0.0, adds=60.0)
 """Two processes speak under one name at a time, each with the disk of the same node, and take adds."""
 
+ENDING = replace(FAULTY, adds=5.0, pipelines=2.0, transactions=40.0, skew_ms=300, jumps=0.3, restored=0.0)
+"""Counters that are deleted and that expire, forgotten a day later, where clocks differ."""
+
 SCENARIOS = {
     "restored": RESTORED,
     "faulty": FAULTY,
@@ -94,4 +103,5 @@ SCENARIOS = {
     "copied": COPIED,
     "redis": REDIS,
     "cloned": CLONED,
+    "ending": ENDING,
 }

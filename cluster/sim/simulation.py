@@ -6,6 +6,7 @@ from typing import Any
 
 from gossip_counter.cluster.sim import verdict
 from gossip_counter.cluster.sim.clock import SECOND, Clock, Trace
+from gossip_counter.cluster.sim.ending import DAY_MS, Ending
 from gossip_counter.cluster.sim.environment import Environment
 from gossip_counter.cluster.sim.faults import Faults
 from gossip_counter.cluster.sim.losses import Losses
@@ -39,7 +40,8 @@ class Simulation:
         counters = Counters(environment, self.nodes)
         self._workload = Workload(environment, self.nodes, counters)
         self._redis_workload = RedisWorkload(environment, self.nodes, counters)
-        self._faults = Faults(environment, self.nodes, self._workload)
+        self._ending = Ending(environment, self.nodes)
+        self._faults = Faults(environment, self.nodes, self._workload, self._ending)
         for name in names:
             peers = tuple(other for other in names if other != name)
             self.nodes[name] = Node(name, peers, environment, self._workload.replied)
@@ -65,8 +67,29 @@ class Simulation:
         self.run_until(int(self.scenario.seconds * SECOND))
         self._faults.heal()
         self._settle()
+        if self.scenario.transactions:
+            self._let_a_day_pass()
         lives = sum(node.life for node in self.nodes.values())
-        verdict.check(self._replicas, lives + self._faults.clones, self._faults.clones, self.oracle, self._losses)
+        clones, ending = self._faults.clones, self._ending.counters
+        verdict.check(self._replicas, lives + clones, clones, self.oracle, self._losses, ending)
+
+    def _let_a_day_pass(self) -> None:
+        """Twice, as far as wall clocks are concerned: what was deleted is forgotten, and then what remembered it."""
+        for _ in range(2):
+            self._ending.check()
+            for node in self.nodes.values():
+                node.clock_ahead_ms += DAY_MS
+            self._ending.begin_generation()
+            for _ in range(20):
+                self._ending.transact()
+                self.run_until(self.clock.now_ns + SECOND // 10)
+            self._settle()
+        self._ending.check()
+        for node in self.nodes.values():
+            node.clock_ahead_ms += DAY_MS
+        self.run_until(self.clock.now_ns + 3 * SECOND)
+        self._settle()
+        self._ending.check_nothing_stays()
 
     def _settle(self) -> None:
         """Wait until all nodes agree, and still hold the same state three gossip rounds later.
@@ -121,6 +144,8 @@ class Simulation:
             (scenario.failing_disks, faults.fail_disk),
             (scenario.slow_disks, faults.slow_disk),
             (scenario.clones, faults.clone),
+            (scenario.transactions, self._ending.transact),
+            (scenario.jumps, faults.jump_clock),
         ):
             due = 0.0
             while rate and (due := due + self.rng.expovariate(rate)) < scenario.seconds:

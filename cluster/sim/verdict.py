@@ -4,7 +4,7 @@ Pure. 4. *Convergence*: all nodes come to the same state. 5. *Bounded*: no node 
 promises are the oracle's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gossip_counter.cluster.sim.losses import Losses
 from gossip_counter.cluster.sim.oracle import Oracle, PromiseBroken
@@ -21,8 +21,13 @@ def in_sync(replicas: Sequence[Replica]) -> bool:
     )
 
 
-def check(replicas: Sequence[Replica], lives: int, clones: int, oracle: Oracle, losses: Losses) -> None:
-    """Check replicas that are in sync after that many starts, of which so many were clones'. Raises `PromiseBroken`."""
+def check(
+    replicas: Sequence[Replica], lives: int, clones: int, oracle: Oracle, losses: Losses, ending: Collection[str]
+) -> None:
+    """Check replicas that are in sync after that many starts, of which so many were clones'. Raises `PromiseBroken`.
+
+    `ending`: the counters that end, as far as they were not forgotten.
+    """
     _check_rows(replicas, by_version=not losses.forked)
     _check_tokens(replicas)
     epochs = sum(replica.stats.new_epochs for replica in replicas)
@@ -30,13 +35,13 @@ def check(replicas: Sequence[Replica], lives: int, clones: int, oracle: Oracle, 
     if epochs > len(losses.forked) + len(replicas) + clones:
         raise PromiseBroken("a new epoch without a reason")
     state = replicas[0].state
-    most = len(oracle.counters) * (epochs + lives + clones)
+    most = (len(oracle.counters) + len(ending)) * (epochs + lives + clones)
     if state.row_count > most:
         raise PromiseBroken(f"{state.row_count} rows where {most} can have been written")
     oracle.check_answered()
     losses.count_forks(state.row)
     for counter in oracle.counters:
-        rows = list(state.rows_of(counter))
+        rows = list(state.ends.rows(counter).values())
         totals = sum(row.p for row in rows), sum(row.n for row in rows)
         oracle.check_totals(replicas[0].config.name, counter, totals, state.value(counter))
 

@@ -5,7 +5,7 @@ protocol's table. An array is gossip:
 
     [VERSION, kind, cluster, cluster id, sender, fingerprint, ...]
     0 replicate  deltas
-    1 syn        boot, above, upto, [actor, version, hash, hash of detached rows, actor, ...]
+    1 syn        boot, clock, above, upto, [actor, version, hash, hash of detached rows, actor, ...]
     2 syn-ack    boot, [actor, version, actor, ...], deltas
     3 ack        deltas
     4 push       deltas
@@ -25,13 +25,22 @@ from typing import Any, cast
 import msgpack
 
 from gossip_counter.node.codec.deltas import pack_deltas, unpack_actor, unpack_deltas
-from gossip_counter.node.codec.packing import ARRAY_BYTES, NAME_BYTES, array_header, flat, flat_array, pack, records
+from gossip_counter.node.codec.packing import (
+    ARRAY_BYTES,
+    COUNT_BYTES,
+    NAME_BYTES,
+    array_header,
+    flat,
+    flat_array,
+    pack,
+    records,
+)
 from gossip_counter.node.core import limits
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.errors import BadDatagramError
+from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.messages import Ack, Confirm, Confirmed, Gossip, Push, Replicate, Rival, Syn, SynAck
-from gossip_counter.node.core.state import DigestEntry
 
 VERSION = 2
 MAX_DATAGRAM_BYTES = 65_507
@@ -73,7 +82,7 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
     """A gossip message as datagrams of at most `budget` bytes, at least one.
 
     Deltas that answer or push are packed into at most `most` datagrams; the rest waits for a later exchange. A row that
-    alone exceeds the budget goes alone; names are bounded, so that its datagram has at most 1500 bytes.
+    alone exceeds the budget goes alone; names and markers are bounded, so that it fits a datagram of UDP.
     """
     if message.cluster_id is None:
         raise ValueError("gossip in datagrams states its sender's cluster id")
@@ -82,8 +91,11 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
     room = budget - len(head) - 1
     match message:
         case Syn():
-            room -= _BOOT_BYTES
-            rests = [[flat(message.boot, above, upto), entries] for above, upto, entries in _ranges(message, room)]
+            room -= _BOOT_BYTES + COUNT_BYTES
+            rests = [
+                [flat(message.boot, message.clock_ms, above, upto), entries]
+                for above, upto, entries in _ranges(message, room)
+            ]
         case SynAck():
             rests = _answers(message, room - _BOOT_BYTES, most)
         case Confirm() | Confirmed():
@@ -94,7 +106,7 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
             rests = [[part] for part in pack_deltas(message.deltas, room)]
         case _:
             rests = [[part] for part in islice(pack_deltas(message.deltas, room), most)]
-    fields = {Syn: 10, SynAck: 9, Confirm: 8, Confirmed: 8, Rival: 8}.get(type(message), 7)
+    fields = {Syn: 11, SynAck: 9, Confirm: 8, Confirmed: 8, Rival: 8}.get(type(message), 7)
     return [b"".join([array_header(fields), head, *rest]) for rest in rests]
 
 
@@ -166,10 +178,10 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
     limits.nonempty_name(sender, "sender")
     _hash(fingerprint)
     match kind, rest:
-        case 1, [boot, above, upto, entries]:
+        case 1, [boot, clock_ms, above, upto, entries]:
             low, high = _bound(above), None if upto is None else _bound(upto)
-            digest = _unpack_digest(entries)
-            return Syn(sender, fingerprint, digest, low, high, _unpack_boot(boot), cluster_id=identified)
+            digest, own_boot, time_ms = _unpack_digest(entries), _unpack_boot(boot), limits.count(clock_ms, "clock")
+            return Syn(sender, fingerprint, digest, low, high, own_boot, time_ms, cluster_id=identified)
         case 2, [boot, wants, deltas]:
             rows, wanted = unpack_deltas(deltas), _unpack_wants(wants)
             return SynAck(sender, fingerprint, rows, wanted, _unpack_boot(boot), cluster_id=identified)

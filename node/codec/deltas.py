@@ -2,7 +2,13 @@
 
 Pure. On the wire, deltas are an array of arrays:
 
-    [[actor, since, source version - last version, [counter, p, n, version - since, counter, ...]], ...]
+    [[actor, since, source version - reach, [counter, p, n, version - since, counter, ...], reach - last version,
+      floor, floor of deletes, clock, whole], ...]
+
+The last five are left out where they are 0.
+
+Of a counter that ends, [n, life, deadline, stamp, born, taken p, taken n, forget_at, and for each row that its delete
+saw: actor, born, p, n] takes the place of n.
 
 Any subset of rows is a valid message. A delta that does not fit one datagram goes on in the next, from the last version
 that was sent. Rows of one version are never separated: a version that was sent in part could not be claimed.
@@ -13,11 +19,15 @@ from itertools import groupby
 
 from gossip_counter.node.codec.packing import ARRAY_BYTES, COUNT_BYTES, array_header, flat, flat_array, records
 from gossip_counter.node.core import limits
-from gossip_counter.node.core.counts import FIELDS, Actor, NamedRow, decode, encode
+from gossip_counter.node.core.counts import FIELDS, Actor, AnyRow, NamedRow, decode, encode
+from gossip_counter.node.core.holdings import NO_FLOORS, Floors
 from gossip_counter.node.core.messages import Delta
 
 _ROW_WIDTH = 1 + len(FIELDS)
 """A row's counter, then its fields."""
+
+_NO_TAIL = (0, *NO_FLOORS, 0, False)
+"""What is left out."""
 
 
 def pack_deltas(deltas: Iterable[Delta], room: int) -> Iterator[bytes]:
@@ -40,7 +50,10 @@ def pack_deltas(deltas: Iterable[Delta], room: int) -> Iterator[bytes]:
                 packed = section.pack(rows)
             section.add(packed, rows[-1][1].version)
             size += _size(packed)
-        full += section.packed()
+        if size > room and full and not section.rows:
+            yield _joined(full)
+            full, size = [], section.size
+        full += section.packed_last()
     yield _joined(full)
 
 
@@ -48,13 +61,13 @@ def _begin(delta: Delta, room: int) -> tuple["_Section", list[list[NamedRow]]]:
     """An empty section for the delta, and the delta's rows in the groups that must not be separated."""
     one_by_one = [[named] for named in delta.rows]
     if delta.since is None:
-        return _Section(delta.actor, None, 0), one_by_one
+        return _Section(delta, None, 0), one_by_one
     groups = [list(group) for _, group in groupby(delta.rows, _version)]
     # Each part is sent with the version of the state that it was cut from.
     source_version = max(delta.source_version, _version(delta.rows[-1])) if delta.rows else delta.source_version
-    section = _Section(delta.actor, delta.since, source_version)
+    section = _Section(delta, delta.since, source_version)
     if any(_size(section.pack(group)) > room - section.size for group in groups if len(group) > 1):
-        return _Section(delta.actor, None, 0), one_by_one  # no correct node writes so many rows at one version
+        return _Section(delta, None, 0), one_by_one  # no correct node writes so many rows at one version
     return section, groups
 
 
@@ -76,23 +89,25 @@ class _Section:
     `since` None: its rows claim nothing. `last` is the version of its last row, from which the next part goes on.
     """
 
-    def __init__(self, actor: Actor, since: int | None, source_version: int) -> None:
-        self._actor = actor
-        self._head = array_header(4) + flat(actor, since)
+    def __init__(self, delta: Delta, since: int | None, source_version: int) -> None:
+        self._delta = delta
+        self._head = flat(delta.actor, since)
         self._since = self.last = since
-        self._source_version = source_version
+        self._upto, self._floors = (0, NO_FLOORS) if since is None else (delta.upto, delta.floors)
+        self._source_version = max(source_version, self._upto)
         self.rows: list[bytes] = []
-        self.size = len(self._head) + COUNT_BYTES + ARRAY_BYTES
+        tail = 4 * COUNT_BYTES if self._upto or self._floors.forgotten else 0
+        self.size = 1 + len(self._head) + COUNT_BYTES + ARRAY_BYTES + tail
         """The most bytes of the section without its rows."""
 
     def rest(self) -> "_Section":
         """An empty section for the rows after those of this one."""
-        return _Section(self._actor, self.last, self._source_version)
+        return _Section(self._delta, self.last, self._source_version)
 
     def pack(self, rows: list[NamedRow]) -> list[bytes]:
         """Rows as they stand in this section."""
         base = self._since or 0
-        return [flat(counter, *encode(row, base)) for counter, row in rows]
+        return [flat(counter, *_fields(row, base)) for counter, row in rows]
 
     def add(self, packed: list[bytes], version: int) -> None:
         """Take in rows of one version, packed for this section."""
@@ -102,10 +117,26 @@ class _Section:
 
     def packed(self) -> list[bytes]:
         """The section's bytes; nothing if it has no rows."""
-        if not self.rows:
-            return []
-        beyond = 0 if self.last is None else max(0, self._source_version - self.last)
-        return [b"".join([self._head, flat(beyond), flat_array(self.rows, _ROW_WIDTH)])]
+        return self._joined(self.last or 0, is_whole=False) if self.rows else []
+
+    def packed_last(self) -> list[bytes]:
+        """The same, for the section after which there is none of this delta."""
+        reach = max(self._upto, self.last or 0)
+        is_whole = self._delta.is_whole and self._since is not None
+        return self._joined(reach, is_whole) if self.rows or self._upto else []
+
+    def _joined(self, reach: int, is_whole: bool) -> list[bytes]:
+        last, rows = self.last or 0, flat_array(self.rows, _ROW_WIDTH)
+        beyond = 0 if self.last is None else max(0, self._source_version - reach)
+        has_tail = reach > last or self._floors.forgotten
+        tail = [flat(reach - last, *self._floors, self._delta.clock_ms, is_whole)] if has_tail else []
+        return [b"".join([array_header(9 if tail else 4), self._head, flat(beyond), rows, *tail])]
+
+
+def _fields(row: AnyRow, base: int) -> tuple[object, ...]:
+    """A row's three fields. What else it may have stands in an array with its `n`, so that plain rows pay nothing."""
+    p, n, above, *ending = encode(row, base)
+    return p, [n, *ending] if ending else n, above
 
 
 def unpack_deltas(value: object) -> tuple[Delta, ...]:
@@ -116,23 +147,27 @@ def unpack_deltas(value: object) -> tuple[Delta, ...]:
 
 
 def _unpack_delta(value: object) -> Delta:
-    if type(value) is not tuple or len(value) != 4:
-        raise ValueError("a delta must be an array of 4")
-    actor, since, beyond, flat_rows = value
+    if type(value) is not tuple or len(value) not in (4, 9):
+        raise ValueError("a delta must be an array of 4 or 9")
+    actor, since, beyond, flat_rows, gap, *floors, clock, is_whole = value if len(value) == 9 else (*value, *_NO_TAIL)
+    forgotten, deleted = map(limits.count, floors, ("floor", "floor of deletes"))
+    clock_ms = limits.count(clock, "clock")
     from_version = None if since is None else limits.count(since, "since")
     rows = _unpack_rows(flat_rows, from_version)
     last = rows[-1][1].version if rows else from_version or 0
-    further = limits.count(beyond, "source version")
-    claims = further and from_version is not None
-    source_version = limits.count(last + further, "source version") if claims else 0
-    return Delta(unpack_actor(actor), from_version, rows, source_version)
+    further, claims = limits.count(beyond, "source version"), from_version is not None
+    upto = limits.count(last + limits.count(gap, "upto"), "upto") if gap and claims else 0
+    source_version = limits.count(max(last, upto) + further, "source version") if further and claims else 0
+    known = Floors(forgotten, min(deleted, forgotten))
+    return Delta(unpack_actor(actor), from_version, rows, source_version, upto, known, clock_ms, is_whole is True)
 
 
 def _unpack_rows(value: object, since: int | None) -> tuple[NamedRow, ...]:
     last = base = since or 0
     rows = []
     for record in records(value, _ROW_WIDTH, "rows"):
-        row = decode(record[1:], base)
+        _, p, n, above = record
+        row = decode((p, n[0], above, *n[1:]) if type(n) is tuple and n else (p, n, above), base)
         if not row.version or (since is not None and (row.version <= base or row.version < last)):
             raise ValueError("rows of a delta must come in ascending order of version, all above since and 0")
         last = row.version

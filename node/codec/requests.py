@@ -11,9 +11,12 @@ from typing import Any
 from gossip_counter.node.core import limits, tokens
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, RequestError
+from gossip_counter.node.core.increases import Increase
 from gossip_counter.node.core.messages import (
     DEFAULT_COUNTER,
     Add,
+    Delete,
+    DeleteOk,
     Delta,
     ErrorReply,
     GossipStatus,
@@ -33,10 +36,14 @@ Body = Mapping[object, object]
 _REPLY_TYPES: dict[type[Reply], str] = {
     InitOk: "init_ok",
     Written: "add_ok",
+    DeleteOk: "delete_ok",
     ReadOk: "read_ok",
     GossipStatusOk: "gossip_status_ok",
     ErrorReply: "error",
 }
+_TERMS = frozenset({"expire_ms", "expire_if_new", "lower", "upper"})
+_LEFT_OUT = ("token", "deadline")
+"""Fields of replies that are left out where there is none."""
 
 
 def parse(body: Body) -> Request:
@@ -47,7 +54,10 @@ def parse(body: Body) -> Request:
             case "add":
                 delta = limits.whole(_field(body, "delta"), "delta", -limits.MAX_COUNT, limits.MAX_COUNT)
                 copies = limits.whole(body.get("copies", 1), "copies", 1, limits.MAX_COPIES)
-                return Add(msg_id, delta, _counter(body), copies)
+                terms = None if _TERMS.isdisjoint(body) else _terms(body, delta)
+                return Add(msg_id, delta, _counter(body), copies, terms)
+            case "delete":
+                return Delete(msg_id, _counter(body))
             case "read":
                 given = body.get("token")
                 return Read(msg_id, _counter(body), None if given is None else tokens.parse(given))
@@ -118,8 +128,9 @@ def reply_body(reply: Reply, msg_id: int) -> dict[str, Any]:
     else:
         body.update((each.name, getattr(reply, each.name)) for each in fields(reply))
         body.update(body.pop("stats", {}))
-    if body.get("token", "") is None:
-        del body["token"]
+    for name in _LEFT_OUT:
+        if body.get(name, "") is None:
+            del body[name]
     body["msg_id"] = msg_id
     return body
 
@@ -157,6 +168,23 @@ def _field(body: Body, name: str) -> object:
 
 def _counter(body: Body) -> str:
     return limits.name(body.get("counter", DEFAULT_COUNTER), "counter")
+
+
+def _terms(body: Body, delta: int) -> Increase:
+    """An add with bounds and an expiry."""
+    lasts_ms = limits.whole(body["expire_ms"], "expire_ms", 1, limits.MAX_COUNT) if "expire_ms" in body else None
+    only_if_unset = body.get("expire_if_new", False)
+    if type(only_if_unset) is not bool:
+        raise ValueError(f"expire_if_new must be a boolean, not {limits.kind(only_if_unset)}")
+    if only_if_unset and not lasts_ms:
+        raise ValueError("expire_if_new needs expire_ms")
+    lower, upper = (
+        limits.whole(body.get(name, most), name, -limits.MAX_COUNT, limits.MAX_COUNT)
+        for name, most in (("lower", -limits.MAX_COUNT), ("upper", limits.MAX_COUNT))
+    )
+    if lower > upper:
+        raise ValueError(f"lower ({lower}) must not be above upper ({upper})")
+    return Increase(delta, lower, upper, lasts_ms=lasts_ms, only_if_unset=only_if_unset)
 
 
 def _vectors(body: Body, where: str) -> tuple[dict[str, int], dict[str, int]]:

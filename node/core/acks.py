@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gossip_counter.node.core.batch import Pending
-from gossip_counter.node.core.commits import UnderWay, written
+from gossip_counter.node.core.commits import UnderWay
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.copy_counts import CopyCounts
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.errors import TIMEOUT
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.messages import Confirm, Confirmed, CopiesOk, CountCopies, ErrorReply
+from gossip_counter.node.core.replies import written
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.core.tokens import Issuer
@@ -56,7 +57,7 @@ class Acks:
             if pending.copies > 1 and not pending.error:
                 self._wait(pending, done, now_ns)
             else:
-                given = token if pending.is_add else None
+                given = token if pending.is_request else None
                 self._outbox.reply(pending.client, written(pending, done.actor, done.version, given))
 
     def _wait(self, pending: Pending, done: UnderWay, now_ns: int) -> None:

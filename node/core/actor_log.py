@@ -9,12 +9,25 @@ it. So a delta also carries its **source version**, that of the state it was cut
 it, they are **complete**: they hold what every write up to their version came to.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import NamedTuple, cast
 
-from gossip_counter.node.core.counts import ZERO, Actor, NamedRow, PlainRow, Row, as_row, is_news, merged, row_hash
+from gossip_counter.node.core.counts import (
+    ZERO,
+    Actor,
+    AnyRow,
+    HeldRow,
+    NamedRow,
+    Row,
+    as_row,
+    is_news,
+    merged,
+    row_hash,
+)
+from gossip_counter.node.core.holdings import NO_FLOORS, Floors
 
 WRAP = 2**64
 """Hashes of rows are added up modulo this."""
@@ -24,8 +37,8 @@ class Change(NamedTuple):
     """A row that counts in place of another: `old` is ZERO where there was none."""
 
     counter: str
-    old: Row
-    new: Row
+    old: AnyRow
+    new: AnyRow
 
 
 class ActorLog:
@@ -39,31 +52,35 @@ class ActorLog:
 
     __slots__ = (
         "_contiguous", "_fresh", "_index_names", "_index_versions", "_unsettled", "_unsettled_detached",
-        "complete_version", "detached", "detached_hash", "hash", "shrinking_rows", "source_version", "version",
+        "complete_version", "detached", "detached_hash", "floors", "hash", "shrinking_rows", "source_version",
+        "unhashed", "version",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self._contiguous: dict[str, PlainRow] = {}
+        self._contiguous: dict[str, HeldRow] = {}
         """The very tuples that were written, which a journal may hold too."""
-        self._fresh: dict[str, PlainRow] = {}
+        self._fresh: dict[str, HeldRow] = {}
         """Rows that take the place of those, as soon as anybody asks for them."""
-        self.detached: dict[str, Row] = {}
+        self.detached: dict[str, AnyRow] = {}
         self.version = 0
         self.source_version = 0
         self.complete_version = 0
         self.hash = 0
         self.detached_hash = 0
+        self.floors = NO_FLOORS
+        self.unhashed = set[str]()
+        """Counters whose rows are in no hash."""
         self.shrinking_rows = 0
         """How many arrived, as `State` has it."""
-        self._unsettled: dict[str, PlainRow] = {}
+        self._unsettled: dict[str, HeldRow] = {}
         """By counter, the contiguous row that hash and index still stand for, of those that may have changed."""
-        self._unsettled_detached: dict[str, Row] = {}
+        self._unsettled_detached: dict[str, AnyRow] = {}
         """The same for detached rows; each counter here is in both."""
         self._index_versions: list[int] = []
         self._index_names: list[str] = []
 
     @property
-    def rows(self) -> dict[str, PlainRow]:
+    def rows(self) -> dict[str, HeldRow]:
         """The contiguous rows."""
         if self._fresh:
             fresh, self._fresh = self._fresh, {}
@@ -74,15 +91,15 @@ class ActorLog:
             rows.update(fresh)
         return self._contiguous
 
-    def contiguous(self, counters: Collection[str]) -> list[PlainRow]:
+    def contiguous(self, counters: Collection[str]) -> list[HeldRow]:
         """The contiguous rows of some counters, ZERO where there is none."""
         fresh, rows = self._fresh, self._contiguous
         newest = list(map(fresh.get, counters))
         if all(newest):  # most often
-            return cast(list[PlainRow], newest)
+            return cast(list[HeldRow], newest)
         return [row or rows.get(counter, ZERO) for counter, row in zip(counters, newest, strict=True)]
 
-    def visible(self, counter: str) -> Row | None:
+    def visible(self, counter: str) -> AnyRow | None:
         """The row that counts; None if there is none."""
         row = self.detached.get(counter) or self._fresh.get(counter) or self._contiguous.get(counter)
         return as_row(row) if row else None
@@ -105,7 +122,7 @@ class ActorLog:
         """
         last, rows, versions = since, self.rows, self._index_versions
         for at in range(bisect_right(versions, since), len(versions)):
-            row = as_row(rows[self._index_names[at]])
+            row = as_row(rows.get(self._index_names[at], ZERO))
             if row.version == versions[at]:
                 most -= 1
                 if most < 0 and row.version > last:
@@ -115,7 +132,7 @@ class ActorLog:
 
     # Changing it.
 
-    def write(self, rows: dict[str, PlainRow]) -> list[str]:
+    def write(self, rows: dict[str, HeldRow]) -> list[str]:
         """Put newer rows, in ascending order of version, in the place of contiguous ones; the counters that had none.
 
         It comes to what `merge` would do, in a fraction of the time, where none of the actor's rows is detached.
@@ -128,13 +145,23 @@ class ActorLog:
         self._reach(next(reversed(rows.values()))[2], 0)
         return new
 
-    def merge(self, since: int | None, rows: Sequence[NamedRow], source_version: int) -> list[Change]:
-        """Take in rows; the changes to what counts. `since` and `source_version` as `State.merge` has them."""
+    def merge(
+        self,
+        since: int | None,
+        rows: Sequence[NamedRow],
+        source_version: int,
+        reach: int,
+        going_on: AbstractSet[str] = frozenset(),
+    ) -> list[Change]:
+        """Take in rows; the changes to what counts. The rest is as `State.merge` has it.
+
+        Of rows that were forgotten, those of `going_on` are stored again.
+        """
         if since is None or since > self.version:
-            return self._take(rows, self.version)
-        upto = max(self.version, rows[-1][1].version)
+            return self._take(rows, self.version, going_on)
+        upto = max(self.version, reach)
         self._attach(upto)
-        changes = self._take(rows, upto)
+        changes = self._take(rows, upto, going_on)
         self._reach(upto, source_version)
         return changes
 
@@ -145,11 +172,13 @@ class ActorLog:
         if self.version >= self.source_version:
             self.complete_version = self.version
 
-    def _take(self, rows: Sequence[NamedRow], upto: int) -> list[Change]:
+    def _take(self, rows: Sequence[NamedRow], upto: int, going_on: AbstractSet[str]) -> list[Change]:
         """Keep each row, with the contiguous ones if it is not above `upto`, else detached."""
         contiguous, detached, unsettled = self.rows, self.detached, self._unsettled
         changes = []
         for counter, row in rows:
+            if self.floors.forgotten and self.has_forgotten(counter, row) and counter not in going_on:
+                continue
             held, old_detached = contiguous.get(counter), detached.get(counter)
             old = as_row(held) if held else None
             counted = new = old_detached or old or ZERO
@@ -162,11 +191,47 @@ class ActorLog:
                 new = merged(counted, row)
                 if new is not old_detached:
                     self._detach(counter, new)
-            if new is not row and row.version > counted.version and (row.p < counted.p or row.n < counted.n):
+            shrinks = row.p < counted.p or row.n < counted.n
+            if new is not row and shrinks and row.version > counted.version and type(row) is Row:
                 self.shrinking_rows += 1
             if is_news(counted, new):
                 changes.append(Change(counter, counted, new))
         return changes
+
+    def has_forgotten(self, counter: str, row: AnyRow) -> bool:
+        """Whether a row that arrives was forgotten."""
+        return row.version <= self.forgotten.forgotten and self.visible(counter) is None
+
+    @property
+    def forgotten(self) -> Floors:
+        """The versions up to which a row that is not here was forgotten, and was deleted."""
+        return self.floors.upto(self.complete_version)
+
+    def inherit(self, floors: Floors) -> None:
+        """Whoever gave us all its rows had forgotten others up to there, which we have not either."""
+        self.floors = self.floors.with_(floors)
+
+    def unnamed(self, since: int, upto: int, named: AbstractSet[str]) -> list[tuple[str, int]]:
+        """The counters and versions of contiguous rows of these versions, but for those named.
+
+        The log must be settled.
+        """
+        if upto <= since:
+            return []
+        versions, names, rows = self._index_versions, self._index_names, self.rows
+        places = range(bisect_right(versions, since), bisect_right(versions, upto))
+        return [
+            (counter, versions[at]) for at in places
+            if (counter := names[at]) not in named and rows.get(counter, ZERO)[2] == versions[at]
+            and counter not in self.detached
+        ]  # fmt: skip
+
+    def forget(self, counter: str, is_deleted: bool) -> None:
+        """Let go of a counter's row, which there must be. `is_deleted`: because deletes took all of it."""
+        self._note_unsettled(counter)
+        held, detached = self._contiguous.pop(counter, ZERO), self.detached.pop(counter, ZERO)
+        version = max(held[2], detached.version)
+        self.floors = self.floors.with_(Floors(version, version if is_deleted else 0))
 
     def _attach(self, upto: int) -> None:
         """Make contiguous what was detached and is covered now."""
@@ -175,7 +240,7 @@ class ActorLog:
             del self.detached[counter]
             self.rows[counter] = merged(as_row(self.rows.get(counter, ZERO)), row)
 
-    def _detach(self, counter: str, row: Row) -> None:
+    def _detach(self, counter: str, row: AnyRow) -> None:
         self._note_unsettled(counter)
         self.detached[counter] = row
 
@@ -194,11 +259,11 @@ class ActorLog:
         """Bring hashes and index up to date; by how much the hash of the rows that count changes."""
         difference, rows = 0, self.rows
         for counter, old in self._unsettled.items():
-            was, now = row_hash(actor, counter, old), row_hash(actor, counter, rows.get(counter, ZERO))
+            was, now = self._hash(actor, counter, old), self._hash(actor, counter, rows.get(counter, ZERO))
             self.hash += now - was
             if counter in self._unsettled_detached:
-                was_detached = row_hash(actor, counter, self._unsettled_detached[counter])
-                now_detached = row_hash(actor, counter, self.detached.get(counter, ZERO))
+                was_detached = self._hash(actor, counter, self._unsettled_detached[counter])
+                now_detached = self._hash(actor, counter, self.detached.get(counter, ZERO))
                 self.detached_hash += now_detached - was_detached
                 was, now = was_detached or was, now_detached or now
             elif counter in self.detached:
@@ -207,9 +272,25 @@ class ActorLog:
         self.hash %= WRAP
         self.detached_hash %= WRAP
         self._index()
+        self.unhashed -= self._unsettled.keys() - rows.keys() - self.detached.keys()
         self._unsettled = {}
         self._unsettled_detached = {}
         return difference
+
+    def _hash(self, actor: Actor, counter: str, row: HeldRow) -> int:
+        return 0 if counter in self.unhashed else row_hash(actor, counter, row)
+
+    def leave_out(self, actor: Actor, counter: str, is_out: bool) -> int:
+        """Leave a counter's rows out of the hashes from now on, or not any more. The log must be settled.
+
+        Returns by how much the hash of the rows that count changes.
+        """
+        (self.unhashed.add if is_out else self.unhashed.discard)(counter)
+        held, detached = self._contiguous.get(counter, ZERO), self.detached.get(counter, ZERO)
+        change, detached_change = (row_hash(actor, counter, row) * (-1 if is_out else 1) for row in (held, detached))
+        self.hash = (self.hash + change) % WRAP
+        self.detached_hash = (self.detached_hash + detached_change) % WRAP
+        return change if detached is ZERO else detached_change
 
     def _index(self) -> None:
         """Cost: constant for rows newer than all before, amortised."""
@@ -220,8 +301,10 @@ class ActorLog:
         versions, names = self._index_versions, self._index_names
         for version, counter in sorted(fresh):
             at = len(versions)
-            if at and version < versions[-1]:  # a hole far back is repaired, or someone forges
+            if at and version <= versions[-1]:  # a hole far back is repaired, or someone forges
                 at = bisect_right(versions, version)
+                if counter in names[bisect_left(versions, version) : at]:
+                    continue  # a row that was forgotten is stored again
             versions.insert(at, version)
             names.insert(at, counter)
         if len(names) > 2 * len(self.rows) + 8:
@@ -230,6 +313,6 @@ class ActorLog:
             self._index_versions = [row[2] for _, row in kept]
 
 
-def by_version(named: tuple[str, PlainRow]) -> int:
+def by_version(named: tuple[str, HeldRow]) -> int:
     """The key to sort named rows by."""
     return named[1][2]

@@ -7,7 +7,7 @@ counted: they can be sent again.
 from gossip_counter.node.core import counts
 from gossip_counter.node.core.batch import Batch
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import LARGE, ZERO, Actor, NamedRow, Row
+from gossip_counter.node.core.counts import LARGE, ZERO, Actor, AnyRow, NamedRow
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.state import State
@@ -33,31 +33,31 @@ class Admission:
 
         Not so adds to counters in `State.large`: all others have room for as much again as makes a counter large.
         """
-        rows = self._state.row_count + len(batch.net) + adds
+        rows = self._state.row_count + batch.counters + adds
         unchecked = batch.unchecked + adds * SMALL
         if committing:
-            rows, unchecked = rows + len(committing.net), unchecked + committing.unchecked
+            rows, unchecked = rows + committing.counters, unchecked + committing.unchecked
         return SMALL if rows <= self._config.max_rows and unchecked <= LARGE else 0
 
-    def check_add(self, own: Row, delta: int) -> None:
+    def check_add(self, own: AnyRow, delta: int) -> None:
         """Whether our own row, as it will be, has room for an add. Raises `RequestError`."""
         try:
             counts.added(own, delta, 0)
         except ValueError as error:
             raise RequestError(MALFORMED, str(error)) from None
 
-    def check_room(self, actor: Actor, batch: Batch, committing: Batch | None) -> None:
-        """Whether a new row of `actor` fits once all that waits is durable. Raises `RequestError`.
+    def check_room(self, actor: Actor, batch: Batch, committing: Batch | None, new: int = 1) -> None:
+        """Whether so many new rows of `actor` fit once all that waits is durable. Raises `RequestError`.
 
         Only near the bound are the rows that wait counted, and only once a batch.
         """
-        in_commit = committing.net if committing else {}
-        if self._state.row_count + len(batch.net) + len(in_commit) < self._config.max_rows:
+        in_commit = committing.counters if committing else 0
+        if self._state.row_count + batch.counters + in_commit + new <= self._config.max_rows:
             return
         if batch.new_rows is None:
-            waiting = batch.net.keys() | in_commit.keys()
+            waiting = {name for each in (batch, committing) if each for name in (*each.net, *each.ending)}
             batch.new_rows = sum(self._state.row(actor, counter) is ZERO for counter in waiting)
-        if self._state.row_count + batch.new_rows >= self._config.max_rows:
+        if self._state.row_count + batch.new_rows + new > self._config.max_rows:
             raise RequestError(
                 TEMPORARILY_UNAVAILABLE,
                 f"this node stores max_rows ({self._config.max_rows}) rows: start it with a larger --max-rows",

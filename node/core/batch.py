@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gossip_counter.node.core import counts
-from gossip_counter.node.core.counts import PlainRow
+from gossip_counter.node.core.counts import EndingRow, HeldRow
 from gossip_counter.node.core.effects import Client
 from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.increases import Outcome
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class Tally:
         minus = self.minus.get(counter, 0)
         return self.net.get(counter, 0) + minus, minus
 
-    def rows(self, held: Iterable[PlainRow], version: int) -> dict[str, PlainRow]:
+    def rows(self, held: Iterable[HeldRow], version: int) -> dict[str, HeldRow]:
         """What this makes of the rows `held`, one for each counter: the writes that come after number `version`."""
         return counts.written(self.net, self.minus, held, version)
 
@@ -60,12 +61,14 @@ class Pending:
 
     client: Client
     request_id: object
-    values: Sequence[int | RequestError]
-    """Of a submitted write, what each of its adds comes to, or why it was refused. Of an `Add` there are none."""
+    values: Sequence[Outcome]
+    """Of a submitted write, what each of its adds comes to, or why it was refused. Of a request there are none."""
     copies: int = 1
     """How many members must hold it durably."""
-    is_add: bool = False
-    """It is an `Add`: answered with a token, or with an ErrorReply."""
+    is_request: bool = False
+    """It is an `Add` or a `Delete`: answered with a token, or with an ErrorReply."""
+    existed: bool | None = None
+    """Of a `Delete`, whether there was such a counter."""
     is_reapplied: bool = False
     """Max-merge absorbed some of it, which is in a later batch again: more than one actor wrote it, and it stays."""
     error: RequestError | None = None
@@ -82,6 +85,10 @@ class Batch(Tally):
     """How many rows all that waits for the disk will add, where that had to be known."""
     waiting: list[Pending] = field(default_factory=list)
     """In the order in which they were submitted."""
+    ending: dict[str, EndingRow] = field(default_factory=dict)
+    """Our own rows of counters that end, as they will be; these have no `net`."""
+    ended: Tally = field(default_factory=Tally)
+    """The adds among what those rows come to."""
     reapplied: list[tuple[str, int]] = field(default_factory=list)
     """Those of its adds that re-apply what was absorbed. They were durable once, and must not fail with the disk."""
 
@@ -89,3 +96,18 @@ class Batch(Tally):
         """Add without a look at whether the counter becomes large."""
         self.add(counter, delta)
         self.unchecked += abs(delta)
+
+    @property
+    def counters(self) -> int:
+        """How many counters it changes."""
+        return len(self.net) + len(self.ending)
+
+    def __contains__(self, counter: str) -> bool:
+        """Whether it changes a counter."""
+        return counter in self.net or counter in self.ending
+
+    def put_row(self, counter: str, row: EndingRow) -> None:
+        """Have a counter that ends come to this row of our own, of which its adds so far are a part."""
+        self.ending[counter] = row
+        if counter in self.net:
+            self.ended.include(Tally({counter: self.net.pop(counter)}, {counter: self.minus.pop(counter, 0)}))

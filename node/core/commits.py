@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from gossip_counter.node.core import counts
 from gossip_counter.node.core.batch import Batch, Pending
 from gossip_counter.node.core.cluster_id import ClusterId, OwnClusterId
-from gossip_counter.node.core.counts import Actor, PlainRow, Row
+from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, EndingRow, HeldRow, as_row
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Commit, Outbox
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Identity, Increment
-from gossip_counter.node.core.messages import ErrorReply, Written
-from gossip_counter.node.core.state import State, Stored
+from gossip_counter.node.core.lives import Lives
+from gossip_counter.node.core.replies import accepted, refused, written
+from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
 
@@ -30,7 +32,7 @@ class UnderWay:
 
     batch: Batch
     actor: Actor
-    rows: dict[str, PlainRow]
+    rows: dict[str, HeldRow]
     version: int
     peers_rows: tuple[Stored, ...]
     cluster_id: ClusterId | None
@@ -60,6 +62,10 @@ class Commits:
         self._dirty = dirty
         self._outbox = outbox
         self._is_requested = False
+        self._lives_soon: dict[str, Lives] = {}
+        """Those of counters that end that were asked for since the batch began to gather or the state changed."""
+        self._looks = 0
+        state.ends.awaits = self._awaits
 
     def wait(self, pending: Pending) -> None:
         """Let a write, whose adds are in the batch, wait until it is durable."""
@@ -78,11 +84,19 @@ class Commits:
 
     def begin_epoch(self) -> None:
         """We write as another actor from now on, which must be durable: no later life may be the former one again."""
-        self.batch.new_rows = None  # what was no new row of the former actor is one now
+        batch = self.batch
+        batch.new_rows = None  # what was no new row of the former actor is one now
+        self._lives_soon.clear()
+        for counter, row in batch.ending.items():
+            plus, minus = batch.ended.of(counter)
+            # Of what the batch adds, the part that came after a delete in it.
+            p, n = min(plus, row.p - row.taken.p), min(minus, row.n - row.taken.n)
+            batch.ending[counter] = row._replace(p=p, n=n, born=0, taken=row.taken._replace(p=0, n=0))
         self.request()
 
     def request_if_needed(self) -> None:
         """Let the next commit begin if rows wait to be stored, or the journal names another actor or cluster."""
+        self.react()
         is_named = self._identity.is_durable and not self._cluster_id.awaits_commit
         if self._dirty or self.batch.reapplied or not is_named:
             self._is_requested = True
@@ -90,7 +104,7 @@ class Commits:
     @property
     def has_adds(self) -> bool:
         """Whether the next commit would make rows of our own durable."""
-        return bool(self._is_requested and not self.under_way and self.batch.net)
+        return bool(self._is_requested and not self.under_way and (self.batch.net or self.batch.ending))
 
     @property
     def dirty_rows(self) -> int:
@@ -103,21 +117,39 @@ class Commits:
         if self.under_way or not self._is_requested:
             return None
         batch, self.batch = self.batch, Batch()
+        self._lives_soon.clear()  # rows get their versions now
         self._is_requested = False
-        actor, rows = self._identity.actor, dict[str, PlainRow]()
+        actor, rows = self._identity.actor, dict[str, HeldRow]()
         version = self._state.version(actor)
-        if batch.net:
-            rows = batch.rows(self._durable_rows(actor, batch), version)
+        if batch.net or batch.ending:
+            held = self._durable_rows(actor, batch)
+            rows = batch.rows(held, version)
+            if self._state.ends.are_seen:
+                rows = self._with_lives(rows, held)
+            ending = enumerate(batch.ending.items(), version + len(rows) + 1)
+            rows.update((counter, counts.numbered(row, number)) for number, (counter, row) in ending)
             self._dirty.discard(actor, rows)  # what a commit that failed may have left in the journal
         stored = peers_rows = self._dirty.take()
         if rows:
             version += len(rows)
-            stored = (*peers_rows, Stored(actor, version, version, rows))
+            stored = (*peers_rows, Stored(actor, version, version, rows, self._state.floors(actor)))
         cluster_id = self._cluster_id.unsaved
         self.under_way = UnderWay(batch, actor, rows, version, peers_rows, cluster_id)
         return Commit(actor, stored, cluster_id)
 
-    def _durable_rows(self, actor: Actor, batch: Batch) -> list[PlainRow]:
+    def _with_lives(self, rows: dict[str, HeldRow], held: list[HeldRow]) -> dict[str, HeldRow]:
+        """Rows of counters that do not end, where others do: we may have forgotten older ones of the same counters."""
+        made = dict[str, HeldRow]()
+        for (counter, (p, n, version, *_)), before in zip(rows.items(), held, strict=True):
+            made[counter] = row = p, n, version
+            if isinstance(before, EndingRow):
+                made[counter] = before._replace(p=p, n=n, version=version)
+            elif before is ZERO:
+                life = self._state.lives(counter).life_to_join(ends=True)
+                made[counter] = EndingRow(*row, life, born=0 if self.is_first else version)
+        return made
+
+    def _durable_rows(self, actor: Actor, batch: Batch) -> list[HeldRow]:
         """Our durable rows of the counters of a batch; where none is detached, there is less to do."""
         if self._state.has_detached(actor):
             return [self._state.row(actor, counter) for counter in batch.net]
@@ -133,7 +165,7 @@ class Commits:
             return  # max-merge may have absorbed some of it, which must be durable again first
         waiting, done.batch.waiting = done.batch.waiting, []
         for pending in waiting:
-            if pending.copies > 1 or pending.is_add:
+            if pending.copies > 1 or pending.is_request:
                 done.batch.waiting.append(pending)
             else:
                 self._outbox.reply(pending.client, written(pending, done.actor, done.version))
@@ -170,7 +202,7 @@ class Commits:
         # Where somebody else wrote as this actor, or a peer sent newer rows of it, ours can't just take their place.
         is_ours_alone = actor == self._identity.actor and state.version(actor) == done.version - len(done.rows)
         if not is_ours_alone or state.has_detached(actor):
-            rows = [(counter, Row(*row)) for counter, row in done.rows.items()]
+            rows = [(counter, as_row(row)) for counter, row in done.rows.items()]
             state.merge(actor, state.version(actor), rows)
         elif done.rows:
             state.write(actor, done.rows, done.batch.net, done.batch.counted)
@@ -185,13 +217,19 @@ class Commits:
         """Add again what max-merge absorbed, as the actor that we are now."""
         for counter, delta in absorbed:
             try:
-                counts.added(self.own_row_soon(counter), delta, 0)
+                self._add_again(counter, delta)
             except ValueError:
                 self._stats.not_reapplied += 1
             else:
-                self.batch.new_rows = None
-                self.batch.put(counter, delta)
                 self.batch.reapplied.append((counter, delta))
+
+    def _add_again(self, counter: str, delta: int) -> None:
+        counts.added(self.own_row_soon(counter), delta, 0)
+        self.batch.new_rows = None
+        if self.ends_soon(counter):
+            self.put_ending(counter, self.lives_soon(counter).added(self._identity.actor, delta, self.is_first), delta)
+        else:
+            self.batch.put(counter, delta)
 
     # The commit failed.
 
@@ -201,14 +239,16 @@ class Commits:
         So are those that gathered meanwhile: their values were computed from what is now discarded.
         """
         failed, self.under_way = self._not_yet_durable(), None
+        self._lives_soon.clear()
         refused = [failed.batch]
-        if failed.batch.net:
+        if failed.rows:
             refused.append(self.batch)
             self.batch, self._is_requested = Batch(), False
         for stored in failed.peers_rows:
             self._dirty.add(stored.actor, stored.rows)
         if failed.rows:
             self._dirty.add(failed.actor, failed.rows)
+        self._state.look_at(counter for batch in refused for counter in batch.ending)
         for batch in refused:
             self.reapply(batch.reapplied)  # with the next tick or write: a disk that fails is not asked at once again
         error = RequestError(TEMPORARILY_UNAVAILABLE, f"not counted, because it can't be made durable: {reason}")
@@ -223,8 +263,8 @@ class Commits:
             if pending.is_reapplied:
                 behind.add(pending.client)
             elif not pending.error:
-                # An `Add` is one request; in a submitted write, what was refused before is counted already.
-                self._stats.requests_refused += sum(type(each) is int for each in pending.values) or pending.is_add
+                # A request is one; in a submitted write, what was refused before is counted already.
+                self._stats.requests_refused += accepted(pending.values) or pending.is_request
                 pending.error = error
             if pending.client in behind:
                 self.batch.waiting.append(pending)
@@ -245,36 +285,111 @@ class Commits:
 
     def value_soon(self, counter: str) -> int:
         """This node's value then."""
+        if counter in self._state.special:
+            return self.lives_soon(counter).value or 0
         committing = self.under_way.batch.net.get(counter, 0) if self.under_way else 0
         return self._state.value(counter) + committing + self.batch.net.get(counter, 0)
 
     def is_waiting(self, counter: str) -> bool:
         """Whether a change of a counter waits to be durable."""
-        return counter in self.batch.net or (self.committing is not None and counter in self.committing.net)
+        return counter in self.batch or (self.committing is not None and counter in self.committing)
 
     def exists_soon(self, counter: str) -> bool:
-        """Whether it has a row then."""
-        return self.is_waiting(counter) or counter in self._state.totals
+        """Whether there is such a counter then."""
+        if counter in self._state.special:
+            return self.lives_soon(counter).value is not None
+        is_waiting = counter in self.batch.net or (self.under_way and counter in self.under_way.batch.net)
+        return bool(is_waiting) or counter in self._state.totals
 
-    def own_row_soon(self, counter: str) -> Row:
+    def own_row_soon(self, counter: str) -> AnyRow:
         """Our own row then; its version is an older one."""
-        row: PlainRow = self._state.row(self._identity.actor, counter)
+        row: HeldRow = self._state.row(self._identity.actor, counter)
         under_way = self.under_way
         if under_way and under_way.actor == self._identity.actor:
             row = under_way.rows.get(counter, row)
-        return counts.grown(row, *self.batch.of(counter))
+        return self.batch.ending.get(counter) or counts.grown(row, *self.batch.of(counter))
 
+    # Counters that end.
 
-def written(pending: Pending, actor: Actor, version: int, token: str | None = None) -> Written | ErrorReply:
-    """The reply to a write whose commit is done, as what `actor` wrote up to `version`."""
-    if pending.error:
-        return refused(pending, pending.error)
-    return Written(pending.request_id, pending.values, None if pending.is_reapplied else actor, version, token)
+    @property
+    def is_first(self) -> bool:
+        """Whether our first row of a counter is surely the first: we have forgotten none."""
+        return not self._state.floors(self._identity.actor).forgotten
 
+    def ends_soon(self, counter: str) -> bool:
+        """Whether a counter ends or was deleted, as far as is known now or then: a life that is over may go on here."""
+        return self._awaits(counter) or (counter in self._state.special and self.lives_soon(counter).ends)
 
-def refused(pending: Pending, error: RequestError) -> Written | ErrorReply:
-    """The reply to a write that never counts. Of a submitted one, adds that had been refused keep their own reason."""
-    if pending.is_add:
-        return ErrorReply(pending.request_id, error.code, error.text)
-    values = [each if isinstance(each, RequestError) else error for each in pending.values]
-    return Written(pending.request_id, values, None, 0)
+    def _awaits(self, counter: str) -> bool:
+        """Whether our row of a counter that ends is on its way."""
+        return counter in self.batch.ending or (self.under_way is not None and counter in self.under_way.batch.ending)
+
+    def going_on(self, counter: str) -> tuple[EndingRow, int] | None:
+        """Our own row of a counter that ends, and its value then, where an add changes nothing beside.
+
+        Nothing is summed up for it. None: a look at all rows is needed.
+        """
+        state, me, under_way = self._state, self._identity.actor, self.under_way
+        held = state.row(me, counter)
+        if not isinstance(held, EndingRow) or not state.ends.goes_on(counter, held):
+            return None
+        own: HeldRow | None = self.batch.ending.get(counter)
+        if own is None and under_way:
+            own = under_way.rows.get(counter) if under_way.actor == me else ZERO
+        if own is None:
+            return held, state.value(counter)
+        if not isinstance(own, EndingRow) or own[3:] != held[3:]:
+            return None
+        return own, state.value(counter) + own.p - held.p - own.n + held.n
+
+    def grow(self, counter: str, row: EndingRow, delta: int) -> None:
+        """Add to our own row, which `going_on` gave."""
+        grown = (row.p + delta, row.n) if delta > 0 else (row.p, row.n - delta)
+        self.batch.ending[counter] = EndingRow._make(grown + row[2:])
+        self._lives_soon.pop(counter, None)
+        self.batch.ended.add(counter, delta)
+
+    def lives_soon(self, counter: str) -> Lives:
+        """The rows of a counter then."""
+        if self._looks != self._state.looks:
+            self._looks = self._state.looks
+            self._lives_soon.clear()
+        lives = self._lives_soon.get(counter)
+        if lives is None:
+            lives = self._make_lives_soon(counter)
+            if lives.ends and counter in self._state.special:  # so that `put_ending` alone changes it
+                self._lives_soon[counter] = lives
+        return lives
+
+    def _make_lives_soon(self, counter: str) -> Lives:
+        rows, own = self._state.ends.rows(counter), self.own_row_soon(counter)
+        if counts.counts_nothing(own):
+            return Lives(rows, self._state.ends.now_ms)
+        if not (isinstance(own, EndingRow) or own.version or self.is_first):
+            # The row that these adds were made to may have been forgotten since: they begin a new one.
+            life = Lives(rows, self._state.ends.now_ms).life_to_join(ends=True)
+            own = counts.as_ending(own)._replace(life=life, born=counts.PENDING)
+        return Lives(rows | {self._identity.actor: own}, self._state.ends.now_ms)
+
+    def put_ending(self, counter: str, row: EndingRow, delta: int = 0) -> None:
+        """Write our own row of a counter that ends; `delta` is what was added with it."""
+        self._state.special.setdefault(counter, 0)
+        self._state.ends.are_seen = True
+        self.batch.put_row(counter, row)
+        self._lives_soon.pop(counter, None)
+        if delta:
+            self.batch.ended.add(counter, delta)
+
+    def react(self) -> None:
+        """Note in our rows what deletes took of them, and take over what markers say that others forgot."""
+        state, me = self._state, self._identity.actor
+        for counter, seen in state.adopted.items():
+            self.put_ending(counter, self.lives_soon(counter).adopted(me, self.is_first, seen))
+        state.adopted.clear()
+        for counter in list(state.unsaid):
+            if noted := self.lives_soon(counter).noted(me):
+                self.put_ending(counter, noted)
+            elif not state.lives(counter).noted(me):
+                state.unsaid.discard(counter)
+        if self.batch.ending:
+            self.request()

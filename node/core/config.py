@@ -79,6 +79,10 @@ class Config:
         4096, 1, 1_000_000, "actors stored before rows of new ones are dropped; each epoch of a node is an actor"
     )
 
+    allow_flush: bool = field(
+        default=False, metadata={"help": "let Redis clients delete all counters with FLUSHALL and FLUSHDB"}
+    )
+
     script_instructions: int = _number(
         10_000_000,
         1000,

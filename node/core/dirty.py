@@ -6,7 +6,8 @@ Pure. Peers hold these rows too, so they are stored lazily, with the next commit
 from collections.abc import Iterable
 
 from gossip_counter.node.core.counts import Actor
-from gossip_counter.node.core.state import State, Stored
+from gossip_counter.node.core.holdings import Stored
+from gossip_counter.node.core.state import State
 
 
 class DirtyRows:
@@ -21,7 +22,7 @@ class DirtyRows:
 
     def __bool__(self) -> bool:
         """Whether there is anything to store, be it only how far an actor's rows reach."""
-        return bool(self._rows)
+        return bool(self._rows or self._state.forgotten)
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
@@ -37,6 +38,9 @@ class DirtyRows:
 
     def take(self) -> tuple[Stored, ...]:
         """All of them as they are now; they are dirty no more."""
+        for actor, counters in self._state.forgotten.items():
+            self.add(actor, counters)
+        self._state.forgotten.clear()
         if not self._rows:
             return ()
         rows, self._rows = self._rows, {}
@@ -44,4 +48,5 @@ class DirtyRows:
 
     def _stored(self, actor: Actor, counters: set[str]) -> Stored:
         rows = {counter: self._state.row(actor, counter) for counter in sorted(counters)}
-        return Stored(actor, self._state.version(actor), self._state.source_version(actor), rows)
+        state = self._state
+        return Stored(actor, state.version(actor), state.source_version(actor), rows, state.floors(actor))

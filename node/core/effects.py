@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.messages import Gossip, Reply
-from gossip_counter.node.core.state import Stored
 
 Client = Hashable
 """Who sent a request: opaque to the core. To an adapter it is an address, a name or a connection."""

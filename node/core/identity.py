@@ -14,11 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
-from gossip_counter.node.core.batch import Tally
+from gossip_counter.node.core.batch import Batch, Tally
 from gossip_counter.node.core.cluster_id import ClusterId
-from gossip_counter.node.core.counts import Actor, PlainRow
+from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, EndingRow, HeldRow, as_ending, as_row, merged
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.messages import Delta
-from gossip_counter.node.core.state import State, Stored
+from gossip_counter.node.core.state import State
 
 Increment = tuple[str, int]
 """A counter, and what is added to it; negative: a decrement."""
@@ -59,7 +60,7 @@ class Identity:
         """The actor that the journal names."""
         # Detached rows of our own: we had seen those of a former life, and ended before the new epoch was durable.
         is_usable = self._inherited and not state.has_detached(self._inherited)
-        self.actor = self._inherited if self._inherited and is_usable else self._mint()
+        self.actor = state.owner = self._inherited if self._inherited and is_usable else self._mint()
 
     @property
     def is_inherited(self) -> bool:
@@ -73,18 +74,30 @@ class Identity:
 
     def begin_epoch(self) -> None:
         """Be another actor from now on."""
-        self.actor = self._mint()
+        self.actor = self._state.owner = self._mint()
 
     def _mint(self) -> Actor:
         return mint(self._name, self._rng.getrandbits(63))
 
-    def committed(self, actor: Actor, written: Tally, absorbed: Iterable[Increment]) -> None:
+    def committed(self, actor: Actor, written: Batch, absorbed: Iterable[Increment]) -> None:
         """What was written as `actor` is durable; the part of it that max-merge absorbed is none of its rows."""
         self._durable = actor
         if actor == self._inherited:
             self._written.include(written)
+            self._written.include(written.ended)
             for counter, delta in absorbed:
                 self._written.forget(counter, delta)
+            for counter, row in written.ending.items():
+                self._forget_what_ended(counter, row)
+
+    def _forget_what_ended(self, counter: str, row: EndingRow) -> None:
+        """Of what this life added, the row has no more: the rest was deleted, or its life is over."""
+        plus, minus = self._written.of(counter)
+        ended_p, ended_n = plus - (row.p - row.taken.p), minus - (row.n - row.taken.n)
+        if ended_p > 0:
+            self._written.forget(counter, ended_p)
+        if ended_n > 0:
+            self._written.forget(counter, -ended_n)
 
     def absorbed_by(self, deltas: tuple[Delta, ...]) -> list[Increment]:
         """What max-merge with these rows will absorb of the adds that this life made as the inherited actor.
@@ -99,24 +112,33 @@ class Identity:
                     absorbed += self._absorbed_by_row(delta.actor, counter, row)
         return absorbed
 
-    def _absorbed_by_row(self, actor: Actor, counter: str, row: PlainRow) -> list[Increment]:
+    def _absorbed_by_row(self, actor: Actor, counter: str, row: AnyRow) -> list[Increment]:
         plus, minus = self._written.of(counter)
         if not (plus or minus):
             return []
         mine = self._state.row(actor, counter)
+        if mine is ZERO:
+            return []  # we have forgotten ours, and what we added is over or deleted
         p, n = (plus if row[0] > mine.p else 0), (minus if row[1] > mine.n else 0)
+        if EndingRow in (type(mine), type(row)):  # the newer takes the place of the other, with all that it counted
+            worth = self._state.lives(counter).worth(actor, as_ending(mine))
+            p, n = (min(plus, worth[0]), min(minus, worth[1])) if merged(mine, row) is not mine else (0, 0)
         absorbed = [(counter, delta) for delta in (p, -n) if delta]
         for each in absorbed:
             self._written.forget(*each)
         return absorbed
 
-    def absorbed_from(self, actor: Actor, rows: dict[str, PlainRow], written: Tally) -> list[Increment]:
+    def absorbed_from(self, actor: Actor, rows: dict[str, HeldRow], written: Batch) -> list[Increment]:
         """What max-merge will absorb of a batch whose rows another life wrote too while it was being committed."""
         absorbed: list[Increment] = []
         for counter, ours in rows.items():
             other = self._state.row(actor, counter)
-            plus, minus = written.of(counter)
+            plus, minus = (written.ended if counter in written.ending else written).of(counter)
             # What the others' count is above ours of before, but no more than what we added.
             p, n = min(plus, other.p - (ours[0] - plus)), min(minus, other.n - (ours[1] - minus))
+            if EndingRow in (type(other), type(ours)):
+                row = as_ending(ours)
+                p, n = min(plus, row.p - row.taken.p), min(minus, row.n - row.taken.n)
+                p, n = (p, n) if merged(other, as_row(ours)) is other else (0, 0)
             absorbed += [(counter, sign * lost) for sign, lost in ((1, p), (-1, n)) if lost > 0]
         return absorbed

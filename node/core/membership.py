@@ -8,6 +8,9 @@ from collections.abc import Callable, Collection
 from random import Random
 from typing import NamedTuple
 
+LARGE_SKEW_MS = 1000
+"""Clocks that differ by no more are as good as equal."""
+
 
 class Standing(NamedTuple):
     """How far a peer is known to be: `level` (in sync), or behind by at least so many versions since `behind_ms`.
@@ -22,6 +25,8 @@ class Standing(NamedTuple):
     versions: int
     behind_ms: float
     silent_ms: float
+    skew_ms: int | None = None
+    """By how much its clock was ahead of ours when it last sent its digest; None: it did not say."""
 
 
 class Membership:
@@ -40,6 +45,8 @@ class Membership:
         self._heard_ns = dict.fromkeys(self.names, now_ns)
         self.versions_behind = dict.fromkeys(self.names, 0)
         """By how many versions a peer was behind when it last sent its digest."""
+        self.skew_ms: dict[str, int] = {}
+        """By how much a peer's clock was ahead of ours when it last sent its digest, as far as it said."""
         self.state_changed(now_ns)
 
     def __contains__(self, name: str) -> bool:
@@ -73,10 +80,11 @@ class Membership:
 
     def _standing(self, name: str, now_ns: int) -> Standing:
         fingerprint, silent_ms = self._fingerprints[name], (now_ns - self._heard_ns[name]) / 1e6
+        skew_ms = self.skew_ms.get(name)
         if fingerprint == self._fingerprint():
-            return Standing(name, True, True, 0, 0.0, silent_ms)
-        behind_ms = (now_ns - self._in_sync_ns[name]) / 1e6
-        return Standing(name, fingerprint is not None, False, self.versions_behind[name], behind_ms, silent_ms)
+            return Standing(name, True, True, 0, 0.0, silent_ms, skew_ms)
+        behind_ms, versions = (now_ns - self._in_sync_ns[name]) / 1e6, self.versions_behind[name]
+        return Standing(name, fingerprint is not None, False, versions, behind_ms, silent_ms, skew_ms)
 
     @property
     def unheard(self) -> list[str]:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, NamedRow
-from gossip_counter.node.core.errors import RequestError
-from gossip_counter.node.core.state import DigestEntry
+from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors
+from gossip_counter.node.core.increases import Increase, Outcome
 from gossip_counter.node.core.tokens import Token
 
 DEFAULT_COUNTER = ""
@@ -34,6 +34,16 @@ class Add:
     delta: int
     counter: str = DEFAULT_COUNTER
     copies: int = 1
+    terms: Increase | None = None
+    """Bounds and an expiry, with the same delta."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Take away all that this node knows of a counter; answered when that is durable."""
+
+    msg_id: int
+    counter: str = DEFAULT_COUNTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +77,8 @@ class CountCopies:
     deadline_ns: int
 
 
-Request = Add | Read | GossipStatus | CountCopies
-REQUESTS = (Add, Read, GossipStatus, CountCopies)
+Request = Add | Delete | Read | GossipStatus | CountCopies
+REQUESTS = (Add, Delete, Read, GossipStatus, CountCopies)
 """The same for `isinstance`, which takes a tuple in a fraction of the time."""
 
 
@@ -88,19 +98,29 @@ class Written(NamedTuple):
     """
 
     in_reply_to: Any
-    values: Sequence[int | RequestError]
+    values: Sequence[Outcome]
     actor: Actor | None
     version: int
     token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteOk:
+    """Answers a Delete that is durable. `existed`: whether there was such a counter; if not, nothing was written."""
+
+    in_reply_to: Any
+    existed: bool
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReadOk:
-    """Answers Read."""
+    """Answers Read. `deadline` is when the counter ends, in Unix milliseconds; None: never."""
 
     in_reply_to: int
     value: int
     token: str | None = None
+    deadline: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +139,10 @@ class GossipStatusOk:
     last changed, on this machine's monotonic clock. `fingerprint` is the state's hash: equal states, equal hashes.
     `counted` is the sum of every row's increments and decrements, `dirty_rows` how many rows of peers' are not durable
     yet. `members` includes this node; `peers_unheard` are those that sent nothing since it started. Values and
-    `counted` are sums over nodes, and so may be beyond 64 bits. `cluster_id` is in hexadecimal. `stats` are the counts
-    of `core.stats`; they stand beside the other fields.
+    `counted` are sums over nodes, and so may be beyond 64 bits. `deadline` is when the counter ends, in Unix
+    milliseconds; None: never. `skew_ms` is by how much the clock of `skewed_peer` is ahead of ours, which of all
+    differs most; null until one said its time. `cluster_id` is in hexadecimal. `stats` are the counts of `core.stats`;
+    they stand beside the other fields.
     """
 
     in_reply_to: int
@@ -130,12 +152,15 @@ class GossipStatusOk:
     convergence_ms: float | None
     increments: int
     decrements: int
+    deadline: int | None
     counters: int
     rows: int
     counted: int
     dirty_rows: int
     members: int
     peers_unheard: int
+    skew_ms: int | None
+    skewed_peer: str | None
     fingerprint: str
     state_since_ns: int
     name: str
@@ -154,21 +179,33 @@ class ErrorReply:
     text: str
 
 
-Reply = InitOk | Written | ReadOk | CopiesOk | GossipStatusOk | ErrorReply
+Reply = InitOk | Written | DeleteOk | ReadOk | CopiesOk | GossipStatusOk | ErrorReply
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """Rows of one actor, ascending in version: all those above `since` up to the last one's version.
+    """Rows of one actor, ascending in version: all those above `since` up to `reach`.
 
     `source_version` is the version of the state that they were cut from, where that is later. `since` None: these rows
-    claim nothing, and stand in any order.
+    claim nothing, and stand in any order. Up to `floors`, what the sender does not have it has forgotten.
     """
 
     actor: Actor
     since: int | None
     rows: tuple[NamedRow, ...]
     source_version: int = 0
+    upto: int = 0
+    """How far it reaches where that is above the last row: later ones were forgotten."""
+    floors: Floors = NO_FLOORS
+    clock_ms: int = 0
+    """By what time it has, in Unix milliseconds."""
+    is_whole: bool = False
+    """Whether all contiguous rows are here that the sender stores above `since`."""
+
+    @property
+    def reach(self) -> int:
+        """The version up to which all rows are here."""
+        return max(self.upto, self.rows[-1][1].version if self.rows else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +242,8 @@ class Syn(_FromPeer):
     upto: str | None = None
     boot: int = 0
     """A random number, below 2**32, of the sender's process."""
+    clock_ms: int = 0
+    """The sender's clock, in Unix milliseconds: its hashes are made for that time, see `ends`. 0: it says none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,4 +72,7 @@ class Reads:
             self._outbox.reply(each.client, ErrorReply(each.read.msg_id, TEMPORARILY_UNAVAILABLE, text))
 
     def _answer(self, read: Read, client: Client) -> None:
-        self._outbox.reply(client, ReadOk(read.msg_id, self._state.value(read.counter), self._tokens.current()))
+        state, counter = self._state, read.counter
+        ends = counter in state.special and counter in state.totals
+        deadline = (state.lives(counter).deadline or None) if ends else None
+        self._outbox.reply(client, ReadOk(read.msg_id, state.value(counter), self._tokens.current(), deadline))

@@ -27,7 +27,7 @@ from gossip_counter.node.core.epochs import Epochs
 from gossip_counter.node.core.errors import RequestError
 from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.gossip.full_state import FullStateGossip
-from gossip_counter.node.core.identity import Identity, Increment, Recovered
+from gossip_counter.node.core.identity import Identity, Recovered
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import REQUESTS, Carrier, Gossip, Request
 from gossip_counter.node.core.peer_messages import PeerMessages, Refused
@@ -38,7 +38,7 @@ from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.core.status import Status, snapshot
 from gossip_counter.node.core.tokens import Issuer
 from gossip_counter.node.core.transactions import Transaction
-from gossip_counter.node.core.writes import Writes
+from gossip_counter.node.core.writes import Write, Writes
 
 STRATEGIES = {"delta": DeltaGossip, "full": FullStateGossip}
 """By the setting `gossip`."""
@@ -57,6 +57,8 @@ class Replica:
     ) -> None:
         """`rng` picks peers. `entropy` mints epochs: it must be the system's, except where lives are to be repeated."""
         self.config, self.state, self.stats, self.rounds = config, State(), Stats(), 0
+        self._unix_ahead_ms = 0
+        """By how much the wall clock is ahead of the one that `now_ns` is of."""
         state, stats = self.state, self.stats
         for stored in recovered.stored if recovered else ():
             state.restore(stored)
@@ -75,9 +77,9 @@ class Replica:
         self._start = start = Start(config.retry_ms, outbox)
         self._gossip = strategy(config, state, stats, rng, identity, membership, admission, dirty, start, outbox)
         self._epochs = epochs = Epochs(stats, identity, start, self._gossip, commits, acks)
-        self._writes = writes = Writes(state, stats, identity, admission, commits)
+        self._writes = writes = Writes(state, stats, identity, admission, commits, strategy.claims_versions)
         self._client_requests = ClientRequests(
-            stats, admission, commits, writes, acks, reads, tokens, outbox, self.status
+            stats, admission, commits, writes, acks, reads, tokens, outbox, self.status, self._advance_clock
         )
         self._peer_messages = PeerMessages(
             state,
@@ -103,6 +105,15 @@ class Replica:
         """
         self._gossip.begin(now_ns)
 
+    def set_clock(self, now_ns: int, unix_ms: int) -> None:
+        """What the wall clock says at `now_ns`: counters end by it. To be called first, and before each tick."""
+        self._unix_ahead_ms = unix_ms - now_ns // 1_000_000
+        self.state.advance(unix_ms)
+
+    def _advance_clock(self, now_ns: int) -> None:
+        """Let what is over at this time end."""
+        self.state.advance(now_ns // 1_000_000 + self._unix_ahead_ms)
+
     def tick(self, now_ns: int) -> None:
         """One gossip round, due every `gossip_interval_ms`."""
         self.rounds += 1
@@ -110,7 +121,7 @@ class Replica:
         self._gossip.tick(now_ns)
 
     def step(self, message: Request | Gossip, client: Client, now_ns: int) -> None:
-        """Take one message. A request is answered, be it with an error, an add once it is durable; gossip is not."""
+        """Take one message. A request is answered, be it with an error, a write once it is durable; gossip is not."""
         if isinstance(message, REQUESTS):
             self._client_requests.answer(message, client, now_ns)
         else:
@@ -118,8 +129,8 @@ class Replica:
             if isinstance(message, Carrier):
                 self._reads.settle(delta.actor for delta in message.deltas)
 
-    def submit(self, client: Client, request_id: object, writes: Sequence[Increment]) -> None:
-        """Take any number of adds, each (counter, delta), as one write.
+    def submit(self, client: Client, request_id: object, writes: Sequence[Write]) -> None:
+        """Take any number of adds as one write.
 
         It is answered by `Written` once all of it is durable; if it can't be made so, each of its values is an error.
         Replies to one client's writes come in the order in which it submitted them.
@@ -151,6 +162,7 @@ class Replica:
         if due_ns is None or now_ns < due_ns:
             return
         self._outbox.wake_ns = None
+        self._advance_clock(now_ns)
         for part in (self._start, self._gossip, self._acks, self._reads):
             part.wake(now_ns)
             if part.due_ns is not None:
@@ -169,6 +181,8 @@ class Replica:
 
     def _advance(self, now_ns: int) -> Commit | None:
         self.wake(now_ns)
+        if due_ms := self.state.ends.due_ms:
+            self._outbox.wake_at((due_ms - self._unix_ahead_ms) * 1_000_000)
         if self._commits.is_durable:
             self._acknowledge(self._commits.apply(), now_ns)
         if not self.is_ready:

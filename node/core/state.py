@@ -19,46 +19,27 @@ reconciliation and flow control for anti-entropy protocols", LADIS 2008, section
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 from gossip_counter.node.core.actor_log import WRAP, ActorLog, by_version
 from gossip_counter.node.core.counts import (
     LARGE,
     ZERO,
     Actor,
+    AnyRow,
+    HeldRow,
     NamedRow,
-    PlainRow,
-    Row,
+    Seen,
     as_row,
     counts_nothing,
+    is_ending,
     is_large,
 )
+from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot
+from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors, Statement, Stored
+from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.core.watches import Watches
 
-
-class Stored(NamedTuple):
-    """Rows of one actor as a journal takes and returns them, and how far those it holds then reach.
-
-    All rows up to `version` are held, as of the actor's state at `source_version`; rows above `version` are detached.
-    """
-
-    actor: Actor
-    version: int
-    source_version: int
-    rows: Mapping[str, PlainRow]
-    """By counter."""
-
-
-class DigestEntry(NamedTuple):
-    """What is held of one actor: every row up to `version`, which hash to `hash`; detached rows to `detached`."""
-
-    version: int = 0
-    hash: int = 0
-    detached: int = 0
-
-
-NO_ENTRY = DigestEntry()
 _NO_LOG = ActorLog()
 """To be read only."""
 
@@ -83,12 +64,23 @@ class State:
         self._fingerprint = 0
         self.row_count = 0
         self.counted = 0
-        self.large: set[str] = set()
-        """Counters with a row or a value that is large. Who adds may put others here, and take out what is not."""
+        self.ends = Ends(self._logs)
+        self.special = self.ends.special
+        """Who adds may put large counters here, and take out what is not large any more."""
+        self.owner: Actor | None = None
+        """Who writes here: a delete leaves its rows to it."""
+        self.adopted: dict[str, dict[Actor, Seen]] = {}
+        """Entries of markers that others forgot and that take something here: they go on in our own."""
+        self.looks = 0
+        """How often counters that end were looked at, because rows or the time changed."""
+        self.unsaid = set[str]()
+        """Counters of which our own row does not say yet what deletes took of it."""
+        self.forgotten: dict[Actor, set[str]] = {}
+        """Counters whose rows were forgotten, until somebody took note of it."""
         self.shrinking_rows = 0
         """Newer rows that arrived with smaller counts: nobody honest writes them, and the maximum ignores them."""
 
-    def __iter__(self) -> Iterator[tuple[Actor, str, Row]]:
+    def __iter__(self) -> Iterator[tuple[Actor, str, AnyRow]]:
         return ((actor, counter, row) for actor, log in self._logs.items() for counter, row in log)
 
     def __contains__(self, actor: Actor) -> bool:
@@ -119,11 +111,11 @@ class State:
         """The actors that have a row, in the order in which they came, without the first `count`."""
         return islice(self._logs, count, None)
 
-    def row(self, actor: Actor, counter: str) -> Row:
+    def row(self, actor: Actor, counter: str) -> AnyRow:
         """The row that counts, or ZERO."""
         return self._logs.get(actor, _NO_LOG).visible(counter) or ZERO
 
-    def contiguous(self, actor: Actor, counters: Collection[str]) -> list[PlainRow]:
+    def contiguous(self, actor: Actor, counters: Collection[str]) -> list[HeldRow]:
         """An actor's rows up to `version` of some counters, ZERO where there is none."""
         return self._logs.get(actor, _NO_LOG).contiguous(counters)
 
@@ -135,9 +127,13 @@ class State:
         """The rows held that no version claims, in no order."""
         return tuple(self._logs.get(actor, _NO_LOG).detached.items())
 
-    def rows_of(self, counter: str) -> Iterator[Row]:
-        """Every actor's row of one counter; cost: the actors held."""
-        return (row for log in self._logs.values() if (row := log.visible(counter)))
+    def forgotten_upto(self, actor: Actor) -> Floors:
+        """The versions up to which rows of an actor that are not here were forgotten."""
+        return self._logs.get(actor, _NO_LOG).forgotten
+
+    def floors(self, actor: Actor) -> Floors:
+        """The highest versions of rows of an actor that were forgotten."""
+        return self._logs.get(actor, _NO_LOG).floors
 
     # Versions and hashes.
 
@@ -197,44 +193,166 @@ class State:
     # Changing it.
 
     def merge(
-        self, actor: Actor, since: int | None, rows: Sequence[NamedRow], source_version: int = 0
+        self,
+        actor: Actor,
+        since: int | None,
+        rows: Sequence[NamedRow],
+        source_version: int = 0,
+        upto: int = 0,
+        floors: Floors = NO_FLOORS,
+        statement: Statement | None = None,
     ) -> list[NamedRow]:
         """Take in rows of one actor; those that were news, as they count now.
 
         `since` makes them a delta, in ascending order of version, cut from the actor's state at `source_version` or at
-        its last row, whichever is later; None is for rows that claim nothing.
+        its last row, whichever is later; None is for rows that claim nothing. The delta reaches as far as its last
+        row, or to `upto`; its sender has forgotten rows up to `floors`, and stores what the `statement` says.
         """
         rows = [named for named in rows if not counts_nothing(named[1])]
-        if not rows:
+        if not rows and not upto:
             return []
-        log = self._log_of(actor)
-        shrinking_rows = log.shrinking_rows
-        changes = log.merge(since, rows, source_version)
+        log, special = self._log_of(actor), self.special
+        reach = max(upto, rows[-1][1].version if rows else 0)
+        joins, shrinking_rows = since is not None and since <= log.version, log.shrinking_rows
+        changes = log.merge(since, rows, source_version, reach, self.ends.taken_again(actor, rows))
         self.shrinking_rows += log.shrinking_rows - shrinking_rows
-        net, counted = dict[str, int](), 0
+        net, counted, ending = dict[str, int](), 0, dict[str, None]()
         for counter, old, new in changes:
             grew_p, grew_n = new.p - old.p, new.n - old.n
-            net[counter] = net.get(counter, 0) + grew_p - grew_n
-            counted += grew_p + grew_n
+            if counter in special or is_ending(new):
+                ending[counter] = None
+            else:
+                net[counter] = net.get(counter, 0) + grew_p - grew_n
+            counted += abs(grew_p) + abs(grew_n)
         self._changed(actor, [counter for counter, old, _ in changes if old is ZERO], net, counted)
         self._note_large((counter, new) for counter, _, new in changes)
-        return [(counter, new) for counter, _, new in changes]
+        if floors.forgotten and joins and since is not None:
+            log.inherit(floors.upto(reach))
+            self.ends.are_seen = True
+            if statement or log.complete_version >= max(source_version, reach):
+                statement = statement or Statement(since, {counter for counter, _ in rows})
+                self._forget_unnamed(actor, statement, floors.upto(reach))
+        if not ending:
+            return [(counter, new) for counter, _, new in changes]
+        self.watches.note(ending)
+        self.look_at(ending)
+        return [(counter, new) for counter, _, new in changes if counter not in ending or log.visible(counter)]
 
-    def write(self, actor: Actor, rows: dict[str, PlainRow], net: Mapping[str, int], counted: int) -> None:
+    def write(self, actor: Actor, rows: dict[str, HeldRow], net: Mapping[str, int], counted: int) -> None:
         """Put newer rows of an actor, in ascending order of version, in the place of those that they were made from.
 
-        `net` is by how much each counter's total changes, `counted` the sum of all p and n that are added. It may be
-        used where nobody else has changed any of the actor's rows and none is detached.
+        `net` is by how much the total of each counter changes that does not end, `counted` the sum of all p and n that
+        are added. It may be used where nobody else has changed any of the actor's rows and none is detached.
         """
-        self._changed(actor, self._log_of(actor).write(rows), net, counted)
+        log = self._log_of(actor)
+        ending = {name: log.visible(name) for name in rows if name not in net} if len(net) < len(rows) else {}
+        mixed = [name for name in net if name in self.special] if self.special else []
+        if mixed:  # these may have ended since, and not exist any more
+            net = {name: delta for name, delta in net.items() if name not in self.special}
+        self._changed(actor, log.write(rows), net, counted)
         self._note_large(rows.items())
+        if ending or mixed:
+            self.watches.note(rows)
+            changed = [name for name, old in ending.items() if not self._has_grown(name, old, rows[name])]
+            self.look_at([*mixed, *changed])
+
+    def _has_grown(self, counter: str, old: AnyRow | None, new: HeldRow) -> bool:
+        """Take note of a row of a counter that ends, if it is the old one with more counted."""
+        if grew := old and old[3:] == new[3:] and self.ends.goes_on(counter, new):
+            self._totals[counter] += new[0] - old[0] - new[1] + old[1]
+        return bool(grew)
+
+    # Counters that end.
+
+    def advance(self, now_ms: int) -> None:
+        """Let lives end whose time has come, and forget what may be forgotten. `now_ms` is in Unix milliseconds."""
+        ends, slot_ms = self.ends, hash_slot(now_ms)
+        was_set_back = now_ms < ends.now_ms - CLOCK_STEP_MS
+        ends.now_ms = now_ms
+        due = list(self.special if was_set_back else ends.take_due())  # lives that were over may not be any more
+        if slot_ms > ends.slot_ms or slot_ms < ends.slot_ms - SLOT_MS:
+            ends.slot_ms = slot_ms
+        self.look_at(due)
+
+    def lives(self, counter: str) -> Lives:
+        """What a counter comes to now."""
+        return Lives(self.ends.rows(counter), self.ends.now_ms)
+
+    def look_at(self, counters: Iterable[str]) -> None:
+        """Bring everything up to date that the rows and lives of some counters come to."""
+        self.looks += 1
+        for counter in counters:
+            lives = self.lives(counter)
+            if lives.is_plain and not any(counter in log.unhashed for log in self._logs.values()):
+                self._count(counter, lives.value)
+                self.ends.schedule(counter, lives, exists=True, is_noted=True)
+                continue
+            while gone := list(lives.forgotten()):
+                for actor in gone:
+                    self._forget(actor, counter, not lives.is_over(lives.rows[actor].life))
+                lives = self.lives(counter)
+            self._count(counter, lives.value)
+            self._leave_out_of_hashes(counter, lives)
+            if is_unsaid := bool(self.owner and lives.noted(self.owner)):
+                self.unsaid.add(counter)
+            if lives.ends:
+                self.ends.schedule(counter, lives, counter in self._totals, not is_unsaid)
+            elif not lives.rows:
+                self.ends.forget(counter)
+                self._settle()  # before a new row of it comes, which belongs to the hashes
+
+    def _forget_unnamed(self, actor: Actor, statement: Statement, floors: Floors) -> None:
+        """Forget what the sender of a delta has forgotten: rows of these versions that it does not name.
+
+        That can be told only of a whole delta, or where every write is held that its sender had: else a row not named
+        could have a later version there.
+        """
+        self._settle()
+        log = self._log_of(actor)
+        gone = []
+        for counter, version in log.unnamed(statement.since, floors.forgotten, statement.named):
+            lives, is_deleted = self.lives(counter), version <= floors.deleted
+            if not is_deleted and lives.goes_on(actor):
+                continue
+            if needed := lives.needed(actor, lives.rows[actor].taken):
+                self.adopted.setdefault(counter, {}).update(needed)
+            gone.append(counter)
+            self._forget(actor, counter, is_deleted)
+        self.look_at(gone)
+
+    def _count(self, counter: str, value: int | None) -> None:
+        """Have a counter come to a value, or not exist."""
+        if self.watches and value != self._totals.get(counter):
+            self.watches.note({counter: value})
+        if value is not None:
+            if counter not in self._totals:
+                self.names.add((counter,))
+            self._totals[counter] = value
+        elif self._totals.pop(counter, None) is not None:
+            self.names.remove(counter)
+
+    def _forget(self, actor: Actor, counter: str, is_deleted: bool) -> None:
+        self._log_of(actor).forget(counter, is_deleted)
+        self.row_count -= 1
+        self.forgotten.setdefault(actor, set()).add(counter)
+        self._digest = None
+        self._unsettled.add(actor)
+
+    def _leave_out_of_hashes(self, counter: str, lives: Lives) -> None:
+        """Rows of lives that ended before the present slot are in no hash."""
+        for actor, row in lives.rows.items():
+            log, is_out = self._logs[actor], lives.is_over(row.life, lives.now_ms - self.ends.slot_ms)
+            if is_out != (counter in log.unhashed):
+                self._settle()
+                self._fingerprint = (self._fingerprint + log.leave_out(actor, counter, is_out)) % WRAP
+                self._digest = None
 
     def _changed(self, actor: Actor, new_rows: Sequence[str], net: Mapping[str, int], counted: int) -> None:
         """The one transition of what all logs come to: an actor has these new rows, and totals change by `net`."""
         totals = self._totals
         if new_rows:
             self.row_count += len(new_rows)
-            unseen = [name for name in new_rows if name not in totals]
+            unseen = [name for name in new_rows if name not in totals and name in net]
             self.names.add(unseen)
             totals.update(dict.fromkeys(unseen, 0))
         for name, delta in net.items():
@@ -245,11 +363,12 @@ class State:
         self._digest = None
         self._unsettled.add(actor)
 
-    def _note_large(self, rows: Iterable[tuple[str, PlainRow]]) -> None:
-        """Keep `large` true after these rows changed. As long as little was ever counted, there is nothing to do."""
+    def _note_large(self, rows: Iterable[tuple[str, HeldRow]]) -> None:
+        """Keep `special` true of large counters. As long as little was ever counted, there is nothing to do."""
         if self.counted >= LARGE:
             totals = self._totals
-            self.large.update(name for name, row in rows if is_large(row) or abs(totals[name]) >= LARGE)
+            large = [name for name, row in rows if is_large(row) or abs(totals.get(name, 0)) >= LARGE]
+            self.special.update((name, 0) for name in large if name not in self.special)
 
     def restore(self, stored: Stored) -> None:
         """Take in what a journal held of one actor; `stored.rows` are all its rows there."""
@@ -258,8 +377,13 @@ class State:
         # A detached row hides the older one that it replaces: the version is that of the last row we can still give,
         # and what it hides we no longer hold.
         source_version = max(stored.source_version, rows[-1][1].version if rows else 0)
-        self.merge(stored.actor, 0, rows[:upto], source_version)
+        # What it forgot hides nothing, and may have been the last.
+        reach = stored.version if stored.floors.forgotten and upto == len(rows) else 0
+        self.merge(stored.actor, 0, rows[:upto], source_version, reach)
         self.merge(stored.actor, None, rows[upto:])
+        if stored.floors.forgotten:
+            self._log_of(stored.actor).floors = stored.floors
+            self.ends.are_seen = True
 
     def _log_of(self, actor: Actor) -> ActorLog:
         """An actor's log, to be changed."""

@@ -26,7 +26,9 @@ class Stats:
     bytes_out: int = _count("Bytes of those sent.")
     bad_input: int = _count("Datagrams or lines that made no sense and that nobody could be answered about.")
     requests_refused: int = _count("Requests answered with an error.")
-    repeated_adds: int = _count("Adds over UDP that came again within seconds: not counted again, answered as before.")
+    repeated_adds: int = _count(
+        "Adds and deletes over UDP that came again within seconds: not done again, answered as before."
+    )
     foreign_gossip: int = _count("Gossip of another cluster, by its name or its id, dropped.")
     rows_dropped: int = _count("Peers' rows dropped because `max_rows` are held.")
     actors_dropped: int = _count("Deltas dropped because `max_actors` are held.")

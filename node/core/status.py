@@ -31,7 +31,11 @@ class Status:
     local_value: int
     increments: int
     decrements: int
+    deadline: int | None
+    """When that counter ends, in Unix milliseconds; None: never."""
     counters: int
+    expiring: int
+    """Counters that have a deadline."""
     rows: int
     actors: int
     counted: int
@@ -47,8 +51,15 @@ class Status:
     standings: tuple[Standing, ...]
     stats: Stats
 
+    @property
+    def skew(self) -> tuple[str, int] | None:
+        """The peer whose clock differs most from ours, and by how many milliseconds it is ahead; None: none said."""
+        skews = [(each.name, each.skew_ms) for each in self.standings if each.skew_ms is not None]
+        return max(skews, key=lambda skew: abs(skew[1]), default=None)
+
     def as_reply(self, msg_id: int) -> GossipStatusOk:
         """The reply to `gossip_status`."""
+        skewed_peer, skew_ms = self.skew or (None, None)
         return GossipStatusOk(
             in_reply_to=msg_id,
             local_value=self.local_value,
@@ -57,12 +68,15 @@ class Status:
             convergence_ms=self.convergence_ms,
             increments=self.increments,
             decrements=self.decrements,
+            deadline=self.deadline,
             counters=self.counters,
             rows=self.rows,
             counted=self.counted,
             dirty_rows=self.dirty_rows,
             members=self.members,
             peers_unheard=self.peers_unheard,
+            skew_ms=skew_ms,
+            skewed_peer=skewed_peer,
             fingerprint=f"{self.fingerprint:016x}",
             state_since_ns=self.state_since_ns,
             name=self.name,
@@ -77,15 +91,18 @@ def snapshot(
     config: Config, state: State, stats: Stats, membership: Membership, now_ns: int, counter: str, **of_replica: object
 ) -> Status:
     """Gather it. `of_replica` are the fields that only the replica knows."""
-    rows = list(state.rows_of(counter))
+    lives = state.lives(counter)
+    increments, decrements = lives.counts
     return Status(
         name=config.name,
         cluster=config.cluster,
         members=len(membership) + 1,
         local_value=state.value(counter),
-        increments=sum(row.p for row in rows),
-        decrements=sum(row.n for row in rows),
+        increments=increments,
+        decrements=decrements,
+        deadline=lives.deadline or None if increments or decrements else None,
         counters=state.counters,
+        expiring=len(state.ends.expiring),
         rows=state.row_count,
         actors=state.actors,
         counted=state.counted,

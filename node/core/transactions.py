@@ -5,11 +5,13 @@ nothing of anybody else comes between. It reads what this node's values will be 
 its reply must not leave before that.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 from gossip_counter.node.core.batch import Pending
 from gossip_counter.node.core.commits import Commits
 from gossip_counter.node.core.effects import Client
+from gossip_counter.node.core.increases import Increase, Outcome
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.core.writes import Value, Writes
 
@@ -44,10 +46,57 @@ class Transaction:
         self._note(counter)
         value = self._writes.put_one(counter, delta)
         if delta and type(value) is int:
-            self.has_added = True
-            self._needs = _Needs.NEXT
-            self._commits.request()  # whatever becomes of this transaction: its adds stay in the batch
+            self._wrote()
         return value
+
+    def increase(self, counter: str, terms: Increase) -> Outcome:
+        """Add to a counter within bounds, and set its expiry; what that comes to, or why it changes nothing."""
+        self._stats.adds += 1
+        self._note(counter)
+        outcome = self._writes.increase(counter, terms)
+        if counter in self._commits.batch:
+            self._wrote()
+        return outcome
+
+    def check_room(self, counters: Iterable[str]) -> None:
+        """Whether all of these can be set, the new ones among them. Raises `RequestError`."""
+        self._writes.check_room(counters)
+
+    def create(self, counter: str) -> None:
+        """Have a counter that does not exist come to 0. Raises `RequestError`; then nothing changed."""
+        self._writes.create(counter)
+        self._wrote()
+
+    def expire(self, counter: str, deadline_ms: int) -> None:
+        """Have a counter end at a time, in Unix milliseconds; 0: never. Raises `RequestError`; then nothing changed."""
+        self._writes.expire(counter, deadline_ms)
+        self._wrote()
+
+    def delete(self, counter: str) -> None:
+        """Take away all that is known of a counter. Raises `RequestError`; then nothing changed."""
+        self._writes.delete(counter)
+        self._wrote()
+
+    @property
+    def names(self) -> list[str]:
+        """The counters that what waits to be durable changes."""
+        commits = self._commits
+        return [name for batch in (commits.committing, commits.batch) if batch for name in (*batch.net, *batch.ending)]
+
+    @property
+    def now_ms(self) -> int:
+        """The time that counters end by, in Unix milliseconds."""
+        return self._writes.now_ms
+
+    def deadline_ms(self, counter: str) -> int:
+        """When a counter ends, in Unix milliseconds; 0: never, or there is none."""
+        self._note(counter)
+        return self._commits.lives_soon(counter).deadline if self._commits.exists_soon(counter) else 0
+
+    def _wrote(self) -> None:
+        self.has_added = True
+        self._needs = _Needs.NEXT
+        self._commits.request()  # whatever becomes of this transaction: what it wrote stays in the batch
 
     def value(self, counter: str) -> int | None:
         """A counter's value; None for one that nobody ever wrote to."""
@@ -73,7 +122,7 @@ class Transaction:
 
     def _note(self, counter: str) -> None:
         """The reply shows this counter."""
-        if counter in self._commits.batch.net:
+        if counter in self._commits.batch:
             self._needs = _Needs.NEXT
         elif self._commits.is_waiting(counter):
             self._needs = max(self._needs, _Needs.UNDER_WAY)

@@ -21,6 +21,7 @@ from gossip_counter.node.core.messages import (
     Add,
     Carrier,
     Confirmed,
+    Delete,
     Gossip,
     Replicate,
     Reply,
@@ -29,7 +30,7 @@ from gossip_counter.node.core.messages import (
     Syn,
     SynAck,
 )
-from gossip_counter.node.core.recent_adds import RecentAdds
+from gossip_counter.node.core.recent_writes import RecentWrites
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.endpoints.addresses import Address, Sockaddr, shown
 from gossip_counter.node.endpoints.asked_address import answers_from_asked_address
@@ -38,8 +39,8 @@ from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
 from gossip_counter.node.endpoints.socket_errors import why_not_sent
 
 UdpClient = tuple[Sockaddr, bytes, bytes]
-"""Who sent a datagram: its address, the address of ours that it asked if several are served, and, if the datagram is an
-add, what that is recognised by.
+"""Who sent a datagram: its address, the address of ours that it asked if several are served, and, if the datagram is a
+write, what that is recognised by.
 """
 
 Step = Callable[[Request | Gossip, Client], None]
@@ -51,11 +52,14 @@ Traffic = dict[tuple[str, str], list[int]]
 BURST = 128
 """Datagrams read before the loop looks at its timers again."""
 
+WRITES = (Add, Delete)
+"""Requests that must not be carried out twice."""
+
 ANSWERS = SynAck | Ack | Confirmed | Rival
 """Gossip that is sent only by who has received some."""
 
 LONG_BYTES = 128
-"""An add of more than so many bytes is recognised by a hash of them."""
+"""A write of more than so many bytes is recognised by a hash of them."""
 
 
 class UdpEndpoint:
@@ -80,7 +84,7 @@ class UdpEndpoint:
         self._asked_address = answers_from_asked_address(bound)
         self._asked: dict[str, tuple[Sockaddr, bytes]] = {}
         """By peer, its address and that of ours to which it sends from there, if several are served."""
-        self._recent = RecentAdds()
+        self._recent = RecentWrites()
         self._config = config
         self._rng = rng
         self._stats = stats
@@ -138,8 +142,8 @@ class UdpEndpoint:
                     step(message, (client[0], b"", b""))
             elif not self._took_fault(message, client):
                 request = requests.parse(message)
-                if isinstance(request, Add):
-                    self._add(request, datagram, client, now_ns, step)
+                if isinstance(request, WRITES):
+                    self._write(request, datagram, client, now_ns, step)
                 else:
                     step(request, client)
         except datagrams.OtherClusterError as error:
@@ -158,14 +162,14 @@ class UdpEndpoint:
         if asked and source == self.peers.current(message.sender):
             self._asked[message.sender] = source, asked
 
-    def _add(self, add: Add, datagram: bytes, client: UdpClient, now_ns: int, step: Step) -> None:
-        """Take an add, unless it has come before: then the reply that it got is sent again, as soon as there is one."""
+    def _write(self, write: Add | Delete, datagram: bytes, client: UdpClient, now_ns: int, step: Step) -> None:
+        """Take a write, unless it has come before: then the reply that it got is sent again, once there is one."""
         source, asked, _ = client
         key = _key(datagram, source, asked)
         client = (source, asked, key)
         reply = self._recent.arrived(key, now_ns)
         if reply is None:
-            step(add, client)
+            step(write, client)
             return
         self._stats.repeated_adds += 1
         if reply:
@@ -193,10 +197,10 @@ class UdpEndpoint:
 
     def reply(self, to: UdpClient, reply: Reply) -> None:
         """Send a reply, with the next number of this endpoint."""
-        source, asked, add = to
+        source, asked, write = to
         datagram = datagrams.pack_reply(requests.reply_body(reply, next(self._reply_ids)))
-        if add:
-            self._recent.replied(add, datagram)
+        if write:
+            self._recent.replied(write, datagram)
         self._send(datagram, source, asked)
 
     def gossip(self, send: Send) -> None:
@@ -248,6 +252,6 @@ class UdpEndpoint:
 
 
 def _key(datagram: bytes, source: Sockaddr, asked: bytes) -> bytes:
-    """What an add is recognised by. Bytes of one piece take a third of the memory that a tuple of the three takes."""
+    """What a write is recognised by. Bytes of one piece take a third of the memory that a tuple of the three takes."""
     content = datagram if len(datagram) <= LONG_BYTES else blake2b(datagram).digest()
     return b"%d %b" % (hash((source, asked)), content)

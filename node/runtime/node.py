@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random, SystemRandom
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from gossip_counter.node.core.config import Config
@@ -23,6 +23,7 @@ from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.redis.server import MAX_CONNECTIONS, Listen, RedisClient, RedisServer
 from gossip_counter.node.endpoints.udp import UdpClient, UdpEndpoint
 from gossip_counter.node.runtime import signals
+from gossip_counter.node.runtime.clock_watch import ClockWatch
 from gossip_counter.node.runtime.committer import Committer, Done
 from gossip_counter.node.runtime.diagnostics import Diagnostics
 from gossip_counter.node.runtime.peer_finder import PeerFinder, check_reach
@@ -87,6 +88,7 @@ class Node:
             self._redis = RedisServer(self.replica, self._advance, self._diagnostics.unexpected, listeners.redis)
         self._metrics: Metrics | None = None
         self._is_id_logged = False
+        self._clock_watch = ClockWatch(log)
         self._stopped = asyncio.Event()
         if journal:
             self._note_findings(journal)
@@ -114,6 +116,7 @@ class Node:
         page = self._serve_metrics(*self._listeners.metrics) if self._listeners.metrics else None
         self._loop.add_reader(self._udp.fileno, self._receive)
         self._log_listeners(page)
+        self._set_clock()
         self._log_cluster_id()
         self._guarded(self.replica.begin, monotonic_ns())
         self._advance()
@@ -175,12 +178,17 @@ class Node:
         )
         self._advance()
 
+    def _set_clock(self) -> None:
+        self._guarded(self.replica.set_clock, monotonic_ns(), time_ns() // 1_000_000)
+
     def _tick(self) -> None:
         now_ns = monotonic_ns()
+        self._set_clock()
         self._guarded(self.replica.tick, now_ns)
         self._advance()
         self._guarded(self._warn_of_forks, now_ns)
         self._guarded(self._log_cluster_id)
+        self._guarded(self._clock_watch.look, self.replica.membership.skew_ms, now_ns)
         for kind, text in DROPPED.items():
             self._guarded(self._diagnostics.warn_if_grown, kind, text)
         if self._metrics:

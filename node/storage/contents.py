@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 
 from gossip_counter.node.core.cluster_id import ClusterId
-from gossip_counter.node.core.counts import Actor, PlainRow
+from gossip_counter.node.core.counts import Actor, HeldRow
 from gossip_counter.node.core.effects import Commit
+from gossip_counter.node.core.holdings import Floors, Stored
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.state import Stored
 
 
 @dataclass(slots=True)
@@ -15,10 +15,10 @@ class Contents:
 
     actor: Actor | None = None
     """Who this node writes as; None if it has not written yet, or began a new life and has not written since."""
-    versions: dict[Actor, tuple[int, int]] = field(default_factory=dict)
-    """By actor, its version and its source version, as in `Stored`."""
-    rows: dict[Actor, dict[str, PlainRow]] = field(default_factory=dict)
-    """By actor and counter."""
+    versions: dict[Actor, tuple[int, int, Floors]] = field(default_factory=dict)
+    """By actor, its version, its source version and its floors, as in `Stored`."""
+    rows: dict[Actor, dict[str, HeldRow]] = field(default_factory=dict)
+    """By actor and counter; ZERO for one that was forgotten."""
     row_count: int = 0
     cluster_id: ClusterId | None = None
 
@@ -26,8 +26,8 @@ class Contents:
         """Let a commit follow those before."""
         self.actor = commit.actor
         self.cluster_id = commit.cluster_id or self.cluster_id
-        for actor, version, source_version, rows in commit.stored:
-            self.versions[actor] = version, source_version
+        for actor, version, source_version, rows, floors in commit.stored:
+            self.versions[actor] = version, source_version, floors
             mine = self.rows.setdefault(actor, {})
             before = len(mine)
             mine.update(rows)
@@ -37,5 +37,10 @@ class Contents:
         """What the core starts from; None if nothing was committed. Raises `KeyError` for rows of an unknown actor."""
         if self.actor is None and not self.rows and not self.cluster_id:
             return None
-        stored = (Stored(actor, *self.versions[actor], rows) for actor, rows in sorted(self.rows.items()))
-        return Recovered(self.actor, tuple(stored), self.cluster_id)
+        return Recovered(
+            self.actor, tuple(self._stored(actor, rows) for actor, rows in sorted(self.rows.items())), self.cluster_id
+        )
+
+    def _stored(self, actor: Actor, rows: dict[str, HeldRow]) -> Stored:
+        version, source_version, floors = self.versions[actor]
+        return Stored(actor, version, source_version, rows, floors)

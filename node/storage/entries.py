@@ -3,24 +3,29 @@
 An entry is one commit: a JSON object that has the commit's records by their kind.
 
     {"actor": actor,
-     "rows": [[actor, version, source version, {counter: [p, n, version], ...}], ...],
+     "rows": [[actor, version, source version, {counter: [p, n, version], ...}, floors], ...],
      "cluster_id": number}
 
     actor  this node writes as this actor; in every entry
-    rows   rows of one actor each, which replace those stored before, and how far its rows reach with them
+    rows   rows of one actor each, which replace those stored before, and how far its rows reach with them; the
+           floors, [of all that was forgotten, of deletes], where there are any
     cluster_id  the cluster's id from here on, as `ClusterId.packed` has it; only in entries where it changes
 
-A row's fields stand in the order of `counts.FIELDS`. A record that is to hold anything else gets a kind of its own: a
-version that does not know it refuses the journal, and does not take it for damaged.
+A row's values are those of `counts.encode`; zeros for one that was forgotten. A record that is to hold anything else
+gets a kind of its own: a version that does not know it refuses the journal, and does not take it for damaged.
 """
+
+from collections.abc import Iterable
 
 import orjson
 
 from gossip_counter.node.core import limits
 from gossip_counter.node.core.cluster_id import ClusterId
-from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.counts import FIELDS, Actor, EndingRow, Row
+from gossip_counter.node.core.counts import decode as decode_row
+from gossip_counter.node.core.counts import encode as encode_row
 from gossip_counter.node.core.effects import Commit
-from gossip_counter.node.core.state import Stored
+from gossip_counter.node.core.holdings import NO_FLOORS, Floors, Stored
 from gossip_counter.node.storage.errors import UnknownRecordError
 
 ACTOR = "actor"
@@ -33,7 +38,14 @@ def encode(commit: Commit) -> str:
     records: dict[str, object] = {ACTOR: commit.actor, ROWS: commit.stored}
     if commit.cluster_id:
         records[CLUSTER_ID] = commit.cluster_id.packed()
-    return orjson.dumps(records, default=tuple).decode()  # orjson knows plain tuples only, `default` makes them
+    return orjson.dumps(records, default=_plain).decode()
+
+
+def _plain(value: tuple[object, ...]) -> tuple[object, ...]:
+    """A plain tuple, the only kind that orjson knows; without floors where nothing was forgotten."""
+    if isinstance(value, EndingRow):
+        return encode_row(value, 0)
+    return value[:-1] if isinstance(value, Stored) and not value.floors.forgotten else tuple(value)
 
 
 def decode(entry: str) -> Commit:
@@ -52,11 +64,18 @@ def decode(entry: str) -> Commit:
     return Commit(checked_actor(records[ACTOR]), stored, cluster_id)
 
 
-def _stored(actor: str, version: int, source_version: int, rows: dict[str, list[int]]) -> Stored:
+def _stored(
+    actor: str, version: int, source_version: int, rows: dict[str, list[int]], floors: Iterable[int] = NO_FLOORS
+) -> Stored:
     if type(rows) is not dict:
         raise ValueError("the rows of an entry of the log are no map")
-    named = {counter: Row(*row) for counter, row in rows.items()}
-    return Stored(checked_actor(actor), version, source_version, named)
+    named = {counter: Row(*row) if len(row) == len(FIELDS) else decode_row(row, 0) for counter, row in rows.items()}
+    return Stored(checked_actor(actor), version, source_version, named, checked_floors(*floors))
+
+
+def checked_floors(forgotten: int, deleted: int) -> Floors:
+    """Floors. Raises `ValueError`."""
+    return Floors(limits.count(forgotten, "floor"), limits.count(deleted, "floor of deletes"))
 
 
 def checked_actor(text: str) -> Actor:

@@ -3,7 +3,8 @@
 SQLite checks the pages of its write-ahead log but not those of its file. So each record has a checksum of its own. The
 sum of those of all rows is in the table `meta`: where a part of the write-ahead log is lost that SQLite had copied into
 the file already, older pages take the place of newer ones, with rows that are older or lack others.
-The columns of a row are the fields of `counts.Row`.
+The columns of a row are the fields of `counts.Row`; `ending` has what a row of a counter that ends has beyond them, as
+`counts.encode` gives it, in JSON.
 """
 
 import json
@@ -12,16 +13,16 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from gossip_counter.node.core import limits
 from gossip_counter.node.core.cluster_id import ClusterId
-from gossip_counter.node.core.counts import FIELDS, Actor, PlainRow, Row
+from gossip_counter.node.core.counts import FIELDS, Actor, HeldRow, Row, counts_nothing, decode, encode
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.storage import database
 from gossip_counter.node.storage.contents import Contents
-from gossip_counter.node.storage.entries import CLUSTER_ID, ROWS, checked_actor
+from gossip_counter.node.storage.entries import CLUSTER_ID, ROWS, checked_actor, checked_floors
 from gossip_counter.node.storage.file_identity import Inode, Place
 
 SCHEMA = 2
@@ -33,30 +34,44 @@ APPLICATION = 0x676F7331
 _BEFORE_RELEASE = 0x676F7373
 """What versions wrote that were never released, with schemas of their own."""
 
-_COLUMNS = ("actor", "counter", *FIELDS, "checksum")
+_COLUMNS = ("actor", "counter", *FIELDS, "ending", "checksum")
 
 _P, _N = FIELDS.index("p"), FIELDS.index("n")
+
+_DEADLINE, _TAKEN_P, _TAKEN_N = 1, 4, 5
+"""Places in `ending`."""
+
+_NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
 _TABLES = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE actors (
-    actor TEXT PRIMARY KEY, version INTEGER NOT NULL, source_version INTEGER NOT NULL, checksum INTEGER NOT NULL
+    actor TEXT PRIMARY KEY, version INTEGER NOT NULL, source_version INTEGER NOT NULL, floor INTEGER NOT NULL,
+    deleted_floor INTEGER NOT NULL, checksum INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE rows (
     actor TEXT NOT NULL, counter TEXT NOT NULL, {", ".join(f"{field} INTEGER NOT NULL" for field in FIELDS)},
-    checksum INTEGER NOT NULL, PRIMARY KEY (actor, counter)
+    ending TEXT, checksum INTEGER NOT NULL, PRIMARY KEY (actor, counter)
 ) WITHOUT ROWID;
 CREATE TABLE log (id INTEGER PRIMARY KEY, entry TEXT NOT NULL, checksum INTEGER NOT NULL);
 CREATE VIEW counts AS
 WITH stored AS (
-    SELECT actor, counter, p, n, 0 AS id FROM rows
+    SELECT actor, counter, p, n, coalesce(json_extract(ending, '$[{_TAKEN_P}]'), 0) AS taken_p,
+        coalesce(json_extract(ending, '$[{_TAKEN_N}]'), 0) AS taken_n,
+        coalesce(json_extract(ending, '$[{_DEADLINE}]'), 0) AS deadline, 0 AS id FROM rows
     UNION ALL
     SELECT json_extract(record.value, '$[0]'), named.key, json_extract(named.value, '$[{_P}]'),
-        json_extract(named.value, '$[{_N}]'), log.id
+        json_extract(named.value, '$[{_N}]'), coalesce(json_extract(named.value, '$[{3 + _TAKEN_P}]'), 0),
+        coalesce(json_extract(named.value, '$[{3 + _TAKEN_N}]'), 0),
+        coalesce(json_extract(named.value, '$[{3 + _DEADLINE}]'), 0), log.id
     FROM log, json_each(log.entry, '$.{ROWS}') AS record, json_each(record.value, '$[3]') AS named
 ),
-newest AS (SELECT actor, counter, p, n, max(id) FROM stored GROUP BY actor, counter)
+latest AS (SELECT *, max(id) FROM stored GROUP BY actor, counter),
+newest AS (
+    SELECT counter, p - taken_p AS p, n - taken_n AS n FROM latest
+    WHERE (p > taken_p OR n > taken_n) AND (deadline = 0 OR deadline > {_NOW_MS})
+)
 SELECT counter, CASE WHEN abs(total(p) - total(n)) < 9.2e18
     THEN (sum((p - n) >> 32) << 32) + sum((p - n) & 4294967295)
     ELSE total(p) - total(n) END AS value  -- an approximation beyond 64 bits
@@ -168,11 +183,11 @@ def read(db: sqlite3.Connection) -> tuple[Contents, int]:
     contents = Contents(checked_actor(meta["actor"]) if "actor" in meta else None)
     if CLUSTER_ID in meta:
         contents.cluster_id = ClusterId.unpacked(int(meta[CLUSTER_ID]))
-    for actor, version, source_version, checksum in db.execute("SELECT * FROM actors"):
-        if checksum != _checksum(actor, "", (version, source_version)):
+    for actor, version, source_version, *floors, checksum in db.execute("SELECT * FROM actors"):
+        if checksum != _checksum(actor, "", (version, source_version, *floors)):
             raise ValueError(f"the versions of {actor!r} are not as they were written")
         checked_versions = limits.count(version, "version"), limits.count(source_version, "source version")
-        contents.versions[checked_actor(actor)] = checked_versions
+        contents.versions[checked_actor(actor)] = *checked_versions, checked_floors(*floors)
         contents.rows[actor] = {}
     rows, total = contents.rows, 0
     for record in db.execute(f"SELECT {', '.join(_COLUMNS)} FROM rows"):
@@ -180,20 +195,40 @@ def read(db: sqlite3.Connection) -> tuple[Contents, int]:
         if record[-1] != _checksum(actor, counter, fields):
             raise ValueError(f"the row of {counter!r} is not as it was written")
         # The log may be the first to name the versions of an actor.
-        rows.setdefault(actor, {})[counter] = Row(*fields)
+        rows.setdefault(actor, {})[counter] = _row(fields)
         total += record[-1]
     if total != int(meta["rows"]):
         raise ValueError("some of its rows are older than others, or missing")
     return contents, int(meta.get("compacted", 0))
 
 
-def write_rows(db: sqlite3.Connection, rows: Iterable[tuple[Actor, str, PlainRow]]) -> None:
+def write_rows(db: sqlite3.Connection, rows: Iterable[tuple[Actor, str, HeldRow]]) -> None:
     """Replace rows in the table. To be called within a transaction."""
-    records = [(actor, counter, *row, _checksum(actor, counter, tuple(row))) for actor, counter, row in rows]
-    before = _sum_of_checksums(db, [record[:2] for record in records])
+    keys, gone, records = list[tuple[Actor, str]](), list[tuple[Actor, str]](), list[tuple[Any, ...]]()
+    for actor, counter, row in rows:
+        keys.append((actor, counter))
+        if counts_nothing(row):
+            gone.append((actor, counter))
+        else:
+            fields = _fields(row)
+            records.append((actor, counter, *fields, _checksum(actor, counter, fields)))
+    before = _sum_of_checksums(db, keys)
+    db.executemany("DELETE FROM rows WHERE actor = ? AND counter = ?", gone)
     database.put(db, "rows", records)
     (total,) = db.execute("SELECT value FROM meta WHERE key = 'rows'").fetchone()
     _put_meta(db, {"rows": str(int(total) - before + sum(record[-1] for record in records))})
+
+
+def _fields(row: HeldRow) -> tuple[object, ...]:
+    """A row's columns."""
+    values = encode(row, 0)
+    return *values[:3], json.dumps(values[3:]) if values[3:] else None
+
+
+def _row(fields: tuple[Any, ...]) -> HeldRow:
+    """The row with these columns. Raises `ValueError`."""
+    *numbers, ending = fields
+    return Row(*numbers) if ending is None else decode((*numbers, *json.loads(ending)), 0)
 
 
 def _sum_of_checksums(db: sqlite3.Connection, keys: Sequence[tuple[object, ...]]) -> int:
@@ -207,8 +242,8 @@ def _sum_of_checksums(db: sqlite3.Connection, keys: Sequence[tuple[object, ...]]
 
 def write_end(db: sqlite3.Connection, contents: Contents, compacted: int) -> None:
     """Write all but the rows of some contents. The tables then contain the log up to the entry numbered `compacted`."""
-    versions = contents.versions.items()
-    database.put(db, "actors", [(actor, *both, _checksum(actor, "", both)) for actor, both in versions])
+    reach = [(actor, (*versions, *floors)) for actor, (*versions, floors) in contents.versions.items()]
+    database.put(db, "actors", [(actor, *each, _checksum(actor, "", each)) for actor, each in reach])
     meta = {"compacted": str(compacted)}
     if contents.actor:
         meta["actor"] = contents.actor
@@ -222,6 +257,5 @@ def entry_checksum(number: int, entry: str) -> int:
     return crc32(entry.encode(), number)  # the number is what the CRC starts from
 
 
-def _checksum(actor: str, counter: str, values: tuple[int, ...]) -> int:
-    """`values` is a plain tuple: a Row has another text."""
+def _checksum(actor: str, counter: str, values: tuple[object, ...]) -> int:
     return crc32(f"{values} {len(actor)} {actor}{counter}".encode())

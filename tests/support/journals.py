@@ -8,8 +8,8 @@ from typing import Any
 
 from gossip_counter.node.core.counts import Actor, NamedRow
 from gossip_counter.node.core.effects import Commit
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.state import Stored
 from gossip_counter.node.storage.journal import Journal, Tuning
 
 ME, PEER = Actor("n1.me"), Actor("n2.x")

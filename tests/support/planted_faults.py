@@ -12,6 +12,7 @@ from gossip_counter.node.core.batch import Tally
 from gossip_counter.node.core.counts import Actor, NamedRow, Row, as_row
 from gossip_counter.node.core.effects import Client, Commit, Ready, Send
 from gossip_counter.node.core.gossip.delta import DeltaGossip
+from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.messages import Confirm, Confirmed, CopiesOk, Reply, Written
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.redis.batcher import Batcher
@@ -46,9 +47,9 @@ def truncated_delta_claims_everything(patch: pytest.MonkeyPatch) -> None:
     """The version is raised to that of the state which the delta was cut from, not to that of the last row sent."""
     merge = actor_log.ActorLog.merge
 
-    def credulous(self: actor_log.ActorLog, since: int | None, rows: Any, source_version: int) -> Any:
+    def credulous(self: actor_log.ActorLog, since: int | None, rows: Any, source_version: int, reach: int) -> Any:
         joins = since is not None and since <= self.version
-        changes = merge(self, since, rows, source_version)
+        changes = merge(self, since, rows, source_version, reach)
         if joins:
             self.version = max(self.version, source_version)
         return changes
@@ -71,8 +72,8 @@ def equal_versions_are_taken_for_equal_state(patch: pytest.MonkeyPatch) -> None:
     """Digests carry no hashes."""
     digest = state.State.digest
 
-    def versions(self: state.State) -> dict[Actor, state.DigestEntry]:
-        return {actor: state.DigestEntry(entry.version) for actor, entry in digest(self).items()}
+    def versions(self: state.State) -> dict[Actor, DigestEntry]:
+        return {actor: DigestEntry(entry.version) for actor, entry in digest(self).items()}
 
     patch.setattr(state.State, "digest", versions)
 

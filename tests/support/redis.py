@@ -22,6 +22,7 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Answer
 from gossip_counter.node.core.messages import CountCopies
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.core.transactions import Transaction
 from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS, Bounds
 from gossip_counter.node.endpoints.redis.context import Add, Clients, Node, RedisClient
 from gossip_counter.node.endpoints.redis.parser import Limits, Parser
@@ -135,20 +136,28 @@ class Bench:
         core: "FakeCore | None" = None,
         node: dict[str, Any] | None = None,
         config: dict[str, Any] | None = None,
+        unix_ms: int = 1000,
         **bounds: int,
     ) -> None:
         """`node` replaces what commands know of the node, `config` and `bounds` default settings."""
         self.quick = quick
         self.replica = Replica(Config(name="n1", peers=peers, **(config or {})), Random(1), 0)
         self.now_ns = 0
+        self.unix_ms = unix_ms
+        """What the wall clock says."""
         self.commits = 0
         self.errors: list[BaseException] = []
         self.bounds: Bounds = DEFAULT_BOUNDS._replace(**bounds)
         self._is_committing = False
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         runtime = Runtime(
-            lambda act, *given: self._soon.append((act, given)), self._clock, self.advance, self._unexpected
+            lambda act, *given: self._soon.append((act, given)),
+            self._clock,
+            self.advance,
+            self._unexpected,
+            self.set_clock,
         )
+        self.set_clock()
         self.scheduler = Scheduler(
             core or self.replica,
             lambda clients: replace(self._node(clients, len(peers), password), **(node or {})),
@@ -161,10 +170,25 @@ class Bench:
         state = self.replica.state
         return Node(
             version="1.2.3", value=self.replica.value, names=state.names, peers=lambda: peers, clients=clients,
-            transaction=self.replica.transaction, watches=state.watches, scripts=Scripts(1_000_000, 4096),
-            random_below=Random(1).randrange, counts_copies=True, time_us=lambda: 1_000_002, password=password,
+            transaction=self._transaction, watches=state.watches, scripts=Scripts(1_000_000, 4096),
+            random_below=Random(1).randrange, counts_copies=True, password=password,
+            time_us=lambda: self.unix_ms * 1000 + 2,
             info=lambda: {"Server": {"a": 1}, "Stats": {"b": 2}}, settings={"databases": "1", "maxclients": "10"},
         )  # fmt: skip
+
+    def set_clock(self) -> None:
+        self.replica.set_clock(self.now_ns, self.unix_ms)
+
+    def _transaction(self) -> Transaction:
+        self.set_clock()
+        return self.replica.transaction()
+
+    def passes(self, milliseconds: int) -> None:
+        """So much time passes."""
+        self.now_ns += milliseconds * 1_000_000
+        self.unix_ms += milliseconds
+        self.set_clock()
+        self.advance()
 
     def _clock(self) -> int:
         self.now_ns += 1

@@ -11,10 +11,12 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, NamedRow
 from gossip_counter.node.core.effects import Answer, Client, Commit, Send
 from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Increment, Recovered
 from gossip_counter.node.core.messages import (
     Add,
     Carrier,
+    DeleteOk,
     Delta,
     ErrorReply,
     Gossip,
@@ -25,7 +27,6 @@ from gossip_counter.node.core.messages import (
     Written,
 )
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.state import Stored
 
 MS = 1_000_000
 WINDOW_NS = 1_000_000
@@ -179,13 +180,12 @@ def bare(effects: Iterable[Effect]) -> list[Effect]:
     """The same, replies without their tokens."""
 
     def without_token(effect: Effect) -> Effect:
-        if isinstance(effect, Answer) and isinstance(effect.reply, Written | ReadOk):
-            return Answer(
-                effect.to,
-                effect.reply._replace(token=None)
-                if isinstance(effect.reply, Written)
-                else replace(effect.reply, token=None),
-            )
+        if not isinstance(effect, Answer):
+            return effect
+        if isinstance(effect.reply, Written):
+            return Answer(effect.to, effect.reply._replace(token=None))
+        if isinstance(effect.reply, ReadOk | DeleteOk):
+            return Answer(effect.to, replace(effect.reply, token=None))
         return effect
 
     return [without_token(each) for each in effects]

@@ -16,12 +16,13 @@ from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.gossip.deltas import Deltas
 from gossip_counter.node.core.gossip.repair import RepairCursors
+from gossip_counter.node.core.holdings import NO_ENTRY, DigestEntry
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import Ack, Rival, Syn, SynAck
 from gossip_counter.node.core.speakers import Speakers
 from gossip_counter.node.core.start import Start
-from gossip_counter.node.core.state import NO_ENTRY, DigestEntry, State
+from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
 DIGEST_ACTORS = 256
@@ -191,35 +192,37 @@ class AntiEntropy:
         """What we hold of our own actor: the only one of its length in that range."""
         actor = self._identity.actor
         above = actor[:-1] + chr(ord(actor[-1]) - 1)
-        digest = {actor: self._state.entry(actor)}
-        return Syn(self._config.name, self._state.fingerprint, digest, above, actor, self._identity.boot)
+        digest, clock_ms = {actor: self._state.entry(actor)}, self._state.ends.now_ms
+        return Syn(self._config.name, self._state.fingerprint, digest, above, actor, self._identity.boot, clock_ms)
 
     def _syn(self) -> Syn:
         """What we hold; of more actors than a tick has room for, those in a random range."""
         me, fingerprint, digest = self._config.name, self._state.fingerprint, self._state.digest()
         if len(digest) <= DIGEST_ACTORS:
-            return Syn(me, fingerprint, digest, boot=self._identity.boot)
+            return Syn(me, fingerprint, digest, boot=self._identity.boot, clock_ms=self._state.ends.now_ms)
         actors = list(digest)
         first = self._rng.randrange(1 - DIGEST_ACTORS, len(actors))
         sent = {actor: digest[actor] for actor in actors[max(0, first) : first + DIGEST_ACTORS]}
         above = actors[first - 1] if first > 0 else ""
         upto = actors[first + DIGEST_ACTORS - 1] if first + DIGEST_ACTORS < len(actors) else None
-        return Syn(me, fingerprint, sent, above, upto, self._identity.boot)
+        return Syn(me, fingerprint, sent, above, upto, self._identity.boot, self._state.ends.now_ms)
 
     def _syn_ack(self, syn: Syn) -> SynAck:
         """What they lack, and what we do."""
         lacks, wants = dict[Actor, int](), dict[Actor, int]()
         behind = 0
-        ours = self._state.digest()
+        ours, is_like = self._state.digest(), self._state.ends.is_like(syn.clock_ms)
         for actor in sorted(actor for actor in {*ours, *syn.digest} if _is_in_range(actor, syn)):
             mine, theirs = ours.get(actor, NO_ENTRY), syn.digest.get(actor, NO_ENTRY)
             if mine.version > theirs.version:
                 lacks[actor] = theirs.version
                 behind += mine.version - theirs.version
             elif mine.version < theirs.version:
-                wants[actor] = self._repair.resume(actor, mine.version, theirs.version)
+                wants[actor] = self._repair.resume(syn.sender, actor, mine.version, theirs.version)
+            elif not is_like:
+                continue  # hashes made for unlike times
             elif mine.version and mine.hash != theirs.hash:
-                wants[actor] = self._repair.compare(actor, mine.version)
+                wants[actor] = self._repair.compare(syn.sender, actor, mine.version)
             elif mine.detached != theirs.detached:
                 lacks[actor] = wants[actor] = mine.version
         self._membership.versions_behind[syn.sender] = behind

@@ -75,13 +75,20 @@ class DeltaGossip:
         """Take one message of a member, from `source`; whether it shows more of our own actor than we ever wrote."""
         deltas = () if isinstance(message, Syn) else message.deltas
         is_behind = self._has_unknown_row_of_ours(deltas)  # before they are merged
-        news = self._intake.merge(deltas, now_ns)
+        forgotten = self._state.forgotten_upto(self._identity.actor).forgotten
+        news = self._intake.merge(deltas, message.sender, now_ns)
         # Where a message is the whole state, its sender need not send the fingerprint.
         fingerprint = _fingerprint_of(message) if message.fingerprint is None else message.fingerprint
         self._membership.heard_from(message.sender, fingerprint, now_ns)
-        is_behind = is_behind or any(delta.actor == self._identity.actor for delta in news)
+        is_behind = is_behind or any(
+            delta.actor == self._identity.actor and any(row.version > forgotten for _, row in delta.rows)
+            for delta in news
+        )
         match message:
             case Syn():
+                if message.clock_ms:
+                    self._state.ends.met(message.clock_ms)
+                    self._membership.skew_ms[message.sender] = message.clock_ms - self._state.ends.now_ms
                 is_behind = self.anti_entropy.receive_syn(message, source, now_ns)
             case SynAck():
                 self.anti_entropy.receive_syn_ack(message, now_ns)
@@ -94,9 +101,13 @@ class DeltaGossip:
         return is_behind
 
     def _has_unknown_row_of_ours(self, deltas: tuple[Delta, ...]) -> bool:
-        """Whether a row of our actor is none that we store. It shows another life, be there room for it or not."""
+        """Whether a row of our actor is none that we store, or forgot. It shows another life, be there room or not."""
         actor = self._identity.actor
-        rows = (named for delta in deltas if delta.actor == actor for named in delta.rows)
+        forgotten = self._state.forgotten_upto(actor).forgotten
+        rows = (
+            (counter, row) for delta in deltas if delta.actor == actor for counter, row in delta.rows
+            if row.version > forgotten
+        )  # fmt: skip
         return any(self._state.row(actor, counter) is ZERO and not counts_nothing(row) for counter, row in rows)
 
     def wrote(self, now_ns: int) -> None:

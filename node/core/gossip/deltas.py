@@ -6,7 +6,7 @@ Pure.
 from random import Random
 
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import Actor, NamedRow
+from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow, NamedRow
 from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.state import State
 
@@ -15,6 +15,11 @@ LEAST_ROW_BYTES = 8
 
 MOST_ROW_BYTES = 30
 """What a row costs on the wire at the most, its name not counted."""
+
+
+def _extra_bytes(row: AnyRow) -> int:
+    """What a row of a counter that ends costs on the wire beyond others, about."""
+    return 66 + 24 * bool(row.taken.before) + 40 * len(row.taken.seen) if isinstance(row, EndingRow) else 0
 
 
 class Deltas:
@@ -40,13 +45,14 @@ class Deltas:
         deltas = []
         room = max(1, self._room.get(peer, self._most_rows))
         for actor in self._rng.sample(list(wanted), len(wanted)):
-            newer = self.cut(actor, wanted[actor], self._state.newer(actor, wanted[actor], room))
+            rows = self._state.newer(actor, wanted[actor], room)
+            newer = self.cut(actor, wanted[actor], rows, is_all=len(rows) < room)
             room -= len(newer.rows)
             detached = self._state.detached(actor)
             # Shuffled, or an answer with room for some would bring the same ones every time.
             loose = Delta(actor, None, tuple(self._rng.sample(detached, min(len(detached), max(0, room)))))
             room -= len(loose.rows)
-            deltas += [each for each in (newer, loose) if each.rows]
+            deltas += [each for each in (newer, loose) if each.rows or each.upto]
             if room <= 0:
                 break
         self._room[peer] = room
@@ -56,17 +62,26 @@ class Deltas:
         """The oldest rows above a version, as many as surely fit the datagrams of one push."""
         room = self._room_bytes // 2
         rows: list[NamedRow] = []
-        for counter, row in self._state.newer(actor, since, self._most_rows):
-            room -= len(counter.encode()) + MOST_ROW_BYTES
+        newer = self._state.newer(actor, since, self._most_rows)
+        for counter, row in newer:
+            room -= len(counter.encode()) + MOST_ROW_BYTES + _extra_bytes(row)
             if room < 0 and rows:
                 break
             rows.append((counter, row))
-        return self.cut(actor, since, tuple(rows))
+        return self.cut(actor, since, tuple(rows), is_all=len(rows) == len(newer) < self._most_rows)
 
-    def cut(self, actor: Actor, since: int, rows: tuple[NamedRow, ...]) -> Delta:
-        """A delta of these rows, which says what state it is cut from."""
-        source_version = self._state.source_version(actor)
-        return Delta(actor, since, rows, source_version if rows and source_version > rows[-1][1].version else 0)
+    def cut(self, actor: Actor, since: int, rows: tuple[NamedRow, ...], is_all: bool = False) -> Delta:
+        """A delta of these rows, which says what state it is cut from; `is_all`: it is not cut short."""
+        last = rows[-1][1].version if rows else since
+        version, source_version = self._state.version(actor), self._state.source_version(actor)
+        upto = version if is_all and version > last else 0  # the last writes may have been forgotten
+        if not rows and not upto:
+            return Delta(actor, since, ())
+        source_version = source_version if source_version > max(last, upto) else 0
+        floors = self._state.forgotten_upto(actor)
+        has_forgotten = floors.forgotten > 0
+        clock_ms = self._state.ends.now_ms if has_forgotten else 0
+        return Delta(actor, since, rows, source_version, upto, floors, clock_ms, is_all and has_forgotten)
 
     @property
     def _most_rows(self) -> int:

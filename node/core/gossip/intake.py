@@ -3,9 +3,13 @@
 Pure.
 """
 
+from dataclasses import replace
+
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.gossip.repair import RepairCursors
+from gossip_counter.node.core.holdings import NO_FLOORS
+from gossip_counter.node.core.lives import LIKE_MS
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.state import State
@@ -31,31 +35,37 @@ class Intake:
         self._dirty = dirty
         self._repair = repair
 
-    def merge(self, deltas: tuple[Delta, ...], now_ns: int) -> list[Delta]:
-        """Take in deltas; those that brought news, without the rows that did not."""
-        news = [each for each in map(self._merge, deltas) if each]
+    def merge(self, deltas: tuple[Delta, ...], sender: str, now_ns: int) -> list[Delta]:
+        """Take in deltas of a peer; those that brought news, without the rows that did not."""
+        news = [each for delta in deltas if (each := self._merge(delta, sender))]
         self._stats.shrinking_rows = self._state.shrinking_rows
         if news:
             self._membership.state_changed(now_ns)
         return news
 
-    def _merge(self, delta: Delta) -> Delta | None:
+    def _merge(self, delta: Delta, sender: str) -> Delta | None:
         actor, since, state = delta.actor, delta.since, self._state
+        if delta.floors.forgotten and abs(delta.clock_ms - state.ends.now_ms) > LIKE_MS:
+            since = None  # the sender's clock, by which it forgot, is no measure for us
         if not self._admission.has_room_for_actor(actor):
             return None
         rows = self._admission.rows_within_bounds(delta)
         if len(rows) < len(delta.rows):
             since = None  # with rows left out, we can't vouch for their versions
             if actor in state:
-                self._repair.skip(delta)
-        version = state.version(actor)
+                self._repair.skip(sender, delta)
+        version, had_forgotten = state.version(actor), state.floors(actor)
         if since is not None and rows and since > version:
             self._stats.gaps += 1
-        news = state.merge(actor, since, rows, delta.source_version)
-        if news or state.version(actor) != version:
+        upto, floors = (0, NO_FLOORS) if since is None else (delta.upto, delta.floors)
+        statement = self._repair.statement(sender, delta) if since == delta.since else None
+        news = state.merge(actor, since, rows, delta.source_version, upto, floors, statement)
+        if news or (state.version(actor), state.floors(actor)) != (version, had_forgotten):
             self._dirty.add(actor, (counter for counter, _ in news))
         if since == delta.since:
-            self._repair.merged(delta, state.version(actor))
+            self._repair.merged(sender, delta, state.version(actor))
         if not news:
             return None
-        return Delta(actor, since if len(news) == len(delta.rows) else None, tuple(news), delta.source_version)
+        if len(news) < len(delta.rows) or since is None:
+            return Delta(actor, None, tuple(news))
+        return replace(delta, rows=tuple(news))

@@ -95,8 +95,7 @@ class Push:
         actor = self._identity.actor
         own = self._deltas.next_push(actor, self._pushed)
         gathered = [("", own)] if own.rows else []
-        if own.rows:
-            self._pushed = own.rows[-1][1].version
+        self._pushed = max(self._pushed, own.reach)
         gathered += self._to_pass_on
         self._to_pass_on = []
         for source, group in groupby(gathered, key=lambda each: each[0]):

@@ -133,7 +133,7 @@ class Metrics(Collector):
 
 def _standings(status: Status) -> Iterable[Metric]:
     """What is known of each peer. Of one that is unheard, seconds count from our start: silence must raise alerts."""
-    figures: dict[str, tuple[str, Callable[[Standing], float]]] = {
+    figures: dict[str, tuple[str, Callable[[Standing], float | None]]] = {
         "heard": ("1 if a peer sent anything since this process started.", lambda peer: peer.heard),
         "versions_behind": ("Versions a peer lacked when it last reported.", lambda peer: peer.versions),
         "behind_seconds": (
@@ -144,11 +144,16 @@ def _standings(status: Status) -> Iterable[Metric]:
             "Since when a peer sent nothing; since our start if it is unheard.",
             lambda peer: peer.silent_ms / 1000,
         ),
+        "clock_ahead_seconds": (
+            "By how much a peer's clock was ahead of ours when it last said its time; below 0: it was behind.",
+            lambda peer: None if peer.skew_ms is None else peer.skew_ms / 1000,
+        ),
     }
     for name, (text, figure) in figures.items():
         family = GaugeMetricFamily(f"{PREFIX}peer_{name}", text, labels=["peer"])
         for peer in status.standings:
-            family.add_metric([peer.name], figure(peer))
+            if (value := figure(peer)) is not None:
+                family.add_metric([peer.name], value)
         yield family
 
 

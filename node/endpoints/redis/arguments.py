@@ -11,6 +11,9 @@ from gossip_counter.node.endpoints.redis.replies import Error
 
 T = TypeVar("T")
 
+LEAST = -(2**63)
+"""The one integer of Redis that can't be negated."""
+
 _MAX_SHOWN_BYTES = 128
 """How much of a client's input an error repeats."""
 
@@ -24,6 +27,11 @@ def integer(text: bytes) -> int:
     if b"%d" % value != text or abs(value) > limits.MAX_COUNT:
         raise ValueError("not in the canonical form of an integer, or beyond 64 bits")
     return value
+
+
+def int64(text: bytes) -> int:
+    """The same, or the least integer of 64 bits, which can't be negated. Raises `ValueError`."""
+    return LEAST if text == b"%d" % LEAST else integer(text)
 
 
 def counter(key: bytes) -> str:

@@ -6,7 +6,7 @@ comes back with the batch's `portions`, which tell whose adds are whose.
 
 from collections.abc import Callable, Collection, Sequence
 
-from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.increases import Outcome
 from gossip_counter.node.core.messages import Reply, Written
 from gossip_counter.node.endpoints.redis.bounds import Bounds
 from gossip_counter.node.endpoints.redis.context import Add, RedisClient
@@ -86,6 +86,7 @@ class Batcher(RedisClient):
         portions, self._portions = self._portions, []
         self._adding.clear()
         if adds:
+            self._runtime.set_clock()
             try:
                 self._core.submit(self, portions, adds)
             except Exception as error:  # noqa: BLE001 counted, logged and shown in status
@@ -103,16 +104,14 @@ class Batcher(RedisClient):
             nowhere = SCATTERED if reply.version else None
             self._distribute(reply.in_reply_to, reply.values, (reply.actor, reply.version) if reply.actor else nowhere)
 
-    def _distribute(
-        self, portions: list[Portion], values: Sequence[int | RequestError], written: Author | None
-    ) -> None:
+    def _distribute(self, portions: list[Portion], values: Sequence[Outcome], written: Author | None) -> None:
         at = 0
         for session, count in portions:
             try:
                 if count == 1 and type(value := values[at]) is int:
                     session.added(b":%d\r\n" % value, written)
                 else:
-                    session.added(encode_results(values[at : at + count]), written)
+                    session.added(encode_results(values[at : at + count], session.client.protocol), written)
             except Exception as error:  # noqa: BLE001 counted, logged and shown in status
                 self._fail(session, error)
             at += count

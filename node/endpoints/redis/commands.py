@@ -13,27 +13,36 @@ from typing import Any
 from gossip_counter.node.endpoints.redis import commands_client as clients
 from gossip_counter.node.endpoints.redis import commands_command as about
 from gossip_counter.node.endpoints.redis import commands_connection as connection
+from gossip_counter.node.endpoints.redis import commands_expiry as expiry
+from gossip_counter.node.endpoints.redis import commands_increase as increase
 from gossip_counter.node.endpoints.redis import commands_keys as keys
 from gossip_counter.node.endpoints.redis import commands_listing as listing
 from gossip_counter.node.endpoints.redis import commands_refused as refused
 from gossip_counter.node.endpoints.redis import commands_scripts as scripts
 from gossip_counter.node.endpoints.redis import commands_server as server
 from gossip_counter.node.endpoints.redis import commands_transactions as transactions
+from gossip_counter.node.endpoints.redis import commands_values as values
 from gossip_counter.node.endpoints.redis.arguments import fits, shown, wrong_arity
 from gossip_counter.node.endpoints.redis.context import (
     ADDS,
     ADMIN,
     ALL_KEYS,
     CHANGES,
+    EVERY_OTHER_KEY,
     FAST,
+    NO_KEYS,
     ONE_KEY,
+    SETS,
     SLOW,
     SLOW_CHANGES,
     SLOW_READS,
     ClientInfo,
     Command,
+    Handler,
+    Keys,
     Node,
 )
+from gossip_counter.node.endpoints.redis.expiry import MILLISECONDS, SECONDS, UNIX_MILLISECONDS, UNIX_SECONDS, Unit
 from gossip_counter.node.endpoints.redis.replies import Error, Reply
 from gossip_counter.node.endpoints.redis.transaction import execute_alone
 
@@ -171,8 +180,23 @@ _SLOWLOG = _Subcommands("SLOWLOG", {
     b"RESET": Command(server.slowlog_reset, 2, "No slow log is kept"),
 })  # fmt: skip
 
-_EXPIRY = "0 for a counter that does not exist; counters do not expire"
-_NO_EXPIRY = "-1 for a counter, which does not expire, else -2"
+_EXPIRES = "Have a counter end: 0 for one that does not exist"
+_SHOWS = "When a counter ends: -1 if never, -2 if there is none"
+
+
+def _changes(
+    handle: Handler,
+    arity: int,
+    summary: str,
+    group: str = "generic",
+    keys: Keys = ONE_KEY,
+    flags: tuple[str, ...] = CHANGES,
+) -> Command:
+    return Command(handle, arity, summary, group, keys, flags, is_transaction=True)
+
+
+def _shows(unit: Unit) -> Command:
+    return Command(expiry.shows(unit), 2, _SHOWS, keys=ONE_KEY, is_transaction=True)
 
 
 def _evaluates(summary: str, by_sha: bool, may_write: bool) -> Command:
@@ -185,10 +209,10 @@ COMMANDS: dict[bytes, Command] = {
     b"MGET": Command(keys.mget, -2, "This node's values of some counters", "string", ALL_KEYS),
     b"EXISTS": Command(keys.exists, -2, "How many of these counters anybody ever wrote to", keys=ALL_KEYS),
     b"TYPE": Command(keys.type_, 2, "string for a counter, else none", keys=ONE_KEY),
-    b"TTL": Command(keys.ttl, 2, _NO_EXPIRY, keys=ONE_KEY),
-    b"PTTL": Command(keys.ttl, 2, _NO_EXPIRY, keys=ONE_KEY),
-    b"EXPIRETIME": Command(keys.ttl, 2, _NO_EXPIRY, keys=ONE_KEY),
-    b"PEXPIRETIME": Command(keys.ttl, 2, _NO_EXPIRY, keys=ONE_KEY),
+    b"TTL": _shows(SECONDS),
+    b"PTTL": _shows(MILLISECONDS),
+    b"EXPIRETIME": _shows(UNIX_SECONDS),
+    b"PEXPIRETIME": _shows(UNIX_MILLISECONDS),
     b"TOUCH": Command(keys.exists, -2, "How many of these counters anybody ever wrote to", keys=ALL_KEYS),
     b"STRLEN": Command(keys.strlen, 2, "How many bytes a counter's value has when written", "string", ONE_KEY),
     b"OBJECT": Command(_OBJECT, -2, "Facts about a counter", flags=SLOW),
@@ -197,13 +221,26 @@ COMMANDS: dict[bytes, Command] = {
     b"SCAN": Command(listing.scan, -2, "The names of counters, some at a time", flags=SLOW_READS),
     b"RANDOMKEY": Command(listing.randomkey, 1, "The name of a counter", flags=SLOW_READS),
     b"DBSIZE": Command(listing.dbsize, 1, "How many counters there are"),
-    b"DEL": Command(refused.removes("DEL"), -2, "0 for counters that do not exist", keys=ALL_KEYS, flags=SLOW_CHANGES),
-    b"UNLINK": Command(refused.removes("UNLINK"), -2, "0 for counters that do not exist", keys=ALL_KEYS, flags=CHANGES),
-    b"EXPIRE": Command(refused.expires("EXPIRE"), -3, _EXPIRY, keys=ONE_KEY, flags=CHANGES),
-    b"PEXPIRE": Command(refused.expires("PEXPIRE"), -3, _EXPIRY, keys=ONE_KEY, flags=CHANGES),
-    b"EXPIREAT": Command(refused.expires("EXPIREAT"), -3, _EXPIRY, keys=ONE_KEY, flags=CHANGES),
-    b"PEXPIREAT": Command(refused.expires("PEXPIREAT"), -3, _EXPIRY, keys=ONE_KEY, flags=CHANGES),
-    b"PERSIST": Command(refused.persist, 2, _EXPIRY, keys=ONE_KEY, flags=CHANGES),
+    b"DEL": _changes(expiry.deletes("DEL"), -2, "Delete counters", keys=ALL_KEYS, flags=SLOW_CHANGES),
+    b"UNLINK": _changes(expiry.deletes("UNLINK"), -2, "Delete counters", keys=ALL_KEYS),
+    b"EXPIRE": _changes(expiry.expires("expire", SECONDS), -3, _EXPIRES),
+    b"PEXPIRE": _changes(expiry.expires("pexpire", MILLISECONDS), -3, _EXPIRES),
+    b"EXPIREAT": _changes(expiry.expires("expireat", UNIX_SECONDS), -3, _EXPIRES),
+    b"PEXPIREAT": _changes(expiry.expires("pexpireat", UNIX_MILLISECONDS), -3, _EXPIRES),
+    b"PERSIST": _changes(expiry.persist, 2, "Have a counter not end"),
+    b"SET": _changes(values.set_, -3, "Have a counter come to an integer", "string", flags=SETS),
+    b"SETNX": _changes(values.setnx, 3, "SET, if there is no such counter", "string", flags=ADDS),
+    b"SETEX": _changes(values.sets_for("setex", SECONDS), 4, "SET, with an expiry", "string", flags=SETS),
+    b"PSETEX": _changes(values.sets_for("psetex", MILLISECONDS), 4, "SET, with an expiry", "string", flags=SETS),
+    b"GETSET": _changes(values.getset, 3, "GET and SET", "string", flags=ADDS),
+    b"GETDEL": _changes(values.getdel, 2, "GET and DEL", "string"),
+    b"GETEX": _changes(values.getex, -2, "GET, and set or remove the expiry", "string"),
+    b"MSET": _changes(values.mset, -3, "SET of several", "string", EVERY_OTHER_KEY, flags=SETS),
+    b"MSETNX": _changes(values.msetnx, -3, "MSET, if none exists", "string", EVERY_OTHER_KEY, flags=SETS),
+    b"FLUSHALL": _changes(
+        expiry.flushes("FLUSHALL"), -1, "Delete all counters", "generic", NO_KEYS, flags=SLOW_CHANGES
+    ),
+    b"FLUSHDB": _changes(expiry.flushes("FLUSHDB"), -1, "Delete all", keys=NO_KEYS, flags=SLOW_CHANGES),
     b"MULTI": Command(transactions.multi, 1, "Begin a transaction", "transactions", flags=FAST),
     b"EXEC": Command(transactions.exec_, 1, "Execute what was queued since MULTI", "transactions", flags=SLOW),
     b"DISCARD": Command(transactions.discard, 1, "Forget what was queued since MULTI", "transactions", flags=FAST),
@@ -239,11 +276,12 @@ COMMANDS: dict[bytes, Command] = {
     b"DECR": Command(keys.decr, 2, "Subtract 1 from a counter", "string", ONE_KEY, ADDS),
     b"INCRBY": Command(keys.incrby, 3, "Add to a counter", "string", ONE_KEY, ADDS),
     b"DECRBY": Command(keys.decrby, 3, "Subtract from a counter", "string", ONE_KEY, ADDS),
+    b"INCREX": Command(increase.increx, -2, "Add to a counter within bounds, with an expiry", "string", ONE_KEY, ADDS),
     b"WAIT": Command(
         keys.wait, 3, "Wait until other nodes hold this connection's writes durably", "connection", flags=SLOW
     ),
 }
 """Every command, in the order in which COMMAND lists them."""
 
-ADD_COMMANDS = {name: command for name, command in COMMANDS.items() if command.flags == ADDS}
+ADD_COMMANDS = {name: each for name, each in COMMANDS.items() if each.flags == ADDS and not each.is_transaction}
 """Those that are put into batches."""

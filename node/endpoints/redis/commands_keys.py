@@ -3,7 +3,7 @@
 Pure. The table of all commands is in `commands`.
 """
 
-from gossip_counter.node.endpoints.redis.arguments import counter, in_steps, integer
+from gossip_counter.node.endpoints.redis.arguments import LEAST, counter, in_steps, integer
 from gossip_counter.node.endpoints.redis.context import Add, ClientInfo, Handler, Node, Wait
 from gossip_counter.node.endpoints.redis.replies import (
     DECREMENT_OVERFLOW,
@@ -22,9 +22,6 @@ KEYS_A_STEP = 256
 
 ROW_BYTES = 300
 """Memory that a row takes beside its counter's name."""
-
-_LEAST_INTEGER = b"%d" % -(2**63)
-"""The one integer of Redis that can't be negated."""
 
 _NO_FREQUENCY = Error(
     "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between"
@@ -56,7 +53,7 @@ def _adds_delta(sign: int) -> Handler:
         try:
             return name, sign * integer(words[1])
         except ValueError:
-            return DECREMENT_OVERFLOW if sign < 0 and words[1] == _LEAST_INTEGER else NOT_AN_INTEGER
+            return DECREMENT_OVERFLOW if sign < 0 and words[1] == b"%d" % LEAST else NOT_AN_INTEGER
 
     return handle
 
@@ -124,11 +121,6 @@ def exists(_: ClientInfo, node: Node, words: list[bytes]) -> Pieces:
 def type_(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
     """TYPE key."""
     return "none" if value_at(node, words[0]) is None else "string"
-
-
-def ttl(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
-    """TTL key, PTTL, EXPIRETIME and PEXPIRETIME: counters have no expiry."""
-    return -2 if value_at(node, words[0]) is None else -1
 
 
 def object_encoding(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gossip_counter.node.core import messages
 from gossip_counter.node.core.counts import Actor
+from gossip_counter.node.core.increases import Increase
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.core.transactions import Transaction
 from gossip_counter.node.core.watches import Watch, Watches
@@ -18,7 +19,7 @@ from gossip_counter.node.endpoints.redis.scripts import Scripts
 if TYPE_CHECKING:
     from gossip_counter.node.endpoints.redis.transaction import Execution, Queued
 
-Add = tuple[str, int]
+Add = tuple[str, int | Increase]
 """A counter, and what is added to it."""
 
 WATCHED_BYTES = 768
@@ -139,6 +140,15 @@ class Node:
     """The transaction that the command is executed in. None: it is executed by itself, and answered at once."""
     password: bytes | None = None
     """What clients must authenticate with; None: nothing."""
+    allows_flush: bool = False
+    """Whether FLUSHALL may delete all counters."""
+
+    @property
+    def running(self) -> Transaction:
+        """The transaction that the command is executed in."""
+        if self.execution is None:
+            raise RuntimeError("this command is executed in a transaction only")
+        return self.execution.transaction
 
 
 Handler = Callable[[ClientInfo, Node, list[bytes]], Any]
@@ -149,8 +159,9 @@ An exception ends the connection.
 READS = ("readonly", "fast")
 ADDS = ("write", "denyoom", "fast")
 SLOW_READS, FAST, SLOW, ADMIN = ("readonly",), ("fast",), (), ("admin", "fast")
-SLOW_CHANGES, CHANGES = ("write",), ("write", "fast")
-NO_KEYS, ONE_KEY, ALL_KEYS = (0, 0, 0), (1, 1, 1), (1, -1, 1)
+SLOW_CHANGES, CHANGES, SETS = ("write",), ("write", "fast"), ("write", "denyoom")
+Keys = tuple[int, int, int]
+NO_KEYS, ONE_KEY, ALL_KEYS, EVERY_OTHER_KEY = (0, 0, 0), (1, 1, 1), (1, -1, 1), (1, -1, 2)
 
 
 class Command(NamedTuple):
@@ -165,7 +176,7 @@ class Command(NamedTuple):
     arity: int
     summary: str
     group: str = "generic"
-    keys: tuple[int, int, int] = NO_KEYS
+    keys: Keys = NO_KEYS
     """Which arguments are keys: the first, the last (-1: up to the end), and the step."""
     flags: tuple[str, ...] = READS
     is_transaction: bool = False

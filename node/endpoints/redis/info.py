@@ -37,7 +37,7 @@ def sections(status: Status, of_server: Sections) -> Sections:
         "CPU": {"used_cpu_sys": f"{used.ru_stime:.6f}", "used_cpu_user": f"{used.ru_utime:.6f}"},
         "Cluster": {"cluster_enabled": 0},
         "Gossip": _gossip(status),
-        "Keyspace": {"db0": f"keys={status.counters},expires=0,avg_ttl=0"} if status.counters else {},
+        "Keyspace": {"db0": f"keys={status.counters},expires={status.expiring},avg_ttl=0"} if status.counters else {},
     }  # fmt: skip
     for name, facts in of_server.items():
         found[name] |= facts

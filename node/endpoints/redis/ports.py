@@ -35,3 +35,5 @@ class Runtime(NamedTuple):
     """Carries out what the replica has ready, until it has nothing."""
     unexpected: Callable[[Exception], None]
     """Reports an error that should not have happened."""
+    set_clock: Callable[[], object] = lambda: None
+    """Lets the replica know what time it is, before adds that set an expiry."""

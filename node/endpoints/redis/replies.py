@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gossip_counter.node.core.errors import MALFORMED, RequestError
+from gossip_counter.node.core.increases import Outcome
 
 Reply = Any
 """None is null, bytes a bulk string, str a simple string, Error an error; int, and lists and maps of these."""
@@ -67,7 +68,7 @@ def encode(reply: Reply, protocol: int) -> bytes:  # noqa: PLR0911 one for each 
         case dict():
             flat = (part for key, value in reply.items() for part in (key.encode(), value))
             return map_head(len(reply), protocol) + encode_all(flat, protocol)
-        case list():
+        case list() | tuple():
             return head(len(reply)) + encode_all(reply, protocol)
     raise TypeError(f"{reply!r} is not a reply")
 
@@ -92,11 +93,14 @@ def encode_all(replies: Iterable[Reply], protocol: int) -> bytes:
     return b"".join([encode(each, protocol) for each in replies])
 
 
-def encode_results(values: Sequence[int | RequestError]) -> bytes:
+def encode_results(values: Sequence[Outcome], protocol: int) -> bytes:
     """The replies to adds: for each the value after it, or why it was refused."""
-    if set(map(type, values)) == {int}:
+    kinds = set(map(type, values))
+    if kinds == {int}:
         return f":{_NEXT.join(map(str, values))}\r\n".encode()
-    return b"".join(encode(refusal(each) if isinstance(each, RequestError) else each, 2) for each in values)
+    if kinds == {tuple}:
+        return b"".join([b"*2\r\n:%d\r\n:%d\r\n" % each for each in values])  # type: ignore[str-format]
+    return encode_all([refusal(each) if isinstance(each, RequestError) else each for each in values], protocol)
 
 
 def refusal(error: RequestError) -> Error:

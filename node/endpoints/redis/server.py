@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 from gossip_counter import __version__
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.core.transactions import Transaction
 from gossip_counter.node.endpoints.addresses import shown
 from gossip_counter.node.endpoints.redis import info
 from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS
@@ -81,7 +82,7 @@ class RedisServer:
         self._listener: asyncio.Server | None = None
         self.max_connections = _allow_files()
         """How many clients can be connected. Fewer than MAX_CONNECTIONS if this process may open too few files."""
-        runtime = Runtime(self._loop.call_soon, monotonic_ns, advance, unexpected)
+        runtime = Runtime(self._loop.call_soon, monotonic_ns, advance, unexpected, self._set_clock)
         self._timer: asyncio.TimerHandle | None = None
         self.scheduler = Scheduler(replica, self._node, runtime, self.max_connections)
 
@@ -94,7 +95,7 @@ class RedisServer:
             peers=lambda: len(replica.membership),
             counts_copies=replica.config.gossip != "full",
             clients=clients,
-            transaction=replica.transaction,
+            transaction=self._transaction,
             watches=replica.state.watches,
             scripts=Scripts(replica.config.script_instructions, replica.config.script_memory_kb),
             random_below=SystemRandom().randrange,
@@ -102,7 +103,15 @@ class RedisServer:
             time_us=lambda: time_ns() // 1000,
             settings=self._settings(),
             password=self._listen.password,
+            allows_flush=replica.config.allow_flush,
         )
+
+    def _set_clock(self) -> None:
+        self._replica.set_clock(monotonic_ns(), time_ns() // 1_000_000)
+
+    def _transaction(self) -> Transaction:
+        self._set_clock()
+        return self._replica.transaction()
 
     def _settings(self) -> dict[str, str]:
         """What CONFIG GET shows: what Redis calls these settings, and what is true here."""

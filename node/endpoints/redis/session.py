@@ -16,6 +16,7 @@ from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.errors import RequestError
 from gossip_counter.node.core.messages import CopiesOk, ErrorReply, Reply, Written
 from gossip_counter.node.endpoints.redis.adds import KnownAdds
+from gossip_counter.node.endpoints.redis.arguments import fits
 from gossip_counter.node.endpoints.redis.bounds import Bounds
 from gossip_counter.node.endpoints.redis.commands import ADD_COMMANDS, dispatch
 from gossip_counter.node.endpoints.redis.commands_transactions import drop
@@ -175,7 +176,7 @@ class Session(RedisClient):
         if isinstance(words, Error) or not client.authenticated or client.queued is not None:
             return None
         command = ADD_COMMANDS.get(words[0].upper())
-        if command is None or command.arity != len(words):
+        if command is None or not fits(command.arity, len(words)):
             return None
         add: Add | Error = command.handle(client, self._node, words[1:])
         if isinstance(add, Error):  # which `execute` sends when all before it are answered

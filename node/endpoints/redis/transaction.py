@@ -7,12 +7,14 @@ meanwhile, all that a transaction may take is bounded: the commands it queues, a
 
 from dataclasses import replace
 from types import GeneratorType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.increases import Increase, Outcome
 from gossip_counter.node.core.transactions import Transaction
 from gossip_counter.node.endpoints.redis.arguments import shown
 from gossip_counter.node.endpoints.redis.context import ClientInfo, Command, Node, Wait
+from gossip_counter.node.endpoints.redis.expiry import CommandError
 from gossip_counter.node.endpoints.redis.parser import WORD_OVERHEAD_BYTES
 from gossip_counter.node.endpoints.redis.replies import Error, Pieces, Reply, encode, refusal
 
@@ -90,15 +92,26 @@ class Execution:
             self._steps -= 1
             if self._steps < 0:
                 return _too_long(words)
-        result = command.handle(client, self._node, words[1:])
+        try:
+            return self._result(command.handle(client, self._node, words[1:]), words)
+        except CommandError as error:
+            return error.error
+        except RequestError as error:
+            return Error(f"ERR {error.text}")
+
+    def _result(self, result: Any, words: list[bytes]) -> Reply:
         if type(result) is tuple:
             return self._add(*result)
         if type(result) is GeneratorType:
             return self._pieces(result, words)
         return 0 if type(result) is Wait else result  # nobody has yet what this transaction writes
 
-    def _add(self, counter: str, delta: int) -> Reply:
-        value = self.transaction.add(counter, delta)
+    def _add(self, counter: str, delta: int | Increase) -> Reply:
+        value: Outcome
+        if isinstance(delta, Increase):
+            value = self.transaction.increase(counter, delta)
+        else:
+            value = self.transaction.add(counter, delta)
         return refusal(value) if isinstance(value, RequestError) else value
 
     def delay(self, reply: bytes) -> DelayedReply:

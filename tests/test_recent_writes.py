@@ -1,13 +1,13 @@
-"""Claim: an add that comes again within some seconds is recognised, within bounds."""
+"""Claim: a write that comes again within some seconds is recognised, within bounds."""
 
-from gossip_counter.node.core.recent_adds import RecentAdds
+from gossip_counter.node.core.recent_writes import RecentWrites
 
 SECOND = 1_000_000_000
 ADD, OTHER = b"add 5 of alice", b"add 5 of bob"
 
 
 def test_a_duplicate_gets_the_reply_of_the_first_also_while_that_waits() -> None:
-    recent = RecentAdds()
+    recent = RecentWrites()
     assert recent.arrived(ADD, 0) is None
     assert recent.arrived(ADD, 1) == b""
     recent.replied(ADD, b"ok")
@@ -15,7 +15,7 @@ def test_a_duplicate_gets_the_reply_of_the_first_also_while_that_waits() -> None
 
 
 def test_other_adds_have_replies_of_their_own() -> None:
-    recent = RecentAdds()
+    recent = RecentWrites()
     for each in (ADD, OTHER):
         assert recent.arrived(each, 0) is None
         recent.replied(each, b"ok, " + each)
@@ -23,7 +23,7 @@ def test_other_adds_have_replies_of_their_own() -> None:
 
 
 def test_an_add_is_remembered_for_ten_seconds_and_not_for_thirty() -> None:
-    recent = RecentAdds()
+    recent = RecentWrites()
     first, later = ADD, OTHER
     assert recent.arrived(first, 0) is None
     assert recent.arrived(later, 10 * SECOND - 1) is None
@@ -35,7 +35,7 @@ def test_an_add_is_remembered_for_ten_seconds_and_not_for_thirty() -> None:
 
 
 def test_older_ones_are_forgotten_where_there_are_too_many_or_too_large_ones() -> None:
-    for recent in (RecentAdds(max_adds=3), RecentAdds(max_reply_bytes=2 * 50)):
+    for recent in (RecentWrites(max_writes=3), RecentWrites(max_reply_bytes=2 * 50)):
         for i in range(999):
             add = b"%d" % i
             assert recent.arrived(add, i) is None
@@ -45,7 +45,7 @@ def test_older_ones_are_forgotten_where_there_are_too_many_or_too_large_ones() -
 
 
 def test_replies_that_come_together_are_bounded_too() -> None:
-    recent = RecentAdds(max_reply_bytes=1000)
+    recent = RecentWrites(max_reply_bytes=1000)
     adds = [b"%d" % i for i in range(100)]
     for add in adds:
         recent.arrived(add, 0)
@@ -57,7 +57,7 @@ def test_replies_that_come_together_are_bounded_too() -> None:
 
 
 def test_replies_that_come_when_their_adds_are_old_are_bounded_too() -> None:
-    recent = RecentAdds(max_adds=100, max_reply_bytes=1000)
+    recent = RecentWrites(max_writes=100, max_reply_bytes=1000)
     adds = [b"%d" % i for i in range(101)]
     for add in adds:
         recent.arrived(add, 0)  # the last one begins a generation

@@ -1,0 +1,342 @@
+"""Counters that end: what the rows of one come to at a time, and what a node writes when it is asked to end one.
+
+Pure. No node asks another.
+
+- A **life** is a stretch of a counter between two ends. It is named by the time at which it began; 0 if nothing ever
+  ended here. Its deadline is that of its row with the greatest `(stamp, deadline)`: the last word counts. At the
+  deadline each node's own clock ends it. A life that began before the one before it ended is one with that. A row that
+  leaves a life goes on to say what was last said of it, until it is forgotten: nobody else may say that it is over.
+- A **lineage** is a stretch in which a row's totals only grow. A row that begins again from zero is born at the version
+  of that write.
+- A delete writes a **marker**: the totals that its node held, by actor. A row is worth what no marker took, and an
+  owner notes in its row's **base** what markers took of it. So a delete takes away what its node knew, and never an add
+  that it had not heard of; several at once need no order.
+- A counter of which no row is worth anything does not exist.
+- What is over is forgotten, by each node on its own. A row that somebody forgot too early goes on where its life does.
+
+Exactness depends on no clock, only the moment of an expiry does.
+
+Source: the model in `tests/support/lives_rules.py`, run against random schedules. Markers are after the observed-reset
+of Weidner, Almeida, "An Oblivious Observed-Reset Embeddable Replicated Counter", PaPoC 2022.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from gossip_counter.node.core.counts import (
+    MAX_MARKER_BYTES,
+    NOTHING_TAKEN,
+    PENDING,
+    Actor,
+    AnyRow,
+    Ended,
+    EndingRow,
+    Seen,
+    Taken,
+    added,
+    as_ending,
+    is_ending,
+    marker_bytes,
+)
+from gossip_counter.node.core.limits import MAX_COUNT
+
+GRACE_MS = 60_000
+"""How long the rows of a life that is over are kept."""
+
+FORGET_MS = 86_400_000
+"""How long a delete is remembered at least."""
+
+LIKE_MS = GRACE_MS // 4
+"""Clocks that differ by more exchange rows that claim nothing."""
+
+
+class Lives:
+    """The rows of one counter at a time, in Unix milliseconds. Cost: the rows, each time it is made."""
+
+    __slots__ = ("_counts", "_said", "_seen", "ends", "has_deletes", "now_ms", "rows")
+
+    def __init__(self, rows: Mapping[Actor, AnyRow], now_ms: int) -> None:
+        self.rows: dict[Actor, EndingRow] = {actor: as_ending(row) for actor, row in rows.items()}
+        self.now_ms = now_ms
+        self._said = self._last_words()
+        self.ends = any(map(is_ending, self.rows.values()))
+        """Whether a row says that the counter ends, or was deleted."""
+        self.has_deletes = self.ends and any(
+            row.taken is not NOTHING_TAKEN and row.taken[:4] != NOTHING_TAKEN[:4] for row in self.rows.values()
+        )
+        """Whether a row says anything of deletes."""
+        self._seen: dict[Actor, Seen] = {}
+        """By actor, what markers took."""
+        self._counts: tuple[int, int] | None = None
+        if self.has_deletes:
+            for row in self.rows.values():
+                for seen in row.taken.seen:
+                    self._seen[seen.actor] = _both(seen, self._seen.get(seen.actor, seen))
+
+    def _last_words(self) -> dict[int, tuple[int, int]]:
+        """By life, the stamp and deadline that hold for it, zeros where nobody said anything."""
+        if len(self.rows) == 1:  # most often
+            ((_, _, _, life, deadline, stamp, _, taken),) = self.rows.values()
+            if not taken.before:
+                return {life: (stamp, deadline)}
+        said: dict[int, tuple[int, int]] = {}
+        for row in self.rows.values():
+            said[row.life] = max(said.get(row.life, (0, 0)), (row.stamp, row.deadline))
+            if before := row.taken.before:
+                said[before.life] = max(said.get(before.life, (0, 0)), (before.stamp, before.deadline))
+        joined, last = list[int](), (0, 0)
+        for life in sorted(said):
+            if last[1] and life >= last[1]:
+                joined, last = [], (0, 0)
+            joined.append(life)
+            last = max(last, said[life])
+            said.update(dict.fromkeys(joined, last))
+        return said
+
+    # What they come to.
+
+    def is_over(self, life: int, grace_ms: int = 0) -> bool:
+        """Whether a life has ended, so long ago."""
+        return 0 < self._said.get(life, (0, 0))[1] <= self.now_ms - grace_ms
+
+    def taken(self, actor: Actor, row: EndingRow) -> tuple[int, int]:
+        """How much of a row's totals deletes took."""
+        p, n, seen = row.taken.p, row.taken.n, self._seen.get(actor)
+        if seen and seen.born > row.born:
+            return row.p, row.n
+        if seen and seen.born == row.born:
+            p, n = max(p, seen.p), max(n, seen.n)
+        return min(p, row.p), min(n, row.n)
+
+    def worth(self, actor: Actor, row: EndingRow) -> tuple[int, int]:
+        """What of a row counts."""
+        if self.is_over(row.life):
+            return 0, 0
+        if not self.has_deletes:
+            return row.p, row.n
+        p, n = self.taken(actor, row)
+        return row.p - p, row.n - n
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How much was added, and how much subtracted, of what counts."""
+        if self._counts is None:
+            p = n = 0
+            for actor, row in self.rows.items():
+                plus, minus = self.worth(actor, row)
+                p += plus
+                n += minus
+            self._counts = p, n
+        return self._counts
+
+    @property
+    def value(self) -> int | None:
+        """The counter's value; None if it does not exist."""
+        p, n = self.counts
+        return p - n if p or n else None
+
+    @property
+    def deadline(self) -> int:
+        """When the counter ends, as far as anybody said; 0: never."""
+        living = [life for life in self._said if not self.is_over(life)]
+        return self._said[max(living)][1] if living else 0
+
+    @property
+    def lasting(self) -> tuple[int, int, int]:
+        """The life that adds go on in, with its deadline and stamp."""
+        life = self.life_to_join(ends=True)
+        stamp, deadline = self._said.get(life, (0, 0))
+        return life, deadline, stamp
+
+    @property
+    def deadlines(self) -> set[int]:
+        """When lives end, or ended."""
+        return {deadline for _, deadline in self._said.values() if deadline}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is one life, which goes on, and no delete: nothing is to be forgotten."""
+        return len(self._said) == 1 and not self.has_deletes and self.value is not None
+
+    # What the owner of a row writes. Each gives the new row, with the version of the old one.
+
+    def added(self, me: Actor, delta: int, is_first: bool) -> EndingRow:
+        """An add. `is_first`: no row of ours can have been here before ours, if there is one.
+
+        Raises `ValueError` as `counts.added` does.
+        """
+        row = self._own(me, is_first)
+        if self._is_deleted_just_now(me):
+            # What is set stays, whatever was said before, be it in this millisecond.
+            row = row._replace(stamp=self._next_stamp() + 1, deadline=0)
+        return as_ending(added(row, delta, row.version))
+
+    def expiring(self, me: Actor, deadline: int, is_first: bool) -> EndingRow:
+        """The counter ends at `deadline`; 0: it does not."""
+        row = self._own(me, is_first)
+        if not row.version and self.rows.keys() <= {me}:
+            row = row._replace(life=self.now_ms)  # INCR and EXPIRE in one write: the counter is born with its deadline
+        return row._replace(deadline=deadline, stamp=self._next_stamp())
+
+    def deleted(self, me: Actor, is_first: bool, latest_ms: int) -> EndingRow:
+        """A delete of all that is known. Raises `ValueError` if too many rows would have to be named.
+
+        `latest_ms` is the latest time that any clock is known to have: it is remembered for a day after that.
+
+        Our own totals begin again: if markers had to take them, two nodes that delete at once would keep each
+        other's markers for ever. Nor does the row say when the counter ends: adds it did not know of end as before.
+        """
+        row = self._own(me, is_first)
+        # Of what is pending nobody has seen what it counted.
+        seen = {
+            actor: Seen(actor, each.born, each.p, each.n) for actor, each in self.rows.items() if each.born != PENDING
+        }
+        life = self._next_life() if row.deadline else row.life
+        taken = row.taken._replace(p=0, n=0)
+        emptied = EndingRow(version=row.version, life=life, born=PENDING, taken=taken)
+        return self._marked(emptied, seen, max(self.now_ms, latest_ms) + FORGET_MS)
+
+    def adopted(self, me: Actor, is_first: bool, seen: Mapping[Actor, Seen]) -> EndingRow:
+        """The own row with entries of markers that others forgot, as many as it has room for."""
+        row = self.rows.get(me)
+        if row is None or self.is_over(row.life) or self.is_covered(me, row):
+            row = self._own(me, is_first)
+        room, fitting = MAX_MARKER_BYTES - marker_bytes(row.taken.seen), dict[Actor, Seen]()
+        for each in seen.values():
+            room -= marker_bytes([each])
+            if room >= 0:
+                fitting[each.actor] = each
+        return self._marked(row, fitting, self.now_ms)
+
+    def _marked(self, row: EndingRow, seen: Mapping[Actor, Seen], forget_at: int) -> EndingRow:
+        """The own row with these entries in its marker. Raises `ValueError` if they are too many."""
+        merged = dict(seen)
+        for each in row.taken.seen:
+            merged[each.actor] = _both(each, merged.get(each.actor, each))
+        if marker_bytes(merged.values()) > MAX_MARKER_BYTES:
+            raise ValueError(f"{len(merged)} members, former ones too, count in it: one delete can't name so many")
+        marker = tuple(merged[actor] for actor in sorted(merged))
+        return row._replace(taken=row.taken._replace(seen=marker, forget_at=max(forget_at, row.taken.forget_at)))
+
+    def noted(self, me: Actor) -> EndingRow | None:
+        """The own row once its base says what deletes took of it; None if it does, or is worth nothing.
+
+        A marker that is not needed any more stays with it until the next add: a row that its owner did not write to
+        while it was away must not look as if it did, or what was deleted of it would come back.
+        """
+        row = self.rows.get(me)
+        if row is None or not self.has_deletes or self.is_covered(me, row):
+            return None
+        p, n = self.taken(me, row)
+        return None if (p, n) == row.taken[:2] else row._replace(taken=row.taken._replace(p=p, n=n))
+
+    def life_to_join(self, ends: bool) -> int:
+        """The greatest life that is not over and has begun; else a new one. `ends`: whether anything ends here."""
+        lives = [life for life in self._said if life <= self.now_ms + LIKE_MS]
+        if alive := [life for life in lives if not self.is_over(life)]:
+            return max(alive)
+        return self._next_life() if lives or ends else 0
+
+    def _next_life(self) -> int:
+        """One that begins now, after all that are known."""
+        return max(self.now_ms, *(life + 1 for life in self._said if life <= self.now_ms + LIKE_MS), 0)
+
+    def _is_deleted_just_now(self, me: Actor) -> bool:
+        """Whether a delete comes before in the same commit, and nothing after it."""
+        row = self.rows.get(me)
+        return bool(row and row.born == PENDING and row.taken.seen and not (row.p or row.n or row.stamp))
+
+    def _own(self, me: Actor, is_first: bool) -> EndingRow:
+        """The own row as it is before a write."""
+        row = self.rows.get(me)
+        if row is None or self.is_over(row.life) or self.is_covered(me, row):
+            life = self.life_to_join(ends=True)
+            stamp, deadline = self._said.get(life, (0, 0))
+            taken = self._taken_on(me, row)._replace(p=0, n=0) if row else NOTHING_TAKEN
+            taken = NOTHING_TAKEN if taken == NOTHING_TAKEN else taken
+            born = 0 if is_first and row is None else PENDING
+            return EndingRow(0, 0, row.version if row else 0, life, deadline, stamp, born, taken)
+        stamp, deadline = self._said[row.life]
+        if (stamp, deadline) == (row.stamp, row.deadline) and not self.has_deletes and not row.taken.before:
+            return row  # most often
+        p, n = self.taken(me, row)
+        return row._replace(stamp=stamp, deadline=deadline, taken=self._taken_on(me, row)._replace(p=p, n=n))
+
+    def _taken_on(self, me: Actor, row: EndingRow) -> Taken:
+        """What deletes took, as our next row has it, and the life that this row is in or was in, if that is over.
+
+        Nobody else may say that it is over: what others counted in it, and did not know, would count again.
+        """
+        taken, before = self._still_needed(me, row.taken), row.taken.before
+        if self.is_over(row.life):
+            stamp, deadline = self._said[row.life]
+            before = Ended(row.life, deadline, stamp)
+        is_kept = before and before.deadline + GRACE_MS > self.now_ms
+        return taken._replace(before=before if is_kept else None)
+
+    def _next_stamp(self) -> int:
+        later = max((row.stamp + 1 for row in self.rows.values()), default=0)
+        return min(max(self.now_ms, later), MAX_COUNT)  # somebody may have forged the greatest
+
+    # What is forgotten.
+
+    def forgotten(self) -> Iterator[Actor]:
+        """Whose rows go: those that are worth nothing and say nothing that is still needed."""
+        is_empty = all((row.p, row.n) == row.taken[:2] for row in self.rows.values())
+        for actor, row in self.rows.items():
+            is_idle = is_empty and not row.deadline and row.stamp + FORGET_MS + GRACE_MS <= self.now_ms
+            is_worthless = is_idle or self.is_over(row.life, GRACE_MS) or self.is_covered(actor, row)
+            if (is_worthless or not (row.p or row.n or row.stamp)) and not self._still_needed(actor, row.taken).seen:
+                yield actor
+
+    def goes_on(self, actor: Actor) -> bool:
+        """Whether a row that others forgot counts in a life that goes on, as far as anybody here knows.
+
+        Their clocks were ahead, or they did not know of a later word than the row's own.
+        """
+        row = self.rows[actor]
+        stamp, deadline = self._said[row.life]
+        is_prolonged = not deadline and (stamp, deadline) > (row.stamp, row.deadline)
+        return (deadline > self.now_ms or is_prolonged) and actor not in self.forgotten()
+
+    def is_covered(self, actor: Actor, row: EndingRow) -> bool:
+        """Whether deletes took all of a row."""
+        if not self.has_deletes or self.taken(actor, row) != (row.p, row.n):
+            return False
+        seen = self._seen.get(actor)
+        return bool(row.taken.p or row.taken.n) or (seen is not None and seen.born >= row.born)
+
+    def needed(self, actor: Actor, taken: Taken) -> dict[Actor, Seen]:
+        """The entries of an actor's marker that take something of a row here whose owner has not noted it.
+
+        The row that has the marker goes together with it.
+        """
+        others = (seen for seen in taken.seen if seen.actor != actor)
+        return {seen.actor: seen for seen in others if self._takes(seen, self.rows.get(seen.actor))}
+
+    def _takes(self, seen: Seen, row: EndingRow | None) -> bool:
+        if row is None or seen.born < row.born:
+            return False
+        return seen.born > row.born or min(seen.p, row.p) > row.taken.p or min(seen.n, row.n) > row.taken.n
+
+    def _still_needed(self, actor: Actor, taken: Taken) -> Taken:
+        """What deletes took, without a marker that is old and takes nothing any more."""
+        is_old = taken.forget_at + GRACE_MS <= self.now_ms
+        return taken._replace(seen=(), forget_at=0) if is_old and not self.needed(actor, taken) else taken
+
+    def times_ms(self) -> Iterator[int]:
+        """When the clock alone may change any of this."""
+        for deadline in self.deadlines:
+            yield deadline
+            yield deadline + GRACE_MS
+        for row in self.rows.values():
+            if row.stamp and not row.deadline:
+                yield row.stamp + FORGET_MS + GRACE_MS
+            if row.taken.seen:
+                yield row.taken.forget_at + GRACE_MS
+
+
+def _both(one: Seen, other: Seen) -> Seen:
+    """What two deletes took of one actor's row."""
+    if one.born != other.born:
+        return max(one, other, key=lambda seen: seen.born)
+    return Seen(one.actor, one.born, max(one.p, other.p), max(one.n, other.n))

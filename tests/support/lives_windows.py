@@ -1,0 +1,151 @@
+"""Schedules of windows for the model of counters that end: all counts are there until the end, and nothing after it."""
+
+from functools import partial
+
+from tests.support.lives_cluster import COUNTERS, SHORT, Cluster, check, steps
+from tests.support.lives_rules import FORGET, GRACE, Node
+
+WINDOW = 120_000
+
+
+def window(cluster: Cluster, if_none: bool = True, persist: float = 0.0, plainly: float = 0.0) -> None:
+    """Windows: all counts are there until the end, and nothing after it."""
+    rng, count = cluster.rng, dict.fromkeys(COUNTERS, 0)
+    last = dict.fromkeys(COUNTERS, (0, 0))
+
+    def operate(node: Node, counter: str, x: float) -> bool:
+        if x < 0.4:
+            ex = 0 if rng.random() < plainly else WINDOW
+            cluster.act(node, lambda: node.add(counter, 1, ex, if_none))
+            count[counter] += 1
+        elif x < 0.4 + persist:
+            cluster.act(node, lambda: node.expire(counter, rng.choice((0, 0, WINDOW))))
+        row = node.own(counter)
+        if row and x < 0.4 + persist:
+            last[counter] = max(last[counter], (row.stamp, row.deadline))
+        return x < 0.4 + persist
+
+    steps(cluster, rng.randint(5, 60), operate, SHORT)
+    cluster.settle()
+    cluster.agree("at rest")
+    check(all(node.value(each) == count[each] for node in cluster.nodes for each in COUNTERS), "at rest", count)
+    cluster.pass_time(WINDOW + GRACE + 1000)
+    if persist:
+        cluster.settle()
+    for node in cluster.nodes:
+        for each in COUNTERS:
+            stays = count[each] and not last[each][1]
+            check(node.value(each) == (count[each] if stays else 0), "after the end", node.actor, each, last)
+            check(bool(stays) or not any(node.rows(each)), "something stays", node.actor, each)
+
+
+def again(cluster: Cluster) -> None:
+    """Windows that follow each other: each counts what was added in it, whoever begins it and whatever they know.
+
+    A node may be away for some of them, and counts alone meanwhile.
+    """
+    rng = cluster.rng
+    for _ in range(5):
+        count = {(node.actor, each): 0 for node in cluster.nodes for each in COUNTERS}
+
+        def operate(node: Node, counter: str, x: float, count: dict[tuple[str, str], int] = count) -> bool:
+            if x < 0.3:
+                cluster.act(node, lambda: node.add(counter, 1, 30_000, cluster.rng.random() < 0.8))
+                count[node.actor, counter] += 1
+            return x < 0.3
+
+        steps(cluster, rng.randint(1, 20), operate, SHORT)
+        if rng.random() < 0.6:
+            cluster.away = None
+        cluster.settle()
+        cluster.agree("in a window")
+        present = [node for node in cluster.nodes if node is not cluster.away]
+        for counter in COUNTERS:
+            total = sum(count[node.actor, counter] for node in present)
+            check(all(node.value(counter) == total for node in present), "in a window", counter, total)
+        cluster.away = cluster.away or rng.choice((None, *cluster.nodes))
+        cluster.pass_time(50_000 + rng.choice((0, GRACE - 20_000, GRACE - 19_500, 2 * GRACE)))
+
+
+def refresh(cluster: Cluster) -> None:
+    window(cluster, if_none=False)
+
+
+def persisting(cluster: Cluster) -> None:
+    window(cluster, if_none=cluster.rng.random() < 0.5, persist=0.1)
+
+
+def late(cluster: Cluster) -> None:
+    """A deadline for what was counted without one."""
+    window(cluster, plainly=0.9)
+
+
+def ahead(cluster: Cluster) -> None:
+    """A node's clock jumps a day ahead, and back in the end. It ends nothing but at that node, and of its own."""
+    rng = cluster.rng
+    wrong = rng.choice(cluster.nodes)
+    count = {(node.actor, counter): 0 for node in cluster.nodes for counter in COUNTERS}
+
+    def operate(node: Node, counter: str, x: float) -> bool:
+        if x < 0.4:
+            cluster.act(node, lambda: node.add(counter, 1, WINDOW, True))
+            count[node.actor, counter] += 1
+        return x < 0.4
+
+    steps(cluster, rng.randint(5, 30), operate, SHORT)
+    wrong.skew += FORGET
+    steps(cluster, rng.randint(5, 30), operate, SHORT)
+    cluster.settle()
+    for node in (each for each in cluster.nodes if each is not wrong):
+        for counter in COUNTERS:
+            own = count[wrong.actor, counter]
+            total = sum(each for (_, of), each in count.items() if of == counter)
+            check(total - own <= node.value(counter) <= total, "while a clock is ahead", node.actor, counter, total)
+    cluster.pass_time(WINDOW + 2 * GRACE)
+    cluster.settle()
+    others = (each for each in cluster.nodes if each is not wrong)
+    stays = [actor for node in others for each in COUNTERS for actor, _ in node.rows(each) if actor != wrong.actor]
+    check(not stays, "a clock that is ahead kept windows of others", stays)
+    wrong.skew -= FORGET
+    cluster.pass_time(0)
+    cluster.settle()
+    cluster.agree("when it is right again")
+    for _ in range(3):
+        cluster.pass_time(FORGET + WINDOW + 2 * GRACE)
+        cluster.settle()
+    check(not any(any(node.rows(each)) for node in cluster.nodes for each in COUNTERS), "something stays")
+
+
+def prolonged(cluster: Cluster) -> None:
+    """A node forgets a life that goes on: it is away while others prolong it, or its clock is ahead for a while."""
+    rng, count, lasts = cluster.rng, dict.fromkeys(COUNTERS, 0), WINDOW
+    wrong: Node | None = None
+
+    def operate(node: Node, counter: str, x: float) -> bool:
+        if x < 0.4 and node is not wrong:
+            cluster.act(node, lambda: node.add(counter, 1, lasts, True))
+            count[counter] += 1
+        elif x < 0.5 and node is not wrong and lasts > WINDOW:
+            cluster.act(node, lambda: node.expire(counter, rng.choice((0, lasts))))
+        return x < 0.5
+
+    steps(cluster, rng.randint(5, 30), operate, SHORT)
+    cluster.settle()
+    wrong, lasts, is_away = rng.choice(cluster.nodes), 9 * WINDOW, rng.random() < 0.5
+    cluster.away = wrong if is_away else None
+    for node in (each for each in cluster.nodes if each is not wrong):
+        for counter in COUNTERS:
+            cluster.act(node, partial(node.expire, counter, lasts))
+    steps(cluster, rng.randint(5, 30), operate, SHORT)
+    wrong.skew += 0 if is_away else FORGET
+    cluster.pass_time(WINDOW + 2 * GRACE if is_away else 1000)
+    cluster.settle()
+    wrong.skew -= 0 if is_away else FORGET
+    cluster.away = None
+    cluster.pass_time(0)
+    steps(cluster, rng.randint(0, 9), operate, SHORT)
+    cluster.settle()
+    for node in cluster.nodes:
+        for counter in COUNTERS:
+            check(node.value(counter) == count[counter], "a life that goes on", node.actor, counter, count[counter])
+    cluster.agree("while it goes on")

@@ -1,0 +1,375 @@
+"""Claim: counters that expire or are deleted end at every node, once, and nothing that was deleted comes back.
+
+The schedules are those of the model (`test_lives_model`), run with replicas, datagrams and losses.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.counts import (
+    MAX_MARKER_BYTES,
+    Actor,
+    EndingRow,
+    Row,
+    Seen,
+    Taken,
+    as_ending,
+    as_row,
+    marker_bytes,
+)
+from gossip_counter.node.core.holdings import Floors, Stored
+from gossip_counter.node.core.lives import Lives
+from gossip_counter.node.core.messages import Delta, Push
+from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.core.state import State
+from tests.support import planted_ends as faults
+from tests.support.ending_replicas import RealCluster, RealNode
+from tests.support.journals import look, opened
+from tests.support.lives_cluster import BrokenPromiseError
+from tests.support.lives_model import MODES
+from tests.support.lives_rules import FORGET, GRACE
+from tests.support.planted_faults import Plant
+from tests.support.replica import ME, X, commits, drain, persisted, receive, replica, settle, submit, tick
+
+SEEDS = 6
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_replicas_keep_the_promises_of_the_model(mode: str) -> None:
+    for seed in range(SEEDS):
+        try:
+            MODES[mode](RealCluster(seed, 0 if mode == "mixed" else 200))
+        except BrokenPromiseError as error:
+            pytest.fail(f"seed {seed}: {error.args}")
+
+
+PLANTS: list[tuple[Plant, str, int]] = [
+    (faults.a_floor_counts_beyond_what_is_complete, "lost", 9),
+    (faults.deleted_rows_are_taken_again, "replayed", 4),
+    (faults.deleted_rows_stay, "dead", 1),
+    (faults.deletes_are_not_noted, "behind", 18),
+    (faults.forgotten_rows_are_not_refused, "absent", 0),
+    (faults.lineages_are_not_born, "delete", 0),
+    (faults.lives_are_not_joined, "persist", 4),
+    (faults.lives_are_not_named, "again", 1),
+    (faults.lives_of_the_future_are_joined, "ahead", 38),
+    (faults.unnamed_rows_stay, "absent", 0),
+    (faults.unnamed_rows_of_our_own_stay, "absent", 0),
+    (faults.rows_of_lives_that_go_on_are_dropped, "prolonged", 1),
+    (faults.unlike_clocks_tell_what_is_forgotten, "ahead", 2),
+    (faults.only_our_own_clock_counts, "behind", 8),
+]
+
+
+@pytest.mark.parametrize(("plant", "mode", "seed"), PLANTS, ids=[plant.__name__ for plant, *_ in PLANTS])
+def test_a_planted_fault_is_found(monkeypatch: pytest.MonkeyPatch, plant: Plant, mode: str, seed: int) -> None:
+    MODES[mode](RealCluster(seed))
+    plant(monkeypatch)
+    with pytest.raises(BrokenPromiseError):
+        MODES[mode](RealCluster(seed))
+
+
+def test_a_planted_fault_of_two_deletes_at_once_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults.a_deleter_keeps_its_totals(monkeypatch)
+    with pytest.raises(AssertionError):
+        test_two_nodes_that_delete_at_once_keep_nothing_of_it_for_ever()
+
+
+def nodes(count: int) -> tuple[RealCluster, list[RealNode]]:
+    cluster = RealCluster(0, 0, nodes=count)
+    return cluster, cluster.real
+
+
+def test_two_nodes_that_delete_at_once_keep_nothing_of_it_for_ever() -> None:
+    cluster, (one, other) = nodes(2)
+    one.add("a")
+    other.add("a")
+    cluster.settle()
+    assert one.delete("a")
+    assert other.delete("a")
+    cluster.settle()
+    assert [node.exists("a") for node in (one, other)] == [False, False]
+    cluster.pass_time(FORGET + 2 * GRACE)
+    cluster.settle()
+    assert [node.replica.state.row_count for node in (one, other)] == [0, 0]
+    assert [list(node.replica.state.special) for node in (one, other)] == [[], []]
+
+
+def test_what_a_delete_did_not_know_of_still_ends() -> None:
+    cluster, (one, other) = nodes(2)
+    one.add("a", 1, 30_000)
+    cluster.settle()
+    other.add("a")
+    one.delete("a")
+    cluster.settle()
+    assert [node.value("a") for node in (one, other)] == [1, 1]
+    cluster.pass_time(30_000)
+    assert [node.exists("a") for node in (one, other)] == [False, False]
+
+
+def test_what_is_added_after_a_delete_does_not_end() -> None:
+    cluster, (one, other) = nodes(2)
+    one.add("a", 1, 30_000)
+    cluster.settle()
+    one.delete("a")
+    cluster.pass_time(10)
+    one.add("a", 5)
+    cluster.settle()
+    cluster.pass_time(FORGET)
+    assert [node.value("a") for node in (one, other)] == [5, 5]
+
+
+def test_what_is_set_does_not_end_though_others_count_meanwhile() -> None:
+    cluster, (one, other) = nodes(2)
+    one.add("a", 1, 30_000)
+    cluster.settle()
+    other.add("a")
+    one.delete("a", then=7)
+    cluster.settle()
+    cluster.pass_time(FORGET)
+    assert [node.value("a") for node in (one, other)] == [8, 8]
+
+
+def test_what_ended_stays_over_though_who_ended_it_counts_again() -> None:
+    cluster, (one, other) = nodes(2)
+    one.add("a")
+    other.add("a")
+    cluster.settle()
+    one.expire("a", 1000)
+    cluster.settle()
+    cluster.pass_time(1000)
+    one.add("a", 1, 30_000, if_none=True)
+    cluster.settle()
+    assert [node.value("a") for node in (one, other)] == [1, 1]
+    cluster.pass_time(GRACE)
+    cluster.settle()
+    assert [node.exists("a") for node in (one, other)] == [False, False]
+    cluster.pass_time(GRACE)
+    assert [node.replica.state.row_count for node in (one, other)] == [0, 0]
+
+
+def test_a_row_says_when_the_life_before_it_ended_until_that_is_forgotten() -> None:
+    cluster, (one,) = nodes(1)
+    one.add("a", 1, 1000)
+    first = one.replica.state.row(one.replica.actor, "a")
+    cluster.pass_time(1000)
+    one.add("a", 1, 10 * GRACE)
+    assert before_of(one) == first[3:6]
+    cluster.pass_time(GRACE - 1)
+    one.add("a")
+    assert before_of(one) == first[3:6]
+    cluster.pass_time(1)
+    one.add("a")
+    assert (before_of(one), one.value("a")) == (None, 3)
+
+
+def before_of(node: RealNode) -> object:
+    return as_ending(node.replica.state.row(node.replica.actor, "a")).taken.before
+
+
+def test_what_others_forgot_is_durable_though_nothing_of_it_was_here() -> None:
+    node = replica()
+    at(node, FORGET)
+    row = ("b", Row(1, 0, 5))
+    receive(node, Push("n2", 0, (Delta(X, 0, (row,)),)))
+    tick(node)
+    persisted(node)
+    receive(node, Push("n2", 0, (Delta(X, 0, (row,), floors=Floors(3), clock_ms=FORGET, is_whole=True),)))
+    (commit,) = commits(tick(node))
+    assert commit.stored == (Stored(X, 5, 5, {}, Floors(3)),)
+
+
+# Writes that wait for the disk while the clock goes on.
+
+
+def at(node: Replica, now_ms: int) -> None:
+    node.set_clock(0, now_ms)
+    drain(node)
+
+
+def incr(node: Replica, *, ends_ms: int = 0) -> object:
+    transaction = node.transaction()
+    value = transaction.add("a", 1)
+    if ends_ms:
+        transaction.expire("a", ends_ms)
+    transaction.wait("c", 1)
+    return value
+
+
+def ended_window() -> Replica:
+    """A node that stores a window which is over, and waits for the disk with a row of the next."""
+    node = replica()
+    at(node, FORGET)
+    incr(node, ends_ms=FORGET + 1000)
+    drain(node)
+    persisted(node)
+    at(node, FORGET + 1000)
+    return node
+
+
+def test_adds_of_one_commit_all_count_though_a_window_is_forgotten_between_them() -> None:
+    node = ended_window()
+    assert incr(node) == 1
+    node.set_clock(0, FORGET + 1000 + GRACE)
+    assert incr(node) == 2
+    drain(node)
+    persisted(node)
+    assert node.value("a") == 2
+
+
+def test_an_add_is_answered_with_all_that_waits_though_a_window_is_forgotten_meanwhile() -> None:
+    node = ended_window()
+    assert incr(node) == 1
+    assert commits(drain(node))
+    at(node, FORGET + 1000 + GRACE)
+    assert incr(node) == 2
+    drain(node)
+    persisted(node)
+    drain(node)
+    persisted(node)
+    assert node.value("a") == 2
+
+
+def test_adds_of_one_commit_all_count_though_a_delete_arrives_between_them() -> None:
+    node = replica()
+    at(node, FORGET)
+    incr(node)
+    drain(node)
+    persisted(node)
+    first = node.state.row(ME, "a")
+    submit(node, 1, ("other", 1))  # its commit is under way
+    submit(node, 2, ("a", 8))
+    taken = Taken(seen=(Seen(ME, 0, first.p, first.n),), forget_at=2 * FORGET)
+    node.step(Push("n2", 0, (Delta(X, 0, (("a", EndingRow(version=1, born=1, taken=taken)),)),)), "n2", 0)
+    assert node.value("a") is None
+    transaction = node.transaction()
+    assert transaction.add("a", 16) == 24
+    transaction.wait("c", 3)
+    persisted(node)
+    drain(node)
+    persisted(node)
+    assert node.value("a") == 24
+
+
+def test_a_failing_disk_leaves_nothing_of_a_counter_that_ends() -> None:
+    node = replica()
+    at(node, FORGET)
+    incr(node, ends_ms=FORGET + 1000)
+    drain(node)
+    persisted(node, "no space")
+    assert not node.state.special
+    assert node.value("a") is None
+
+
+def test_an_add_under_way_is_over_if_it_turns_out_that_its_life_is() -> None:
+    node = replica()
+    at(node, FORGET)
+    incr(node)
+    drain(node)
+    persisted(node)
+    incr(node)
+    drain(node)
+    node.step(Push("n2", 0, (Delta(X, 0, (("a", EndingRow(1, 0, 1, 0, FORGET - 1000, 500)),)),)), "n2", 0)
+    persisted(node)
+    assert node.value("a") is None
+
+
+def test_a_delete_takes_what_waits_with_it_though_a_new_epoch_begins() -> None:
+    node = replica()
+    at(node, FORGET)
+    incr(node)
+    transaction = node.transaction()
+    transaction.delete("a")
+    transaction.wait("c", 2)
+    node._epochs.begin()
+    drain(node)
+    persisted(node)
+    assert node.actor != ME
+    assert node.value("a") is None
+
+
+def test_the_journal_shows_no_counter_that_its_node_deleted(tmp_path: Path) -> None:
+    replica = Replica(Config(name="n1"), Random(1), 0)
+    with opened(tmp_path) as journal:
+        for ends in (False, True):
+            transaction = replica.transaction()
+            transaction.add("likes", 5)
+            transaction.add("views", 7)
+            if ends:
+                transaction.delete("likes")
+            transaction.wait("c", 1)
+            while ready := replica.ready(0):
+                if ready.commit:
+                    journal.commit(ready.commit)
+                    replica.persisted()
+        assert look(tmp_path, "SELECT * FROM counts") == [("views", 14)]
+
+
+def test_an_echo_of_what_was_deleted_is_not_counted_again() -> None:
+    node = replica()  # which goes on as the actor of an earlier life
+    at(node, FORGET)
+    incr(node)
+    (commit,) = commits(drain(node))
+    persisted(node)
+    transaction = node.transaction()
+    transaction.delete("a")
+    transaction.wait("c", 2)
+    drain(node)
+    persisted(node)
+    at(node, 2 * FORGET + 2 * GRACE)
+    assert node.state.row(ME, "a") == Row()
+    (stored,) = commit.stored
+    receive(node, Push("n2", 0, (Delta(ME, None, tuple((name, as_row(row)) for name, row in stored.rows.items())),)))
+    settle(node)
+    assert (node.actor, node.value("a")) == (ME, None)
+
+
+# Bounds.
+
+
+def many_rows(count: int) -> Lives:
+    return Lives({Actor(f"{i:0250}"): Row(1, 0, 1) for i in range(count)}, FORGET)
+
+
+def test_a_delete_that_one_row_can_not_name_is_refused() -> None:
+    most = MAX_MARKER_BYTES // (250 + 32)
+    assert len(many_rows(most).deleted(ME, True, 0).taken.seen) == most
+    with pytest.raises(ValueError, match="can't name so many"):
+        many_rows(most + 1).deleted(ME, True, 0)
+
+
+def test_of_markers_that_others_forgot_as_much_goes_on_as_a_row_has_room_for() -> None:
+    seen = {actor: Seen(actor, 0, 1, 0) for actor in many_rows(1000).rows}
+    marker = Lives({ME: Row(1, 0, 1)}, FORGET).adopted(ME, True, seen).taken.seen
+    assert MAX_MARKER_BYTES - 300 < marker_bytes(marker) <= MAX_MARKER_BYTES
+
+
+def test_a_full_node_can_delete_and_takes_deletes_of_others() -> None:
+    cluster, (one, other) = nodes(2)
+    for node in (one, other):
+        node.replica._writes._admission._config = replace(node.replica.config, max_rows=2)
+    one.add("a")
+    one.add("b")
+    cluster.settle()
+    assert [node.replica.state.row_count for node in (one, other)] == [2, 2]
+    assert other.delete("a")
+    cluster.settle()
+    assert [node.exists("a") for node in (one, other)] == [False, False]
+    assert [node.replica.state.row_count for node in (one, other)] == [2, 2]
+
+
+def test_a_row_that_is_stored_again_is_sent_once() -> None:
+    state, row = State(), EndingRow(1, 0, 1, FORGET, FORGET + 1000, FORGET)
+    state.advance(FORGET)
+    state.merge(X, 0, [("a", row)])
+    assert state.digest()[X].hash
+    state.advance(FORGET + 1000 + GRACE)
+    assert state.row_count == 0
+    assert state.digest()[X].hash == 0
+    state.advance(FORGET)
+    state.merge(X, 0, [("a", row)])
+    assert state.newer(X, 0, 9) == (("a", row),)
