@@ -9,7 +9,7 @@ from typing import NamedTuple, Self, cast
 
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow
+from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow, as_ending, as_row
 from gossip_counter.node.core.effects import Send
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
@@ -142,6 +142,9 @@ class RealNode:
     def logs(self) -> dict[str, "StoredLog"]:
         return {stored.actor: StoredLog(stored) for stored in self.stored()}
 
+    def log(self, actor: str) -> "StoredLog":
+        return self.logs.get(actor) or StoredLog(Stored(Actor(actor), 0, 0, {}))
+
     def stored(self) -> tuple[Stored, ...]:
         state, rows = self.replica.state, dict[Actor, dict[str, AnyRow]]()
         for actor, counter, row in state:
@@ -159,6 +162,14 @@ class StoredLog(NamedTuple):
 
     def copy(self) -> Self:
         return self
+
+    @property
+    def rows(self) -> dict[str, EndingRow]:
+        return {counter: as_ending(as_row(row)) for counter, row in self.stored.rows.items()}
+
+    @property
+    def complete(self) -> int:
+        return self.stored.version if self.stored.version >= self.stored.source_version else 0
 
 
 class RealCluster(Cluster):

@@ -199,6 +199,19 @@ class Cluster:
             self.nodes.remove(node)
             del self.memories[node.actor]
 
+    def only_in(self, backup: Backup) -> set[OwnRow]:
+        """The rows of a backup that no node received, nor anything later of them."""
+        return {
+            OwnRow(actor, counter, row.born, row.version)
+            for actor, log in backup[0].items()
+            for counter, row in log.rows.items()
+            if all(
+                node.log(actor).complete < row.version
+                and dict(node.rows(counter)).get(actor, Row()).version < row.version
+                for node in self.nodes
+            )
+        }
+
     def lose_journal(self, node: Node, backup: Backup | None) -> None:
         """The node begins a new epoch, with nothing or with what a backup held."""
         self.lost += 1

@@ -66,14 +66,17 @@ def dead(cluster: Cluster) -> None:
 
 def lost(cluster: Cluster) -> None:
     """Journals are lost, or come back from a backup."""
-    backups: dict[str, Backup] = {}
+    backups: dict[str, tuple[Backup, int]] = {}
 
     def trouble(node: Node) -> None:
         x = cluster.rng.random()
         if x < 0.5:
-            backups[node.actor] = copied(node.logs, cluster.memories[node.actor])
-        else:
-            cluster.lose_journal(node, backups.get(node.actor) if x < 0.85 else None)
+            backups[node.actor] = copied(node.logs, cluster.memories[node.actor]), cluster.time
+            return
+        backup, taken_at = backups.get(node.actor, (None, 0)) if x < 0.85 else (None, 0)
+        if backup and cluster.time - taken_at > FORGET // 2:
+            cluster.returned |= cluster.only_in(backup)  # what was deleted of these is remembered no longer
+        cluster.lose_journal(node, backup)
 
     deleting(cluster, trouble, 0.06)
 
