@@ -135,21 +135,23 @@ async def _measure(durable: bool, runs: int, share: float, done: Callable[[str, 
     """The two sides take turns to go first. Every case runs once before, without being counted."""
     pairs: dict[str, list[Pair]] = {case: [] for case in CASES}
     settings = Settings(ephemeral=not durable)
-    async with temporary(1, settings) as cluster, _redis(durable) as redis_port:
+    async with temporary(1, settings) as cluster, redis_server(durable) as redis_port:
         ports = {"node": cluster.members["n1"].port, "redis": redis_port}
         for run in range(-1, runs):
             for case, all_requests in CASES.items():
                 order = list(ports) if run % 2 else list(reversed(ports))
                 requests = max(LEAST_REQUESTS, int(all_requests * share))
-                rates = {side: await _benchmark(ports[side], case, requests) for side in order}
+                asked = ["-t", "incr", *case.split(), "-n", str(requests)]
+                rates = {side: await benchmark(ports[side], asked) for side in order}
                 if run >= 0:
                     pairs[case].append(Pair(rates["node"], rates["redis"]))
                     done(case, pairs[case][-1])
     return pairs
 
 
-async def _benchmark(port: int, case: str, requests: int) -> float:
-    command = ["redis-benchmark", "-p", str(port), "-t", "incr", *case.split(), "-n", str(requests), "--csv"]
+async def benchmark(port: int, arguments: list[str]) -> float:
+    """Requests a second, as redis-benchmark measures them. Raises `ClusterError`."""
+    command = ["redis-benchmark", "-p", str(port), "--csv", *arguments]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         output = (await process.communicate())[0].decode()
@@ -157,7 +159,7 @@ async def _benchmark(port: int, case: str, requests: int) -> float:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    found = re.search(r'"INCR","([\d.]+)"', output)
+    found = re.search(r'^"[^"]+","([\d.]+)"', output, re.MULTILINE)
     if not found:
         *_, last = ["it said nothing", *output.strip().splitlines()]
         raise ClusterError(f"redis-benchmark failed: {last}")
@@ -165,7 +167,7 @@ async def _benchmark(port: int, case: str, requests: int) -> float:
 
 
 @asynccontextmanager
-async def _redis(durable: bool) -> AsyncIterator[int]:
+async def redis_server(durable: bool) -> AsyncIterator[int]:
     """The port of a redis-server in a temporary directory; durable means `appendfsync always`."""
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="counter-bench-redis-") as directory:

@@ -49,6 +49,10 @@ HELP = """Measure gossip counters: real processes, real sockets, every acknowled
 
     bench overshoot --bound 10000        # how far is a bound passed?
 
+    bench ends                           # how soon is what ended gone?
+
+    bench limiter                        # windows beside a redis-server
+
     bench judge --seeds 1000             # is any promise broken, by seed?
 
 sim and judge simulate. All others start clusters of their own on free ports. None leaves anything behind, but for the
@@ -76,7 +80,7 @@ class Endpoint(StrEnum):
 
 in_one_line = running.in_one_line("bench", PromiseBroken, plotting.PlotError, recovering.RecoverError)
 
-for command in (cli_windows.windows, cli_windows.overshoot):
+for command in (cli_windows.windows, cli_windows.overshoot, cli_windows.ends, cli_windows.limiter):
     app.command()(in_one_line(command))
 
 

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from gossip_counter.bench import ends as ending
+from gossip_counter.bench import limiter as limiting
 from gossip_counter.bench import options
 from gossip_counter.bench import windows as windowing
 from gossip_counter.bench.options import Json, Nodes, Runs
@@ -41,4 +43,24 @@ def overshoot(
     with progress_line() as show:
         show(f"starting {nodes} nodes")
         result = run(windowing.overshoot(nodes, bound, runs, show))
+    options.show(result, as_json)
+
+
+def ends(nodes: Nodes = 5, runs: Runs = 100, as_json: Json = False) -> None:
+    """Delete counters and let others expire, and measure how soon they are gone at all nodes."""
+    with progress_line() as show:
+        show(f"starting {nodes} nodes")
+        result = run(ending.measure(nodes, runs, show))
+    options.show(result, as_json)
+
+
+def limiter(
+    runs: Runs = 5,
+    requests: Annotated[int, typer.Option(min=1000, max=100_000_000, help="Requests of a run.")] = limiting.REQUESTS,
+    as_json: Json = False,
+) -> None:
+    """Count in windows at a node, and with a script at a real redis-server, in turn. Both are durable."""
+    with progress_line() as show:
+        show("starting a node and a redis-server")
+        result = run(limiting.measure(runs, requests, show))
     options.show(result, as_json)
