@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from gossip_counter.node.core.counts import NOTHING_TAKEN, EndingRow, Row
+from gossip_counter.node.core.writes import Writes
 from gossip_counter.node.endpoints.redis.commands_expiry import MAX_DELETED
 from tests.support.conversations import random_conversation
 from tests.support.real_redis import RealRedis
@@ -352,3 +353,18 @@ def test_nothing_is_kept_of_counters_whose_commits_failed() -> None:
         client.sends(b"MULTI\r\nINCREX a EX 5\r\nSETEX b 5 1\r\nEXEC\r\n")
         bench.persist("the disk is full")
     assert not bench.replica.state.special
+
+
+@pytest.mark.parametrize("options", ["EX 5", "BYINT -3 PX 1 NX", "BYINT 7 UBOUND 5 SATURATE EXAT 2000000000 ENX"])
+def test_a_window_that_begins_is_the_same_row_as_in_several_steps(
+    options: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = []
+    for is_quick in (True, False):
+        bench = Bench()
+        if not is_quick:
+            monkeypatch.setattr(Writes, "_begin_window", lambda *_: None)
+        client = bench.connect().sends(command("INCREX", "a", *options.split()))
+        bench.settle()
+        rows.append((client.take(), bench.replica.state.row(bench.replica.actor, "a"), bench.replica.state.totals))
+    assert rows[0] == rows[1]

@@ -178,10 +178,31 @@ class Writes:
                     self._commits.grow(counter, own, after - value)
                 return after, after - value
         try:
-            return self._increase(counter, terms)
+            began = self._begin_window(counter, terms)
+            return self._increase(counter, terms) if began is None else began
         except RequestError as error:
             self._stats.requests_refused += 1
             return error
+
+    def _begin_window(self, counter: str, terms: Increase) -> Outcome:
+        """Let a counter of which nothing is known begin with its deadline, as `_increase` does in more steps.
+
+        None: it is not so simple. Raises `RequestError`.
+        """
+        commits, state, now_ms = self._commits, self._state, self._state.ends.now_ms
+        if terms.exists or counter in state.totals or counter in state.special or commits.is_waiting(counter):
+            return None
+        after, deadline_ms = terms.within(0), terms.deadline_ms(now_ms)
+        if not after or abs(after) >= counts.LARGE or deadline_ms is None or not now_ms < deadline_ms <= MAX_COUNT:
+            return None
+        self._check_can_end()
+        self._admission.check_room(self._identity.actor, commits.batch, commits.committing)
+        if commits.batch.new_rows is not None:
+            commits.batch.new_rows += 1
+        born = 0 if commits.is_first else counts.PENDING
+        row = EndingRow(max(after, 0), max(-after, 0), 0, now_ms, deadline_ms, now_ms, born)
+        commits.put_ending(counter, row, after)
+        return after, after
 
     def _is_plain(self, own: EndingRow, delta: int, terms: Increase) -> bool:
         """Whether our row of a counter that ends just grows, and stays small."""

@@ -3,6 +3,8 @@
 Pure. The table of all commands is in `commands`. It is an add: it goes into a batch, and is recognised by its bytes.
 """
 
+from functools import lru_cache
+
 from gossip_counter.node.core.increases import Increase
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.endpoints.redis.arguments import counter
@@ -23,14 +25,16 @@ def increx(_: ClientInfo, _node: Node, words: list[bytes]) -> Add | Error:
     PERSIST] [ENX].
     """
     try:
-        return counter(words[0]), _terms(Options(words[1:], _FLAGS, _NAMED))
+        return counter(words[0]), _terms(*words[1:])
     except ValueError as error:
         return Error(f"ERR {error}")
     except CommandError as error:
         return error.error
 
 
-def _terms(options: Options) -> Increase:
+@lru_cache(maxsize=1024)  # clients send the same few options all the time; each word of valid ones is short
+def _terms(*words: bytes) -> Increase:
+    options = Options(words, _FLAGS, _NAMED)
     flags, values = options.flags, options.values
     options.allow_one_of(b"NX", b"XX")
     options.allow_one_of(b"EX", b"PERSIST")
