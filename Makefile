@@ -4,7 +4,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 BIN := .venv/bin
 SEEDS ?= 10000
-SOAK_SEEDS ?= 300
+SOAK_SEEDS ?= 200
 MUTANTS ?= 300
 SEED ?= 1
 BASE_PORT ?= 7101

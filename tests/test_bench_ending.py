@@ -33,6 +33,7 @@ def test_windows_are_counted_beside_a_real_redis() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(240)
 def test_nothing_stays_of_windows_that_ended() -> None:
     found = asyncio.run(windows.measure(windows.Plan(nodes=2, windows=200, ttl_s=0.2, per_second=200), lambda _: None))
     assert found.refused == 0

@@ -20,6 +20,7 @@ from gossip_counter.node.core.counts import (
     as_ending,
     as_row,
     marker_bytes,
+    merged,
 )
 from gossip_counter.node.core.holdings import Floors, Stored
 from gossip_counter.node.core.lives import Lives
@@ -373,3 +374,29 @@ def test_a_row_that_is_stored_again_is_sent_once() -> None:
     state.advance(FORGET)
     state.merge(X, 0, [("a", row)])
     assert state.newer(X, 0, 9) == (("a", row),)
+
+
+# Two processes that write as one actor.
+
+
+def test_of_one_lineage_the_greater_totals_count_whichever_copy_is_newer() -> None:
+    older, newer = EndingRow(9, 1, 5, 7, 0, 0, 3), EndingRow(4, 2, 6, 7, 99, 8, 3)
+    assert merged(older, newer) == merged(newer, older) == EndingRow(9, 2, 6, 7, 99, 8, 3)
+    assert merged(Row(9, 0, 5), EndingRow(4, 0, 6, 7, 99, 8)) == EndingRow(9, 0, 6, 7, 99, 8)
+
+
+def test_of_two_lineages_the_newer_row_counts_alone() -> None:
+    older, newer = EndingRow(9, 1, 5, 7, 0, 0, 3), EndingRow(4, 0, 6, 7, 0, 0, 6)
+    assert merged(older, newer) == merged(newer, older) == newer
+
+
+def test_a_counter_that_never_ends_has_plain_rows_where_others_end() -> None:
+    node = replica()
+    at(node, FORGET)
+    receive(node, Push("n2", 0, (Delta(X, 0, (("likes", Row(5, 0, 1)),)),)))
+    incr(node, ends_ms=2 * FORGET)
+    settle(node)
+    submit(node, 1, ("likes", 1))
+    persisted(node)
+    assert node.state.ends.are_seen
+    assert type(node.state.row(ME, "likes")) is Row

@@ -18,7 +18,7 @@ from tests.support import journals
         torture.Plan(seconds=2.5, nodes=3, seed=339, clients=8, awaits_end=False),
         pytest.param(torture.Plan(kill_all=5, seed=1, awaits_end=False), marks=pytest.mark.soak),
         pytest.param(torture.Plan(seconds=30, seed=5), marks=pytest.mark.soak),
-        pytest.param(torture.Plan(seconds=30, seed=6, loss=0.3), marks=pytest.mark.soak),
+        pytest.param(torture.Plan(seconds=30, seed=6, loss=0.3, awaits_end=False), marks=pytest.mark.soak),
     ],
     ids=["smoke", "kill all", "everything", "everything, 30 % loss"],
 )

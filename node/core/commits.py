@@ -146,7 +146,8 @@ class Commits:
                 made[counter] = before._replace(p=p, n=n, version=version)
             elif before is ZERO:
                 life = self._state.lives(counter).life_to_join(ends=True)
-                made[counter] = EndingRow(*row, life, born=0 if self.is_first else version)
+                born = 0 if self.is_first else version
+                made[counter] = EndingRow(*row, life, born=born) if life or born else row
         return made
 
     def _durable_rows(self, actor: Actor, batch: Batch) -> list[HeldRow]:

@@ -5,7 +5,7 @@ the elementwise maximum of two copies is the newer one. Merging is therefore com
 rows may arrive in any order, any number of times.
 
 Counters that expire or were deleted have longer rows, `EndingRow`: their totals may begin again from zero, so of two
-copies the newer one counts. `lives` says what their fields mean. Rows of all other counters pay nothing for it.
+copies the newer one counts, with the greater totals of one lineage. `lives` says what their fields mean. Rows of all other counters pay nothing for it.
 
 A new field is added here: to `EndingRow` (with the value that means "not there"), `is_news`, `row_hash` (if states that
 differ in it are unequal), `encode` and `decode`. Log, batches, columns of the journal, its entries and the simulator
@@ -172,17 +172,26 @@ def is_news(old: AnyRow, new: AnyRow) -> bool:
 
 
 def merged(mine: AnyRow, theirs: AnyRow) -> AnyRow:
-    """Of plain rows the elementwise maximum: the least row that is at least as new as both. Else the newer one.
+    """Of plain rows the elementwise maximum: the least row that is at least as new as both.
 
-    Where two processes wrote as one actor, both may be as new: then it is the greater one, the same at each node.
+    Else the newer one. In one lineage totals only grow, so it has the maximum of these too: two processes that write as
+    one actor may each have counted what the other has not. If both are as new, it is the greater one.
     """
     if theirs == mine:
         return mine
     if isinstance(mine, EndingRow) or isinstance(theirs, EndingRow):
-        return max(mine, theirs, key=_by_age)
+        newer, older = sorted((mine, theirs), key=_by_age, reverse=True)
+        if is_same_lineage(mine, theirs) and (older.p > newer.p or older.n > newer.n):
+            return newer._replace(p=max(mine.p, theirs.p), n=max(mine.n, theirs.n))
+        return newer
     if theirs.p >= mine.p and theirs.n >= mine.n and theirs.version >= mine.version:
         return theirs  # the usual case: no row need be made
     return Row(max(mine.p, theirs.p), max(mine.n, theirs.n), max(mine.version, theirs.version))
+
+
+def is_same_lineage(one: AnyRow, other: AnyRow) -> bool:
+    """Whether the totals of both began from zero with the same write."""
+    return as_ending(one).born == as_ending(other).born
 
 
 def _by_age(row: AnyRow) -> tuple[int, EndingRow]:

@@ -16,7 +16,17 @@ from random import Random
 
 from gossip_counter.node.core.batch import Batch, Tally
 from gossip_counter.node.core.cluster_id import ClusterId
-from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, EndingRow, HeldRow, as_ending, as_row, merged
+from gossip_counter.node.core.counts import (
+    ZERO,
+    Actor,
+    AnyRow,
+    EndingRow,
+    HeldRow,
+    as_ending,
+    as_row,
+    is_same_lineage,
+    merged,
+)
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.state import State
@@ -120,7 +130,7 @@ class Identity:
         if mine is ZERO:
             return []  # we have forgotten ours, and what we added is over or deleted
         p, n = (plus if row[0] > mine.p else 0), (minus if row[1] > mine.n else 0)
-        if EndingRow in (type(mine), type(row)):  # the newer takes the place of the other, with all that it counted
+        if not is_same_lineage(mine, row):  # the newer takes the place of the other, with all that it counted
             worth = self._state.lives(counter).worth(actor, as_ending(mine))
             p, n = (min(plus, worth[0]), min(minus, worth[1])) if merged(mine, row) is not mine else (0, 0)
         absorbed = [(counter, delta) for delta in (p, -n) if delta]
@@ -136,7 +146,7 @@ class Identity:
             plus, minus = (written.ended if counter in written.ending else written).of(counter)
             # What the others' count is above ours of before, but no more than what we added.
             p, n = min(plus, other.p - (ours[0] - plus)), min(minus, other.n - (ours[1] - minus))
-            if EndingRow in (type(other), type(ours)):
+            if not is_same_lineage(other, as_row(ours)):
                 row = as_ending(ours)
                 p, n = min(plus, row.p - row.taken.p), min(minus, row.n - row.taken.n)
                 p, n = (p, n) if merged(other, as_row(ours)) is other else (0, 0)
