@@ -26,7 +26,7 @@ test: .venv/developing ## lint, types and every test that a change needs (about 
 	@$(MAKE) --no-print-directory check
 	$(BIN)/pytest -n auto -m "not soak"
 
-soak: .venv/developing ## long campaigns: real processes tortured, then SOAK_SEEDS=300 simulated runs (5 minutes)
+soak: .venv/developing ## long campaigns: real processes tortured, then SOAK_SEEDS=200 simulated runs (10 minutes)
 	$(BIN)/pytest -n auto -m soak
 	$(BIN)/bench judge --seeds $(SOAK_SEEDS)
 
