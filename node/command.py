@@ -57,4 +57,8 @@ def _serve(options: argparse.Namespace) -> None:
         return
     chosen = settings.of_udp_node(options, rng)
     _check_files()
-    uvloop.run(node.serve(chosen.config, chosen.bind, chosen.peers, rng, chosen.data, chosen.faults, chosen.listeners))
+    uvloop.run(
+        node.serve(
+            chosen.config, chosen.bind, chosen.peers, rng, chosen.data, chosen.faults, chosen.listeners, chosen.keys
+        )
+    )

@@ -25,6 +25,7 @@ from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.redis.server import Listen
 from gossip_counter.node.members import MembersFile
 from gossip_counter.node.runtime.node import Listeners
+from gossip_counter.node.storage.key_file import KeyFile
 
 USAGE_ERROR = 2
 """The exit status of a node that can't run with its options."""
@@ -34,12 +35,13 @@ examples:
   three nodes on one machine, each in a terminal of its own:
     counter-node --name n1 --bind 127.0.0.1:7101 --peer n2=127.0.0.1:7102 --peer n3=127.0.0.1:7103
   the same file on every host, and on each host the name of its node:
-    counter-node --name n2 --members members.toml
+    counter-node --name n2 --members members.toml --keys keys.txt
   where members.toml holds:
     cluster = "likes"
     [members]
     n1 = "10.0.0.1:7100"
     n2 = "10.0.0.2:7100"
+  and keys.txt, made by 'cluster keys new keys.txt' and copied there, keeps others out
   under Maelstrom, or by hand:
     counter-node --stdio
 
@@ -64,6 +66,7 @@ _NOT_WITH_STDIO = (
     (("faults", "fault_loss", "fault_cut"), "there is no network to make worse: leave out --faults, --fault-…"),
     (("data", "ephemeral"), "a node keeps its counts in memory: leave out --data, --ephemeral"),
     (("resp", "metrics"), "a node serves nobody else: leave out --resp, --metrics"),
+    (("keys", "insecure"), "there are no datagrams to seal: leave out --keys, --insecure"),
     (
         ("name", "bind", "peer", "members"),
         "the node is named by its init message: leave out --name, --bind, --peer, --members",
@@ -88,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     _add_addresses(made)
+    _add_keys(made)
     _add_redis(made)
     _add_durability(made)
     made.add_argument("--stdio", action="store_true", help="speak JSON lines on stdin and stdout, as Maelstrom does")
@@ -125,6 +129,21 @@ def _add_addresses(made: argparse.ArgumentParser) -> None:
         type=members.address,
         metavar="HOST:PORT",
         help="also serve /metrics, /healthz and /readyz here, over HTTP",
+    )
+
+
+def _add_keys(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--keys",
+        type=Path,
+        metavar="FILE",
+        help="seal all datagrams with the cluster's keys in this file, the same on every host; 'cluster keys new' makes"
+        " one. A change is noticed within a second",
+    )
+    made.add_argument(
+        "--insecure",
+        action="store_true",
+        help="serve UDP without keys at an address that others can reach: anybody there can read and change counts",
     )
 
 
@@ -237,6 +256,8 @@ class Settings:
     """The directory of the journal; None: counts are in memory only."""
     faults: Faults | None
     listeners: Listeners
+    keys: KeyFile | None
+    """None: datagrams are plain."""
 
 
 def of_udp_node(options: argparse.Namespace, rng: Random) -> Settings:
@@ -250,6 +271,7 @@ def of_udp_node(options: argparse.Namespace, rng: Random) -> Settings:
     if bind is None:
         raise ConfigError(f"say --bind HOST:PORT, or list {name} in the --members file")
     peers = {each: where for each, where in everybody.items() if each != name}
+    keys = _keys(options, bind)
     return Settings(
         _config(options, name, tuple(peers), file.cluster),
         bind,
@@ -257,6 +279,7 @@ def of_udp_node(options: argparse.Namespace, rng: Random) -> Settings:
         _data(options),
         _faults(options, peers, rng),
         _listeners(options),
+        keys,
     )
 
 
@@ -287,6 +310,20 @@ def _data(options: argparse.Namespace) -> Path | None:
     if options.name in {".", ".."}:
         raise ConfigError(f"no directory can be named after {options.name!r}: say --data DIR, or --ephemeral")
     return Path("counter-data") / quote(options.name, safe="")
+
+
+def _keys(options: argparse.Namespace, bind: Address) -> KeyFile | None:
+    if options.keys is not None:
+        if options.insecure:
+            raise ConfigError("--insecure is for nodes without keys: leave out --insecure, or --keys")
+        return KeyFile(options.keys)
+    host, port = bind
+    if not options.insecure and not _is_loopback(host):
+        raise ConfigError(
+            f"--bind {host}:{port} can be reached from elsewhere, and without keys anybody there can read and change"
+            " counts: say --keys FILE ('cluster keys new FILE' makes one), or --insecure if you trust that network"
+        )
+    return None
 
 
 def _faults(options: argparse.Namespace, peers: Collection[str], rng: Random) -> Faults | None:

@@ -57,7 +57,7 @@ def of(*arguments: str) -> settings.Settings:
 
 def test_without_options_a_node_has_the_defaults() -> None:
     assert of() == settings.Settings(
-        Config(name="n1"), ("127.0.0.1", 0), {}, Path("counter-data/n1"), None, Listeners()
+        Config(name="n1"), ("127.0.0.1", 0), {}, Path("counter-data/n1"), None, Listeners(), None
     )
 
 

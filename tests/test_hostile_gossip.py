@@ -9,7 +9,20 @@ from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import Add, Push, Syn, SynAck
-from tests.support.replica import X, add, exchange, messages, packed, persisted, pushed, receive, rows_in, step, two
+from tests.support.replica import (
+    X,
+    add,
+    exchange,
+    messages,
+    packed,
+    persisted,
+    pushed,
+    receive,
+    rows_in,
+    step,
+    two,
+    with_checksum,
+)
 
 N1 = Actor("n1.actor")
 
@@ -21,10 +34,11 @@ def datagram_of(push: Push) -> bytes:
 
 def test_rows_out_of_order_never_get_past_the_wire() -> None:
     datagram = datagram_of(pushed(X, 0, ("b", Row(1, 0, 1)), ("a", Row(1, 0, 2))))
-    shuffled = datagram.replace(b"\xa1b\x01\x00\x01\xa1a\x01\x00\x02", b"\xa1a\x01\x00\x02\xa1b\x01\x00\x01")
-    assert shuffled != datagram
+    content = datagram[:-4]
+    shuffled = content.replace(b"\xa1b\x01\x00\x01\xa1a\x01\x00\x02", b"\xa1a\x01\x00\x02\xa1b\x01\x00\x01")
+    assert shuffled != content
     with pytest.raises(BadDatagramError, match="ascending"):
-        datagrams.unpack(shuffled, "c")
+        datagrams.unpack(with_checksum(shuffled), "c")
 
 
 def test_negative_counts_never_get_past_the_wire() -> None:

@@ -20,12 +20,13 @@ MAY_IMPORT = {
 LAYERS = {
     "core": {"core"},
     "codec": {"codec", "core"},
-    "storage": {"storage", "codec", "core"},
-    "endpoints": {"endpoints", "codec", "core"},
-    "runtime": {"runtime", "endpoints", "storage", "codec", "core"},
+    "security": {"security", "core"},
+    "storage": {"storage", "security", "codec", "core"},
+    "endpoints": {"endpoints", "security", "codec", "core"},
+    "runtime": {"runtime", "endpoints", "storage", "security", "codec", "core"},
 }
 """By folder of `node`, the folders that it may import. What lies in `node` itself starts a node and may import all."""
-PURE = {"core", "codec"}
+PURE = {"core", "codec", "security"}
 IMPURE_MODULES = {"asyncio", "logging", "os", "pathlib", "secrets", "select", "signal", "socket", "ssl", "subprocess",
                   "sys", "threading", "time", "uuid", "psutil", "sqlite3"}  # fmt: skip
 MAX_FUNCTION_LINES = 50

@@ -26,7 +26,7 @@ from gossip_counter.node.core.messages import (
     SynAck,
 )
 from gossip_counter.node.core.state import State
-from tests.support.replica import packed
+from tests.support.replica import packed, with_checksum
 
 BUDGET = 1200
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -96,105 +96,107 @@ GOLDEN: list[tuple[Gossip, int, int, list[str]]] = [
     (
         Replicate("n1", 7, (Delta(A, None, ROWS),)), 1200, 16,
         [
-            "970200a56c696b65730fa26e31079194ae6e312e4141414141414141414145c0009ca0010005a56c696b6573cf7fffffffffff"
-            "ffffcd012cce00011170a3c3a90000ce00011170cf0000010000000000",
+            "970300a56c696b65730fa26e31079194ae6e312e4141414141414141414145c0009ca0010005a56c696b6573cf7fffffffffff"
+            "ffffcd012cce00011170a3c3a90000ce00011170cf0000010000000000487885ba",
         ],
     ),
     (
         Replicate("n1", 0, ()), 1200, 16,
         [
-            "970200a56c696b65730fa26e310090",
+            "970300a56c696b65730fa26e310090c36c377f",
         ],
     ),
     (
         Syn("n1", 2**64 - 1, DIGEST), 1200, 16,
         [
-            "9b0201a56c696b65730fa26e31cfffffffffffffffff0000a0c098ae6e312e4141414141414141414145050901ae6e322e42424242"
-            "42424242424251cf7fffffffffffffffcfffffffffffffffff00",
+            "9b0301a56c696b65730fa26e31cfffffffffffffffff0000a0c098ae6e312e4141414141414141414145050901ae6e322e4242"
+            "424242424242424251cf7fffffffffffffffcfffffffffffffffff002ec3a0b4",
         ],
     ),
     (
         Syn("n1", 7, {A: DIGEST[A]}, "n0", "n1.z", 2**32 - 1, 10**12), 1200, 16,
         [
-            "9b0201a56c696b65730fa26e3107ceffffffffcf000000e8d4a51000a26e30a46e312e7a94ae6e312e4141414141414141414145050901",
+            "9b0301a56c696b65730fa26e3107ceffffffffcf000000e8d4a51000a26e30a46e312e7a94ae6e312e41414141414141414141"
+            "45050901d8e60ba0",
         ],
     ),
     (
-        Syn("n1", 7, MANY_ACTORS), 55, 16,
+        Syn("n1", 7, MANY_ACTORS), 59, 16,
         [
-            "9b0201a56c696b65730fa26e31070000a0a26e3198a26e30000000a26e31010100",
-            "9b0201a56c696b65730fa26e31070000a26e31c098a26e32020200a26e33030300",
+            "9b0301a56c696b65730fa26e31070000a0a26e3198a26e30000000a26e31010100c862b2aa",
+            "9b0301a56c696b65730fa26e31070000a26e31c098a26e32020200a26e330303001460f174",
         ],
     ),
     (
         SynAck("n1", 7, DELTAS, {A: 5, B: 0}), 1200, 16,
         [
-            "990202a56c696b65730fa26e31070094ae6e312e414141414141414141414505ae6e322e4242424242424242424251009294ae6e"
-            "312e414141414141414141414504099ca0010001a56c696b6573cf7fffffffffffffffcd012cce0001116ca3c3a90000ce00"
-            "011170cf000000fffffffffc94ae6e322e4242424242424242424251c00098a162030209a161010004",
+            "990302a56c696b65730fa26e31070094ae6e312e414141414141414141414505ae6e322e4242424242424242424251009294ae"
+            "6e312e414141414141414141414504099ca0010001a56c696b6573cf7fffffffffffffffcd012cce0001116ca3c3a90000ce00"
+            "011170cf000000fffffffffc94ae6e322e4242424242424242424251c00098a162030209a1610100044adeeddc",
         ],
     ),
     (
-        SynAck("n1", 7, DELTAS[:1], {A: 5}), 95, 16,
+        SynAck("n1", 7, DELTAS[:1], {A: 5}), 99, 16,
         [
-            "990202a56c696b65730fa26e31070092ae6e312e4141414141414141414145059194ae6e312e414141414141414141414504cf00"
-            "0000fffffeee9998a0010001a56c696b6573cf7fffffffffffffffcd012cce0001116c",
-            "990202a56c696b65730fa26e310700909194ae6e312e4141414141414141414145ce000111700994a3c3a90000ce00011170cf00"
-            "0000fffffeee90",
+            "990302a56c696b65730fa26e31070092ae6e312e4141414141414141414145059194ae6e312e414141414141414141414504cf"
+            "000000fffffeee9998a0010001a56c696b6573cf7fffffffffffffffcd012cce0001116c72569941",
+            "990302a56c696b65730fa26e310700909194ae6e312e4141414141414141414145ce000111700994a3c3a90000ce00011170cf"
+            "000000fffffeee908e27d1ee",
         ],
     ),
     (
         Ack("n1", 7, DELTAS), 1200, 16,
         [
-            "970203a56c696b65730fa26e31079294ae6e312e414141414141414141414504099ca0010001a56c696b6573cf7fffffffffff"
-            "ffffcd012cce0001116ca3c3a90000ce00011170cf000000fffffffffc94ae6e322e4242424242424242424251c00098a162"
-            "030209a161010004",
+            "970303a56c696b65730fa26e31079294ae6e312e414141414141414141414504099ca0010001a56c696b6573cf7fffffffffff"
+            "ffffcd012cce0001116ca3c3a90000ce00011170cf000000fffffffffc94ae6e322e4242424242424242424251c00098a16203"
+            "0209a161010004e8843520",
         ],
     ),
     (
         Push("n1", 7, (Delta(A, 4, ROWS[:1]),)), 1200, 16,
         [
-            "970204a56c696b65730fa26e31079194ae6e312e4141414141414141414145040094a0010001",
+            "970304a56c696b65730fa26e31079194ae6e312e4141414141414141414145040094a001000141dc6043",
         ],
     ),
     (
-        Push("n1", 7, DELTAS), 71, 1,
+        Push("n1", 7, DELTAS), 75, 1,
         [
-            "970204a56c696b65730fa26e31079194ae6e312e414141414141414141414504cf000001000000000494a0010001",
+            "970304a56c696b65730fa26e31079194ae6e312e414141414141414141414504cf000001000000000494a0010001e2579ea8",
         ],
     ),
     (
-        Push("n1", 7, (Delta(A, 0, SAME_VERSION),)), 46, 16,
+        Push("n1", 7, (Delta(A, 0, SAME_VERSION),)), 50, 16,
         [
-            "970204a56c696b65730fa26e31079194ae6e312e4141414141414141414145c00094a26330010001",
-            "970204a56c696b65730fa26e31079194ae6e312e4141414141414141414145c00094a26331010001",
-            "970204a56c696b65730fa26e31079194ae6e312e4141414141414141414145c00094a26332010001",
+            "970304a56c696b65730fa26e31079194ae6e312e4141414141414141414145c00094a263300100011b0231e8",
+            "970304a56c696b65730fa26e31079194ae6e312e4141414141414141414145c00094a26331010001a3be568d",
+            "970304a56c696b65730fa26e31079194ae6e312e4141414141414141414145c00094a26332010001b10bf963",
         ],
     ),
     (
         Confirm("n1", 7, A, 2**40), 1200, 16,
         [
-            "980205a56c696b65730fa26e3107ae6e312e4141414141414141414145cf0000010000000000",
+            "980305a56c696b65730fa26e3107ae6e312e4141414141414141414145cf0000010000000000385183b0",
         ],
     ),
     (
         Confirmed("n1", 7, A, 0), 1200, 16,
         [
-            "980206a56c696b65730fa26e3107ae6e312e414141414141414141414500",
+            "980306a56c696b65730fa26e3107ae6e312e4141414141414141414145002c306589",
         ],
     ),
     (
         Rival("n1", 7, 2**31, {A: 5, B: 0}), 1200, 16,
         [
-            "980207a56c696b65730fa26e3107ce8000000094ae6e312e414141414141414141414505ae6e322e424242424242424242425100",
+            "980307a56c696b65730fa26e3107ce8000000094ae6e312e414141414141414141414505ae6e322e4242424242424242424251"
+            "00a382a7e3",
         ],
     ),
 ]  # fmt: skip
-"""Messages, the budget of bytes, the most datagrams, and the datagrams that version 2 of the protocol has for them."""
+"""Messages, the budget of bytes, the most datagrams, and the datagrams that version 3 of the protocol has for them."""
 
 
 @pytest.mark.parametrize(("message", "budget", "most", "expected"), GOLDEN, ids=lambda each: type(each).__name__)
-def test_the_bytes_of_each_kind_of_gossip_are_those_of_protocol_version_2(
+def test_the_bytes_of_each_kind_of_gossip_are_those_of_protocol_version_3(
     message: Gossip, budget: int, most: int, expected: list[str]
 ) -> None:
     assert [datagram.hex() for datagram in packed(message, "likes", budget, most)] == expected
@@ -291,16 +293,25 @@ def test_junk_is_refused(junk: bytes) -> None:
     assert isinstance(value, dict)
 
 
+@pytest.mark.parametrize(("message", "budget", "most", "expected"), GOLDEN, ids=lambda each: type(each).__name__)
+def test_one_flipped_bit_is_never_taken(message: Gossip, budget: int, most: int, expected: list[str]) -> None:
+    for datagram in packed(message, "likes", budget, most):
+        for bit in range(8 * len(datagram)):
+            flipped = bytearray(datagram)
+            flipped[bit // 8] ^= 1 << bit % 8
+            with pytest.raises(BadDatagramError):
+                wire.unpack(bytes(flipped), "likes")
+
+
 @given(messages, st.data())
-def test_damaged_gossip_is_refused_or_still_a_message(message: Gossip, data: st.DataObject) -> None:
-    damaged = bytearray(pack(message)[0])
+def test_damaged_gossip_is_refused(message: Gossip, data: st.DataObject) -> None:
+    whole = pack(message)[0]
+    damaged = bytearray(whole)
     damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
-    try:
-        value = wire.unpack(cut, "c")
-    except BadDatagramError:
-        return
-    assert isinstance(value, dict | Gossip)
+    if cut != whole:
+        with pytest.raises(BadDatagramError):
+            wire.unpack(cut, "c")
 
 
 DELTA = ["n1.1", 5, 0, ["likes", 3, 2, 1, "x", 1, 0, 2]]
@@ -332,11 +343,10 @@ NOT_COUNTS: tuple[Any, ...] = (-1, MAX_COUNT + 1, True, 1.0, "1", None)
 
 def test_well_formed_gossip_is_accepted() -> None:
     for good in (PUSH, SYN, SYN_ACK, RIVAL, CONFIRM, changed(CONFIRM, 1, 6), delta(1, None), delta(2, 4)):
-        unpack(msgpack.packb(good))
+        unpack(with_checksum(msgpack.packb(good)))
     with pytest.raises(BadDatagramError):
-        unpack(
-            msgpack.packb(changed(PUSH, 6, [["n1.1", None, 0, ["likes", 3, 2, 0]]]))
-        )  # a write has a version above 0
+        no_write = changed(PUSH, 6, [["n1.1", None, 0, ["likes", 3, 2, 0]]])  # a write has a version above 0
+        unpack(with_checksum(msgpack.packb(no_write)))
 
 
 @pytest.mark.parametrize(
@@ -368,17 +378,19 @@ def test_well_formed_gossip_is_accepted() -> None:
 )  # fmt: skip
 def test_gossip_that_breaks_a_limit_is_refused(value: object) -> None:
     with pytest.raises(BadDatagramError):
-        wire.unpack(msgpack.packb(value), "c")
+        wire.unpack(with_checksum(msgpack.packb(value)), "c")
 
 
 def test_trailing_bytes_are_refused() -> None:
     with pytest.raises(BadDatagramError):
-        wire.unpack(msgpack.packb(PUSH) + b"\x00", "c")
+        wire.unpack(with_checksum(msgpack.packb(PUSH)) + b"\x00", "c")
+    with pytest.raises(BadDatagramError):
+        wire.unpack(with_checksum(msgpack.packb(PUSH) + b"\x00"), "c")
 
 
 def test_gossip_of_another_cluster_has_an_error_of_its_own() -> None:
     with pytest.raises(wire.OtherClusterError):
-        wire.unpack(msgpack.packb(PUSH), "d")
+        wire.unpack(with_checksum(msgpack.packb(PUSH)), "d")
 
 
 def test_deep_nesting_and_false_lengths_are_refused_without_allocating() -> None:

@@ -1,7 +1,7 @@
 """Datagrams <-> messages, in msgpack, within limits.
 
-Pure. A datagram holds one msgpack value and nothing after it. A map is a request or a reply, with the fields of the
-protocol's table. An array is gossip:
+Pure. A datagram holds one msgpack value. A map is a request or a reply, with the fields of the
+protocol's table. An array is gossip, and four bytes follow it, a checksum (CRC-32) of what stands before them:
 
     [VERSION, kind, cluster, cluster id, sender, fingerprint, ...]
     0 replicate  deltas
@@ -21,6 +21,7 @@ from them: msgpack refuses an array or a string that is longer than the datagram
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, cast
+from zlib import crc32
 
 import msgpack
 
@@ -42,14 +43,17 @@ from gossip_counter.node.core.errors import BadDatagramError
 from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.messages import Ack, Confirm, Confirmed, Gossip, Push, Replicate, Rival, Syn, SynAck
 
-VERSION = 2
+VERSION = 3
 MAX_DATAGRAM_BYTES = 65_507
 
 _KINDS: tuple[type[Gossip], ...] = (Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed, Rival)
+CHECKSUM_BYTES = 4
+"""The 16 bits of UDP let some flipped bits through, and a maximum never forgets one."""
 _BOOT_MAX = 2**32 - 1
 _BOOT_BYTES = 5
 """The most that a boot id takes."""
 _HASH_MAX = 2**64 - 1
+_ARRAYS = frozenset(bytes([first]) for first in (*range(0x90, 0xA0), 0xDC, 0xDD))
 _ENTRY_WIDTH = 1 + len(DigestEntry._fields)
 """A digest entry's actor, then its fields."""
 
@@ -88,7 +92,7 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
         raise ValueError("gossip in datagrams states its sender's cluster id")
     kind, cluster_id = _KINDS.index(type(message)), message.cluster_id.packed()
     head = flat(VERSION, kind, cluster, cluster_id, message.sender, message.fingerprint)
-    room = budget - len(head) - 1
+    room = budget - len(head) - 1 - CHECKSUM_BYTES
     match message:
         case Syn():
             room -= _BOOT_BYTES + COUNT_BYTES
@@ -107,7 +111,11 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
         case _:
             rests = [[part] for part in islice(pack_deltas(message.deltas, room), most)]
     fields = {Syn: 11, SynAck: 9, Confirm: 8, Confirmed: 8, Rival: 8}.get(type(message), 7)
-    return [b"".join([array_header(fields), head, *rest]) for rest in rests]
+    return [_with_checksum(b"".join([array_header(fields), head, *rest])) for rest in rests]
+
+
+def _with_checksum(gossip: bytes) -> bytes:
+    return gossip + crc32(gossip).to_bytes(CHECKSUM_BYTES, "big")
 
 
 def _ranges(syn: Syn, room: int) -> Iterator[tuple[str, str | None, bytes]]:
@@ -150,15 +158,24 @@ def unpack(datagram: bytes, cluster: str) -> dict[Any, Any] | Gossip:
 
     Raises `BadDatagramError`, and of that `OtherClusterError` for gossip of a cluster other than `cluster`.
     """
-    value = _unpack_value(datagram)
-    if type(value) is dict:
-        return value
-    if type(value) is not tuple:
+    if not _is_array(datagram):
+        value = _unpack_value(datagram)
+        if type(value) is dict:
+            return value
         raise BadDatagramError(f"neither a map nor gossip but {limits.kind(value)}")
+    gossip = datagram[:-CHECKSUM_BYTES]
+    if _with_checksum(gossip) != datagram:
+        raise BadDatagramError("gossip: the checksum is wrong, or the version is not known here")
+    value = cast("tuple[Any, ...]", _unpack_value(gossip))
     try:
         return _gossip(value, cluster)
     except (ValueError, RecursionError) as error:
         raise BadDatagramError(f"gossip: {error}") from None
+
+
+def _is_array(datagram: bytes) -> bool:
+    """Whether a datagram begins with the header of a msgpack array. No request and no reply does."""
+    return datagram[:1] in _ARRAYS
 
 
 def _unpack_value(datagram: bytes) -> object:

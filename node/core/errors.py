@@ -20,6 +20,18 @@ class BadDatagramError(ProtocolError):
     """A datagram nobody can be answered about: junk, or gossip that breaks a limit."""
 
 
+class SealError(BadDatagramError):
+    """A datagram that is not sealed for us now. `kind` is the field of Stats that counts it; empty: nothing is wrong.
+
+    `answer` is a sealed datagram to send to where it came from; None: nothing is to be sent.
+    """
+
+    def __init__(self, kind: str, text: str, answer: bytes | None = None) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.answer = answer
+
+
 class RequestError(ProtocolError):
     """A request that is refused. Nothing has changed.
 

@@ -141,7 +141,8 @@ class GossipStatusOk:
     yet. `members` includes this node; `peers_unheard` are those that sent nothing since it started. Values and
     `counted` are sums over nodes, and so may be beyond 64 bits. `deadline` is when the counter ends, in Unix
     milliseconds; None: never. `skew_ms` is by how much the clock of `skewed_peer` is ahead of ours, which of all
-    differs most; null until one said its time. `cluster_id` is in hexadecimal. `stats` are the counts of `core.stats`;
+    differs most; null until one said its time. `cluster_id` is in hexadecimal. `keys` are the ids of those that
+    seal datagrams, which the first does, and open them. `stats` are the counts of `core.stats`;
     they stand beside the other fields.
     """
 
@@ -167,6 +168,7 @@ class GossipStatusOk:
     cluster: str
     cluster_id: str
     cluster_id_settled: bool
+    keys: tuple[str, ...] = ()
     stats: dict[str, int] = field(default_factory=dict)
 
 

@@ -57,6 +57,8 @@ class Replica:
     ) -> None:
         """`rng` picks peers. `entropy` mints epochs: it must be the system's, except where lives are to be repeated."""
         self.config, self.state, self.stats, self.rounds = config, State(), Stats(), 0
+        self.keys: tuple[str, ...] = ()
+        """Ids of the keys that datagrams are sealed with, as an adapter says: the first seals, all open."""
         self._unix_ahead_ms = 0
         """By how much the wall clock is ahead of the one that `now_ns` is of."""
         state, stats = self.state, self.stats
@@ -236,5 +238,5 @@ class Replica:
         return snapshot(
             self.config, self.state, self.stats, self.membership, now_ns, counter,
             actor=self.actor, rounds=self.rounds, is_ready=self.is_ready, dirty_rows=self._commits.dirty_rows,
-            cluster_id=self.cluster_id,
+            cluster_id=self.cluster_id, keys=self.keys,
         )  # fmt: skip

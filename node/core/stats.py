@@ -30,6 +30,17 @@ class Stats:
         "Adds and deletes over UDP that came again within seconds: not done again, answered as before."
     )
     foreign_gossip: int = _count("Gossip of another cluster, by its name or its id, dropped.")
+    no_key: int = _count(
+        "Datagrams dropped because they are not sealed and this node has keys, or the other way round."
+    )
+    unknown_key: int = _count("Sealed datagrams dropped because their key is not in this node's file of keys.")
+    retired_key: int = _count("Sealed datagrams dropped because their key was retired: the sender has an old file.")
+    forged: int = _count("Sealed datagrams dropped because they were changed, or sealed for a cluster of another name.")
+    replayed: int = _count("Sealed datagrams dropped because they had come before, or too late to know.")
+    unbound: int = _count(
+        "Sealed datagrams dropped because they were for an earlier process, another node or address; replayed or not."
+    )
+    key_file_errors: int = _count("Times that the file of keys had changed and could not be used: the old keys stay.")
     rows_dropped: int = _count("Peers' rows dropped because `max_rows` are held.")
     actors_dropped: int = _count("Deltas dropped because `max_actors` are held.")
     gaps: int = _count(

@@ -21,6 +21,8 @@ class Status:
     name: str
     cluster: str
     cluster_id: ClusterId
+    keys: tuple[str, ...]
+    """Ids of the keys that seal and open datagrams; none: they are plain."""
     actor: Actor
     members: int
     """This node included."""
@@ -83,6 +85,7 @@ class Status:
             cluster=self.cluster,
             cluster_id=self.cluster_id.text,
             cluster_id_settled=self.cluster_id.is_settled,
+            keys=self.keys,
             stats=asdict(self.stats),
         )
 

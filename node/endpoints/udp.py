@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from itertools import count
 from random import Random
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from gossip_counter.node.codec import datagrams, requests
 from gossip_counter.node.core.config import Config
@@ -34,9 +34,14 @@ from gossip_counter.node.core.recent_writes import RecentWrites
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.endpoints.addresses import Address, Sockaddr, shown
 from gossip_counter.node.endpoints.asked_address import answers_from_asked_address
+from gossip_counter.node.endpoints.envelopes import Envelopes
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
 from gossip_counter.node.endpoints.socket_errors import why_not_sent
+from gossip_counter.node.security.keyring import Keyring
+
+if TYPE_CHECKING:
+    from gossip_counter.node.security.sealing import Sealing
 
 UdpClient = tuple[Sockaddr, bytes, bytes]
 """Who sent a datagram: its address, the address of ours that it asked if several are served, and, if the datagram is a
@@ -65,7 +70,8 @@ LONG_BYTES = 128
 class UdpEndpoint:
     """Reads and writes the datagrams of one node. `note(kind, text, *args)` counts and logs what goes wrong.
 
-    A peer is sent nothing until `peers` has its address. With `faults`, anyone may make the network worse.
+    A peer is sent nothing until `peers` has its address. With `faults`, anyone may make the network worse. With
+    `sealing`, what is not sealed for this process is dropped before anything of it is parsed.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class UdpEndpoint:
         stats: Stats,
         note: Callable[..., None],
         faults: Faults | None = None,
+        sealing: "Sealing | None" = None,
     ) -> None:
         self.traffic: Traffic = defaultdict(lambda: [0, 0])
         self.peers = PeerAddresses(peers)
@@ -90,6 +97,7 @@ class UdpEndpoint:
         self._stats = stats
         self._note = note
         self._faults = faults
+        self._envelopes = Envelopes(sealing, note, self._count_quietly)
         self._reply_ids = count()
 
     @property
@@ -102,6 +110,10 @@ class UdpEndpoint:
     def fileno(self) -> int:
         """To be watched by the event loop: while it is readable, `receive` has something to do."""
         return self.socket.fileno()
+
+    def use_keys(self, ring: Keyring) -> None:
+        """Seal and open with these keys from now on."""
+        self._envelopes.use(ring)
 
     # Receiving.
 
@@ -133,8 +145,12 @@ class UdpEndpoint:
                 unexpected(error)
 
     def _receive(self, datagram: bytes, client: UdpClient, now_ns: int, step: Step, refuse: Refuse) -> None:
+        content = self._envelopes.opened(datagram, client[0], lambda answer: self._send_as_is(answer, *client[:2]))
+        if content is None:
+            self._count_in("sealed", datagram)
+            return
         try:
-            message = self._unpack(datagram)
+            message = self._unpack(content, datagram)
             if not isinstance(message, dict):
                 if not (self._faults and message.sender in self._faults.cut):
                     self._heard_from(message, client)
@@ -143,7 +159,7 @@ class UdpEndpoint:
             elif not self._took_fault(message, client):
                 request = requests.parse(message)
                 if isinstance(request, WRITES):
-                    self._write(request, datagram, client, now_ns, step)
+                    self._write(request, content, client, now_ns, step)
                 else:
                     step(request, client)
         except datagrams.OtherClusterError as error:
@@ -175,16 +191,14 @@ class UdpEndpoint:
         if reply:
             self._send(reply, source, asked)
 
-    def _unpack(self, datagram: bytes) -> dict[Any, Any] | Gossip:
+    def _unpack(self, content: bytes, datagram: bytes) -> dict[Any, Any] | Gossip:
         kind = "unreadable"
         try:
-            message = datagrams.unpack(datagram, self._config.cluster)
+            message = datagrams.unpack(content, self._config.cluster)
             kind = "request" if isinstance(message, dict) else type(message).__name__.lower()
             return message
         finally:
-            self._stats.datagrams_in += 1
-            self._stats.bytes_in += len(datagram)
-            self._count("in", kind, datagram)
+            self._count_in(kind, datagram)
 
     def _took_fault(self, body: requests.Body, client: UdpClient) -> bool:
         if not self._faults or body.get("type") != "fault":
@@ -206,7 +220,8 @@ class UdpEndpoint:
     def gossip(self, send: Send) -> None:
         """Send gossip, in as many datagrams as it takes."""
         config, message = self._config, send.message
-        packed = datagrams.pack_gossip(message, config.cluster, config.datagram_bytes, config.exchange_datagrams)
+        budget = config.datagram_bytes - self._envelopes.overhead
+        packed = datagrams.pack_gossip(message, config.cluster, budget, config.exchange_datagrams)
         if isinstance(message, Replicate):
             # A burst may overrun the receiver's buffer; in random order, it is not always the same rows that are lost.
             self._rng.shuffle(packed)
@@ -232,7 +247,10 @@ class UdpEndpoint:
             return address, asked if source == address else b""
         return cast(UdpClient, peer)[:2]
 
-    def _send(self, datagram: bytes, to: Sockaddr, asked: bytes, kind: str = "reply") -> None:
+    def _send(self, content: bytes, to: Sockaddr, asked: bytes, kind: str = "reply") -> None:
+        self._send_as_is(self._envelopes.sealed(content, to), to, asked, kind)
+
+    def _send_as_is(self, datagram: bytes, to: Sockaddr, asked: bytes, kind: str = "challenge") -> None:
         try:
             if asked and self._asked_address:
                 self._asked_address.send(datagram, to, asked)
@@ -244,6 +262,14 @@ class UdpEndpoint:
         self._count("out", kind, datagram)
         self._stats.datagrams_out += 1
         self._stats.bytes_out += len(datagram)
+
+    def _count_in(self, kind: str, datagram: bytes) -> None:
+        self._stats.datagrams_in += 1
+        self._stats.bytes_in += len(datagram)
+        self._count("in", kind, datagram)
+
+    def _count_quietly(self, kind: str) -> None:
+        setattr(self._stats, kind, getattr(self._stats, kind) + 1)
 
     def _count(self, direction: str, kind: str, datagram: bytes) -> None:
         counts = self.traffic[direction, kind]

@@ -26,13 +26,17 @@ from gossip_counter.node.runtime import signals
 from gossip_counter.node.runtime.clock_watch import ClockWatch
 from gossip_counter.node.runtime.committer import Committer, Done
 from gossip_counter.node.runtime.diagnostics import Diagnostics
+from gossip_counter.node.runtime.key_watch import KeyWatch
 from gossip_counter.node.runtime.peer_finder import PeerFinder, check_reach
 from gossip_counter.node.runtime.timers import Alarm, BusyPoll, Ticker
 from gossip_counter.node.storage.journal import Journal, JournalError
+from gossip_counter.node.storage.key_file import KeyFile
 
 if TYPE_CHECKING:
     from gossip_counter.node.endpoints.http.metrics import Metrics
     from gossip_counter.node.endpoints.http.server import HttpServer
+    from gossip_counter.node.security.keyring import Keyring
+    from gossip_counter.node.security.sealing import Sealing
 
 log = logging.getLogger("gossip_counter.node")
 
@@ -64,6 +68,7 @@ class Node:
         rng: Random,
         journal: Journal | None = None,
         listeners: Listeners = NO_LISTENERS,
+        keys: KeyFile | None = None,
     ) -> None:
         """`endpoint` makes the UDP endpoint of this node's replica."""
         loop = asyncio.get_running_loop()
@@ -86,6 +91,7 @@ class Node:
         self._redis = None
         if listeners.redis:
             self._redis = RedisServer(self.replica, self._advance, self._diagnostics.unexpected, listeners.redis)
+        self._key_watch = KeyWatch(loop, keys, self._use_keys, self._diagnostics.note, log) if keys else None
         self._metrics: Metrics | None = None
         self._is_id_logged = False
         self._clock_watch = ClockWatch(log)
@@ -114,6 +120,8 @@ class Node:
         if self._redis:
             await self._redis.start()
         page = self._serve_metrics(*self._listeners.metrics) if self._listeners.metrics else None
+        if self._key_watch:
+            self._key_watch.start()
         self._loop.add_reader(self._udp.fileno, self._receive)
         self._log_listeners(page)
         self._set_clock()
@@ -150,6 +158,8 @@ class Node:
         self._ticker.stop()
         self._alarm.stop()
         self._peer_finder.stop()
+        if self._key_watch:
+            self._key_watch.stop()
         if self._redis:
             self._redis.close()
 
@@ -218,6 +228,10 @@ class Node:
             act(*arguments)
         except Exception as error:  # noqa: BLE001 counted, logged and shown in status
             self._diagnostics.unexpected(error)
+
+    def _use_keys(self, ring: "Keyring") -> None:
+        self._udp.use_keys(ring)
+        self.replica.keys = ring.names
 
     # What is to be done.
 
@@ -315,6 +329,13 @@ def _why_refused(refused: Refused, cluster: str) -> str:
     )
 
 
+def _sealing(keys: KeyFile, cluster: str) -> "Sealing":
+    # A third of the start-up, for those who have keys.
+    from gossip_counter.node.security.sealing import Sealing  # noqa: PLC0415
+
+    return Sealing(keys.ring, cluster, SystemRandom())
+
+
 async def serve(
     config: Config,
     address: Address,
@@ -323,20 +344,22 @@ async def serve(
     data: Path | None = None,
     faults: Faults | None = None,
     listeners: Listeners = NO_LISTENERS,
+    keys: KeyFile | None = None,
 ) -> None:
-    """Run one node on `address` until a signal, its journal in `data`.
+    """Run one node on `address` until a signal, its journal in `data`; with `keys`, its datagrams are sealed.
 
     Raises `ConfigError` if it can't begin.
     """
     with bind(address) as bound:
 
         def endpoint(replica: Replica, diagnostics: Diagnostics) -> UdpEndpoint:
-            return UdpEndpoint(bound, peers, config, rng, replica.stats, diagnostics.note, faults)
+            sealing = _sealing(keys, config.cluster) if keys else None
+            return UdpEndpoint(bound, peers, config, rng, replica.stats, diagnostics.note, faults, sealing)
 
         with (
             contextlib.closing(Journal(data, config.name, config.cluster))
             if data
             else contextlib.nullcontext() as journal
         ):
-            await Node(config, endpoint, rng, journal, listeners).run()
+            await Node(config, endpoint, rng, journal, listeners, keys).run()
             log.info("stopped")

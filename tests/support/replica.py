@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any, NamedTuple, cast
+from zlib import crc32
 
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.cluster_id import ClusterId
@@ -253,6 +254,11 @@ def through_datagrams(message: Gossip, config: Config) -> list[Gossip]:
 def packed(message: Gossip, cluster: str = "c", budget: int = 1200, most: int = 16) -> list[bytes]:
     """A message of a member of the cluster whose id is `CLUSTER_ID`, as datagrams."""
     return datagrams.pack_gossip(replace(message, cluster_id=CLUSTER_ID), cluster, budget, most)
+
+
+def with_checksum(content: bytes) -> bytes:
+    """These bytes as a datagram of gossip, well-formed or not."""
+    return content + crc32(content).to_bytes(4, "big")
 
 
 def deliver(nodes: dict[str, Replica], message: Gossip, to: Client) -> None:

@@ -118,6 +118,7 @@ class Metrics(Collector):
         is_ready = self.health.is_ready
         gauges: dict[str, tuple[str, float]] = {
             "members": ("Members of the cluster, this node included.", status.members),
+            "keys": ("Keys that open datagrams; 0: they are plain.", len(status.keys)),
             "peers_synced": ("Peers whose last state received equals ours.", status.peers_synced),
             "peers_unheard": ("Peers that sent nothing since this process started.", status.peers_unheard),
             "counters": ("Counters that have a row.", status.counters),

@@ -50,6 +50,7 @@ def _gossip(status: Status) -> dict[str, object]:
         "cluster": status.cluster,
         "cluster_id": status.cluster_id.text,
         "cluster_id_settled": int(status.cluster_id.is_settled),
+        "keys": ",".join(status.keys),
         "members": status.members,
         "peers_synced": status.peers_synced,
         "peers_unheard": status.peers_unheard,

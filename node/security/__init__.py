@@ -1,0 +1,1 @@
+"""Keys, and datagrams that are sealed with them. Pure: bytes to bytes."""

@@ -1,0 +1,223 @@
+"""Sealed datagrams: encrypted, authenticated, meant for one process at one address, and taken once.
+
+Pure: bytes to bytes; the keys and the system's entropy are passed in.
+
+**Sealing.** AES-256-GCM of the `cryptography` package: with the AES instructions that servers have, it is the fastest
+that OpenSSL has. GCM breaks if one key ever meets one nonce twice. So each process makes a random boot of 128 bits
+when it starts, and derives a key of its own from the cluster's by HKDF-SHA256; its nonces count from 1, and no state
+has to outlive the process. The cluster's name goes into the derivation and, with the header, into the associated data:
+a datagram of another cluster, with another key id or version, does not open. Nothing is parsed before it has opened.
+
+**Binding.** Inside, each datagram names its receiver by a *token* of 8 bytes, which that receiver gave for the address
+that it sees the sender at: a hash of this address under a secret of the receiver's process. So what is captured is
+worth nothing at another node, from another address, or after a restart. A process that has no token for an address
+sends a *greeting*, which has nothing in it and no token. Whoever receives a greeting, or a datagram with a token that
+is not valid, answers with a *challenge*, which has nothing in it either and carries the token. Every datagram brings
+along the token for the way back, and only one that is bound itself is believed. A challenge is as short as a sealed
+datagram can be, so nobody is sent more bytes than came from its address; and challenges are not answered, so that two
+processes never go on by themselves. What was refused is not sent again by those who sealed it: whether an earlier
+process took it, nobody knows.
+
+Gossip is bound just like requests are. A maximum forgives what comes twice, but "I store this durably" and "my state
+equals yours" do not: replayed after a restart, they could be untrue.
+
+**Once.** For each boot there is a sliding window over its counters, which refuses what has come before, and what is
+older than the window. A window must not be forgotten while datagrams that it refused could come again: so windows and
+tokens share *generations*. When one is full of senders, a new one begins, with a new secret, and the one before the
+last goes: its windows, and with them the validity of its tokens. Only a datagram that opened and is bound makes a
+window, so whoever has no key makes none.
+"""
+
+from collections.abc import Hashable
+from hashlib import blake2b
+from random import Random
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from gossip_counter.node.core.errors import SealError
+from gossip_counter.node.security import header
+from gossip_counter.node.security.header import BINDING_BYTES, HEADER_BYTES, Header
+from gossip_counter.node.security.keyring import Key, Keyring
+
+Address = Hashable
+"""Where a datagram comes from or goes to. Its `repr` must be the same whenever it is the same address."""
+
+WINDOW = 2048
+"""Counters. A sender counts what it seals for all receivers, so one receiver sees gaps."""
+MAX_SENDERS = 1024
+"""Boots in one generation, and addresses."""
+NO_TOKEN = bytes(BINDING_BYTES)
+_INSIDE = 2 * BINDING_BYTES
+
+_MASK = (1 << WINDOW) - 1
+
+
+class Window:
+    """The last counters of one sender, and what opens its datagrams."""
+
+    def __init__(self, cipher: AESGCM) -> None:
+        self.cipher = cipher
+        self._top = 0
+        self._seen = 0
+        """Bit i: the counter `_top - i` has come."""
+
+    def is_new(self, counter: int) -> bool:
+        """Note that this counter has come; False if it had before, or if that is no longer known."""
+        ahead = counter - self._top
+        if ahead > 0:
+            self._seen = ((self._seen << ahead) & _MASK) | 1 if ahead < WINDOW else 1
+            self._top = counter
+            return True
+        bit = 1 << -ahead if -ahead < WINDOW else 0
+        if not bit or self._seen & bit:
+            return False
+        self._seen |= bit
+        return True
+
+
+class Generation:
+    """Windows and tokens that were made, and will end, together."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._given: dict[Address, bytes] = {}
+        self.windows: dict[bytes, Window] = {}
+        """By key id and boot."""
+        self.tokens: dict[Address, bytes] = {}
+        """By address, the token that whoever is there gave us."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time for the next one."""
+        return len(self.windows) >= MAX_SENDERS or len(self.tokens) >= MAX_SENDERS
+
+    def token_for(self, address: Address) -> bytes:
+        """What whoever is at this address must name us by."""
+        return self._given.get(address) or self._token(address)
+
+    def has(self, address: Address, sender: bytes) -> bool:
+        """Whether this sender and this address are known already."""
+        return sender in self.windows and address in self.tokens
+
+    def accept(self, address: Address, sender: bytes, window: Window, token: bytes) -> None:
+        """A datagram from there opened, and is bound and new."""
+        self.windows.setdefault(sender, window)
+        self._given.setdefault(address, self._token(address))
+        self.tokens[address] = token
+
+    def _token(self, address: Address) -> bytes:
+        return blake2b(repr(address).encode(), key=self._secret, digest_size=BINDING_BYTES).digest()
+
+
+class Sealing:
+    """What one process seals and opens, from start to end."""
+
+    def __init__(self, ring: Keyring, cluster: str, entropy: Random) -> None:
+        """`entropy` must be the system's, except in tests."""
+        self._cluster = cluster.encode()
+        self._entropy = entropy
+        self._boot = entropy.randbytes(header.BOOT_BYTES)
+        self._counter = 0
+        self._young, self._old = self._generation(), self._generation()
+        self.use(ring)
+
+    def use(self, ring: Keyring) -> None:
+        """Seal and open with these keys from now on. Windows stay: a key that comes back opens nothing twice."""
+        self.ring = ring
+        self._keys = {key.id: key for key in ring.keys}
+        self._retired = frozenset(ring.retired)
+        self._first_id = ring.keys[0].id
+        self._cipher = self._derived(ring.keys[0], self._boot)
+
+    # Sending.
+
+    def knows(self, to: Address) -> bool:
+        """Whether something can be sealed for this address."""
+        return to in self._young.tokens or to in self._old.tokens
+
+    def seal(self, payload: bytes, to: Address) -> bytes | None:
+        """A datagram for the process at this address; None if that must be greeted first."""
+        token = self._young.tokens.get(to) or self._old.tokens.get(to)
+        return None if token is None else self._seal(payload, to, token)
+
+    def greeting(self, to: Address) -> bytes:
+        """A datagram that asks for a token."""
+        return self._seal(b"", to, NO_TOKEN)
+
+    def _seal(self, payload: bytes, to: Address, token: bytes) -> bytes:
+        self._counter += 1
+        head = Header(self._first_id, self._boot, self._counter).packed()
+        plain = token + self._young.token_for(to) + payload
+        return head + self._cipher.encrypt(_nonce(self._counter), plain, head + self._cluster)
+
+    # Receiving.
+
+    def open(self, datagram: bytes, source: Address) -> bytes:
+        """What a datagram holds; empty for a challenge to us. Raises `SealError`, with the answer if one is due."""
+        head = header.unpack(datagram)
+        if head is None:
+            raise SealError("no_key", "a datagram is not sealed: start its sender with --keys FILE too, the same file")
+        sender = head.key_id + head.boot
+        known = self._young.windows.get(sender) or self._old.windows.get(sender)
+        key = self._key(head.key_id)
+        cipher = known.cipher if known else self._derived(key, head.boot)
+        plain = self._decrypted(cipher, head, datagram)
+        token, token_back, payload = plain[:BINDING_BYTES], plain[BINDING_BYTES : 2 * BINDING_BYTES], plain[_INSIDE:]
+        generation = self._bound_by(token, source, sender)
+        if generation is None:
+            raise self._unbound(token, token_back, payload, source)
+        window = generation.windows.get(sender) or Window(cipher)
+        if not window.is_new(head.counter):
+            raise SealError("replayed", "a datagram had come before, or is older than those that are remembered")
+        generation.accept(source, sender, window, token_back)
+        if self._young.is_full:
+            self._young, self._old = self._generation(), self._young
+        return payload
+
+    def _bound_by(self, token: bytes, source: Address, sender: bytes) -> Generation | None:
+        """Which generation gave this token for this address. The old one takes nobody new: it must not grow."""
+        if token == self._young.token_for(source):
+            return self._young
+        if self._old.has(source, sender) and token == self._old.token_for(source):
+            return self._old
+        return None
+
+    def _key(self, key_id: bytes) -> Key:
+        if key := self._keys.get(key_id):
+            return key
+        if key_id in self._retired:
+            text = f"key {key_id.hex()}, which was retired: copy the present file of keys to that host"
+            raise SealError("retired_key", f"a datagram is sealed with {text}")
+        text = f"key {key_id.hex()}, which is not in this node's file of keys: copy one file of keys to all hosts"
+        raise SealError("unknown_key", f"a datagram is sealed with {text}")
+
+    def _decrypted(self, cipher: AESGCM, head: Header, datagram: bytes) -> bytes:
+        covered = datagram[:HEADER_BYTES] + self._cluster
+        try:
+            return cipher.decrypt(_nonce(head.counter), datagram[HEADER_BYTES:], covered)
+        except InvalidTag:
+            text = f"a datagram was not sealed with key {head.key_id.hex()} for a cluster of this name"
+            raise SealError("forged", f"{text}: it was changed on the way, or --cluster-name differs") from None
+
+    def _unbound(self, token: bytes, token_back: bytes, payload: bytes, source: Address) -> SealError:
+        is_greeting = token == NO_TOKEN
+        answer = self._seal(b"", source, token_back) if is_greeting or payload else None
+        if is_greeting:
+            return SealError("", "a greeting", answer)
+        return SealError("unbound", "a datagram was sealed for an earlier process, another node or address", answer)
+
+    # What both need.
+
+    def _generation(self) -> Generation:
+        return Generation(self._entropy.randbytes(16))
+
+    def _derived(self, key: Key, boot: bytes) -> AESGCM:
+        info = b"gossip-counter sealed datagrams 1\0" + self._cluster
+        return AESGCM(HKDF(SHA256(), 32, boot, info).derive(key.secret))
+
+
+def _nonce(counter: int) -> bytes:
+    return counter.to_bytes(12, "big")
