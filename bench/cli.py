@@ -19,7 +19,7 @@ from gossip_counter.bench import recover as recovering
 from gossip_counter.bench import spread as spreading
 from gossip_counter.bench import throughput as rating
 from gossip_counter.bench import torture as torturing
-from gossip_counter.bench.options import Fanout, Gossip, IntervalMs, Json, Nodes, Plot, Runs, err
+from gossip_counter.bench.options import Fanout, Gossip, IntervalMs, Json, Nodes, Plot, Runs, Sealed, err
 from gossip_counter.cluster import running
 from gossip_counter.cluster.manifest import Settings
 from gossip_counter.cluster.options import GossipMode, Push, pushes
@@ -98,6 +98,7 @@ def converge(
     push: Push = None,
     counters: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of counters.")] = 1,
     loss: Annotated[float, typer.Option(min=0, max=1, help="Share of gossip that nodes drop on purpose.")] = 0,
+    sealed: Sealed = False,
     against_full: Annotated[
         bool, typer.Option("--against-full", help="After each run, the same in full-state mode; print the ratio.")
     ] = False,
@@ -109,7 +110,7 @@ def converge(
 
     Exit code: 0 if they agreed in every run, 1 if not.
     """
-    settings = Settings(interval_ms, fanout, gossip.value, pushes(push, gossip), loss=loss)
+    settings = Settings(interval_ms, fanout, gossip.value, pushes(push, gossip), loss=loss, sealed=sealed)
     plan = workload.Plan(
         nodes=nodes,
         increments=increments,
@@ -162,6 +163,9 @@ def throughput(
     durable: Annotated[
         bool, typer.Option("--durable/--ephemeral", help="Nodes with journals and without, or only without.")
     ] = True,
+    sealed: Annotated[
+        bool, typer.Option("--sealed", help="Over UDP, nodes whose datagrams are sealed, beside plain ones.")
+    ] = False,
     redis: Annotated[
         bool,
         typer.Option("--redis", help="Instead, drive a node and a real redis-server with redis-benchmark, in turn."),
@@ -183,18 +187,18 @@ def throughput(
     options.check_plot(plot)
     if redis:
         beside = "--redis, which has one node and loads of its own"
-        options.refuse_given(context, beside, "nodes window clients counters endpoint")
+        options.refuse_given(context, beside, "nodes window clients counters endpoint sealed")
         options.show_and_plot(_against_redis(durable, seconds, runs), as_json, plot)
     elif nodes > 1:
         beside = "--nodes, which measures durable nodes through their Redis endpoints"
-        options.refuse_given(context, beside, "endpoint durable plot")
+        options.refuse_given(context, beside, "endpoint durable plot sealed")
         result = _of_a_cluster(nodes, _load("resp", window, clients, counters), seconds, runs)
         options.show(result, as_json)
         if any(result.lost):
             raise PromiseBroken(f"totals were not what was acknowledged: off by {result.lost}")
     else:
         loads = [_load(each, window, clients, counters) for each in ([endpoint] if endpoint else Endpoint)]
-        options.show_and_plot(_by_endpoint(loads, durable, seconds, runs), as_json, plot)
+        options.show_and_plot(_by_endpoint(loads, durable, sealed, seconds, runs), as_json, plot)
 
 
 def _load(endpoint: str, window: int, clients: int, counters: int) -> rating.Load:
@@ -204,9 +208,11 @@ def _load(endpoint: str, window: int, clients: int, counters: int) -> rating.Loa
     return rating.Load(endpoint, window, clients, counters)
 
 
-def _by_endpoint(loads: list[rating.Load], durable: bool, seconds: float, runs: int) -> rating.NodeRates:
+def _by_endpoint(loads: list[rating.Load], durable: bool, sealed: bool, seconds: float, runs: int) -> rating.NodeRates:
     kinds = {"durable": Settings()} if durable else {}
     kinds["in memory"] = Settings(ephemeral=True)
+    if sealed:
+        kinds |= {f"{kind}, sealed": replace(settings, sealed=True) for kind, settings in kinds.items()}
     with progress_line() as show:
         show(f"measuring {runs} runs of {seconds:g} s of each kind")
         done = lambda rate: show(f"{rate.per_second:,.0f} adds/s")  # noqa: E731

@@ -142,6 +142,7 @@ class Series:
             "gossip": settings.gossip,
             "push": settings.push,
             "loss": settings.loss,
+            "sealed": settings.sealed,
             "increments": plan.increments,
             "decrements": plan.subtracted,
             "expected": plan.expected,
@@ -256,7 +257,7 @@ async def measure(plans: list[Plan], runs: int, watch: Watcher, done: Callable[[
 
 
 async def _run(plan: Plan, number: int, cluster: Cluster, watch: Watcher) -> Run:
-    clients = {name: await Client.connect(member.address, timeout_s=5) for name, member in cluster.members.items()}
+    clients = {name: await cluster.connect(member, timeout_s=5) for name, member in cluster.members.items()}
     progress = Progress(plan, number, dict.fromkeys(clients, 0))
     try:
         polling = asyncio.create_task(_poll(clients, progress, watch))

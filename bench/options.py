@@ -20,6 +20,7 @@ Runs = Annotated[int, typer.Option(min=1, max=10_000, help="Number of runs; figu
 IntervalMs = Annotated[int, typer.Option(min=1, max=3_600_000, help="Milliseconds between two gossip rounds.")]
 Fanout = Annotated[int, typer.Option(min=0, max=1000, help="Random peers that each gossip round contacts.")]
 Gossip = Annotated[GossipMode, typer.Option(help="Send digests and changes, or the whole state every round.")]
+Sealed = Annotated[bool, typer.Option("--sealed", help="Seal all datagrams with a key of the cluster's own.")]
 Plot = Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw a picture: .svg, .png or .pdf.")]
 
 out = Console()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from statistics import median
@@ -16,7 +17,7 @@ from gossip_counter.bench import plot, report
 from gossip_counter.cluster.client import Client, Status
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.manifest import Member, Settings
-from gossip_counter.cluster.processes import temporary
+from gossip_counter.cluster.processes import Cluster, temporary
 from gossip_counter.cluster.wording import counted
 
 WARM_UP_S = 0.5
@@ -186,7 +187,7 @@ async def measure(
     for _ in range(runs):
         for mode, (load, settings) in modes.items():
             async with temporary(1, settings) as cluster:
-                rates[mode].append(await _run(cluster.members["n1"], load, seconds))
+                rates[mode].append(await _run(cluster, cluster.members["n1"], load, seconds))
             done(rates[mode][-1])
     return NodeRates(loads[0], seconds, rates)
 
@@ -265,10 +266,10 @@ async def _probe(members: list[Member], stop: asyncio.Event) -> list[float]:
     return seen_ms
 
 
-async def _run(member: Member, load: Load, seconds: float) -> Rate:
-    adds = _adds_over_redis if load.endpoint == "resp" else _adds_over_udp
+async def _run(cluster: Cluster, member: Member, load: Load, seconds: float) -> Rate:
+    adds = _adds_over_redis if load.endpoint == "resp" else partial(_adds_over_udp, cluster)
     await adds(member, load, min(seconds, WARM_UP_S))
-    async with await Client.connect(member.address, timeout_s=5) as client:
+    async with await cluster.connect(member, timeout_s=5) as client:
         before = (await client.gossip_status())["commits"]
         began_ns = monotonic_ns()
         latencies_ns = await adds(member, load, seconds)
@@ -278,9 +279,9 @@ async def _run(member: Member, load: Load, seconds: float) -> Rate:
     return Rate(len(latencies_ns) / elapsed_s, p50, p99, len(latencies_ns) / commits)
 
 
-async def _adds_over_udp(member: Member, load: Load, seconds: float) -> list[int]:
+async def _adds_over_udp(cluster: Cluster, member: Member, load: Load, seconds: float) -> list[int]:
     """Add for so long; the time that each reply took, in nanoseconds."""
-    clients = [await Client.connect(member.address, timeout_s=5) for _ in range(load.clients)]
+    clients = [await cluster.connect(member, timeout_s=5) for _ in range(load.clients)]
     end = monotonic_ns() + int(seconds * 1e9)
     latencies_ns: list[int] = []
     names = load.names()

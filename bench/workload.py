@@ -66,4 +66,5 @@ def kind(settings: Settings) -> str:
     """How nodes gossip, without the figures."""
     push = "" if settings.gossip == "full" else ", push" if settings.push else ", no push"
     loss = f", {settings.loss:.0%} loss" if settings.loss else ""
-    return f"{'full-state' if settings.gossip == 'full' else 'delta'} gossip{push}{loss}"
+    sealed = ", sealed" if settings.sealed else ""
+    return f"{'full-state' if settings.gossip == 'full' else 'delta'} gossip{push}{loss}{sealed}"

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gossip_counter import __version__
-from gossip_counter.cluster.commands import counting, deleting, experiments, lifecycle, live
+from gossip_counter.cluster.commands import counting, deleting, experiments, keys, lifecycle, live
 from gossip_counter.node.encodings import tolerate_any_encoding
 
 HELP = """Run a gossip counter on this machine: several nodes, no leader, one value.
@@ -56,6 +56,7 @@ app.command()(experiments.wipe)
 app.command()(experiments.partition)
 app.command()(experiments.heal)
 app.command()(live.logs)
+app.add_typer(keys.app, name="keys")
 app.command()(lifecycle.down)
 
 

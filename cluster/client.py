@@ -13,12 +13,15 @@ import socket
 from collections.abc import Callable, Sequence
 from random import Random
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core.errors import TIMEOUT, BadDatagramError
 from gossip_counter.node.core.messages import DEFAULT_COUNTER
 from gossip_counter.node.endpoints.addresses import Address, resolve
+
+if TYPE_CHECKING:
+    from gossip_counter.cluster.seals import ClientSeal, Keys
 
 __all__ = [
     "Client",
@@ -88,7 +91,9 @@ class _Pending(NamedTuple):
 class Client:
     """One socket connected to one node. Any number of requests may be pending at once."""
 
-    def __init__(self, connected: socket.socket, address: Address, timeout_s: float) -> None:
+    def __init__(
+        self, connected: socket.socket, address: Address, timeout_s: float, seal: "ClientSeal | None" = None
+    ) -> None:
         self.address = address
         self.token: str | None = None
         """The causal token of the last reply to an add, a delete or a read; None if the node gave none."""
@@ -99,13 +104,17 @@ class Client:
         self._last_id = Random().getrandbits(48)
         self._pending: dict[int, _Pending] = {}
         """By message id, in the order of their deadlines: all requests wait equally long."""
+        self._seal = seal
+        self._unsent: dict[int, bytes] = {}
+        """By message id, requests that wait for the node's answer to a greeting."""
         self._timer: asyncio.TimerHandle | None = None
         self._loop.add_reader(connected.fileno(), self._drain)
 
     @classmethod
-    async def connect(cls, address: Address, timeout_s: float = 2.0) -> Self:
+    async def connect(cls, address: Address, timeout_s: float = 2.0, keys: "Keys | None" = None) -> Self:
         """A client of the node at `address`, whether it is up or not. `timeout_s` limits the wait for each reply.
 
+        With `keys` (`seals.Keys.read`) requests are sealed; the nodes must have the same keys.
         An add with copies waits at the node for up to its `wait_ms`, so the timeout should be longer than that.
 
         Raises `node.core.errors.ConfigError` if the address can't be resolved, `NotSentError` if it can't be sent to.
@@ -118,7 +127,7 @@ class Client:
         except OSError as error:
             connected.close()
             raise NotSentError(f"{address[0]}:{address[1]}: {error.strerror}") from None
-        return cls(connected, address, timeout_s)
+        return cls(connected, address, timeout_s, _seal(keys) if keys else None)
 
     async def add(
         self,
@@ -215,7 +224,7 @@ class Client:
             raise NotSentError("a number of more than 64 bits can't be sent") from None
         except UnicodeEncodeError:
             raise NotSentError("text with a lone surrogate, which is no UTF-8, can't be sent") from None
-        self._send(datagram)
+        self._send_request(msg_id, datagram)
         reply: asyncio.Future[Status] = self._loop.create_future()
         deadline = self._loop.time() + self._timeout_s
         self._pending[msg_id] = _Pending(f"{body['type']}_ok", reply, deadline, error)
@@ -225,6 +234,27 @@ class Client:
             return await reply
         finally:
             self._pending.pop(msg_id, None)
+            self._unsent.pop(msg_id, None)
+
+    def _send_request(self, msg_id: int, datagram: bytes) -> None:
+        """Send a request, or, if the node is not known, a greeting: the request then waits for the answer to that."""
+        if self._seal is None:
+            self._send(datagram)
+        elif sealed := self._seal.sealed(datagram, self._loop.time()):
+            self._send(sealed)
+        else:
+            self._send(self._seal.greeting())
+            self._unsent[msg_id] = datagram
+
+    def _send_waiting(self) -> None:
+        """The node is known now: send what waited for that."""
+        waiting, self._unsent = self._unsent, {}
+        for msg_id, datagram in waiting.items():
+            try:
+                self._send_request(msg_id, datagram)
+            except NotSentError as error:
+                if not self._pending[msg_id].reply.done():
+                    self._pending[msg_id].reply.set_exception(error)
 
     def _send(self, datagram: bytes) -> None:
         try:
@@ -249,6 +279,13 @@ class Client:
             self._receive(datagram)
 
     def _receive(self, datagram: bytes) -> None:
+        if self._seal:
+            content = self._seal.opened(datagram, self._loop.time())
+            if content is None:
+                return
+            if self._unsent:
+                self._send_waiting()
+            datagram = content
         try:
             body = wire.unpack(datagram, "")
         except BadDatagramError:
@@ -286,6 +323,13 @@ class Client:
     @property
     def _where(self) -> str:
         return "{}:{}".format(*self.address)
+
+
+def _seal(keys: "Keys") -> "ClientSeal":
+    # Half the start-up of a command, for those who have keys.
+    from gossip_counter.cluster.seals import ClientSeal  # noqa: PLC0415
+
+    return ClientSeal(keys)
 
 
 def _fail(pending: _Pending, why: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 
-from gossip_counter.cluster.client import Client, ClientError
+from gossip_counter.cluster.client import ClientError
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.manifest import Manifest, Member
 from gossip_counter.cluster.processes import Cluster
@@ -50,7 +50,7 @@ def _example_groups(names: list[str]) -> str:
 
 
 async def _apply(cluster: Cluster, member: Member) -> None:
-    async with await Client.connect(member.address) as client:
+    async with await cluster.connect(member) as client:
         try:
             await client.fault(cluster.settings.loss, cluster.manifest.cut_off_from(member.name))
         except ClientError:

@@ -55,6 +55,8 @@ class Settings:
     """Let nodes take requests that make their network worse."""
     metrics: bool = False
     """Serve metrics over HTTP."""
+    sealed: bool = False
+    """Seal all datagrams with the keys in the cluster's directory."""
     loss: float = 0.0
     """The share of gossip that nodes drop on purpose, 0 to 1."""
 
@@ -219,6 +221,11 @@ class Manifest:
         """The nodes whose gossip does not reach this one while the partition lasts."""
         group = next((group for group in self.partition if name in group), list(self.members))
         return [each for each in self.members if each not in group]
+
+    @property
+    def keys_path(self) -> Path:
+        """The file of keys, if the cluster is sealed."""
+        return self.directory / "keys"
 
     def data_path(self, name: str) -> Path:
         """The directory of a node's journal."""

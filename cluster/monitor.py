@@ -111,16 +111,16 @@ class Monitor:
             return view
         view.state = SILENT
         try:
-            view.status = await (await self._client(member)).gossip_status(counter)
+            view.status = await (await self._client(cluster, member)).gossip_status(counter)
         except ClientError:
             return view
         view.state = UP
         self._rate(view)
         return view
 
-    async def _client(self, member: Member) -> Client:
+    async def _client(self, cluster: Cluster, member: Member) -> Client:
         if member.address not in self._clients:
-            self._clients[member.address] = await Client.connect(member.address, TIMEOUT_S)
+            self._clients[member.address] = await cluster.connect(member, TIMEOUT_S)
         return self._clients[member.address]
 
     def _measure(self, view: NodeView, process: psutil.Process) -> None:

@@ -15,14 +15,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import psutil
 
-from gossip_counter.cluster import ports
+from gossip_counter.cluster import key_rings, ports
 from gossip_counter.cluster.client import Client, ClientError, Status
 from gossip_counter.cluster.errors import ClusterError, reason
 from gossip_counter.cluster.manifest import Manifest, Member, Settings
+
+if TYPE_CHECKING:
+    from gossip_counter.cluster.seals import Keys
 
 STOP_S = 3.0
 """How long a node may take to stop before it is killed."""
@@ -42,6 +45,8 @@ class Cluster:
     def create(cls, directory: Path, nodes: int, base_port: int, settings: Settings) -> Self:
         """A new cluster, not yet started; `base_port` 0 takes free ports. Raises `ClusterError`."""
         manifest = Manifest.create(directory, nodes, settings)
+        if settings.sealed:
+            key_rings.ensure(manifest.keys_path)
         ports.assign(manifest, base_port)
         return cls(manifest)
 
@@ -64,6 +69,18 @@ class Cluster:
     def settings(self) -> Settings:
         """What the nodes are started with."""
         return self.manifest.settings
+
+    async def connect(self, member: Member, timeout_s: float = 2.0) -> Client:
+        """A client of a node, as `Client.connect`, with the cluster's keys if it is sealed."""
+        return await Client.connect(member.address, timeout_s, self._keys)
+
+    @property
+    def _keys(self) -> "Keys | None":
+        if not self.settings.sealed:
+            return None
+        from gossip_counter.cluster.seals import Keys  # noqa: PLC0415 half the start-up of a command
+
+        return Keys.read(self.manifest.keys_path, self.manifest.id)
 
     # Find.
 
@@ -160,6 +177,7 @@ class Cluster:
             *([f"--metrics={member.host}:{member.metrics_port}"] if settings.metrics else []),
             *(f"--peer={each.name}={each.host}:{each.port}" for each in peers),
             "--ephemeral" if settings.ephemeral else f"--data={manifest.data_path(member.name)}",
+            *([f"--keys={manifest.keys_path}"] if settings.sealed else []),
             *(f"--fault-cut={name}" for name in manifest.cut_off_from(member.name)),
         ]
 
@@ -202,7 +220,7 @@ class Cluster:
         """Wait until a node answers; its first status. Raises `ClusterError` if it ends or does not answer in time."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + READY_S
-        async with await Client.connect(member.address, timeout_s=0.1) as client:
+        async with await self.connect(member, timeout_s=0.1) as client:
             while loop.time() < deadline:
                 status = await self._first_status(client, member)
                 if status and self.process(member):

@@ -103,7 +103,7 @@ def add(
         raise ClusterError("nothing was added: there are no tokens in a cluster that was started with --gossip full")
     member = choose(cluster, node)
     terms: Any = {"expire_ms": expire, "expire_if_new": expire_if_new, "lower": lower, "upper": upper}
-    token = run(request(member, lambda client: client.add(delta, counter, copies, **terms)))
+    token = run(request(cluster, member, lambda client: client.add(delta, counter, copies, **terms)))
     done = f"{member.name} counted {delta:+d}{f' in {shown(counter)}' if counter else ''}"
     done += f", which ends in {duration(expire)}" if expire and not expire_if_new else ""
     done += f", durable on {copies} nodes" if copies > 1 else ""
@@ -133,8 +133,9 @@ def read(
     If the counter ends, stderr says when. If the node knows of no add to that counter, stderr says so: the name may be
     misspelled.
     """
-    member = choose(Cluster.load_up(directory), node)
-    found, is_known = run(request(member, lambda client: _read(client, counter, token)))
+    cluster = Cluster.load_up(directory)
+    member = choose(cluster, node)
+    found, is_known = run(request(cluster, member, lambda client: _read(client, counter, token)))
     if not is_known:
         say_unknown(member, counter)
     if found.deadline_ms is not None:
@@ -195,9 +196,9 @@ async def _first(
     return found, await counters.left_ms(member.address, [each.name for each in found.counters])
 
 
-async def request(member: Member, ask: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+async def request(cluster: Cluster, member: Member, ask: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
     """What a node replies. Raises `ClientError`."""
-    async with await Client.connect(member.address, TIMEOUT_S) as client:
+    async with await cluster.connect(member, TIMEOUT_S) as client:
         return await ask(client)
 
 

@@ -33,10 +33,11 @@ def delete(
     What the node knows of them goes, and no add that it has not received yet. Of names that it does not know, stderr
     says so.
     """
-    member = choose(Cluster.load_up(directory), node)
+    cluster = Cluster.load_up(directory)
+    member = choose(cluster, node)
     if any(map(counters.is_pattern, names)) and not yes:
         _confirm(member, names)
-    done = run(request(member, lambda client: _delete_all(client, member, names)))
+    done = run(request(cluster, member, lambda client: _delete_all(client, member, names)))
     for name in done.unknown:
         if counters.is_pattern(name):
             typer.echo(f"{member.name} knows of no counter that matches {shown(name)}", err=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gossip_counter.cluster import orphans, ports
+from gossip_counter.cluster import key_rings, orphans, ports
 from gossip_counter.cluster.commands import live
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.lock import changing
@@ -54,6 +54,12 @@ Metrics = Annotated[
     bool,
     typer.Option("--metrics", help="Serve /metrics, /healthz and /readyz of each node; 'status --json' shows where."),
 ]
+Sealed = Annotated[
+    bool,
+    typer.Option(
+        "--sealed", help="Seal all UDP datagrams with a key of the cluster's own ('cluster keys'); it stays so."
+    ),
+]
 Restarting = Annotated[
     bool,
     typer.Option(
@@ -75,6 +81,7 @@ def up(
     ephemeral: Ephemeral = False,
     faults: Faults = False,
     metrics: Metrics = False,
+    sealed: Sealed = False,
     restarting: Restarting = False,
     log_level: Log = LogLevel.INFO,
     detach: Detach = False,
@@ -89,7 +96,9 @@ def up(
     if restarting and detach:
         raise typer.BadParameter("nodes are restarted by this command: leave out --detach", param_hint="--restart")
     does_push = pushes(push, gossip)
-    settings = Settings(interval_ms, fanout, gossip.value, does_push, log_level.value, ephemeral, faults, metrics)
+    settings = Settings(
+        interval_ms, fanout, gossip.value, does_push, log_level.value, ephemeral, faults, metrics, sealed
+    )
     watched: list[Cluster] = []
     try:
         started = _up(
@@ -151,6 +160,9 @@ def _old_or_new(directory: Path, settings: Settings, nodes: int | None, base_por
         return Cluster.create(directory, new_nodes, new_port, settings)
     found = Cluster.load(directory)
     _check_old(found, settings, nodes)
+    settings.sealed |= found.settings.sealed
+    if settings.sealed and not found.settings.sealed:
+        key_rings.ensure(found.manifest.keys_path)
     found.manifest.settings, found.manifest.partition = settings, []
     if base_port is None:
         ports.check(found.manifest)

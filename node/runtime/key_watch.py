@@ -51,5 +51,4 @@ class KeyWatch:
     def _take(self, ring: Keyring) -> None:
         self._use(ring)
         first, *others = ring.names
-        also = f", and {', '.join(others)} open too" if others else ""
-        self._log.info("datagrams are sealed: key %s seals%s", first, also)
+        self._log.info("datagrams are sealed with key %s; also opened: %s", first, ", ".join(others) or "none")

@@ -72,8 +72,8 @@ class Keyring:
 
     @property
     def newest(self) -> Key:
-        """The key that was made last; of several made in one second, the last in the file."""
-        return max(reversed(self.keys), key=lambda key: key.created)
+        """The key that was made last."""
+        return max(self.keys, key=lambda key: key.created)
 
     def with_key(self, key: Key) -> Self:
         """The ring with one more key, which opens. Raises `KeyringError` if there are too many."""
