@@ -10,42 +10,24 @@ Pure.
     sealed   8 + 8 + any + 16: what is sealed, and its tag
 """
 
-from struct import Struct
-from typing import NamedTuple
-
 MAGIC = b"\xc1"
-VERSION = 1
+VERSION = b"\x01"
 KEY_ID_BYTES = 4
 BOOT_BYTES = 16
+COUNTER_BYTES = 8
 BINDING_BYTES = 8
 TAG_BYTES = 16
 
-_FORM = Struct(f">cB{KEY_ID_BYTES}s{BOOT_BYTES}sQ")
-HEADER_BYTES = _FORM.size
+PREFIX = MAGIC + VERSION
+KEY_ID = slice(len(PREFIX), len(PREFIX) + KEY_ID_BYTES)
+SENDER = slice(KEY_ID.start, KEY_ID.stop + BOOT_BYTES)
+"""Key id and boot together."""
+COUNTER = slice(SENDER.stop, SENDER.stop + COUNTER_BYTES)
+HEADER_BYTES = COUNTER.stop
 OVERHEAD = HEADER_BYTES + 2 * BINDING_BYTES + TAG_BYTES
 """Bytes that a sealed datagram has more than the plain one; with nothing in it, it has no other."""
 
 
-class Header(NamedTuple):
-    """What stands before the sealed part, readable by all and covered by the tag."""
-
-    key_id: bytes
-    boot: bytes
-    counter: int
-
-    def packed(self) -> bytes:
-        """As it is sent."""
-        return _FORM.pack(MAGIC, VERSION, *self)
-
-
 def is_sealed(datagram: bytes) -> bool:
-    """Whether this can be a sealed datagram: no plain one begins like that."""
+    """Whether this can be a sealed datagram, of this version or another: no plain one begins like that."""
     return len(datagram) >= OVERHEAD and datagram.startswith(MAGIC)
-
-
-def unpack(datagram: bytes) -> Header | None:
-    """The header of a sealed datagram; None if it is none, or one of a version that is not known here."""
-    if not is_sealed(datagram):
-        return None
-    _, version, *fields = _FORM.unpack_from(datagram)
-    return Header(*fields) if version == VERSION else None

@@ -31,6 +31,7 @@ window, so whoever has no key makes none.
 from collections.abc import Hashable
 from hashlib import blake2b
 from random import Random
+from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -39,7 +40,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gossip_counter.node.core.errors import SealError
 from gossip_counter.node.security import header
-from gossip_counter.node.security.header import BINDING_BYTES, HEADER_BYTES, Header
+from gossip_counter.node.security.header import BINDING_BYTES, HEADER_BYTES, KEY_ID_BYTES
 from gossip_counter.node.security.keyring import Key, Keyring
 
 Address = Hashable
@@ -50,6 +51,8 @@ WINDOW = 2048
 MAX_SENDERS = 1024
 """Boots in one generation, and addresses."""
 NO_TOKEN = bytes(BINDING_BYTES)
+_PAD = bytes(12 - header.COUNTER_BYTES)
+"""Makes a counter a nonce."""
 _INSIDE = 2 * BINDING_BYTES
 
 _MASK = (1 << WINDOW) - 1
@@ -84,6 +87,7 @@ class Generation:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
         self._given: dict[Address, bytes] = {}
+        """By address, what whoever is there must name us by; of those that have done so."""
         self.windows: dict[bytes, Window] = {}
         """By key id and boot."""
         self.tokens: dict[Address, bytes] = {}
@@ -96,7 +100,9 @@ class Generation:
 
     def token_for(self, address: Address) -> bytes:
         """What whoever is at this address must name us by."""
-        return self._given.get(address) or self._token(address)
+        if given := self._given.get(address):
+            return given
+        return blake2b(repr(address).encode(), key=self._secret, digest_size=BINDING_BYTES).digest()
 
     def has(self, address: Address, sender: bytes) -> bool:
         """Whether this sender and this address are known already."""
@@ -104,12 +110,10 @@ class Generation:
 
     def accept(self, address: Address, sender: bytes, window: Window, token: bytes) -> None:
         """A datagram from there opened, and is bound and new."""
-        self.windows.setdefault(sender, window)
-        self._given.setdefault(address, self._token(address))
+        if sender not in self.windows or address not in self._given:
+            self.windows[sender] = window
+            self._given[address] = self.token_for(address)
         self.tokens[address] = token
-
-    def _token(self, address: Address) -> bytes:
-        return blake2b(repr(address).encode(), key=self._secret, digest_size=BINDING_BYTES).digest()
 
 
 class Sealing:
@@ -129,7 +133,7 @@ class Sealing:
         self.ring = ring
         self._keys = {key.id: key for key in ring.keys}
         self._retired = frozenset(ring.retired)
-        self._first_id = ring.keys[0].id
+        self._head = header.PREFIX + ring.keys[0].id + self._boot
         self._cipher = self._derived(ring.keys[0], self._boot)
 
     # Sending.
@@ -149,33 +153,45 @@ class Sealing:
 
     def _seal(self, payload: bytes, to: Address, token: bytes) -> bytes:
         self._counter += 1
-        head = Header(self._first_id, self._boot, self._counter).packed()
+        counter = self._counter.to_bytes(header.COUNTER_BYTES, "big")
+        head = self._head + counter
         plain = token + self._young.token_for(to) + payload
-        return head + self._cipher.encrypt(_nonce(self._counter), plain, head + self._cluster)
+        return head + self._cipher.encrypt(_PAD + counter, plain, head + self._cluster)
 
     # Receiving.
 
     def open(self, datagram: bytes, source: Address) -> bytes:
         """What a datagram holds; empty for a challenge to us. Raises `SealError`, with the answer if one is due."""
-        head = header.unpack(datagram)
-        if head is None:
+        if len(datagram) < header.OVERHEAD or not datagram.startswith(header.PREFIX):
             raise SealError("no_key", "a datagram is not sealed: start its sender with --keys FILE too, the same file")
-        sender = head.key_id + head.boot
+        sender, counter = datagram[header.SENDER], datagram[header.COUNTER]
+        key = self._keys.get(datagram[header.KEY_ID]) or self._missing(datagram[header.KEY_ID])
         known = self._young.windows.get(sender) or self._old.windows.get(sender)
-        key = self._key(head.key_id)
-        cipher = known.cipher if known else self._derived(key, head.boot)
-        plain = self._decrypted(cipher, head, datagram)
-        token, token_back, payload = plain[:BINDING_BYTES], plain[BINDING_BYTES : 2 * BINDING_BYTES], plain[_INSIDE:]
+        cipher = known.cipher if known else self._derived(key, sender[KEY_ID_BYTES:])
+        try:
+            covered = datagram[:HEADER_BYTES] + self._cluster
+            plain = cipher.decrypt(_PAD + counter, datagram[HEADER_BYTES:], covered)
+        except InvalidTag:
+            text = f"a datagram was not sealed with key {key.name} for a cluster of this name"
+            raise SealError("forged", f"{text}: it was changed on the way, or --cluster-name differs") from None
+        token, token_back, payload = plain[:BINDING_BYTES], plain[BINDING_BYTES:_INSIDE], plain[_INSIDE:]
         generation = self._bound_by(token, source, sender)
         if generation is None:
             raise self._unbound(token, token_back, payload, source)
         window = generation.windows.get(sender) or Window(cipher)
-        if not window.is_new(head.counter):
+        if not window.is_new(int.from_bytes(counter, "big")):
             raise SealError("replayed", "a datagram had come before, or is older than those that are remembered")
         generation.accept(source, sender, window, token_back)
         if self._young.is_full:
             self._young, self._old = self._generation(), self._young
         return payload
+
+    def _missing(self, key_id: bytes) -> NoReturn:
+        if key_id in self._retired:
+            text = f"key {key_id.hex()}, which was retired: copy the present file of keys to that host"
+            raise SealError("retired_key", f"a datagram is sealed with {text}")
+        text = f"key {key_id.hex()}, which is not in this node's file of keys: copy one file of keys to all hosts"
+        raise SealError("unknown_key", f"a datagram is sealed with {text}")
 
     def _bound_by(self, token: bytes, source: Address, sender: bytes) -> Generation | None:
         """Which generation gave this token for this address. The old one takes nobody new: it must not grow."""
@@ -184,23 +200,6 @@ class Sealing:
         if self._old.has(source, sender) and token == self._old.token_for(source):
             return self._old
         return None
-
-    def _key(self, key_id: bytes) -> Key:
-        if key := self._keys.get(key_id):
-            return key
-        if key_id in self._retired:
-            text = f"key {key_id.hex()}, which was retired: copy the present file of keys to that host"
-            raise SealError("retired_key", f"a datagram is sealed with {text}")
-        text = f"key {key_id.hex()}, which is not in this node's file of keys: copy one file of keys to all hosts"
-        raise SealError("unknown_key", f"a datagram is sealed with {text}")
-
-    def _decrypted(self, cipher: AESGCM, head: Header, datagram: bytes) -> bytes:
-        covered = datagram[:HEADER_BYTES] + self._cluster
-        try:
-            return cipher.decrypt(_nonce(head.counter), datagram[HEADER_BYTES:], covered)
-        except InvalidTag:
-            text = f"a datagram was not sealed with key {head.key_id.hex()} for a cluster of this name"
-            raise SealError("forged", f"{text}: it was changed on the way, or --cluster-name differs") from None
 
     def _unbound(self, token: bytes, token_back: bytes, payload: bytes, source: Address) -> SealError:
         is_greeting = token == NO_TOKEN
@@ -217,7 +216,3 @@ class Sealing:
     def _derived(self, key: Key, boot: bytes) -> AESGCM:
         info = b"gossip-counter sealed datagrams 1\0" + self._cluster
         return AESGCM(HKDF(SHA256(), 32, boot, info).derive(key.secret))
-
-
-def _nonce(counter: int) -> bytes:
-    return counter.to_bytes(12, "big")
