@@ -13,6 +13,8 @@ from gossip_counter.node import members, settings
 from gossip_counter.node.core.config import BOUNDS, HELP, Config
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.runtime.node import Listeners
+from gossip_counter.node.storage import key_file
+from tests.support.sealing import ring
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,10 @@ def test_where_the_journal_is(arguments: list[str], data: Path | None) -> None:
         (["--peer=n2=h:1", "--peer=n2=h:2"], "two peers have the same name"),
         (["--fault-loss=0.5"], "say --faults too"),
         (["--faults", "--fault-cut=n9"], "--fault-cut n9: there is no such peer, as there are no peers"),
+        (["--bind=0.0.0.0:1"], "say --keys FILE ('cluster keys new FILE' makes one), or --insecure"),
+        (["--bind=[::]:1"], "--bind :::1 can be reached from elsewhere, and without keys anybody there can"),
+        (["--keys=none", "--insecure"], "--insecure is for nodes without keys"),
+        (["--keys=none"], "there is no file of keys none: 'cluster keys new none' makes one"),
         (["--resp=0.0.0.0:1"], "say --resp-password-file FILE too"),
         (["--resp-tls-key=k"], "say --resp HOST:PORT too"),
         (["--resp=localhost:1", "--resp-tls-key=k"], "both --resp-tls-cert and --resp-tls-key"),
@@ -121,6 +127,14 @@ def test_options_that_contradict_each_other_are_refused(arguments: Sequence[str]
     with pytest.raises(ConfigError) as caught:
         of(*arguments)
     assert text in str(caught.value)
+
+
+def test_off_loopback_a_node_runs_with_keys_or_when_it_is_told_that_it_is_insecure(tmp_path: Path) -> None:
+    key_file.write(tmp_path / "keys", ring(1), is_new=True)
+    assert of("--bind=0.0.0.0:1", "--insecure").keys is None
+    keys = of("--bind=0.0.0.0:1", f"--keys={tmp_path}/keys").keys
+    assert keys is not None
+    assert keys.ring == ring(1)
 
 
 @pytest.mark.parametrize(

@@ -13,20 +13,22 @@ from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.addresses import Address, Sockaddr, bind
 from gossip_counter.node.endpoints.udp import UdpEndpoint
+from gossip_counter.node.security.sealing import Sealing
 from tests.support.replica import CLUSTER_ID
 
 
 class UdpNode:
     """Node n1 of cluster c. What it notes is in `noted`."""
 
-    def __init__(self, bound: socket.socket, peers: dict[str, Address]) -> None:
+    def __init__(self, bound: socket.socket, peers: dict[str, Address], seal: Sealing | None = None) -> None:
         config = Config(name="n1", cluster="c", peers=tuple(peers))
         self.noted: list[str] = []
         self.replica = Replica(config, Random(1), 0, Recovered(None, cluster_id=CLUSTER_ID))
-        self.udp = UdpEndpoint(bound, peers, config, Random(1), self.replica.stats, self._note)
+        self.udp = UdpEndpoint(bound, peers, config, Random(1), self.replica.stats, self._note, None, seal)
         self.port = self.udp.address[1]
 
     def _note(self, kind: str, text: str, *args: object) -> None:
+        setattr(self.replica.stats, kind, getattr(self.replica.stats, kind) + 1)
         self.noted.append(f"{kind}: {text % args}")
 
     def receive(self, now_ns: int = 0) -> None:
@@ -56,10 +58,10 @@ class UdpNode:
 
 
 @contextmanager
-def udp_endpoint(host: str = "127.0.0.1", **peers: Address) -> Iterator[UdpNode]:
-    """A node bound to a free port of `host`."""
+def udp_endpoint(host: str = "127.0.0.1", seal: Sealing | None = None, **peers: Address) -> Iterator[UdpNode]:
+    """A node bound to a free port of `host`; with `seal`, its datagrams are sealed."""
     with bind((host, 0)) as bound:
-        yield UdpNode(bound, peers)
+        yield UdpNode(bound, peers, seal)
 
 
 @contextmanager

@@ -1,0 +1,125 @@
+"""Claim: a sealed node takes only what a holder of its keys has just sent to it; plain and sealed don't mix."""
+
+import socket
+from dataclasses import replace
+
+import msgpack
+import pytest
+
+from gossip_counter.node.core.counts import Row
+from gossip_counter.node.core.effects import Send
+from gossip_counter.node.security import header
+from gossip_counter.node.security.sealing import Sealing
+from tests.support.replica import CLUSTER_ID, X, packed, pushed
+from tests.support.sealing import process, ring, sealed
+from tests.support.udp import UdpNode, asking, received, send, udp_endpoint
+
+ADD = msgpack.packb({"type": "add", "delta": 5, "msg_id": 1})
+
+
+def meet(client: socket.socket, seal: Sealing, node: UdpNode) -> None:
+    """Let a client greet a node on a real socket."""
+    client.send(seal.greeting("b"))
+    node.receive()
+    (challenge,) = received(client)
+    assert seal.open(challenge, "b") == b""
+
+
+def refused(node: UdpNode) -> dict[str, int]:
+    """What was refused so far, by reason."""
+    reasons = ("no_key", "unknown_key", "retired_key", "forged", "replayed", "unbound", "bad_input")
+    return {reason: count for reason in reasons if (count := getattr(node.replica.stats, reason))}
+
+
+def test_a_sealed_request_is_answered_sealed() -> None:
+    seal = process(1)
+    with udp_endpoint(seal=process(2)) as node, asking(node.udp.address) as client:
+        meet(client, seal, node)
+        client.send(sealed(seal, ADD))
+        node.receive()
+        node.persisted()
+        (reply,) = received(client)
+        assert msgpack.unpackb(seal.open(reply, "b"))["type"] == "add_ok"
+        assert node.replica.value("") == 5
+        assert refused(node) == {}
+
+
+def test_a_captured_request_counts_once_and_not_again_after_a_restart_nor_from_elsewhere() -> None:
+    seal = process(1)
+    with udp_endpoint(seal=process(2)) as node, asking(node.udp.address) as client:
+        meet(client, seal, node)
+        captured = sealed(seal, ADD)
+        for _ in range(3):
+            client.send(captured)
+        node.receive()
+        node.persisted()
+        assert (node.replica.value(""), refused(node)) == (5, {"replayed": 2})
+        assert node.noted == [f"replayed: a datagram had come before, or is older than those that are remembered"
+                              f" (from 127.0.0.1:{client.getsockname()[1]})"] * 2  # fmt: skip
+        received(client)
+        with asking(node.udp.address) as elsewhere:
+            elsewhere.send(captured)
+            node.receive()
+            assert [len(each) for each in received(elsewhere)] == [header.OVERHEAD]
+        assert (node.replica.value(""), refused(node)) == (5, {"replayed": 2, "unbound": 1})
+    with udp_endpoint(seal=process(3)) as node, asking(node.udp.address) as client:
+        client.send(captured)
+        node.receive()
+        assert (node.replica.value(""), refused(node)) == (None, {"unbound": 1})
+
+
+def test_plain_requests_and_gossip_change_nothing_and_are_not_answered() -> None:
+    with udp_endpoint(seal=process(2), n2=("127.0.0.1", 9)) as node, asking(node.udp.address) as client:
+        send(client)
+        client.send(packed(pushed(X, 0, ("", Row(9, 0, 1))))[0])
+        client.send(b"junk")
+        node.receive()
+        assert received(client) == []
+        assert (node.replica.value(""), node.replica.state.row_count) == (None, 0)
+        assert refused(node) == {"no_key": 3}
+        assert "is not sealed: start its sender with --keys FILE too" in node.noted[0]
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [(process(1, ring(9)), "unknown_key"), (process(1, ring(1), "another"), "forged")],
+    ids=["another key", "another cluster's name"],
+)
+def test_what_is_sealed_otherwise_changes_nothing_and_is_not_answered(other: Sealing, reason: str) -> None:
+    with udp_endpoint(seal=process(2)) as node, asking(node.udp.address) as client:
+        client.send(other.greeting("b"))
+        node.receive()
+        assert received(client) == []
+        assert refused(node) == {reason: 1}
+
+
+def test_a_plain_node_says_that_it_has_no_keys() -> None:
+    with udp_endpoint() as node, asking(node.udp.address) as client:
+        client.send(process(1).greeting("b"))
+        node.receive()
+        assert refused(node) == {"no_key": 1}
+        assert "start this node with --keys FILE too" in node.noted[0]
+
+
+def test_an_unproven_address_gets_no_more_than_it_sent() -> None:
+    seal = process(1)
+    with udp_endpoint(seal=process(2)) as node, asking(node.udp.address) as client:
+        for datagram in (seal.greeting("b"), seal._seal(ADD, "b", bytes(range(8)))):
+            client.send(datagram)
+            node.receive()
+            (answer,) = received(client)
+            assert len(answer) == header.OVERHEAD <= len(datagram)
+
+
+def test_sealed_gossip_fits_the_same_datagrams() -> None:
+    seal = process(1)
+    with udp_endpoint(seal=process(2)) as node, asking(node.udp.address) as client:
+        meet(client, seal, node)
+        client.send(sealed(seal, msgpack.packb({"type": "read", "msg_id": 1})))
+        node.receive()
+        received(client)
+        rows = pushed(X, 0, *((f"{i:05}", Row(1, 0, i + 1)) for i in range(500)))
+        node.udp.gossip(Send(((client.getsockname(), b"", b""),), replace(rows, cluster_id=CLUSTER_ID)))
+        sizes = [len(each) for each in received(client)]
+        assert len(sizes) > 3
+        assert 1100 < max(sizes) <= 1200
