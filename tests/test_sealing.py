@@ -146,7 +146,7 @@ def test_without_the_key_nobody_makes_a_node_remember_anything() -> None:
         assert refusal(second, other_boot, "a").kind == "forged"
         refusal(second, greeting, f"spoofed {boot}")
     assert not second._young.windows
-    assert not second._young.tokens
+    assert not second._young.contacts
 
 
 def test_senders_are_forgotten_with_the_validity_of_what_they_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,8 +34,13 @@ class Envelopes:
         """Bytes that are added to each datagram."""
         return header.OVERHEAD if self._sealing else 0
 
-    def opened(self, datagram: bytes, source: Sockaddr, answer: Callable[[bytes], None]) -> bytes | None:
-        """What a datagram holds; None if it is dropped, or has done its work. `answer` sends something back."""
+    def opened(
+        self, datagram: bytes, source: Sockaddr, asked: bytes, answer: Callable[[bytes, Sockaddr, bytes], None]
+    ) -> bytes | None:
+        """What a datagram holds; None if it is dropped, or has done its work.
+
+        `answer` sends something back, from the address that was `asked`.
+        """
         if self._sealing is None:
             if header.is_sealed(datagram):
                 self._note("no_key", "a sealed datagram from %s: start this node with --keys FILE too", shown(source))
@@ -49,7 +54,7 @@ class Envelopes:
             elif error.kind:
                 self._count(error.kind)
             if error.answer:
-                answer(error.answer)
+                answer(error.answer, source, asked)
             return None
 
     def sealed(self, datagram: bytes, to: Sockaddr) -> bytes:

@@ -145,7 +145,7 @@ class UdpEndpoint:
                 unexpected(error)
 
     def _receive(self, datagram: bytes, client: UdpClient, now_ns: int, step: Step, refuse: Refuse) -> None:
-        content = self._envelopes.opened(datagram, client[0], lambda answer: self._send_as_is(answer, *client[:2]))
+        content = self._envelopes.opened(datagram, client[0], client[1], self._send_as_is)
         if content is None:
             self._count_in("sealed", datagram)
             return

@@ -53,6 +53,7 @@ MAX_SENDERS = 1024
 NO_TOKEN = bytes(BINDING_BYTES)
 _PAD = bytes(12 - header.COUNTER_BYTES)
 """Makes a counter a nonce."""
+_THEIRS = slice(BINDING_BYTES, 2 * BINDING_BYTES)
 _INSIDE = 2 * BINDING_BYTES
 
 _MASK = (1 << WINDOW) - 1
@@ -81,39 +82,47 @@ class Window:
         return True
 
 
+class Contact:
+    """Who is at an address: the process that was heard there last, and by which tokens either side names the other."""
+
+    __slots__ = ("ours", "sender", "theirs", "window")
+
+    def __init__(self, sender: bytes, window: Window, ours: bytes, theirs: bytes) -> None:
+        self.sender = sender
+        self.window = window
+        self.ours = ours
+        """What it must name us by."""
+        self.theirs = theirs
+        """What it gave us."""
+
+
 class Generation:
     """Windows and tokens that were made, and will end, together."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._given: dict[Address, bytes] = {}
-        """By address, what whoever is there must name us by; of those that have done so."""
         self.windows: dict[bytes, Window] = {}
-        """By key id and boot."""
-        self.tokens: dict[Address, bytes] = {}
-        """By address, the token that whoever is there gave us."""
+        """By sender, which is key id and boot."""
+        self.contacts: dict[Address, Contact] = {}
 
     @property
     def is_full(self) -> bool:
         """Whether it is time for the next one."""
-        return len(self.windows) >= MAX_SENDERS or len(self.tokens) >= MAX_SENDERS
+        return len(self.windows) >= MAX_SENDERS or len(self.contacts) >= MAX_SENDERS
 
     def token_for(self, address: Address) -> bytes:
         """What whoever is at this address must name us by."""
-        if given := self._given.get(address):
-            return given
+        contact = self.contacts.get(address)
+        return contact.ours if contact else self._token(address)
+
+    def meet(self, address: Address, sender: bytes, cipher: AESGCM, token: bytes) -> Contact:
+        """A bound datagram of a process that was not the last one at this address."""
+        window = self.windows.setdefault(sender, Window(cipher))
+        contact = self.contacts[address] = Contact(sender, window, self.token_for(address), token)
+        return contact
+
+    def _token(self, address: Address) -> bytes:
         return blake2b(repr(address).encode(), key=self._secret, digest_size=BINDING_BYTES).digest()
-
-    def has(self, address: Address, sender: bytes) -> bool:
-        """Whether this sender and this address are known already."""
-        return sender in self.windows and address in self.tokens
-
-    def accept(self, address: Address, sender: bytes, window: Window, token: bytes) -> None:
-        """A datagram from there opened, and is bound and new."""
-        if sender not in self.windows or address not in self._given:
-            self.windows[sender] = window
-            self._given[address] = self.token_for(address)
-        self.tokens[address] = token
 
 
 class Sealing:
@@ -140,12 +149,15 @@ class Sealing:
 
     def knows(self, to: Address) -> bool:
         """Whether something can be sealed for this address."""
-        return to in self._young.tokens or to in self._old.tokens
+        return self._contact(to) is not None
 
     def seal(self, payload: bytes, to: Address) -> bytes | None:
         """A datagram for the process at this address; None if that must be greeted first."""
-        token = self._young.tokens.get(to) or self._old.tokens.get(to)
-        return None if token is None else self._seal(payload, to, token)
+        contact = self._contact(to)
+        return self._seal(payload, to, contact.theirs) if contact else None
+
+    def _contact(self, address: Address) -> Contact | None:
+        return self._young.contacts.get(address) or self._old.contacts.get(address)
 
     def greeting(self, to: Address) -> bytes:
         """A datagram that asks for a token."""
@@ -166,25 +178,39 @@ class Sealing:
             raise SealError("no_key", "a datagram is not sealed: start its sender with --keys FILE too, the same file")
         sender, counter = datagram[header.SENDER], datagram[header.COUNTER]
         key = self._keys.get(datagram[header.KEY_ID]) or self._missing(datagram[header.KEY_ID])
-        known = self._young.windows.get(sender) or self._old.windows.get(sender)
-        cipher = known.cipher if known else self._derived(key, sender[KEY_ID_BYTES:])
+        contact = self._young.contacts.get(source)
+        if contact and contact.sender == sender:
+            cipher = contact.window.cipher
+        else:
+            contact, cipher = None, self._cipher_of(sender, key)
         try:
             covered = datagram[:HEADER_BYTES] + self._cluster
             plain = cipher.decrypt(_PAD + counter, datagram[HEADER_BYTES:], covered)
         except InvalidTag:
             text = f"a datagram was not sealed with key {key.name} for a cluster of this name"
             raise SealError("forged", f"{text}: it was changed on the way, or --cluster-name differs") from None
-        token, token_back, payload = plain[:BINDING_BYTES], plain[BINDING_BYTES:_INSIDE], plain[_INSIDE:]
-        generation = self._bound_by(token, source, sender)
-        if generation is None:
-            raise self._unbound(token, token_back, payload, source)
-        window = generation.windows.get(sender) or Window(cipher)
-        if not window.is_new(int.from_bytes(counter, "big")):
+        if contact is None or not plain.startswith(contact.ours):
+            contact = self._bound(plain, source, sender, cipher)
+        if not contact.window.is_new(int.from_bytes(counter, "big")):
             raise SealError("replayed", "a datagram had come before, or is older than those that are remembered")
-        generation.accept(source, sender, window, token_back)
-        if self._young.is_full:
-            self._young, self._old = self._generation(), self._young
-        return payload
+        contact.theirs = plain[_THEIRS]
+        return plain[_INSIDE:]
+
+    def _cipher_of(self, sender: bytes, key: Key) -> AESGCM:
+        known = self._young.windows.get(sender) or self._old.windows.get(sender)
+        return known.cipher if known else self._derived(key, sender[KEY_ID_BYTES:])
+
+    def _bound(self, plain: bytes, source: Address, sender: bytes, cipher: AESGCM) -> Contact:
+        """Whose datagram this is, if it is bound. The old generation takes nobody new: it must not grow."""
+        young, old, token = self._young, self._old, plain[:BINDING_BYTES]
+        if token == young.token_for(source):
+            contact = young.meet(source, sender, cipher, plain[_THEIRS])
+            if young.is_full:
+                self._young, self._old = self._generation(), young
+            return contact
+        if sender in old.windows and source in old.contacts and token == old.token_for(source):
+            return old.meet(source, sender, cipher, plain[_THEIRS])
+        raise self._unbound(token, plain[_THEIRS], plain[_INSIDE:], source)
 
     def _missing(self, key_id: bytes) -> NoReturn:
         if key_id in self._retired:
@@ -192,14 +218,6 @@ class Sealing:
             raise SealError("retired_key", f"a datagram is sealed with {text}")
         text = f"key {key_id.hex()}, which is not in this node's file of keys: copy one file of keys to all hosts"
         raise SealError("unknown_key", f"a datagram is sealed with {text}")
-
-    def _bound_by(self, token: bytes, source: Address, sender: bytes) -> Generation | None:
-        """Which generation gave this token for this address. The old one takes nobody new: it must not grow."""
-        if token == self._young.token_for(source):
-            return self._young
-        if self._old.has(source, sender) and token == self._old.token_for(source):
-            return self._old
-        return None
 
     def _unbound(self, token: bytes, token_back: bytes, payload: bytes, source: Address) -> SealError:
         is_greeting = token == NO_TOKEN
