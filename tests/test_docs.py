@@ -22,7 +22,7 @@ from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.endpoints.redis.commands import COMMANDS
 from tests.support.documents import DOCUMENTS, NOT_RUN, ROOT, Block, blocks, matches, shell, shown_by
 
-ALL = [*DOCUMENTS, ROOT / "CHANGELOG.md", ROOT / "bench" / "RESULTS.md"]
+ALL = [*DOCUMENTS, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md", ROOT / "bench" / "RESULTS.md"]
 OPERATIONS = ROOT / "docs" / "operations.md"
 OLD_WORDS = re.compile(
     r"\b(strangers?|swallow\w*|recount\w*|uncounted|unsaved|the doors?|a door|the world|complaints?|unforeseen)\b", re.I

@@ -138,19 +138,19 @@ async def run_aside(cluster: Commands, *arguments: str) -> None:
     assert (command.returncode, stderr) == (0, "")
 
 
-def test_a_node_with_an_old_file_is_told_apart_from_a_stranger(tmp_path: Path) -> None:
-    old, present, strange = (tmp_path / name for name in ("old", "present", "strange"))
+def test_a_node_with_an_old_file_is_told_apart_from_a_non_member(tmp_path: Path) -> None:
+    old, present, foreign = (tmp_path / name for name in ("old", "present", "foreign"))
     key_rings.new(old)
     key_file.write(present, key_file.read(old), is_new=True)
     for change in (key_rings.add, key_rings.promote, key_rings.retire):
         change(present)
-    key_rings.new(strange)
+    key_rings.new(foreign)
     options = ("--name=n1", "--bind=127.0.0.1:0", "--ephemeral", f"--keys={present}")
     with node_process(*options) as process:
         assert process.stderr
         assert "datagrams are sealed with key" in process.stderr.readline()
         port = int(process.stderr.readline().rpartition(", peers")[0].rpartition(":")[2])
-        for path, line in ((old, "retired_key (1 so far): a datagram is sealed with key"), (strange, "unknown_key (1")):
+        for path, line in ((old, "retired_key (1 so far): a datagram is sealed with key"), (foreign, "unknown_key (1")):
             with pytest.raises(NoAnswerError):
                 asyncio.run(read_with(("127.0.0.1", port), path))
             assert line in process.stderr.readline()

@@ -200,7 +200,7 @@ def test_a_key_that_comes_back_opens_nothing_twice() -> None:
     assert refusal(second, captured, "a").kind == "replayed"
 
 
-def test_who_comes_back_with_a_retired_key_is_told_apart_from_a_stranger() -> None:
+def test_who_comes_back_with_a_retired_key_is_told_apart_from_a_non_member() -> None:
     second = process(2, ring(2, 1).without_others())
     refused = refusal(second, process(1).greeting("b"), "a")
     assert refused.kind == "retired_key"
