@@ -62,7 +62,7 @@ def _columns(nodes: Sequence[NodeView], width: int) -> list[_Column]:
     room = width - 1 - sum(widths[title] for title in kept)
     if room < 0:
         return []
-    empty = {title for title, name in _IF_ANY.items() if not any(node.status.get(name) for node in nodes)}
+    empty = {title for title, names in _IF_ANY.items() if not any(node.status.get(x) for node in nodes for x in names)}
     for titles in _BY_IMPORTANCE:
         if titles <= empty:
             continue
@@ -204,6 +204,14 @@ def _left(node: NodeView) -> str:
     return _unknown(node) if not node.status else "" if deadline is None else duration(deadline - time() * 1000)
 
 
+_REFUSED = ("no_key", "unknown_key", "retired_key", "forged", "replayed")
+"""Counts of datagrams that should not come."""
+
+
+def _refused(node: NodeView) -> str:
+    return f"{sum(node.status.get(each, 0) for each in _REFUSED):,}" if node.status else _unknown(node)
+
+
 _COLUMNS: list[_Column] = [
     ("node", lambda node: node.name),
     ("pid", lambda node: NOT_THERE if node.state == DEAD else str(node.pid)),
@@ -216,17 +224,18 @@ _COLUMNS: list[_Column] = [
     ("rounds", _field("gossip_rounds")),
     ("synced", _synced),
     ("unheard", _field("peers_unheard")),
+    ("refused", _refused),
     ("conv. ms", _convergence),
     ("dgrams/s in / out", _in_and_out("datagrams")),
     ("kB/s in / out", _in_and_out("bytes", 1000)),
     ("cpu %", lambda node: _unknown(node) if node.cpu is None else f"{node.cpu:.1f}"),
     ("MB", lambda node: _unknown(node) if node.memory is None else f"{node.memory / 1e6:.1f}"),
 ]
-_IF_ANY = {"unheard": "peers_unheard", "left": "deadline"}
+_IF_ANY = {"unheard": ("peers_unheard",), "left": ("deadline",), "refused": _REFUSED}
 """Columns that are shown if any node has something to say in them, and the fields that say so."""
 _NEVER_LEFT_OUT = {"node", "state", "port", "value"}
 _BY_IMPORTANCE = (
-    {"unheard"}, {"left"}, {"synced"}, {"pid"}, {"rounds"}, {"+", "-"}, {"dgrams/s in / out"}, {"kB/s in / out"},
-    {"conv. ms"}, {"cpu %"}, {"MB"},
+    {"unheard"}, {"refused"}, {"left"}, {"synced"}, {"pid"}, {"rounds"}, {"+", "-"}, {"dgrams/s in / out"},
+    {"kB/s in / out"}, {"conv. ms"}, {"cpu %"}, {"MB"},
 )  # fmt: skip
 """The other columns, those together that mean little alone. The last ones are left out first."""

@@ -111,6 +111,13 @@ def test_an_unproven_address_gets_no_more_than_it_sent() -> None:
             assert len(answer) == header.OVERHEAD <= len(datagram)
 
 
+def test_who_is_not_known_yet_is_sent_one_greeting_and_no_gossip() -> None:
+    with udp_endpoint(seal=process(2)) as node, asking(node.udp.address) as client:
+        rows = pushed(X, 0, *((f"{i:05}", Row(1, 0, i + 1)) for i in range(500)))
+        node.udp.gossip(Send(((client.getsockname(), b"", b""),), replace(rows, cluster_id=CLUSTER_ID)))
+        assert [len(each) for each in received(client)] == [header.OVERHEAD]
+
+
 def test_sealed_gossip_fits_the_same_datagrams() -> None:
     seal = process(1)
     with udp_endpoint(seal=process(2)) as node, asking(node.udp.address) as client:

@@ -57,6 +57,10 @@ class Envelopes:
                 answer(error.answer, source, asked)
             return None
 
+    def knows(self, to: Sockaddr) -> bool:
+        """Whether what is sent there now is more than a greeting."""
+        return self._sealing is None or self._sealing.knows(to[:2])
+
     def sealed(self, datagram: bytes, to: Sockaddr) -> bytes:
         """What to send; with keys, a greeting in its place if nothing can be sealed for that address yet."""
         if self._sealing is None:

@@ -233,7 +233,8 @@ class UdpEndpoint:
             address, asked = self._address_of(peer)
             if address is None:
                 continue
-            for datagram in packed:
+            # One greeting is enough.
+            for datagram in packed if self._envelopes.knows(address) else packed[:1]:
                 if self._faults and isinstance(peer, str) and self._faults.stop(peer):
                     continue
                 self._send(datagram, address, asked, kind)
