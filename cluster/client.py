@@ -57,7 +57,7 @@ class RequestRefusedError(ClientError):
 
 
 class NotSentError(ClientError):
-    """The operating system did not send the request. Nothing has changed."""
+    """The request was not sent: the system refused, or a sealed node did not answer a greeting. Nothing has changed."""
 
 
 class NoAnswerError(ClientError):
@@ -307,15 +307,29 @@ class Client:
         """Fail requests that are overdue, and set the timer for the next one."""
         self._timer = None
         now = self._loop.time()
-        for pending in list(self._pending.values()):
+        for msg_id, pending in list(self._pending.items()):
             if pending.deadline > now:
                 self._timer = self._loop.call_at(pending.deadline, self._expire)
                 return
-            _fail(pending, f"{self._where} did not answer in {self._timeout_s:g} s")
+            keys = "; has it the same keys?" if msg_id in self._unsent else ""
+            self._fail(msg_id, f"{self._where} did not answer in {self._timeout_s:g} s{keys}")
 
     def _fail_all(self, why: str) -> None:
-        for pending in self._pending.values():
-            _fail(pending, why)
+        for msg_id in self._pending:
+            self._fail(msg_id, why)
+
+    def _fail(self, msg_id: int, why: str) -> None:
+        pending = self._pending[msg_id]
+        if pending.reply.done():
+            return
+        if msg_id in self._unsent:
+            pending.reply.set_exception(NotSentError(why))
+            return
+        if pending.error is OutcomeUnknownError:
+            request = pending.reply_type.removesuffix("_ok")
+            done = "counted" if request == "add" else "done"
+            why += f"; the outcome of the {request} is unknown: it may or may not be {done}"
+        pending.reply.set_exception(pending.error(why))
 
     def _refused(self, error: OSError) -> str:
         return f"nobody listens at {self._where} ({error.strerror})"
@@ -330,16 +344,6 @@ def _seal(keys: "Keys") -> "ClientSeal":
     from gossip_counter.cluster.seals import ClientSeal  # noqa: PLC0415
 
     return ClientSeal(keys)
-
-
-def _fail(pending: _Pending, why: str) -> None:
-    if pending.reply.done():
-        return
-    if pending.error is OutcomeUnknownError:
-        request = pending.reply_type.removesuffix("_ok")
-        done = "counted" if request == "add" else "done"
-        why += f"; the outcome of the {request} is unknown: it may or may not be {done}"
-    pending.reply.set_exception(pending.error(why))
 
 
 def _named(body: dict[str, Any], counter: str) -> dict[str, Any]:

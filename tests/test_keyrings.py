@@ -1,5 +1,7 @@
 """Claim: a file of keys comes back as it was written. What is wrong with one is said in one line, without a secret."""
 
+import asyncio
+import logging
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.runtime.key_watch import KeyWatch
 from gossip_counter.node.security import keyring
 from gossip_counter.node.security.keyring import Key, Keyring, KeyringError, parse
 from gossip_counter.node.storage import key_file
@@ -113,6 +116,35 @@ def test_what_is_missing_or_no_file_is_refused(tmp_path: Path) -> None:
         key_file.read(tmp_path / "none")
     with pytest.raises(ConfigError, match="is a directory"):
         key_file.read(tmp_path)
+
+
+def test_a_node_takes_keys_that_change_and_keeps_them_when_the_file_is_wrong(tmp_path: Path) -> None:
+    used: list[Keyring] = []
+    noted: list[str] = []
+    path = written(tmp_path / "keys", ring(1))
+
+    async def main() -> None:
+        watch = KeyWatch(
+            asyncio.get_running_loop(),
+            KeyFile(path),
+            used.append,
+            lambda kind, text, *args: noted.append(f"{kind}: {text % args}"),
+            logging.getLogger("test"),
+        )
+        watch.start()
+        watch.look()
+        key_file.write(path, ring(1, 2), is_new=False)
+        watch.look()
+        path.chmod(0o644)
+        watch.look()
+        watch.look()
+        watch.stop()
+
+    asyncio.run(main())
+    assert used == [ring(1), ring(1, 2)]
+    (only,) = noted
+    assert only.startswith("key_file_errors: the keys stay as they were: ")
+    assert only.endswith(f"chmod 600 {path}")
 
 
 def test_a_change_is_noticed_once_and_a_bad_one_is_said_once(tmp_path: Path) -> None:
