@@ -56,11 +56,11 @@ class ClientSeal:
 
     def _open(self, datagram: bytes) -> bytes:
         try:
-            return self._sealing.open(datagram, NODE)
+            return self._sealing.unseal(datagram, NODE)
         except SealError as error:
             if error.kind != "unknown_key" or not self._reload():
                 raise
-        return self._sealing.open(datagram, NODE)
+        return self._sealing.unseal(datagram, NODE)
 
     def _reload(self) -> bool:
         """Use the keys as they are now; whether they have changed. A file that can't be used changes nothing."""

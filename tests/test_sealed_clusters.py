@@ -42,14 +42,14 @@ class Captor:
 
     def greet(self) -> None:
         self.socket.send(self.seal.greeting("n"))
-        self.seal.open(self.socket.recv(65_536), "n")
+        self.seal.unseal(self.socket.recv(65_536), "n")
 
     def add(self, delta: int) -> bytes:
         """Add, and wait for the reply; the datagram."""
         sealed = self.seal.seal(msgpack.packb({"type": "add", "delta": delta, "msg_id": 7}), "n")
         assert sealed is not None
         self.socket.send(sealed)
-        assert msgpack.unpackb(self.seal.open(self.socket.recv(65_536), "n"))["type"] == "add_ok"
+        assert msgpack.unpackb(self.seal.unseal(self.socket.recv(65_536), "n"))["type"] == "add_ok"
         return sealed
 
 

@@ -22,7 +22,7 @@ def meet(client: socket.socket, seal: Sealing, node: UdpNode) -> None:
     client.send(seal.greeting("b"))
     node.receive()
     (challenge,) = received(client)
-    assert seal.open(challenge, "b") == b""
+    assert seal.unseal(challenge, "b") == b""
 
 
 def refused(node: UdpNode) -> dict[str, int]:
@@ -39,7 +39,7 @@ def test_a_sealed_request_is_answered_sealed() -> None:
         node.receive()
         node.persisted()
         (reply,) = received(client)
-        assert msgpack.unpackb(seal.open(reply, "b"))["type"] == "add_ok"
+        assert msgpack.unpackb(seal.unseal(reply, "b"))["type"] == "add_ok"
         assert node.replica.value("") == 5
         assert refused(node) == {}
 

@@ -26,8 +26,8 @@ def pair() -> tuple[Sealing, Sealing]:
 def test_one_greeting_is_enough_for_both_directions() -> None:
     first, second = pair()
     assert second.seal(b"too early", "a") is None
-    assert second.open(sealed(first, b"hello"), "a") == b"hello"
-    assert first.open(sealed(second, b"reply", "a"), "b") == b"reply"
+    assert second.unseal(sealed(first, b"hello"), "a") == b"hello"
+    assert first.unseal(sealed(second, b"reply", "a"), "b") == b"reply"
 
 
 def test_nothing_can_be_read_and_a_sealed_datagram_is_so_much_longer() -> None:
@@ -50,7 +50,7 @@ def test_datagrams_may_overtake_each_other_within_the_window() -> None:
     first, second = pair()
     sent = [sealed(first, b"%d" % i) for i in range(sealing.WINDOW)]
     Random(1).shuffle(sent)
-    assert {second.open(each, "a") for each in sent} == {b"%d" % i for i in range(sealing.WINDOW)}
+    assert {second.unseal(each, "a") for each in sent} == {b"%d" % i for i in range(sealing.WINDOW)}
 
 
 # What does not.
@@ -73,14 +73,14 @@ def test_one_flipped_bit_and_every_cut_are_refused_and_not_answered(payload: byt
         assert refused.answer is None
     for length in range(len(datagram)):
         assert refusal(second, datagram[:length], "a").answer is None
-    assert second.open(datagram, "a") == payload
+    assert second.unseal(datagram, "a") == payload
 
 
 def test_what_came_before_is_refused_however_often_and_late() -> None:
     first, second = pair()
     sent = [sealed(first, b"x") for _ in range(3 * sealing.WINDOW)]
     for each in sent:
-        second.open(each, "a")
+        second.unseal(each, "a")
     assert {refusal(second, each, "a").kind for each in sent} == {"replayed"}
 
 
@@ -88,7 +88,7 @@ def test_what_is_older_than_the_window_is_refused_even_if_it_never_came() -> Non
     first, second = pair()
     late = sealed(first, b"late")
     for _ in range(sealing.WINDOW):
-        second.open(sealed(first, b"x"), "a")
+        second.unseal(sealed(first, b"x"), "a")
     assert refusal(second, late, "a").kind == "replayed"
 
 
@@ -100,7 +100,7 @@ def test_a_captured_datagram_is_worth_nothing_after_a_restart_elsewhere_or_from_
         assert refused.kind == "unbound"
         assert refused.answer is not None
         assert len(refused.answer) == header.OVERHEAD <= len(captured)
-    assert second.open(captured, "a") == b"add 5"
+    assert second.unseal(captured, "a") == b"add 5"
 
 
 def test_a_challenge_is_never_answered() -> None:
@@ -125,8 +125,8 @@ def test_a_restarted_process_is_reached_again_after_one_challenge() -> None:
     restarted = process(3)
     challenge = refusal(restarted, sealed(first, b"lost"), "a").answer
     assert challenge is not None
-    assert first.open(challenge, "b") == b""
-    assert restarted.open(sealed(first, b"arrives"), "a") == b"arrives"
+    assert first.unseal(challenge, "b") == b""
+    assert restarted.unseal(sealed(first, b"arrives"), "a") == b"arrives"
 
 
 def test_another_key_or_cluster_does_not_open() -> None:
@@ -156,7 +156,7 @@ def test_senders_are_forgotten_with_the_validity_of_what_they_sent(monkeypatch: 
         client = process(number)
         meet(client, node, f"client {number}")
         captured.append((datagram := sealed(client, b"add"), f"client {number}"))
-        assert node.open(datagram, f"client {number}") == b"add"
+        assert node.unseal(datagram, f"client {number}") == b"add"
         kinds = {refusal(node, *each).kind for each in captured}
         assert kinds <= {"replayed", "unbound"}
         assert len(node._young.windows) + len(node._old.windows) <= 8
@@ -168,11 +168,11 @@ def test_whoever_goes_on_sending_is_known_over_generations(monkeypatch: pytest.M
     node, peer = process(0), process(99)
     meet(peer, node, "peer")
     for number in range(1, 30):
-        assert node.open(sealed(peer, b"gossip"), "peer") == b"gossip"
-        assert peer.open(sealed(node, b"gossip", "peer"), "b") == b"gossip"
+        assert node.unseal(sealed(peer, b"gossip"), "peer") == b"gossip"
+        assert peer.unseal(sealed(node, b"gossip", "peer"), "b") == b"gossip"
         client = process(number)
         meet(client, node, f"client {number}")
-        node.open(sealed(client, b"add"), f"client {number}")
+        node.unseal(sealed(client, b"add"), f"client {number}")
 
 
 # Rotation.
@@ -180,20 +180,20 @@ def test_whoever_goes_on_sending_is_known_over_generations(monkeypatch: pytest.M
 
 def test_keys_are_rotated_with_no_moment_in_which_two_do_not_understand_each_other() -> None:
     first, second = pair()
-    second.open(sealed(first, b"x"), "a")
+    second.unseal(sealed(first, b"x"), "a")
     steps = [ring(1), ring(1, 2), ring(2, 1), ring(2)]
     for before, after in pairwise(steps):
         for mine, theirs in ((before, after), (after, before), (after, after)):
             first.use(mine)
             second.use(theirs)
-            assert second.open(sealed(first, b"there"), "a") == b"there"
-            assert first.open(sealed(second, b"back", "a"), "b") == b"back"
+            assert second.unseal(sealed(first, b"there"), "a") == b"there"
+            assert first.unseal(sealed(second, b"back", "a"), "b") == b"back"
 
 
 def test_a_key_that_comes_back_opens_nothing_twice() -> None:
     first, second = pair()
     captured = sealed(first, b"add 5")
-    second.open(captured, "a")
+    second.unseal(captured, "a")
     second.use(ring(2))
     assert refusal(second, captured, "a").kind == "unknown_key"
     second.use(ring(2, 1))
@@ -210,5 +210,5 @@ def test_who_comes_back_with_a_retired_key_is_told_apart_from_a_non_member() -> 
 
 def test_no_error_has_an_answer_unless_its_sender_has_the_key() -> None:
     with pytest.raises(SealError) as refused:
-        process(2).open(process(1, ring(9)).greeting("b"), "a")
+        process(2).unseal(process(1, ring(9)).greeting("b"), "a")
     assert refused.value.answer is None

@@ -47,7 +47,7 @@ class Envelopes:
                 return None
             return datagram
         try:
-            return self._sealing.open(datagram, source[:2]) or None
+            return self._sealing.unseal(datagram, source[:2]) or None
         except SealError as error:
             if error.kind not in QUIET:
                 self._note(error.kind, "%s (from %s)", error, shown(source))

@@ -172,7 +172,7 @@ class Sealing:
 
     # Receiving.
 
-    def open(self, datagram: bytes, source: Address) -> bytes:
+    def unseal(self, datagram: bytes, source: Address) -> bytes:
         """What a datagram holds; empty for a challenge to us. Raises `SealError`, with the answer if one is due."""
         if len(datagram) < header.OVERHEAD or not datagram.startswith(header.PREFIX):
             raise SealError("no_key", "a datagram is not sealed: start its sender with --keys FILE too, the same file")

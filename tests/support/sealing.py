@@ -26,13 +26,13 @@ def meet(asker: Sealing, other: Sealing, asker_at: str = "a", other_at: str = "b
     """Let `asker` greet: afterwards it can seal for `other`."""
     answer = refusal(other, asker.greeting(other_at), asker_at).answer
     assert answer is not None
-    assert asker.open(answer, other_at) == b""
+    assert asker.unseal(answer, other_at) == b""
 
 
 def refusal(receiver: Sealing, datagram: bytes, source: str) -> SealError:
     """Why a datagram is not taken."""
     try:
-        receiver.open(datagram, source)
+        receiver.unseal(datagram, source)
     except SealError as error:
         return error
     raise AssertionError("it was taken")
