@@ -1,15 +1,19 @@
 """What hostile or confused messages of members come to."""
 
+from time import process_time
+
+import msgpack
 import pytest
 
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.errors import BadDatagramError
 from gossip_counter.node.core.gossip.repair import RepairCursors
-from gossip_counter.node.core.holdings import DigestEntry
-from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.core.messages import Add, Push, Syn, SynAck
+from gossip_counter.node.core.holdings import DigestEntry, Stored
+from gossip_counter.node.core.limits import MAX_COUNT, MAX_OWN_VERSION, MAX_TIES, MAX_VERSION
+from gossip_counter.node.core.messages import Add, Confirm, Delta, Push, Syn, SynAck
 from tests.support.replica import (
+    ME,
     X,
     add,
     exchange,
@@ -18,6 +22,7 @@ from tests.support.replica import (
     persisted,
     pushed,
     receive,
+    replica,
     rows_in,
     step,
     two,
@@ -61,7 +66,7 @@ def test_shrinking_counts_take_nothing_back() -> None:
 
 def test_versions_that_jump_do_not_keep_later_rows_out() -> None:
     first, second = two(push=False)
-    receive(first, pushed(X, 0, ("a", Row(1, 0, MAX_COUNT))))
+    receive(first, pushed(X, 0, ("a", Row(1, 0, MAX_VERSION))))
     receive(second, pushed(X, 0, ("a", Row(1, 0, 1)), ("b", Row(4, 0, 2)), sender="n1"))
     for _ in range(4):
         exchange(first, second)
@@ -122,14 +127,103 @@ def test_a_later_row_of_ours_past_a_gap_does_no_harm() -> None:
 
 
 def test_a_peer_that_raises_a_version_of_ours_while_we_write_does_no_harm() -> None:
-    """What it sends has no counts that are new to us, so it is no former life."""
+    """What it sends has no counts that are new to us, so it is no former life, and its version is none of ours."""
     node, other = two(push_window_us=0)
     add(node, 5, "a")
     step(node, Add(2, 1, "a"))
     step(node, pushed(N1, 1, ("a", Row(5, 0, 6))))
-    assert rows_in(messages(persisted(node))[0]) == [("a", Row(6, 0, 6))]
-    assert (node.state.version(N1), node.state.newer(N1, 0, 9)) == (6, (("a", Row(6, 0, 6)),))
+    assert rows_in(messages(persisted(node))[0]) == [("a", Row(6, 0, 2))]
+    assert (node.state.version(N1), node.state.newer(N1, 0, 9)) == (2, (("a", Row(6, 0, 2)),))
     assert node.stats.new_epochs == 0
     add(node, 1, "b")
     exchange(node, other)
     assert other.state.digest() == node.state.digest() != {}
+
+
+# Versions that nobody wrote.
+
+
+@pytest.mark.parametrize("field", ["version", "source_version", "upto"])
+def test_a_peer_cannot_have_our_versions_run_out(field: str) -> None:
+    node, other = two()
+    add(node, 5, "a")
+    version, source_version, upto = (
+        MAX_VERSION if name == field else 1 for name in ("version", "source_version", "upto")
+    )
+    receive(node, Push("n2", 1, (Delta(N1, 0, (("a", Row(5, 0, version)),), source_version, upto),)))
+    assert (node.state.version(N1), node.state.source_version(N1), node.stats.future_versions) == (1, 1, 1)
+    assert node.stats.new_epochs == 0
+    add(node, 1, "b")
+    exchange(node, other)
+    assert (other.state.value("b"), other.state.digest()) == (1, node.state.digest())
+
+
+def test_versions_that_no_actor_reaches_never_get_past_the_wire() -> None:
+    push = pushed(X, 0, ("a", Row(1, 0, MAX_VERSION + 1)))
+    for message in (push, Syn("n2", 1, {X: DigestEntry(MAX_VERSION + 1, 1, 0)}), Confirm("n2", 1, X, MAX_VERSION + 1)):
+        with pytest.raises(BadDatagramError, match=f"to {MAX_VERSION}"):
+            datagrams.unpack(packed(message)[0], "c")
+
+
+@pytest.mark.parametrize("version", [MAX_OWN_VERSION, MAX_COUNT])
+def test_a_life_whose_versions_were_spent_goes_on_as_another_actor(version: int) -> None:
+    """A journal of before may hold such a version: nobody took what was written on top of it."""
+    node = replica(stored=(Stored(ME, version, version, {"a": (5, 0, version)}),), peers=("n2",))
+    assert (node.actor != ME, node.state.value("a")) == (True, 5)
+    add(node, 1, "a")
+    other = replica(actor="n2.actor", name="n2", peers=("n1",))
+    for _ in range(3):
+        exchange(node, other)
+        exchange(other, node)
+    assert other.state.value("a") == 6
+
+
+# Rows that share a version.
+
+
+def test_many_rows_of_one_version_never_get_past_the_wire() -> None:
+    rows = [(f"c{i:03}", Row(1, 0, 7)) for i in range(MAX_TIES + 1)]
+    (datagram,) = packed(pushed(X, 0, *rows[:-1]))
+    assert datagrams.unpack(datagram, "c")
+    with pytest.raises(BadDatagramError, match=f"at most {MAX_TIES} at one"):
+        datagrams.unpack(packed(pushed(X, 0, *rows))[0], "c")
+
+
+@pytest.mark.parametrize("since", [6, None])
+def test_many_rows_of_one_version_do_not_keep_nodes_from_level(since: int | None) -> None:
+    """They come one by one: with what goes before them, or detached."""
+    first, second = two(push=False)
+    receive(first, pushed(X, 0, *((f"a{i}", Row(1, 0, i)) for i in range(1, 7))))
+    for i in range(300):
+        receive(first, pushed(X, since, ("x" * 200 + str(i), Row(1, 0, 7))))
+    receive(first, pushed(X, 6, ("b", Row(1, 0, 8))))
+    assert len(first.state.newer(X, 6, 1)) <= MAX_TIES
+    assert first.stats.rows_dropped == 300 - MAX_TIES
+    for _ in range(4):
+        exchange(first, second)
+        exchange(second, first)
+    assert first.state.digest() == second.state.digest()
+    assert second.state.version(X) == 8
+
+
+# Bytes that cost more than their number.
+
+
+def colliding(depth: int, count: int) -> list[object]:
+    """Tuples of one hash: that of a tuple changes little with an order of -1 and -2, which hash alike."""
+    keys: list[object] = []
+    for number in range(count):
+        key: object = tuple(-1 - (number >> bit & 1) for bit in range(depth))
+        keys.append(key)
+    return keys
+
+
+def test_keys_of_maps_that_collide_never_get_past_the_wire() -> None:
+    keys = colliding(12, 3000)
+    assert len({hash(key) for key in keys}) == 1
+    datagram = msgpack.Packer().pack_map_pairs([(key, 0) for key in keys])
+    assert len(datagram) < datagrams.MAX_DATAGRAM_BYTES
+    began = process_time()
+    with pytest.raises(BadDatagramError):
+        datagrams.unpack(datagram, "c")
+    assert process_time() - began < 0.02

@@ -11,7 +11,7 @@ from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core.counts import Actor, NamedRow, Row
 from gossip_counter.node.core.errors import BadDatagramError
 from gossip_counter.node.core.holdings import DigestEntry
-from gossip_counter.node.core.limits import MAX_ACTOR_BYTES, MAX_COUNT, MAX_NAME_BYTES
+from gossip_counter.node.core.limits import MAX_ACTOR_BYTES, MAX_COUNT, MAX_NAME_BYTES, MAX_TIES, MAX_VERSION
 from gossip_counter.node.core.messages import (
     Ack,
     Carrier,
@@ -34,33 +34,37 @@ senders = names.filter(bool)
 actors = senders.map(Actor)
 hashes = st.integers(0, 2**64 - 1)
 counts = st.integers(0, MAX_COUNT)
+versions = st.integers(0, MAX_VERSION)
 
 
 @st.composite
 def deltas(draw: st.DrawFn) -> Delta:
     counters = draw(st.lists(names, max_size=40, unique=True))
     if draw(st.booleans()):
-        loose = [(each, Row(draw(counts), draw(counts), draw(st.integers(1, MAX_COUNT)))) for each in counters]
+        loose = [(each, Row(draw(counts), draw(counts), draw(st.integers(1, MAX_VERSION)))) for each in counters]
         return Delta(draw(actors), None, tuple(loose))
     since = draw(st.integers(0, 2**40))
-    versions = sorted(since + draw(st.integers(1, 2**40)) for _ in counters)
-    named = [(each, Row(draw(counts), draw(counts), version)) for each, version in zip(counters, versions, strict=True)]
-    cut = bool(versions) and draw(st.booleans())
-    source_version = versions[-1] + draw(st.integers(1, 2**40)) if cut else 0
+    steps = draw(st.lists(st.integers(1, 2**40), min_size=len(counters), max_size=len(counters), unique=True))
+    ascending = sorted(since + each for each in steps)
+    named = [
+        (each, Row(draw(counts), draw(counts), version)) for each, version in zip(counters, ascending, strict=True)
+    ]
+    cut = bool(ascending) and draw(st.booleans())
+    source_version = ascending[-1] + draw(st.integers(1, 2**40)) if cut else 0
     return Delta(draw(actors), since, tuple(named), source_version)
 
 
 many = st.lists(deltas(), max_size=4).map(tuple)
-digests = st.dictionaries(actors, st.builds(DigestEntry, counts, hashes, hashes), max_size=100)
-wants = st.dictionaries(actors, counts, max_size=8)
+digests = st.dictionaries(actors, st.builds(DigestEntry, versions, hashes, hashes), max_size=100)
+wants = st.dictionaries(actors, versions, max_size=8)
 messages = st.one_of(
     st.builds(Replicate, senders, hashes, many),
     st.builds(Syn, senders, hashes, digests),
     st.builds(SynAck, senders, hashes, many, wants),
     st.builds(Ack, senders, hashes, many),
     st.builds(Push, senders, hashes, many),
-    st.builds(Confirm, senders, hashes, actors, counts),
-    st.builds(Confirmed, senders, hashes, actors, counts),
+    st.builds(Confirm, senders, hashes, actors, versions),
+    st.builds(Confirmed, senders, hashes, actors, versions),
     st.builds(Rival, senders, hashes, st.integers(0, 2**32 - 1), wants),
 )
 
@@ -90,7 +94,7 @@ ROWS = (("", Row(1, 0, 5)), ("likes", Row(MAX_COUNT, 300, 70_000)), ("é\0", Row
 SAME_VERSION = tuple((f"c{i}", Row(1, 0, 1)) for i in range(3))
 LOOSE = (("b", Row(3, 2, 9)), ("a", Row(1, 0, 4)))
 DELTAS = (Delta(A, 4, ROWS, 2**40 + 9), Delta(B, None, LOOSE), Delta(B, 0, ()))
-DIGEST = {B: DigestEntry(MAX_COUNT, 2**64 - 1, 0), A: DigestEntry(5, 9, 1)}
+DIGEST = {B: DigestEntry(MAX_VERSION, 2**64 - 1, 0), A: DigestEntry(5, 9, 1)}
 MANY_ACTORS = {Actor(f"n{i}"): DigestEntry(i, i, 0) for i in range(4)}
 GOLDEN: list[tuple[Gossip, int, int, list[str]]] = [
     (
@@ -110,7 +114,7 @@ GOLDEN: list[tuple[Gossip, int, int, list[str]]] = [
         Syn("n1", 2**64 - 1, DIGEST), 1200, 16,
         [
             "9b0301a56c696b65730fa26e31cfffffffffffffffff0000a0c098ae6e312e4141414141414141414145050901ae6e322e4242"
-            "424242424242424251cf7fffffffffffffffcfffffffffffffffff002ec3a0b4",
+            "424242424242424251cf4000000000000000cfffffffffffffffff008c8580df",
         ],
     ),
     (
@@ -167,9 +171,8 @@ GOLDEN: list[tuple[Gossip, int, int, list[str]]] = [
     (
         Push("n1", 7, (Delta(A, 0, SAME_VERSION),)), 50, 16,
         [
-            "970304a56c696b65730fa26e31079194ae6e312e4141414141414141414145c00094a263300100011b0231e8",
-            "970304a56c696b65730fa26e31079194ae6e312e4141414141414141414145c00094a26331010001a3be568d",
-            "970304a56c696b65730fa26e31079194ae6e312e4141414141414141414145c00094a26332010001b10bf963",
+            "970304a56c696b65730fa26e31079194ae6e312e414141414141414141414500009ca26330010001a26331010001a263320100"
+            "01f45c1d5f",
         ],
     ),
     (
@@ -256,13 +259,12 @@ def test_rows_of_one_version_are_never_separated() -> None:
         assert all(len(delta.rows) % 3 == 0 for delta in part.deltas)
 
 
-def test_rows_of_one_version_that_fit_no_datagram_are_sent_one_by_one_and_claim_nothing() -> None:
-    rows = tuple((f"c{i:04}", Row(1, 0, 1)) for i in range(3000))
+def test_rows_of_one_version_that_exceed_a_datagram_go_alone_and_are_claimed() -> None:
+    rows = tuple((f"{i:02}" * 100, Row(1, 0, 1 + i // MAX_TIES)) for i in range(3 * MAX_TIES))
     datagrams = pack(Ack("n1", 7, (Delta(Actor("a"), 0, rows),)))
-    assert all(len(datagram) <= BUDGET for datagram in datagrams)
     parts = [unpack(datagram) for datagram in datagrams]
     assert rows_of(parts) == [(Actor("a"), named) for named in rows]
-    assert {delta.since for part in parts if isinstance(part, Ack) for delta in part.deltas} == {None}
+    assert [delta.since for part in parts if isinstance(part, Ack) for delta in part.deltas] == [0, 1, 2]
 
 
 def test_an_answer_has_at_most_so_many_datagrams() -> None:

@@ -180,7 +180,8 @@ def _is_array(datagram: bytes) -> bool:
 
 def _unpack_value(datagram: bytes) -> object:
     try:
-        return msgpack.unpackb(datagram, use_list=False, strict_map_key=False)
+        # Keys of maps are strings: their hashes are keyed, so nobody can choose many that collide.
+        return msgpack.unpackb(datagram, use_list=False)
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise BadDatagramError(f"not one msgpack value: {error or type(error).__name__}") from None
 
@@ -203,7 +204,7 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
             rows, wanted = unpack_deltas(deltas), _unpack_wants(wants)
             return SynAck(sender, fingerprint, rows, wanted, _unpack_boot(boot), cluster_id=identified)
         case 5 | 6, [actor, version]:
-            asked, upto = {5: Confirm, 6: Confirmed}[kind], limits.count(version, "version")
+            asked, upto = {5: Confirm, 6: Confirmed}[kind], limits.version(version, "version")
             return cast(Gossip, asked(sender, fingerprint, unpack_actor(actor), upto, cluster_id=identified))
         case 7, [boot, wants]:
             return Rival(sender, fingerprint, _unpack_boot(boot), _unpack_wants(wants), cluster_id=identified)
@@ -223,7 +224,7 @@ def _bound(value: object) -> str:
 
 def _unpack_digest(value: object) -> dict[Actor, DigestEntry]:
     return {
-        unpack_actor(actor): DigestEntry(limits.count(version, "version"), _hash(hashed), _hash(detached))
+        unpack_actor(actor): DigestEntry(limits.version(version, "version"), _hash(hashed), _hash(detached))
         for actor, version, hashed, detached in records(value, _ENTRY_WIDTH, "digest entries")
     }
 
@@ -233,4 +234,4 @@ def _hash(value: object) -> int:
 
 
 def _unpack_wants(value: object) -> dict[Actor, int]:
-    return {unpack_actor(actor): limits.count(since, "since") for actor, since in records(value, 2, "wants")}
+    return {unpack_actor(actor): limits.version(since, "since") for actor, since in records(value, 2, "wants")}

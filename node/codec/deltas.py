@@ -21,10 +21,14 @@ from gossip_counter.node.codec.packing import ARRAY_BYTES, COUNT_BYTES, array_he
 from gossip_counter.node.core import limits
 from gossip_counter.node.core.counts import FIELDS, Actor, AnyRow, NamedRow, decode, encode
 from gossip_counter.node.core.holdings import NO_FLOORS, Floors
+from gossip_counter.node.core.limits import MAX_TIES
 from gossip_counter.node.core.messages import Delta
 
 _ROW_WIDTH = 1 + len(FIELDS)
 """A row's counter, then its fields."""
+
+MAX_GROUP_BYTES = 60_000
+"""Rows of one version that take more do not fit a datagram of UDP: only long markers of deletes could take so much."""
 
 _NO_TAIL = (0, *NO_FLOORS, 0, False)
 """What is left out."""
@@ -33,13 +37,13 @@ _NO_TAIL = (0, *NO_FLOORS, 0, False)
 def pack_deltas(deltas: Iterable[Delta], room: int) -> Iterator[bytes]:
     """The deltas of each datagram, in at most `room` bytes, and at least one result, perhaps of no deltas.
 
-    Rows of one version that exceed `room` are sent one by one, and claim nothing. A row that exceeds it goes alone.
+    Rows of one version that exceed `room` together go alone, as a row does that exceeds it.
     """
     room -= ARRAY_BYTES
     full: list[bytes] = []
     size = 0
     for delta in deltas:
-        section, groups = _begin(delta, room)
+        section, groups = _begin(delta)
         size += section.size
         for rows in groups:
             packed = section.pack(rows)
@@ -57,7 +61,7 @@ def pack_deltas(deltas: Iterable[Delta], room: int) -> Iterator[bytes]:
     yield _joined(full)
 
 
-def _begin(delta: Delta, room: int) -> tuple["_Section", list[list[NamedRow]]]:
+def _begin(delta: Delta) -> tuple["_Section", list[list[NamedRow]]]:
     """An empty section for the delta, and the delta's rows in the groups that must not be separated."""
     one_by_one = [[named] for named in delta.rows]
     if delta.since is None:
@@ -66,8 +70,8 @@ def _begin(delta: Delta, room: int) -> tuple["_Section", list[list[NamedRow]]]:
     # Each part is sent with the version of the state that it was cut from.
     source_version = max(delta.source_version, _version(delta.rows[-1])) if delta.rows else delta.source_version
     section = _Section(delta, delta.since, source_version)
-    if any(_size(section.pack(group)) > room - section.size for group in groups if len(group) > 1):
-        return _Section(delta, None, 0), one_by_one  # no correct node writes so many rows at one version
+    if any(_size(section.pack(group)) > MAX_GROUP_BYTES for group in groups if len(group) > 1):
+        return _Section(delta, None, 0), one_by_one  # no datagram has room for them
     return section, groups
 
 
@@ -150,26 +154,31 @@ def _unpack_delta(value: object) -> Delta:
     if type(value) is not tuple or len(value) not in (4, 9):
         raise ValueError("a delta must be an array of 4 or 9")
     actor, since, beyond, flat_rows, gap, *floors, clock, is_whole = value if len(value) == 9 else (*value, *_NO_TAIL)
-    forgotten, deleted = map(limits.count, floors, ("floor", "floor of deletes"))
+    forgotten, deleted = map(limits.version, floors, ("floor", "floor of deletes"))
     clock_ms = limits.count(clock, "clock")
-    from_version = None if since is None else limits.count(since, "since")
+    from_version = None if since is None else limits.version(since, "since")
     rows = _unpack_rows(flat_rows, from_version)
     last = rows[-1][1].version if rows else from_version or 0
     further, claims = limits.count(beyond, "source version"), from_version is not None
-    upto = limits.count(last + limits.count(gap, "upto"), "upto") if gap and claims else 0
-    source_version = limits.count(max(last, upto) + further, "source version") if further and claims else 0
+    upto = limits.version(last + limits.count(gap, "upto"), "upto") if gap and claims else 0
+    source_version = limits.version(max(last, upto) + further, "source version") if further and claims else 0
     known = Floors(forgotten, min(deleted, forgotten))
     return Delta(unpack_actor(actor), from_version, rows, source_version, upto, known, clock_ms, is_whole is True)
 
 
 def _unpack_rows(value: object, since: int | None) -> tuple[NamedRow, ...]:
     last = base = since or 0
-    rows = []
+    rows, ties = [], 0
     for record in records(value, _ROW_WIDTH, "rows"):
         _, p, n, above = record
         row = decode((p, n[0], above, *n[1:]) if type(n) is tuple and n else (p, n, above), base)
-        if not row.version or (since is not None and (row.version <= base or row.version < last)):
-            raise ValueError("rows of a delta must come in ascending order of version, all above since and 0")
+        limits.version(row.version, "version")
+        ties = ties + 1 if row.version == last and since is not None else 1
+        if not row.version or ties > MAX_TIES or (since is not None and (row.version <= base or row.version < last)):
+            raise ValueError(
+                "rows of a delta must come in ascending order of version, all above since and 0, and at most"
+                f" {MAX_TIES} at one"
+            )
         last = row.version
         rows.append((limits.name(record[0], "counter"), row))
     return tuple(rows)

@@ -27,6 +27,7 @@ from gossip_counter.node.core.counts import (
     merged,
     row_hash,
 )
+from gossip_counter.node.core.detached import DetachedRows
 from gossip_counter.node.core.holdings import NO_FLOORS, Floors
 
 WRAP = 2**64
@@ -61,7 +62,7 @@ class ActorLog:
         """The very tuples that were written, which a journal may hold too."""
         self._fresh: dict[str, HeldRow] = {}
         """Rows that take the place of those, as soon as anybody asks for them."""
-        self.detached: dict[str, AnyRow] = {}
+        self.detached = DetachedRows()
         self.version = 0
         self.source_version = 0
         self.complete_version = 0
@@ -113,7 +114,13 @@ class ActorLog:
     @property
     def covering_version(self) -> int:
         """The version at which another log, complete up to there, holds all that this one does."""
-        return max(self.version, self.source_version, *(row.version for row in self.detached.values()))
+        return max(self.version, self.source_version, self.detached.version)
+
+    def ties(self, version: int) -> int:
+        """How many rows have this version. The log must be settled; cost: those rows."""
+        versions, names, rows = self._index_versions, self._index_names, self.rows
+        places = range(bisect_left(versions, version), bisect_right(versions, version))
+        return self.detached.ties(version) + sum(rows.get(names[at], ZERO)[2] == version for at in places)
 
     def newer(self, since: int, most: int) -> Iterator[NamedRow]:
         """The oldest `most` contiguous rows with versions above `since`, ascending; more if they share a version.
@@ -228,25 +235,24 @@ class ActorLog:
 
     def forget(self, counter: str, is_deleted: bool) -> None:
         """Let go of a counter's row, which there must be. `is_deleted`: because deletes took all of it."""
-        self._note_unsettled(counter)
-        held, detached = self._contiguous.pop(counter, ZERO), self.detached.pop(counter, ZERO)
+        self._note_unsettled(counter, self.detached.get(counter, ZERO))
+        held, detached = self._contiguous.pop(counter, ZERO), self.detached.take_out(counter)
         version = max(held[2], detached.version)
         self.floors = self.floors.with_(Floors(version, version if is_deleted else 0))
 
     def _attach(self, upto: int) -> None:
         """Make contiguous what was detached and is covered now."""
-        for counter, row in [named for named in self.detached.items() if named[1].version <= upto]:
-            self._note_unsettled(counter)
-            del self.detached[counter]
+        for counter, row in self.detached.take_upto(upto):
+            self._note_unsettled(counter, row)
             self.rows[counter] = merged(as_row(self.rows.get(counter, ZERO)), row)
 
     def _detach(self, counter: str, row: AnyRow) -> None:
-        self._note_unsettled(counter)
-        self.detached[counter] = row
+        self._note_unsettled(counter, self.detached.get(counter, ZERO))
+        self.detached.put(counter, row)
 
-    def _note_unsettled(self, counter: str) -> None:
+    def _note_unsettled(self, counter: str, detached: AnyRow) -> None:
         self._unsettled.setdefault(counter, self.rows.get(counter, ZERO))
-        self._unsettled_detached.setdefault(counter, self.detached.get(counter, ZERO))
+        self._unsettled_detached.setdefault(counter, detached)
 
     # Hashes and index.
 

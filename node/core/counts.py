@@ -118,6 +118,12 @@ def as_row(held: HeldRow) -> AnyRow:
     return Row(*held) if type(held) is tuple else cast(AnyRow, held)
 
 
+def takeable(held: HeldRow) -> AnyRow:
+    """The row, its version one that peers take: any above that is forged, and nothing but the row's counts is true."""
+    row = as_row(held)
+    return row if row.version <= limits.MAX_VERSION else row._replace(version=limits.MAX_VERSION)
+
+
 def as_ending(row: HeldRow) -> EndingRow:
     """The same row, as one of a counter that ends."""
     return row if isinstance(row, EndingRow) else EndingRow(*row)

@@ -28,6 +28,7 @@ from gossip_counter.node.core.counts import (
     merged,
 )
 from gossip_counter.node.core.holdings import Stored
+from gossip_counter.node.core.limits import MAX_OWN_VERSION
 from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.state import State
 
@@ -69,7 +70,12 @@ class Identity:
         self._durable = self._inherited
         """The actor that the journal names."""
         # Detached rows of our own: we had seen those of a former life, and ended before the new epoch was durable.
-        is_usable = self._inherited and not state.has_detached(self._inherited)
+        # Nor is there an end to versions: whoever comes near it goes on as another.
+        is_usable = (
+            self._inherited
+            and not state.has_detached(self._inherited)
+            and state.version(self._inherited) < MAX_OWN_VERSION
+        )
         self.actor = state.owner = self._inherited if self._inherited and is_usable else self._mint()
 
     @property

@@ -5,6 +5,12 @@ A boolean is no integer here, although Python says that it is.
 """
 
 MAX_COUNT = 2**63 - 1
+MAX_VERSION = 2**62
+"""What a peer may name as a version. No actor writes so often: a version near 2**63 is forged, and could be no base."""
+MAX_OWN_VERSION = 2**61
+"""Whoever has written so often goes on as another actor: versions never run out."""
+MAX_TIES = 16
+"""Rows of one actor at one version. There is one, but where several processes wrote as the actor: one of each."""
 MAX_NAME_BYTES = 255
 MAX_COPIES = 1001
 """Members that may be asked for; a cluster has fewer, and then that is the bound."""
@@ -28,6 +34,13 @@ def count(value: object, field: str) -> int:
     if type(value) is int and 0 <= value <= MAX_COUNT:  # one call fewer where every row is checked
         return value
     return whole(value, field, 0, MAX_COUNT)
+
+
+def version(value: object, field: str) -> int:
+    """A version that a peer names: 0 <= value <= 2**62."""
+    if type(value) is int and 0 <= value <= MAX_VERSION:
+        return value
+    return whole(value, field, 0, MAX_VERSION)
 
 
 def name(value: object, field: str, most: int = MAX_NAME_BYTES) -> str:

@@ -20,6 +20,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
+from gossip_counter.node.core import counts
 from gossip_counter.node.core.actor_log import WRAP, ActorLog, by_version
 from gossip_counter.node.core.counts import (
     LARGE,
@@ -29,13 +30,13 @@ from gossip_counter.node.core.counts import (
     HeldRow,
     NamedRow,
     Seen,
-    as_row,
     counts_nothing,
     is_ending,
     is_large,
 )
 from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot
 from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors, Statement, Stored
+from gossip_counter.node.core.limits import MAX_VERSION
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.core.watches import Watches
@@ -124,8 +125,13 @@ class State:
         return bool(self._logs.get(actor, _NO_LOG).detached)
 
     def detached(self, actor: Actor) -> tuple[NamedRow, ...]:
-        """The rows held that no version claims, in no order."""
+        """The rows held that no version claims, in no order; cost: all of them."""
         return tuple(self._logs.get(actor, _NO_LOG).detached.items())
+
+    def log(self, actor: Actor) -> ActorLog:
+        """An actor's log, settled, to be read only."""
+        self._settle()
+        return self._logs.get(actor, _NO_LOG)
 
     def forgotten_upto(self, actor: Actor) -> Floors:
         """The versions up to which rows of an actor that are not here were forgotten."""
@@ -372,11 +378,11 @@ class State:
 
     def restore(self, stored: Stored) -> None:
         """Take in what a journal held of one actor; `stored.rows` are all its rows there."""
-        rows = sorted(((counter, as_row(row)) for counter, row in stored.rows.items()), key=by_version)
-        upto = bisect_right(rows, stored.version, key=by_version)
+        rows = sorted(((counter, counts.takeable(row)) for counter, row in stored.rows.items()), key=by_version)
+        upto = bisect_right(rows, min(stored.version, MAX_VERSION - 1), key=by_version)
         # A detached row hides the older one that it replaces: the version is that of the last row we can still give,
         # and what it hides we no longer hold.
-        source_version = max(stored.source_version, rows[-1][1].version if rows else 0)
+        source_version = min(MAX_VERSION, max(stored.source_version, rows[-1][1].version if rows else 0))
         # What it forgot hides nothing, and may have been the last.
         reach = stored.version if stored.floors.forgotten and upto == len(rows) else 0
         self.merge(stored.actor, 0, rows[:upto], source_version, reach)

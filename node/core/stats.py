@@ -48,6 +48,7 @@ class Stats:
     )
     shrinking_rows: int = _count("Newer rows with smaller counts; the maximum takes nothing from them.")
     future_digests: int = _count("Digests that claim more of our own actor than we ever wrote.")
+    future_versions: int = _count("Deltas that claim the same: the claims were ignored.")
     non_members: int = _count("Gossip dropped because its sender is no member of the cluster.")
     new_epochs: int = _count("Epochs begun after the start, because another process may have written as our actor.")
     forks: int = _count("Processes met that spoke under a member's name while another did, this node's name included.")

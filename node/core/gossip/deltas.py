@@ -48,9 +48,8 @@ class Deltas:
             rows = self._state.newer(actor, wanted[actor], room)
             newer = self.cut(actor, wanted[actor], rows, is_all=len(rows) < room)
             room -= len(newer.rows)
-            detached = self._state.detached(actor)
-            # Shuffled, or an answer with room for some would bring the same ones every time.
-            loose = Delta(actor, None, tuple(self._rng.sample(detached, min(len(detached), max(0, room)))))
+            # At random, or an answer with room for some would bring the same ones every time.
+            loose = Delta(actor, None, self._state.log(actor).detached.sample(room, self._rng))
             room -= len(loose.rows)
             deltas += [each for each in (newer, loose) if each.rows or each.upto]
             if room <= 0:

@@ -6,9 +6,11 @@ Pure.
 from dataclasses import replace
 
 from gossip_counter.node.core.admission import Admission
+from gossip_counter.node.core.counts import NamedRow, is_news, merged
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.holdings import NO_FLOORS
+from gossip_counter.node.core.limits import MAX_TIES
 from gossip_counter.node.core.lives import LIKE_MS
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import Delta
@@ -44,12 +46,14 @@ class Intake:
         return news
 
     def _merge(self, delta: Delta, sender: str) -> Delta | None:
-        actor, since, state = delta.actor, delta.since, self._state
-        if delta.floors.forgotten and abs(delta.clock_ms - state.ends.now_ms) > LIKE_MS:
-            since = None  # the sender's clock, by which it forgot, is no measure for us
+        actor, state = delta.actor, self._state
         if not self._admission.has_room_for_actor(actor):
             return None
-        rows = self._admission.rows_within_bounds(delta)
+        delta = self._without_future(delta) if actor == state.owner else delta
+        has_other_clock = delta.floors.forgotten and abs(delta.clock_ms - state.ends.now_ms) > LIKE_MS
+        # The sender's clock, by which it forgot, is no measure for us then.
+        since = None if has_other_clock else delta.since
+        rows = self._uncrowded(delta, self._admission.rows_within_bounds(delta))
         if len(rows) < len(delta.rows):
             since = None  # with rows left out, we can't vouch for their versions
             if actor in state:
@@ -69,3 +73,37 @@ class Intake:
         if len(news) < len(delta.rows) or since is None:
             return Delta(actor, None, tuple(news))
         return replace(delta, rows=tuple(news))
+
+    def _without_future(self, delta: Delta) -> Delta:
+        """What a peer says of our own actor, without versions above what we wrote.
+
+        They are believed where rows bring news: then another process wrote as this actor, which is ours no longer.
+        """
+        actor, state = delta.actor, self._state
+        version = state.version(actor)
+        if max(delta.reach, delta.source_version) <= version or any(
+            is_news(mine := state.row(actor, counter), merged(mine, row)) for counter, row in delta.rows
+        ):
+            return delta
+        self._stats.future_versions += 1
+        return Delta(actor, None, tuple(named for named in delta.rows if named[1].version <= version))
+
+    def _uncrowded(self, delta: Delta, rows: tuple[NamedRow, ...]) -> tuple[NamedRow, ...]:
+        """Without rows at a version that too many have already: they could not be sent together.
+
+        It takes a look where a row could be of such a version: most are newer than all that are stored.
+        """
+        actor, state = delta.actor, self._state
+        held, kept, ties = state.version(actor), list[NamedRow](), dict[int, int]()
+        is_new = delta.since is not None and delta.since >= held and not state.has_detached(actor)
+        if is_new:
+            return rows
+        for counter, row in rows:
+            version = row.version
+            if version and state.row(actor, counter).version != version:
+                ties[version] = count = ties.get(version, state.log(actor).ties(version)) + 1
+                if count > MAX_TIES:
+                    continue
+            kept.append((counter, row))
+        self._stats.rows_dropped += len(rows) - len(kept)
+        return tuple(kept)
