@@ -6,7 +6,7 @@ import pytest
 
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.counts import Actor, Row
-from gossip_counter.node.core.gossip.anti_entropy import DIGEST_ACTORS, RETRIES
+from gossip_counter.node.core.gossip.anti_entropy import DIGEST_DATAGRAMS, RETRIES
 from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.messages import Ack, Delta, Push, Replicate, Syn, SynAck
 from gossip_counter.node.core.replica import Replica
@@ -20,6 +20,7 @@ from tests.support.replica import (
     fill,
     members,
     messages,
+    packed,
     pushed,
     receive,
     rows_in,
@@ -153,10 +154,23 @@ def test_a_large_digest_is_sent_and_compared_range_by_range() -> None:
         (syn, *_) = exchange(first, second)
         exchange(second, first)
         assert isinstance(syn, Syn)
-        assert len(syn.digest) <= DIGEST_ACTORS
+        assert len(packed(syn)) <= DIGEST_DATAGRAMS
         rounds += 1
         assert rounds < 100
     assert first.state.actors == 450
+
+
+def test_a_digest_is_bounded_in_bytes_whatever_the_names_of_actors() -> None:
+    first, second = two(push=False)
+    for i in range(210):
+        receive(first, Push("n2", 1, (Delta(Actor(f"{i:03}" * 100), 0, (("c", Row(1, 0, 1)),)),)))
+    for _ in range(300):
+        (syn,) = messages(tick(first))
+        assert len(packed(syn)) <= 2 * DIGEST_DATAGRAMS
+        exchange(first, second)
+        if first.state.digest() == second.state.digest():
+            return
+    raise AssertionError("they never came to one state")
 
 
 def test_anti_entropy_alone_brings_everyone_together() -> None:

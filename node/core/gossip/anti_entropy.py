@@ -9,6 +9,7 @@ section 3; push-pull after Demers et al., PODC 1987, section 1.3.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 
 from gossip_counter.node.core.config import Config
@@ -25,8 +26,14 @@ from gossip_counter.node.core.start import Start
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
-DIGEST_ACTORS = 256
-"""Actors in a SYN at the most: some ten datagrams. Of more, each tick sends another range."""
+DIGEST_DATAGRAMS = 16
+"""Datagrams that a SYN takes at the most, about. Of a longer digest, each tick sends another range of actors."""
+
+HEAD_BYTES = 80
+"""What stands in front of a digest on the wire, the names of cluster, sender and range not counted."""
+
+ENTRY_BYTES = 33
+"""What an actor costs in a digest on the wire, its name not counted."""
 
 RETRIES = 2
 """How often an exchange without an answer is begun again before the next tick's peers take over."""
@@ -198,14 +205,26 @@ class AntiEntropy:
     def _syn(self) -> Syn:
         """What we hold; of more actors than a tick has room for, those in a random range."""
         me, fingerprint, digest = self._config.name, self._state.fingerprint, self._state.digest()
-        if len(digest) <= DIGEST_ACTORS:
-            return Syn(me, fingerprint, digest, boot=self._identity.boot, clock_ms=self._state.ends.now_ms)
         actors = list(digest)
-        first = self._rng.randrange(1 - DIGEST_ACTORS, len(actors))
-        sent = {actor: digest[actor] for actor in actors[max(0, first) : first + DIGEST_ACTORS]}
-        above = actors[first - 1] if first > 0 else ""
-        upto = actors[first + DIGEST_ACTORS - 1] if first + DIGEST_ACTORS < len(actors) else None
+        start, end = self._range(actors)
+        sent = digest if end - start == len(actors) else {actor: digest[actor] for actor in actors[start:end]}
+        above = actors[start - 1] if start else ""
+        upto = actors[end - 1] if end < len(actors) else None
         return Syn(me, fingerprint, sent, above, upto, self._identity.boot, self._state.ends.now_ms)
+
+    def _range(self, actors: list[Actor]) -> tuple[int, int]:
+        """The places of the actors that a tick has room for, at random if that is not all: bounded in bytes."""
+        sizes = [len(actor.encode()) + ENTRY_BYTES for actor in actors]
+        # Each datagram has room for entries beside its head and the names between which they lie.
+        head = len(self._config.name.encode()) + len(self._config.cluster.encode()) + HEAD_BYTES
+        room = DIGEST_DATAGRAMS * (self._config.datagram_bytes - head - 2 * max(sizes, default=0))
+        if sum(sizes) <= room or len(actors) <= 1:
+            return 0, len(actors)
+        most = max(1, room * len(sizes) // sum(sizes))
+        first = self._rng.randrange(1 - most, len(actors))
+        start = max(0, first)
+        ends = (at for at, size in enumerate(accumulate(sizes[start : first + most]), start) if size > room)
+        return start, max(start + 1, min(next(ends, len(actors)), first + most, len(actors)))
 
     def _syn_ack(self, syn: Syn) -> SynAck:
         """What they lack, and what we do."""
