@@ -54,6 +54,7 @@ _CONFIG_OPTIONS = {
     "gossip_fanout": ("--fanout", "K"),
     "datagram_bytes": ("--datagram-bytes", "BYTES"),
     "max_rows": ("--max-rows", "ROWS"),
+    "max_actors": ("--max-actors", "ACTORS"),
     "script_instructions": ("--script-instructions", "COUNT"),
     "script_memory_kb": ("--script-memory-kb", "KB"),
     "gossip": ("--gossip", None),

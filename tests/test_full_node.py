@@ -7,13 +7,31 @@ import pytest
 
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.errors import RequestError
 from gossip_counter.node.core.holdings import Stored
-from gossip_counter.node.core.messages import Add
+from gossip_counter.node.core.increases import Increase
+from gossip_counter.node.core.messages import Add, SynAck, Written
+from gossip_counter.node.core.places import NO_PLACE, RESERVED
+from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.addresses import bind
 from gossip_counter.node.endpoints.udp import UdpEndpoint
 from gossip_counter.node.runtime.node import Node
 from gossip_counter.node.runtime.signals import ending
-from tests.support.replica import ME, X, pushed, receive, refusal, replica, step
+from tests.support.replica import (
+    ME,
+    X,
+    add,
+    exchange,
+    pushed,
+    receive,
+    refusal,
+    replica,
+    replies,
+    settle,
+    step,
+    submit,
+    two,
+)
 
 
 def test_a_row_of_our_own_that_there_is_no_room_for_begins_a_new_epoch_and_is_counted() -> None:
@@ -35,6 +53,58 @@ def test_rows_of_a_former_life_beyond_the_bound_are_dropped_and_counted() -> Non
     assert (node.state.row_count, node.stats.rows_dropped) == (2, 1)
 
 
+def full_pair() -> tuple[Replica, Replica]:
+    """Two members, the second of which has a place for one actor, which is taken."""
+    first, _ = two()
+    second = replica(actor="n2.actor", name="n2", peers=("n1",), max_actors=1)
+    receive(second, pushed(X, 0, ("x", Row(1, 0, 1)), sender="n1"))
+    return first, second
+
+
+def test_members_find_a_place_though_others_have_taken_all() -> None:
+    first, second = full_pair()
+    receive(second, pushed(Actor("y"), 0, ("y", Row(1, 0, 1)), sender="n1"))
+    add(first, 5, "a")
+    exchange(first, second)
+    assert (second.state.value("a"), second.state.value("y"), second.stats.actors_dropped) == (5, 0, 1)
+
+
+def test_adds_are_refused_that_nobody_would_ever_store_until_there_is_a_place() -> None:
+    first, second = full_pair()
+    for i in range(RESERVED):
+        receive(second, pushed(Actor(f"n1.former{i}"), 0, ("a", Row(1, 0, 1)), sender="n1"))
+    add(first, 5, "a")  # nothing is known of others yet
+    exchange(first, second)
+    assert second.stats.actors_dropped == 0, "rows were asked for that there is no place for"
+    for write in (Add(1, 1, "a"), Add(2, 1, "new"), Add(3, 1, "b", terms=Increase(1, lasts_ms=1000))):
+        error = refusal(step(first, write))
+        assert (error.code, error.text.endswith("--max-actors")) == (11, True)
+    submit(first, 4, ("a", 1))
+    (reply,) = replies(settle(first))
+    assert isinstance(reply, Written)
+    assert [value.code for value in reply.values if isinstance(value, RequestError)] == [11]
+    assert first.state.value("a") == 5 + RESERVED
+
+    second = replica(actor="n2.actor", name="n2", peers=("n1",))
+    for _ in range(2):
+        exchange(first, second)
+        exchange(second, first)
+    add(first, 1, "a")
+    assert first.state.value("a") == 6 + RESERVED
+
+
+def test_a_node_that_one_peer_has_no_place_for_counts_if_another_has() -> None:
+    node = replica(actor="n1.actor", peers=("n2", "n3"))
+    other = replica(actor="n3.actor", name="n3", peers=("n1", "n2"))
+    add(node, 5, "a")
+    step(node, SynAck("n2", 1, (), {Actor("n1.actor"): NO_PLACE}, node._identity.boot))
+    assert refusal(step(node, Add(1, 1, "a"))).code == 11
+    exchange(other, node)
+    exchange(other, node)
+    add(node, 1, "a")
+    assert node.state.value("a") == 6
+
+
 def test_what_is_dropped_for_lack_of_room_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     config = Config(name="n1", peers=("n2",), max_rows=1, max_actors=1, gossip_interval_ms=1)
 
@@ -45,7 +115,7 @@ def test_what_is_dropped_for_lack_of_room_is_logged(caplog: pytest.LogCaptureFix
             )
             running = asyncio.create_task(node.run())
             node.replica.step(pushed(X, 0, ("a", Row(1, 0, 1)), ("b", Row(1, 0, 2))), "n2", 0)
-            node.replica.step(pushed(ME, 0, ("a", Row(1, 0, 1))), "n2", 0)
+            node.replica.step(pushed(Actor("y"), 0, ("a", Row(1, 0, 1))), "n2", 0)
             while len(caplog.records) < 2:  # noqa: ASYNC110 nothing else shows that a line was logged
                 await asyncio.sleep(0.001)
             node.stop()
@@ -55,4 +125,4 @@ def test_what_is_dropped_for_lack_of_room_is_logged(caplog: pytest.LogCaptureFix
     with ending(lambda _: None):  # the handlers of the node go with it
         rows, actors = asyncio.run(log())
     assert rows.startswith("rows_dropped (1 so far): ") and rows.endswith("start this node with a larger --max-rows")
-    assert actors.startswith("actors_dropped (1 so far): ")
+    assert actors.startswith("actors_dropped (1 so far): ") and actors.endswith("larger --max-actors")

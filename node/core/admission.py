@@ -10,6 +10,7 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import LARGE, ZERO, Actor, AnyRow, NamedRow
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.messages import Delta
+from gossip_counter.node.core.places import Places
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
@@ -25,6 +26,7 @@ class Admission:
         self._state = state
         self._stats = stats
         self._claims_versions = claims_versions
+        self.places = Places(config, state)
 
     # Clients.
 
@@ -33,11 +35,21 @@ class Admission:
 
         Not so adds to counters in `State.large`: all others have room for as much again as makes a counter large.
         """
+        if self.places.have_none:
+            return 0
         rows = self._state.row_count + batch.counters + adds
         unchecked = batch.unchecked + adds * SMALL
         if committing:
             rows, unchecked = rows + committing.counters, unchecked + committing.unchecked
         return SMALL if rows <= self._config.max_rows and unchecked <= LARGE else 0
+
+    def check_place(self) -> None:
+        """Whether anybody else will ever store what this node writes. Raises `RequestError`."""
+        if self.places.have_none:
+            raise RequestError(
+                TEMPORARILY_UNAVAILABLE,
+                "no member has a place for what this node writes: start the members with a larger --max-actors",
+            )
 
     def check_add(self, own: AnyRow, delta: int) -> None:
         """Whether our own row, as it will be, has room for an add. Raises `RequestError`."""
@@ -75,7 +87,7 @@ class Admission:
 
     def has_room_for_actor(self, actor: Actor) -> bool:
         """Whether rows of an actor can be taken: it is known, or there is room for one more."""
-        if actor in self._state or self._state.actors < self._config.max_actors:
+        if self.places.has_place(actor):
             return True
         self._stats.actors_dropped += 1
         return False

@@ -98,6 +98,7 @@ class Writes:
     def add(self, counter: str, delta: int) -> None:
         """Add to our own row in the batch. Raises `RequestError` where it has no room; then nothing has changed."""
         commits, batch = self._commits, self._commits.batch
+        self._admission.check_place()
         if commits.ends_soon(counter):
             self._put_row(counter, lambda lives: lives.added(self._identity.actor, delta, commits.is_first), delta)
             return
@@ -173,7 +174,7 @@ class Writes:
             after = terms.within(value)
             if after is None:
                 return value, 0
-            if self._is_plain(own, after - value, terms):
+            if self._is_plain(own, after - value, terms) and not self._admission.places.have_none:
                 if after != value:
                     self._commits.grow(counter, own, after - value)
                 return after, after - value
@@ -246,6 +247,7 @@ class Writes:
     ) -> None:
         """Change our own row of a counter that ends, or ends from now on. Raises `RequestError`."""
         commits = self._commits
+        self._admission.check_place()
         self._check_can_end()
         is_new = counts_nothing(commits.own_row_soon(counter))
         if is_new and not makes_room:

@@ -43,7 +43,10 @@ log = logging.getLogger("gossip_counter.node")
 
 DROPPED = {
     "rows_dropped": "there is no room for peers' rows: start this node with a larger --max-rows",
-    "actors_dropped": "there is no room for rows of more actors: each start without a journal makes one",
+    "actors_dropped": (
+        "there is no room for rows of more actors, of which each start without a journal makes one: start this node"
+        " with a larger --max-actors"
+    ),
 }
 """What the replica drops for lack of room, and what is logged of it."""
 

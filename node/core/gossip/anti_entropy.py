@@ -21,6 +21,7 @@ from gossip_counter.node.core.holdings import NO_ENTRY, DigestEntry
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import Ack, Rival, Syn, SynAck
+from gossip_counter.node.core.places import NO_PLACE, Places, node_of
 from gossip_counter.node.core.speakers import Speakers
 from gossip_counter.node.core.start import Start
 from gossip_counter.node.core.state import State
@@ -65,6 +66,7 @@ class AntiEntropy:
         deltas: Deltas,
         repair: RepairCursors,
         start: Start,
+        places: Places,
         outbox: Outbox,
     ) -> None:
         self._config = config
@@ -76,6 +78,7 @@ class AntiEntropy:
         self._deltas = deltas
         self._repair = repair
         self._start = start
+        self._places = places
         self.speakers = Speakers(stats)
         self._outbox = outbox
         self.agreeing: set[str] = set()
@@ -127,7 +130,10 @@ class AntiEntropy:
         self._start.answered(syn_ack.sender)
         if self._identity.actor in syn_ack.wants or syn_ack.fingerprint == self._state.fingerprint:
             self.agreeing.add(syn_ack.sender)
-        if deltas := self._deltas.answer(self._lacking(syn_ack, asked), syn_ack.sender):
+        lacking = self._lacking(syn_ack, asked)
+        if lacking.get(self._identity.actor) == NO_PLACE:
+            self._places.refused_by(syn_ack.sender)
+        if deltas := self._deltas.answer({each: at for each, at in lacking.items() if at != NO_PLACE}, syn_ack.sender):
             self._outbox.send((syn_ack.sender,), Ack(self._config.name, self._state.fingerprint, deltas))
         if is_about_us and syn_ack.fingerprint != self._state.fingerprint:
             self.ask((syn_ack.sender,), now_ns)  # about all others
@@ -237,12 +243,15 @@ class AntiEntropy:
                 lacks[actor] = theirs.version
                 behind += mine.version - theirs.version
             elif mine.version < theirs.version:
-                wants[actor] = self._repair.resume(syn.sender, actor, mine.version, theirs.version)
+                if self._places.has_place(actor):
+                    wants[actor] = self._repair.resume(syn.sender, actor, mine.version, theirs.version)
+                elif node_of(actor) == syn.sender:
+                    wants[actor] = NO_PLACE
             elif not is_like:
                 continue  # hashes made for unlike times
             elif mine.version and mine.hash != theirs.hash:
                 wants[actor] = self._repair.compare(syn.sender, actor, mine.version)
-            elif mine.detached != theirs.detached:
+            elif mine.detached != theirs.detached and self._places.has_place(actor):
                 lacks[actor] = wants[actor] = mine.version
         self._membership.versions_behind[syn.sender] = behind
         deltas = self._deltas.answer(lacks, syn.sender)
@@ -256,6 +265,8 @@ class AntiEntropy:
         if syn.digest.get(actor, NO_ENTRY).version > self._state.version(actor):
             self._stats.future_digests += 1
             return True
+        if syn.digest.get(actor, NO_ENTRY) != NO_ENTRY:
+            self._places.stored_by(syn.sender)
         self.agreeing.add(syn.sender)
         return False
 

@@ -55,8 +55,9 @@ class DeltaGossip:
         pushes = config.push and self.claims_versions
         self._push = Push(config, state, rng, identity, membership, self._deltas, outbox, pushes)
         self._start = start
+        self._places = admission.places
         self.anti_entropy = AntiEntropy(
-            config, state, stats, rng, identity, membership, self._deltas, repair, start, outbox
+            config, state, stats, rng, identity, membership, self._deltas, repair, start, admission.places, outbox
         )
 
     def begin(self, now_ns: int) -> None:
@@ -117,6 +118,7 @@ class DeltaGossip:
     def begin_epoch(self) -> None:
         """Our rows are another actor's from now on."""
         self._push.begin_epoch()
+        self._places.begin_epoch()
 
     @property
     def due_ns(self) -> int | None:
