@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress import MofNCompleteColumn, Progress
 
 from gossip_counter import __version__
-from gossip_counter.bench import cli_throughput, cli_windows, options, workload
+from gossip_counter.bench import cli_flood, cli_throughput, cli_windows, options, workload
 from gossip_counter.bench import converge as converging
 from gossip_counter.bench import cost as costing
 from gossip_counter.bench import judge as judging
@@ -54,6 +54,8 @@ HELP = """Measure gossip counters: real processes, real sockets, every acknowled
 
     bench judge --seeds 1000             # is any promise broken, by seed?
 
+    bench flood --rate 20000             # what does a flood at one node cost?
+
 sim and judge simulate. All others start clusters of their own on free ports. None leaves anything behind, but for the
 logs and journals of a cluster that broke a promise under torture.
 Figures are distributions over several runs.
@@ -78,6 +80,7 @@ for command in (
     cli_windows.overshoot,
     cli_windows.ends,
     cli_windows.limiter,
+    cli_flood.flood,
 ):
     app.command()(in_one_line(command))
 

@@ -374,3 +374,20 @@ def test_percentile_is_the_least_figure_that_covers_its_share(figures: list[floa
     found = percentile(figures, share)
     assert found in figures
     assert sum(each <= found for each in figures) >= share * len(figures) - 1e-9
+
+
+# flood
+
+
+def test_flood_counts_what_is_sent_and_what_comes_back() -> None:
+    result = figures("flood", "--kind=junk", "--kind=read", "--seconds=0.4", "--rate=2000")
+    assert set(result["floods"]) == {"junk", "read"}
+    for phase in (result["quiet"], *result["floods"].values()):
+        assert 0 < phase["sent"]["datagrams"] <= 800
+        assert phase["adds"] > 0
+        assert set(phase["rounds"]) == {"n1", "n2", "n3"}
+    assert result["quiet"]["dropped"]["bad_input"] == result["quiet"]["bytes_back_per_byte"] == 0
+    junk, read = result["floods"]["junk"], result["floods"]["read"]
+    assert junk["dropped"]["bad_input"] + junk["dropped"]["worthless_dropped"] == junk["sent"]["datagrams"]
+    assert (junk["bytes_back_per_byte"], read["bytes_back_per_byte"] > 1) == (0, True)
+    assert "bytes back" not in junk["broken"]

@@ -117,7 +117,8 @@ class PeerMessages:
         """A peer waits for copies: make durable what is not yet, and fetch what is missing."""
         self._confirmations.ask(asked, now_ns)
         if self._state.complete_version(asked.actor) < asked.version:
-            self._gossip.anti_entropy.ask((asked.sender,), now_ns)
+            if not self._gossip.anti_entropy.is_asking(asked.sender):
+                self._gossip.anti_entropy.ask((asked.sender,), now_ns)
             return
         if asked.actor in self._dirty:
             self._commits.request()

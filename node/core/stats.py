@@ -25,6 +25,17 @@ class Stats:
     bytes_in: int = _count("Bytes of those received.")
     bytes_out: int = _count("Bytes of those sent.")
     bad_input: int = _count("Datagrams or lines that made no sense and that nobody could be answered about.")
+    worthless_dropped: int = _count(
+        "Datagrams dropped unread because their sender had just sent many that were no use: junk, gossip of another"
+        " cluster, or of a member from an address that is not known to be its."
+    )
+    overload_dropped: int = _count(
+        "Datagrams dropped unread because their sender had too many waiting, or all together had."
+    )
+    answers_withheld: int = _count(
+        "Digests not answered because their sender had many answers just before, and requests because their address is"
+        " not proven and had as many bytes as came from it."
+    )
     requests_refused: int = _count("Requests answered with an error.")
     repeated_adds: int = _count(
         "Adds and deletes over UDP that came again within seconds: not done again, answered as before."

@@ -61,6 +61,10 @@ class Envelopes:
         """Whether what is sent there now is more than a greeting."""
         return self._sealing is None or self._sealing.knows(to[:2])
 
+    def proves(self, source: Sockaddr) -> bool:
+        """Whether a holder of the keys has shown that it receives what is sent there."""
+        return self._sealing is not None and self._sealing.knows(source[:2])
+
     def sealed(self, datagram: bytes, to: Sockaddr) -> bytes:
         """What to send; with keys, a greeting in its place if nothing can be sealed for that address yet."""
         if self._sealing is None:

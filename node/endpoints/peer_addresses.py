@@ -1,6 +1,7 @@
 """Where the peers are: all addresses of each, one of which is used until no answer comes for too long."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from gossip_counter.node.endpoints.addresses import Address, Sockaddr
 
@@ -17,6 +18,10 @@ class PeerAddresses:
         self._found: dict[str, Sequence[Sockaddr]] = {}
         self._at: dict[str, int] = {}
         """Of each peer that has addresses, which one is used."""
+        self._proven: dict[str, Sockaddr] = {}
+        """By peer, where an answer of it last came from."""
+        self._places = frozenset[Sockaddr]()
+        """All of these, and those above."""
         self._rounds: dict[str, int] = {}
         """Of the same, the rounds begun since the peer was last heard from there, or its addresses changed."""
 
@@ -27,7 +32,21 @@ class PeerAddresses:
             return False
         self._found[peer] = sorted(addresses, key=known.__contains__)
         self._at[peer] = self._rounds[peer] = 0
+        self._note_places()
         return True
+
+    def proven(self, peer: str, source: Sockaddr) -> None:
+        """A peer has answered from there what was sent to it alone."""
+        if peer in self._found and self._proven.get(peer) != source:
+            self._proven[peer] = source
+            self._note_places()
+
+    def are_at(self, source: Sockaddr) -> bool:
+        """Whether this is an address of a peer's, listed or proven."""
+        return source in self._places
+
+    def _note_places(self) -> None:
+        self._places = frozenset([*self._proven.values(), *chain.from_iterable(self._found.values())])
 
     def current(self, peer: str) -> Sockaddr | None:
         """The address to send to. None: it has none, or there is no such peer."""

@@ -1,15 +1,17 @@
 """The UDP endpoint: one bound socket, datagrams to messages and back.
 
 The socket is read by a plain reader callback in bursts: one datagram per round of the event loop, as asyncio's own
-datagram transport reads, costs several times as much at full load. What one burst brings can share a commit.
+datagram transport reads, costs several times as much at full load. What one burst brings can share a commit. While more
+arrives than there is time for, senders take turns; what is no use is not even decoded (`arrivals`, `senders`).
 """
 
 import socket
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from itertools import count
+from itertools import chain, count
 from random import Random
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, cast
 
 from gossip_counter.node.codec import datagrams, requests
@@ -33,10 +35,12 @@ from gossip_counter.node.core.messages import (
 from gossip_counter.node.core.recent_writes import RecentWrites
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.endpoints.addresses import Address, Sockaddr, shown
+from gossip_counter.node.endpoints.arrivals import Arrival, Arrivals
 from gossip_counter.node.endpoints.asked_address import answers_from_asked_address
 from gossip_counter.node.endpoints.envelopes import Envelopes
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
+from gossip_counter.node.endpoints.senders import Senders
 from gossip_counter.node.endpoints.socket_errors import why_not_sent
 from gossip_counter.node.security.keyring import Keyring
 
@@ -55,7 +59,13 @@ Traffic = dict[tuple[str, str], list[int]]
 """By direction (in, out) and kind of message: datagrams and bytes."""
 
 BURST = 128
-"""Datagrams read before the loop looks at its timers again."""
+"""Datagrams read at once. Where there are so many, more are read before any is handled, so that senders take turns."""
+
+BURSTS = 8
+"""Bursts read before the loop looks at its timers again."""
+
+BURST_NS = 5_000_000
+"""So long datagrams are handled before that. Timers are later by this at the most."""
 
 WRITES = (Add, Delete)
 """Requests that must not be carried out twice."""
@@ -92,6 +102,10 @@ class UdpEndpoint:
         self._asked: dict[str, tuple[Sockaddr, bytes]] = {}
         """By peer, its address and that of ours to which it sends from there, if several are served."""
         self._recent = RecentWrites()
+        self._arrivals = Arrivals()
+        self._senders = Senders()
+        self._boot = 0
+        """This process's boot id, once it has sent it: whoever sends it back receives what is sent there."""
         self._config = config
         self._rng = rng
         self._stats = stats
@@ -123,11 +137,33 @@ class UdpEndpoint:
         step: Step,
         refuse: Refuse,
         unexpected: Callable[[Exception], None],
-    ) -> None:
+    ) -> bool:
         """Read a burst. Each message goes to `step`, each malformed request to `refuse`; whatever one of these raises
         goes to `unexpected`, and the next datagram is read. `now_ns` is monotonic time.
+
+        Returns whether there was no time for some of them: then it is to be called again, though nothing new arrives.
         """
-        asked = b""
+        until_ns, waiting = monotonic_ns() + BURST_NS, self._arrivals
+        self._senders.at(now_ns)
+        arrived = self._read()
+        if waiting or len(arrived) == BURST:
+            self._wait(arrived)
+            for _ in range(BURSTS - 1):
+                if len(arrived) < BURST:
+                    break
+                arrived = self._read()
+                self._wait(arrived)
+            arrived = []
+        for at, arrival in enumerate(chain(arrived, iter(waiting.take, None))):
+            self._handle(arrival, now_ns, step, refuse, unexpected)
+            if monotonic_ns() >= until_ns:
+                self._wait(arrived[at + 1 :])
+                break
+        return len(waiting) > 0
+
+    def _read(self) -> list[Arrival]:
+        """A burst, without datagrams of those that are not read in this period."""
+        arrived, asked, senders = list[Arrival](), b"", self._senders
         for _ in range(BURST):
             try:
                 if self._asked_address:
@@ -135,19 +171,46 @@ class UdpEndpoint:
                 else:
                     datagram, source = self.socket.recvfrom(datagrams.MAX_DATAGRAM_BYTES)
             except BlockingIOError:
-                return
+                break
             except OSError as error:
                 self._note("receive_errors", "receiving: %s", error)
-                return
-            try:
-                self._receive(datagram, (source, asked, b""), now_ns, step, refuse)
-            except Exception as error:  # noqa: BLE001 the receive loop outlives every datagram
-                unexpected(error)
+                break
+            if senders.has_shed and senders.is_shed(source):
+                self._drop("worthless_dropped", datagram)
+            else:
+                arrived.append((datagram, source, asked))
+        return arrived
+
+    def _wait(self, arrived: list[Arrival]) -> None:
+        """Let these wait for their turn."""
+        for arrival in arrived:
+            if not self._arrivals.put(arrival, self.peers.are_at(arrival[1])):
+                self._drop("overload_dropped", arrival[0])
+
+    def _drop(self, reason: str, datagram: bytes) -> None:
+        """Count a datagram that is not handled. Nothing is logged: there are very many of them."""
+        self._stats.datagrams_in += 1
+        self._stats.bytes_in += len(datagram)
+        setattr(self._stats, reason, getattr(self._stats, reason) + 1)
+
+    def _handle(
+        self, arrival: Arrival, now_ns: int, step: Step, refuse: Refuse, unexpected: Callable[[Exception], None]
+    ) -> None:
+        datagram, source, asked = arrival
+        if self._senders.has_shed and self._senders.is_shed(source):
+            self._drop("worthless_dropped", datagram)
+            return
+        try:
+            self._receive(datagram, (source, asked, b""), now_ns, step, refuse)
+        except Exception as error:  # noqa: BLE001 the receive loop outlives every datagram
+            unexpected(error)
 
     def _receive(self, datagram: bytes, client: UdpClient, now_ns: int, step: Step, refuse: Refuse) -> None:
         content = self._envelopes.opened(datagram, client[0], client[1], self._send_as_is)
         if content is None:
             self._count_in("sealed", datagram)
+            if not (self._envelopes.proves(client[0]) or self.peers.are_at(client[0])):
+                self._senders.was_worthless(client[0])
             return
         try:
             message = self._unpack(content, datagram)
@@ -156,6 +219,8 @@ class UdpEndpoint:
                     self._heard_from(message, client)
                     # Which of our addresses was asked makes it no other process.
                     step(message, (client[0], b"", b""))
+            elif not (self._envelopes.proves(client[0]) or self._senders.may_ask(client[0], len(datagram))):
+                self._stats.answers_withheld += 1
             elif not self._took_fault(message, client):
                 request = requests.parse(message)
                 if isinstance(request, WRITES):
@@ -163,17 +228,24 @@ class UdpEndpoint:
                 else:
                     step(request, client)
         except datagrams.OtherClusterError as error:
+            self._senders.was_worthless(client[0])
             self._note("foreign_gossip", "%s from %s", error, shown(client[0]))
         except BadDatagramError as error:
+            self._senders.was_worthless(client[0])
             self._note("bad_input", "%s from %s", error, shown(client[0]))
         except RequestError as error:
             if error.msg_id is None:
+                self._senders.was_worthless(client[0])
                 self._note("bad_input", "%s from %s", error, shown(client[0]))
             else:
                 refuse(client, error)
 
     def _heard_from(self, message: Gossip, client: UdpClient) -> None:
         source, asked, _ = client
+        if isinstance(message, SynAck) and message.boot == self._boot and message.boot:
+            self.peers.proven(message.sender, source)
+        if not self.peers.are_at(source):
+            self._senders.was_worthless(source)
         self.peers.heard_from(message.sender, source, isinstance(message, ANSWERS))
         if asked and source == self.peers.current(message.sender):
             self._asked[message.sender] = source, asked
@@ -230,6 +302,7 @@ class UdpEndpoint:
         for peer in send.to:
             if isinstance(message, Syn | Replicate) and isinstance(peer, str):
                 self.peers.round_begins(peer)
+                self._boot = message.boot if isinstance(message, Syn) else self._boot
             address, asked = self._address_of(peer)
             if address is None:
                 continue
@@ -260,6 +333,8 @@ class UdpEndpoint:
         except OSError as error:
             self._note("send_errors", "sending %d bytes to %s: %s", len(datagram), shown(to), why_not_sent(error))
             return
+        if kind == "reply":
+            self._senders.replied(to, len(datagram))
         self._count("out", kind, datagram)
         self._stats.datagrams_out += 1
         self._stats.bytes_out += len(datagram)

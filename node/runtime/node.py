@@ -182,13 +182,18 @@ class Node:
 
     def _receive(self) -> None:
         step, now_ns = self.replica.step, monotonic_ns
-        self._guarded(
-            self._udp.receive,
-            now_ns(),
-            lambda message, source: step(message, source, now_ns()),
-            self.replica.refuse,
-            self._diagnostics.unexpected,
-        )
+        if self._stopped.is_set():
+            return
+        try:
+            if self._udp.receive(
+                now_ns(),
+                lambda message, source: step(message, source, now_ns()),
+                self.replica.refuse,
+                self._diagnostics.unexpected,
+            ):
+                self._loop.call_soon(self._receive)
+        except Exception as error:  # noqa: BLE001 counted, logged and shown in status
+            self._diagnostics.unexpected(error)
         self._advance()
 
     def _set_clock(self) -> None:

@@ -105,11 +105,14 @@ class AntiEntropy:
 
     def reply(self, syn: Syn) -> None:
         """Answer a SYN, to the address in our list, and note nothing about its sender."""
-        self._outbox.send((syn.sender,), self._syn_ack(syn))
+        if self._may_answer(syn.sender):
+            self._outbox.send((syn.sender,), self._syn_ack(syn))
 
     def receive_syn(self, syn: Syn, source: Client, now_ns: int) -> bool:
         """Answer a SYN; whether its sender holds more of our own actor than we ever wrote."""
         other = self.speakers.heard(syn.sender, syn.boot, source, now_ns)
+        if not self._may_answer(syn.sender):
+            return False
         answer, is_behind = self._syn_ack(syn), self._is_behind(syn)
         wants = answer.wants
         if other is None or self.speakers.is_first(syn.sender, syn.boot):
@@ -140,8 +143,14 @@ class AntiEntropy:
 
     def receive_rival(self, rival: Rival) -> None:
         """Send whoever takes another process for us the rows that it lacks; to its own address, whoever sent this."""
-        if deltas := self._deltas.answer(rival.wants, rival.sender):
+        if self._may_answer(rival.sender) and (deltas := self._deltas.answer(rival.wants, rival.sender)):
             self._outbox.send((rival.sender,), Ack(self._config.name, self._state.fingerprint, deltas))
+
+    def _may_answer(self, peer: str) -> bool:
+        """Whether to answer what says to be a peer's: who floods this node in its name does not flood the peer."""
+        is_answered = self._deltas.may_answer(peer)
+        self._stats.answers_withheld += not is_answered
+        return is_answered
 
     def receive_ack(self, ack: Ack, now_ns: int) -> None:
         """An exchange is over."""

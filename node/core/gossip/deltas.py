@@ -3,6 +3,7 @@
 Pure.
 """
 
+from collections import Counter
 from random import Random
 
 from gossip_counter.node.core.config import Config
@@ -12,6 +13,9 @@ from gossip_counter.node.core.state import State
 
 LEAST_ROW_BYTES = 8
 """Fewer bytes no row has on the wire but the very shortest: it bounds the rows looked up for one answer."""
+
+MOST_ANSWERS = 128
+"""Digests in the name of one peer that are answered from one tick to the next: no peer sends so many."""
 
 MOST_ROW_BYTES = 30
 """What a row costs on the wire at the most, its name not counted."""
@@ -31,10 +35,18 @@ class Deltas:
         self._room_bytes = config.exchange_datagrams * config.datagram_bytes
         self._room: dict[str, int] = {}
         """By peer, the rows that it may get before the next tick."""
+        self._answers = Counter[str]()
+        """By peer, the digests of it that were answered since the last tick."""
 
     def ticked(self) -> None:
         """Every peer may get as much again."""
         self._room.clear()
+        self._answers.clear()
+
+    def may_answer(self, peer: str) -> bool:
+        """Whether one more digest in a peer's name is answered before the next tick. If so, it counts as answered."""
+        self._answers[peer] += 1
+        return self._answers[peer] <= MOST_ANSWERS
 
     def answer(self, wanted: dict[Actor, int], peer: str) -> tuple[Delta, ...]:
         """What is held above these versions, as far as there is room for this peer.

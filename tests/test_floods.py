@@ -1,0 +1,217 @@
+"""Claim: one sender, whatever it sends, starves neither gossip nor others, and makes no node flood anybody else."""
+
+from collections.abc import Callable
+from time import perf_counter
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gossip_counter.node.core.counts import Actor
+from gossip_counter.node.core.gossip.deltas import MOST_ANSWERS
+from gossip_counter.node.core.holdings import DigestEntry
+from gossip_counter.node.core.messages import Confirm, Gossip, Syn, SynAck
+from gossip_counter.node.endpoints import arrivals
+from gossip_counter.node.endpoints.arrivals import Arrivals
+from gossip_counter.node.endpoints.senders import FREE_BYTES, MOST_WORTHLESS, PERIOD_NS, SECOND_NS, Senders
+from tests.support.replica import X, fill, messages, packed, sends, step, tick, two
+from tests.support.udp import UdpNode, asking, received, send, udp_endpoint
+
+READ = msgpack.packb({"type": "read", "msg_id": 1})
+
+
+def handled(node: UdpNode, took_s: float = 0.0) -> tuple[list[object], bool]:
+    """Who sent what one call of `receive` handles, each in so many seconds, and whether more waits."""
+    found = list[object]()
+
+    def handle(_: object, client: object) -> None:
+        found.append(client[0])  # type: ignore[index]
+        until = perf_counter() + took_s
+        while perf_counter() < until:
+            pass
+
+    waits = node.udp.receive(0, handle, *node._refuse)
+    return found, waits
+
+
+# Turns.
+
+
+def test_timers_wait_no_longer_than_a_burst_may_take_and_nothing_is_lost() -> None:
+    with udp_endpoint() as node, asking(node.udp.address) as client:
+        for _ in range(60):
+            client.send(READ)
+        began, counts = perf_counter(), list[int]()
+        found, waits = handled(node, took_s=0.001)
+        assert perf_counter() - began < 0.05
+        counts.append(len(found))
+        while waits:
+            found, waits = handled(node, took_s=0.001)
+            counts.append(len(found))
+        assert len(counts) > 5
+        assert sum(counts) == 60
+
+
+def test_who_sends_little_is_served_before_the_rest_of_a_flood() -> None:
+    with udp_endpoint() as node, asking(node.udp.address) as flood, asking(node.udp.address) as client:
+        for _ in range(400):
+            flood.send(READ)
+        client.send(READ)
+        found, waits = handled(node, took_s=0.001)
+        assert waits
+        assert client.getsockname() in found
+        assert len(found) < 50
+
+
+def test_members_are_served_first() -> None:
+    with asking(("127.0.0.1", 9)) as peer, udp_endpoint(n2=peer.getsockname()) as node:
+        node.udp.peers.found("n2", [peer.getsockname()])
+        peer.connect(node.udp.address)
+        with asking(node.udp.address) as flood:
+            for _ in range(300):
+                flood.send(READ)
+        peer.send(packed(Syn("n2", 1, {}))[0])
+        assert handled(node, took_s=0.001)[0][0] == peer.getsockname()
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 3)), max_size=60))
+def test_what_waits_is_bounded_and_comes_in_its_senders_order(
+    steps: list[tuple[int, bool, int]],
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrivals, "MOST_OF_ONE", 3)
+        patch.setattr(arrivals, "MOST", 8)
+        patch.setattr(arrivals, "MOST_BYTES", 40)
+        waiting, expected = Arrivals(), dict[int, list[int]]()
+        for number, (source, is_member, taken) in enumerate(steps):
+            sender = source + 10 * is_member
+            if waiting.put((b"x" * number, (sender,), b""), is_member):
+                expected.setdefault(sender, []).append(number)
+            for _ in range(taken):
+                if (arrival := waiting.take()) is None:
+                    break
+                assert expected[arrival[1][0]].pop(0) == len(arrival[0])
+            assert len(waiting) == sum(map(len, expected.values())) <= 16
+        while arrival := waiting.take():
+            assert expected[arrival[1][0]].pop(0) == len(arrival[0])
+        assert not any(expected.values())
+
+
+# What is no use.
+
+
+JUNK = b"\xc1" * 20
+FOREIGN = packed(Syn("n2", 1, {}), cluster="another")[0]
+ELSEWHERE = packed(Syn("n2", 1, {}))[0]
+OUTSIDER = packed(Syn("n9", 1, {}))[0]
+
+
+@pytest.mark.parametrize("datagram", [JUNK, FOREIGN, ELSEWHERE, OUTSIDER], ids=["junk", "foreign", "elsewhere", "n9"])
+def test_who_sends_what_is_no_use_is_not_read_for_a_while(datagram: bytes) -> None:
+    with (
+        udp_endpoint(n2=("127.0.0.1", 9)) as node,
+        asking(node.udp.address) as flood,
+        asking(node.udp.address) as other,
+    ):
+        for _ in range(300):
+            flood.send(datagram)
+        for _ in range(4):
+            node.receive()
+        stats = node.replica.stats
+        assert stats.worthless_dropped == 300 - MOST_WORTHLESS
+        assert stats.datagrams_in == 300
+        send(flood, type="read")
+        send(other, type="read")
+        node.receive()
+        assert (len(received(flood)), len(received(other))) == (0, 1)
+        send(flood, type="read")
+        node.receive(PERIOD_NS)
+        assert len(received(flood)) == 1
+
+
+def flooded(make: Callable[[int], Gossip]) -> tuple[int, int]:
+    """Datagrams that n2 gets, and those dropped, while somebody else floods n1 in its name."""
+    with asking(("127.0.0.1", 9)) as peer, udp_endpoint(n2=peer.getsockname()) as node:
+        node.udp.peers.found("n2", [peer.getsockname()])
+        fill(node.replica, 500)
+        peer.connect(node.udp.address)
+        node.advance()
+        received(peer)
+        with asking(node.udp.address) as flood:
+            for number in range(2000):
+                flood.send(packed(make(number))[0])
+                if number % 100 == 99:
+                    node.receive()
+        return len(received(peer)), node.replica.stats.worthless_dropped
+
+
+def test_a_flood_of_digests_in_a_peers_name_does_not_reach_the_peer() -> None:
+    sent, dropped = flooded(lambda number: Syn("n2", number, {}, boot=1))
+    assert sent <= 2 * 128 + 16
+    assert dropped > 1500
+
+
+def test_a_flood_of_confirms_in_a_peers_name_does_not_reach_the_peer() -> None:
+    sent, dropped = flooded(lambda number: Confirm("n2", number, Actor("n2.x"), 7))
+    assert sent <= 2
+    assert dropped > 1500
+
+
+def test_a_peer_is_answered_so_often_between_two_ticks() -> None:
+    first, _ = two()
+    answers = sum(len(sends(step(first, Syn("n2", 1, {X: DigestEntry(5, 1, 0)}, boot=1)))) for _ in range(1000))
+    assert answers == MOST_ANSWERS
+    assert first.stats.answers_withheld == 1000 - MOST_ANSWERS
+    tick(first)
+    assert any(isinstance(each, SynAck) for each in messages(step(first, Syn("n2", 1, {}, boot=1))))
+
+
+def test_a_peer_that_answers_from_an_address_that_is_not_listed_is_known_there() -> None:
+    with udp_endpoint(n2=("127.0.0.1", 9)) as node, asking(node.udp.address) as peer:
+        node.udp.peers.found("n2", [("127.0.0.1", 9)])
+        node.replica.tick(0)
+        node.advance()
+        peer.send(packed(SynAck("n2", 1, (), {}, boot=node.replica._identity.boot ^ 1))[0])
+        node.receive()
+        assert not node.udp.peers.are_at(peer.getsockname())
+        peer.send(packed(SynAck("n2", 1, (), {}, boot=node.replica._identity.boot))[0])
+        node.receive()
+        assert node.udp.peers.are_at(peer.getsockname())
+        for _ in range(2 * MOST_WORTHLESS):
+            peer.send(ELSEWHERE)
+        node.receive()
+        node.receive()
+        assert node.replica.stats.worthless_dropped == 0
+
+
+# Mirrors.
+
+
+def test_an_unproven_address_gets_little_more_than_it_sends() -> None:
+    senders, source, sent, got = Senders(), ("192.0.2.1", 7), 0, 0
+    for now_ns in range(0, 10 * SECOND_NS, SECOND_NS // 2000):
+        senders.at(now_ns)
+        sent += len(READ)
+        if senders.may_ask(source, len(READ)):
+            senders.replied(source, 6400)
+            got += 6400
+    assert got <= sent + 10 * (FREE_BYTES + 6400)
+
+
+def test_so_many_unproven_addresses_are_answered_in_a_second() -> None:
+    senders = Senders()
+    senders.at(0)
+    answered = [senders.may_ask((f"192.0.2.{i % 256}", i), 20) for i in range(5000)]
+    assert sum(answered) == 1024
+    senders.at(SECOND_NS)
+    assert senders.may_ask(("192.0.2.1", 9999), 20)
+    assert all(senders.may_ask((host, 1), 20) for host in ("127.0.0.1", "::1", "::ffff:127.0.0.2") for _ in range(999))
+
+
+def test_an_unproven_client_that_asks_now_and_then_is_always_answered() -> None:
+    senders = Senders()
+    for now_ns in range(0, 10 * SECOND_NS, SECOND_NS // 20):
+        senders.at(now_ns)
+        assert senders.may_ask(("192.0.2.1", 7), 30)
+        senders.replied(("192.0.2.1", 7), 200)
