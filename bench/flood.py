@@ -166,7 +166,7 @@ async def measure(plan: Plan, done: Callable[[Phase], None]) -> Floods:
     spawn = multiprocessing.get_context("spawn")
     async with temporary(NODES, Settings()) as cluster:
         members = list(cluster.members.values())
-        clients = [await Client.connect(member.address, timeout_s=5) for member in members]
+        clients = [await Client.connect(member.address, timeout_s=2) for member in members]
         try:
             for number in range(COUNTERS):
                 await clients[number % NODES].add(1, f"counter:{number}")
@@ -196,12 +196,11 @@ async def _phase(
         took = await _count(clients[:-1], plan)
         seconds = monotonic() - began
         sent = await flood
-    after = [await _status(client) for client in clients]
-    elapsed = monotonic() - began
-    rounds = {
-        str(new["name"]): round((new["gossip_rounds"] - old["gossip_rounds"]) / elapsed, 1)
-        for old, new in zip(before, after, strict=True)
-    }
+    after, rounds = list[Status](), dict[str, float]()
+    for client, old in zip(clients, before, strict=True):
+        after.append(await _status(client))
+        more = after[-1]["gossip_rounds"] - old["gossip_rounds"]
+        rounds[str(old["name"])] = round(more / (monotonic() - began), 1)
     dropped = {reason: after[-1][reason] - before[-1][reason] for reason in DROPPED}
     grown = (process.memory_info().rss - memory) / 1e6
     p99_ms = report.percentile(took, 0.99) * 1000 if took else float("inf")

@@ -12,7 +12,7 @@ from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.gossip.deltas import MOST_ANSWERS
 from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.messages import Confirm, Gossip, Syn, SynAck
-from gossip_counter.node.endpoints import arrivals
+from gossip_counter.node.endpoints import arrivals, udp
 from gossip_counter.node.endpoints.arrivals import Arrivals
 from gossip_counter.node.endpoints.senders import FREE_BYTES, MOST_WORTHLESS, PERIOD_NS, SECOND_NS, Senders
 from tests.support.replica import X, fill, messages, packed, sends, step, tick, two
@@ -58,13 +58,16 @@ def test_who_sends_little_is_served_before_the_rest_of_a_flood() -> None:
         for _ in range(400):
             flood.send(READ)
         client.send(READ)
-        found, waits = handled(node, took_s=0.001)
-        assert waits
-        assert client.getsockname() in found
+        found, waits = handled(node, took_s=0.0001)
+        while client.getsockname() not in found:
+            assert waits
+            more, waits = handled(node, took_s=0.0001)
+            found += more
         assert len(found) < 50
 
 
-def test_members_are_served_first() -> None:
+def test_members_are_served_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp, "READ_NS", 10**10)
     with asking(("127.0.0.1", 9)) as peer, udp_endpoint(n2=peer.getsockname()) as node:
         node.udp.peers.found("n2", [peer.getsockname()])
         peer.connect(node.udp.address)

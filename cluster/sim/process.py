@@ -234,8 +234,9 @@ class Process:
     def _gossip(self, send: Send) -> None:
         """Pack it into datagrams within their bounds. Raises `PromiseBroken`."""
         config, message = self._config, send.message
-        packed = datagrams.pack_gossip(message, config.cluster, config.datagram_bytes, config.exchange_datagrams)
-        if not isinstance(message, Replicate | Syn) and len(packed) > config.exchange_datagrams:
+        size, most = send.bounds(config)
+        packed = datagrams.pack_gossip(message, config.cluster, size, most)
+        if not isinstance(message, Replicate | Syn) and len(packed) > most:
             raise PromiseBroken(f"{len(packed)} datagrams in one answer")
         for each in packed:
             if len(each) > config.datagram_bytes and _rows_in(each, config.cluster) != 1:

@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from gossip_counter.node.core.cluster_id import ClusterId
+from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.holdings import Stored
-from gossip_counter.node.core.messages import Gossip, Reply
+from gossip_counter.node.core.messages import Gossip, Reply, Syn
+from gossip_counter.node.core.paths import NARROW_BYTES, Paths
 
 Client = Hashable
 """Who sent a request: opaque to the core. To an adapter it is an address, a name or a connection."""
@@ -29,6 +31,15 @@ class Send(NamedTuple):
 
     to: tuple[Client, ...]
     message: Gossip
+    is_narrow: bool = False
+    """In small datagrams: large ones do not get there."""
+
+    def bounds(self, config: Config) -> tuple[int, int]:
+        """How large each datagram may be, and how many there may be: small ones make up in number."""
+        size, most = config.datagram_bytes, config.exchange_datagrams
+        if not self.is_narrow or size <= NARROW_BYTES:
+            return size, most
+        return NARROW_BYTES, most * size // NARROW_BYTES
 
 
 class Commit(NamedTuple):
@@ -62,6 +73,7 @@ class Outbox:
     def __init__(self, cluster_id: Callable[[], ClusterId]) -> None:
         """`cluster_id` is what gossip carries."""
         self._cluster_id = cluster_id
+        self.paths = Paths()
         self.replies: list[Answer] = []
         self.wake_ns: int | None = None
         """The earliest time that a part asked to be woken at."""
@@ -75,7 +87,13 @@ class Outbox:
 
     def send(self, to: tuple[Client, ...], message: Gossip) -> None:
         """Let this gossip leave."""
-        self._sends.append(Send(to, replace(message, cluster_id=self._cluster_id())))
+        identified = replace(message, cluster_id=self._cluster_id())
+        narrow = self.paths.narrow(to, isinstance(message, Syn))
+        if narrow:
+            self._sends.append(Send(narrow, identified, is_narrow=True))
+            to = tuple(each for each in to if each not in narrow)
+        if to:
+            self._sends.append(Send(to, identified))
 
     def wake_at(self, due_ns: int) -> None:
         """Let the replica be woken at this time, or earlier. Each part says so whenever it sets a deadline."""

@@ -61,11 +61,12 @@ Traffic = dict[tuple[str, str], list[int]]
 BURST = 128
 """Datagrams read at once. Where there are so many, more are read before any is handled, so that senders take turns."""
 
-BURSTS = 8
-"""Bursts read before the loop looks at its timers again."""
+READ_NS = 5_000_000
+"""For so long they are read then, at the most. What nobody reads the kernel drops, whoever sent it."""
 
-BURST_NS = 5_000_000
-"""So long datagrams are handled before that. Timers are later by this at the most."""
+HANDLE_NS = 5_000_000
+HANDLE_UNDER_LOAD_NS = 2_000_000
+"""So long datagrams are handled before the loop looks at its timers again; the latter if there are too many."""
 
 WRITES = (Add, Delete)
 """Requests that must not be carried out twice."""
@@ -143,17 +144,16 @@ class UdpEndpoint:
 
         Returns whether there was no time for some of them: then it is to be called again, though nothing new arrives.
         """
-        until_ns, waiting = monotonic_ns() + BURST_NS, self._arrivals
+        began_ns, waiting = monotonic_ns(), self._arrivals
         self._senders.at(now_ns)
         arrived = self._read()
+        until_ns = began_ns + HANDLE_NS
         if waiting or len(arrived) == BURST:
             self._wait(arrived)
-            for _ in range(BURSTS - 1):
-                if len(arrived) < BURST:
-                    break
+            while len(arrived) == BURST and monotonic_ns() < began_ns + READ_NS:
                 arrived = self._read()
                 self._wait(arrived)
-            arrived = []
+            arrived, until_ns = [], monotonic_ns() + HANDLE_UNDER_LOAD_NS
         for at, arrival in enumerate(chain(arrived, iter(waiting.take, None))):
             self._handle(arrival, now_ns, step, refuse, unexpected)
             if monotonic_ns() >= until_ns:
@@ -292,8 +292,8 @@ class UdpEndpoint:
     def gossip(self, send: Send) -> None:
         """Send gossip, in as many datagrams as it takes."""
         config, message = self._config, send.message
-        budget = config.datagram_bytes - self._envelopes.overhead
-        packed = datagrams.pack_gossip(message, config.cluster, budget, config.exchange_datagrams)
+        budget, most = send.bounds(config)
+        packed = datagrams.pack_gossip(message, config.cluster, budget - self._envelopes.overhead, most)
         if isinstance(message, Replicate):
             # A burst may overrun the receiver's buffer; in random order, it is not always the same rows that are lost.
             self._rng.shuffle(packed)

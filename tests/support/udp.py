@@ -33,7 +33,9 @@ class UdpNode:
 
     def receive(self, now_ns: int = 0) -> None:
         """Read what has arrived, and do all that follows from it but commits."""
-        self.udp.receive(now_ns, lambda message, client: self.replica.step(message, client, now_ns), *self._refuse)
+        step = lambda message, client: self.replica.step(message, client, now_ns)  # noqa: E731
+        while self.udp.receive(now_ns, step, *self._refuse):
+            pass
         self.advance(now_ns)
 
     @property

@@ -89,6 +89,7 @@ class AntiEntropy:
 
     def ask(self, peers: tuple[str, ...], now_ns: int) -> None:
         """Begin an exchange with these."""
+        self._outbox.paths.at(now_ns)
         for peer in peers:
             self._expect(peer, now_ns)
         self._send_syn(peers)
@@ -114,6 +115,9 @@ class AntiEntropy:
         if not self._may_answer(syn.sender):
             return False
         answer, is_behind = self._syn_ack(syn), self._is_behind(syn)
+        if lacked := [delta.actor for delta in answer.deltas]:
+            said = {actor: syn.digest.get(actor, NO_ENTRY) for actor in lacked}
+            self._outbox.paths.answered(syn.sender, said, now_ns)
         wants = answer.wants
         if other is None or self.speakers.is_first(syn.sender, syn.boot):
             if wants:
@@ -173,6 +177,7 @@ class AntiEntropy:
         if asked.retry_ns > now_ns:
             return False
         if not asked.retries_left:
+            self._outbox.paths.was_silent(peer, now_ns)
             del self._asked[peer]
             return False
         asked.retries_left -= 1
