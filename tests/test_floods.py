@@ -1,6 +1,8 @@
 """Claim: one sender, whatever it sends, starves neither gossip nor others, and makes no node flood anybody else."""
 
+import asyncio
 from collections.abc import Callable
+from random import Random
 from time import perf_counter
 
 import msgpack
@@ -8,13 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.gossip.deltas import MOST_ANSWERS
 from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.messages import Confirm, Gossip, Syn, SynAck
 from gossip_counter.node.endpoints import arrivals, udp
+from gossip_counter.node.endpoints.addresses import bind
 from gossip_counter.node.endpoints.arrivals import Arrivals
 from gossip_counter.node.endpoints.senders import FREE_BYTES, MOST_WORTHLESS, PERIOD_NS, SECOND_NS, Senders
+from gossip_counter.node.endpoints.udp import UdpEndpoint
+from gossip_counter.node.runtime.node import Node
 from tests.support.replica import X, fill, messages, packed, sends, step, tick, two
 from tests.support.udp import UdpNode, asking, received, send, udp_endpoint
 
@@ -218,3 +224,24 @@ def test_an_unproven_client_that_asks_now_and_then_is_always_answered() -> None:
         senders.at(now_ns)
         assert senders.may_ask(("192.0.2.1", 7), 30)
         senders.replied(("192.0.2.1", 7), 200)
+
+
+def test_what_waits_is_handled_in_the_next_round_of_the_loop_once() -> None:
+    config = Config(name="n1")
+
+    async def live() -> None:
+        with bind(("127.0.0.1", 0)) as bound:
+            node = Node(
+                config, lambda made, log: UdpEndpoint(bound, {}, config, Random(7), made.stats, log.note), Random(7)
+            )
+            soon = list[Callable[[], None]]()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(node._udp, "receive", lambda *_: True)
+                patch.setattr(node._loop, "call_soon", soon.append)
+                for _ in range(3):
+                    node._receive()
+                (again,) = soon
+                again()
+            assert len(soon) == 2
+
+    asyncio.run(live())

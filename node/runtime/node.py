@@ -98,6 +98,7 @@ class Node:
         self._metrics: Metrics | None = None
         self._is_id_logged = False
         self._clock_watch = ClockWatch(log)
+        self._receives_soon = False
         self._stopped = asyncio.Event()
         if journal:
             self._note_findings(journal)
@@ -185,16 +186,23 @@ class Node:
         if self._stopped.is_set():
             return
         try:
-            if self._udp.receive(
+            waits = self._udp.receive(
                 now_ns(),
                 lambda message, source: step(message, source, now_ns()),
                 self.replica.refuse,
                 self._diagnostics.unexpected,
-            ):
-                self._loop.call_soon(self._receive)
+            )
+            if waits and not self._receives_soon:
+                self._receives_soon = True
+                self._loop.call_soon(self._receive_again)
         except Exception as error:  # noqa: BLE001 counted, logged and shown in status
             self._diagnostics.unexpected(error)
         self._advance()
+
+    def _receive_again(self) -> None:
+        """What there was no time for, though nothing new may have arrived."""
+        self._receives_soon = False
+        self._receive()
 
     def _set_clock(self) -> None:
         self._guarded(self.replica.set_clock, monotonic_ns(), time_ns() // 1_000_000)
