@@ -8,6 +8,7 @@ import pytest
 
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.effects import Send
+from gossip_counter.node.endpoints.senders import MOST_WORTHLESS
 from gossip_counter.node.security import header
 from gossip_counter.node.security.sealing import Sealing
 from tests.support.replica import CLUSTER_ID, X, packed, pushed
@@ -109,6 +110,20 @@ def test_an_unproven_address_gets_no_more_than_it_sent() -> None:
             node.receive()
             (answer,) = received(client)
             assert len(answer) == header.OVERHEAD <= len(datagram)
+
+
+def test_who_has_no_key_is_soon_not_read_any_more_and_who_has_is_always() -> None:
+    seal = process(1)
+    with udp_endpoint(seal=process(2)) as node, asking(node.udp.address) as client, asking(node.udp.address) as other:
+        meet(client, seal, node)
+        client.send(sealed(seal, ADD))
+        node.receive()
+        for sender in (client, other):
+            for _ in range(50):
+                sender.send(process(1, ring(9)).greeting("b"))
+            node.receive()
+        assert node.replica.stats.worthless_dropped == 50 - MOST_WORTHLESS
+        assert refused(node) == {"unknown_key": 50 + MOST_WORTHLESS}
 
 
 def test_who_is_not_known_yet_is_sent_one_greeting_and_no_gossip() -> None:

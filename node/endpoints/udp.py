@@ -211,7 +211,12 @@ class UdpEndpoint:
             self._count_in("sealed", datagram)
             if not (self._envelopes.proves(client[0]) or self.peers.are_at(client[0])):
                 self._senders.was_worthless(client[0])
-            return
+        else:
+            self._receive_content(content, datagram, client, now_ns, step, refuse)
+
+    def _receive_content(
+        self, content: bytes, datagram: bytes, client: UdpClient, now_ns: int, step: Step, refuse: Refuse
+    ) -> None:
         try:
             message = self._unpack(content, datagram)
             if not isinstance(message, dict):
