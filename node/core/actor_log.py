@@ -167,7 +167,8 @@ class ActorLog:
         if since is None or since > self.version:
             return self._take(rows, self.version, going_on)
         upto = max(self.version, reach)
-        self._attach(upto)
+        if self.detached:
+            self._attach(upto)
         changes = self._take(rows, upto, going_on)
         self._reach(upto, source_version)
         return changes

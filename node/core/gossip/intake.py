@@ -6,7 +6,7 @@ Pure.
 from dataclasses import replace
 
 from gossip_counter.node.core.admission import Admission
-from gossip_counter.node.core.counts import NamedRow, is_news, merged
+from gossip_counter.node.core.counts import Actor, NamedRow, is_news, merged
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.holdings import NO_FLOORS
@@ -47,18 +47,22 @@ class Intake:
 
     def _merge(self, delta: Delta, sender: str) -> Delta | None:
         actor, state = delta.actor, self._state
-        if not self._admission.has_room_for_actor(actor):
+        if actor not in state and not self._admission.has_room_for_actor(actor):
             return None
         delta = self._without_future(delta) if actor == state.owner else delta
         has_other_clock = delta.floors.forgotten and abs(delta.clock_ms - state.ends.now_ms) > LIKE_MS
         # The sender's clock, by which it forgot, is no measure for us then.
         since = None if has_other_clock else delta.since
-        rows = self._uncrowded(delta, self._admission.rows_within_bounds(delta))
+        version, had_forgotten = state.version(actor), state.floors(actor)
+        rows = self._admission.rows_within_bounds(delta)
+        if (
+            delta.since is None or delta.since < version or state.has_detached(actor)
+        ):  # else all are newer than any here
+            rows = self._uncrowded(actor, rows)
         if len(rows) < len(delta.rows):
             since = None  # with rows left out, we can't vouch for their versions
             if actor in state:
                 self._repair.skip(sender, delta)
-        version, had_forgotten = state.version(actor), state.floors(actor)
         if since is not None and rows and since > version:
             self._stats.gaps += 1
         upto, floors = (0, NO_FLOORS) if since is None else (delta.upto, delta.floors)
@@ -88,16 +92,9 @@ class Intake:
         self._stats.future_versions += 1
         return Delta(actor, None, tuple(named for named in delta.rows if named[1].version <= version))
 
-    def _uncrowded(self, delta: Delta, rows: tuple[NamedRow, ...]) -> tuple[NamedRow, ...]:
-        """Without rows at a version that too many have already: they could not be sent together.
-
-        It takes a look where a row could be of such a version: most are newer than all that are stored.
-        """
-        actor, state = delta.actor, self._state
-        held, kept, ties = state.version(actor), list[NamedRow](), dict[int, int]()
-        is_new = delta.since is not None and delta.since >= held and not state.has_detached(actor)
-        if is_new:
-            return rows
+    def _uncrowded(self, actor: Actor, rows: tuple[NamedRow, ...]) -> tuple[NamedRow, ...]:
+        """Without rows at a version that too many have already: they could not be sent together."""
+        state, kept, ties = self._state, list[NamedRow](), dict[int, int]()
         for counter, row in rows:
             version = row.version
             if version and state.row(actor, counter).version != version:
