@@ -55,9 +55,8 @@ class Intake:
         since = None if has_other_clock else delta.since
         version, had_forgotten = state.version(actor), state.floors(actor)
         rows = self._admission.rows_within_bounds(delta)
-        if (
-            delta.since is None or delta.since < version or state.has_detached(actor)
-        ):  # else all are newer than any here
+        # Rows above all that are stored share no version with them.
+        if delta.since is None or delta.since < version or state.has_detached(actor):
             rows = self._uncrowded(actor, rows)
         if len(rows) < len(delta.rows):
             since = None  # with rows left out, we can't vouch for their versions
