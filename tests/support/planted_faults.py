@@ -10,6 +10,7 @@ from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core import actor_log, epochs, identity, replica, speakers, state, tokens
 from gossip_counter.node.core.batch import Tally
 from gossip_counter.node.core.counts import Actor, NamedRow, Row, as_row
+from gossip_counter.node.core.detached import DetachedRows
 from gossip_counter.node.core.effects import Client, Commit, Ready, Send
 from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.holdings import DigestEntry
@@ -79,7 +80,7 @@ def equal_versions_are_taken_for_equal_state(patch: pytest.MonkeyPatch) -> None:
 
 
 def detached_rows_are_not_sent(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(state.State, "detached", lambda *_: ())
+    patch.setattr(DetachedRows, "sample", lambda *_: ())
 
 
 def rows_are_made_up(patch: pytest.MonkeyPatch) -> None:
