@@ -91,3 +91,25 @@ def test_a_counter_that_never_ends_has_plain_rows_where_others_end() -> None:
     persisted(node)
     assert node.state.ends.are_seen
     assert type(node.state.row(ME, "likes")) is Row
+
+
+def test_another_life_is_noticed_by_a_row_that_is_older_than_what_we_forgot() -> None:
+    node = replica()
+    at(node, FORGET)
+    for _ in range(3):  # of the same actor, which a copy of this node goes on as
+        incr(node)
+        settle(node)
+    transaction = node.transaction()
+    transaction.add("deleted", 1)
+    transaction.wait("c", 1)
+    settle(node)
+    transaction = node.transaction()
+    transaction.delete("deleted")
+    transaction.wait("c", 2)
+    settle(node)
+    at(node, 2 * FORGET + 2 * GRACE)
+    assert node.state.forgotten_upto(ME).forgotten > 3
+    receive(node, Push("n2", 0, (Delta(ME, None, (("a", Row(9, 0, 3)),)),)))
+    settle(node)
+    assert node.actor != ME
+    assert node.value("a") == 12
