@@ -1,6 +1,7 @@
 """Claim: what a node drops because it is full is counted, shown and logged, and makes no two lives one actor."""
 
 import asyncio
+import signal
 from random import Random
 
 import pytest
@@ -33,6 +34,20 @@ def test_rows_of_a_former_life_beyond_the_bound_are_dropped_and_counted() -> Non
     node = replica(max_rows=2)
     receive(node, pushed(Actor("n1.former"), 0, *((name, Row(1, 0, i)) for i, name in enumerate("abc", 1))))
     assert (node.state.row_count, node.stats.rows_dropped) == (2, 1)
+
+
+def test_a_signal_does_no_harm_to_a_node_that_could_not_begin() -> None:
+    async def made() -> Node:
+        with bind(("127.0.0.1", 0)) as bound:
+            config = Config(name="n1")
+            return Node(
+                config, lambda made, log: UdpEndpoint(bound, {}, config, Random(7), made.stats, log.note), Random(7)
+            )
+
+    node = asyncio.run(made())  # its loop is closed
+    with ending(lambda _: None):
+        node._interrupted(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 def test_what_is_dropped_for_lack_of_room_is_logged(caplog: pytest.LogCaptureFixture) -> None:
