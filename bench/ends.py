@@ -1,7 +1,8 @@
 """How soon counters are gone at all nodes: after a delete, and at a deadline.
 
-A delete is timed from its acknowledgement to the first read at each other node that finds nothing. At a deadline nobody
-sends anything: the time is that between the first node at which the counter is over and the last.
+A delete is timed from its acknowledgement to the first read at each other node that finds nothing, and beside it the
+add before it, in the same way. At a deadline nobody sends anything: the time is that between the first node at which
+the counter is over and the last.
 
 All nodes are read in turn as fast as they answer, so figures are coarse by the time of one such round, which is
 measured too.
@@ -36,8 +37,10 @@ class Ends:
     """Times in milliseconds, one for each run."""
 
     nodes: int
+    added_ms: list[float] = field(default_factory=list)
+    """From the acknowledgement of an add until the last node had it."""
     deleted_ms: list[float] = field(default_factory=list)
-    """From the acknowledgement of a delete until the last node had it."""
+    """The same of a delete."""
     spread_ms: list[float] = field(default_factory=list)
     """Between the first and the last node at which a deadline had passed."""
     late_ms: list[float] = field(default_factory=list)
@@ -47,6 +50,7 @@ class Ends:
 
     def _figures(self) -> dict[str, list[float]]:
         return {
+            "an add, at all nodes": self.added_ms,
             "a delete, at all nodes": self.deleted_ms,
             "a deadline, from the first node to the last": self.spread_ms,
             "a deadline, at the last node": self.late_ms,
@@ -55,8 +59,8 @@ class Ends:
 
     def as_json(self) -> dict[str, Any]:
         """See `report.Result`."""
-        figures = (self.deleted_ms, self.spread_ms, self.late_ms, self.round_ms)
-        names = ("deleted_ms", "spread_ms", "late_ms", "round_ms")
+        figures = (self.added_ms, self.deleted_ms, self.spread_ms, self.late_ms, self.round_ms)
+        names = ("added_ms", "deleted_ms", "spread_ms", "late_ms", "round_ms")
         shown = {name: report.distribution(each) for name, each in zip(names, figures, strict=True)}
         return {"nodes": self.nodes, "runs": len(self.deleted_ms)} | shown
 
@@ -83,11 +87,15 @@ async def measure(nodes: int, runs: int, show: Callable[[str], None]) -> Ends:
 async def _delete(clients: list[Client], counter: str, rng: Random, result: Ends) -> None:
     deleter = rng.choice(clients)
     await deleter.add(1, counter)
-    await _watch(clients, counter, lambda value: value == 1)
+    result.added_ms.append(await _until_all(clients, counter, lambda value: value == 1))
     await deleter.delete(counter)
+    result.deleted_ms.append(await _until_all(clients, counter, lambda value: not value))
+
+
+async def _until_all(clients: list[Client], counter: str, is_it: Callable[[int], bool]) -> float:
+    """From now until the last node has such a value, in milliseconds."""
     began_ns = monotonic_ns()
-    gone_ns = await _watch(clients, counter, lambda value: not value)
-    result.deleted_ms.append((max(gone_ns) - began_ns) / 1e6)
+    return (max(await _watch(clients, counter, is_it)) - began_ns) / 1e6
 
 
 async def _expire(clients: list[Client], counter: str, rng: Random, result: Ends) -> None:

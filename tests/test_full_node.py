@@ -1,6 +1,7 @@
 """Claim: what a node drops because it is full is counted, shown and logged, and makes no two lives one actor."""
 
 import asyncio
+import signal
 from random import Random
 
 import pytest
@@ -103,6 +104,20 @@ def test_a_node_that_one_peer_has_no_place_for_counts_if_another_has() -> None:
     exchange(other, node)
     add(node, 1, "a")
     assert node.state.value("a") == 6
+
+
+def test_a_signal_does_no_harm_to_a_node_that_could_not_begin() -> None:
+    async def made() -> Node:
+        with bind(("127.0.0.1", 0)) as bound:
+            config = Config(name="n1")
+            return Node(
+                config, lambda made, log: UdpEndpoint(bound, {}, config, Random(7), made.stats, log.note), Random(7)
+            )
+
+    node = asyncio.run(made())  # its loop is closed
+    with ending(lambda _: None):
+        node._interrupted(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 def test_what_is_dropped_for_lack_of_room_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, RequestError
-from gossip_counter.node.endpoints.redis.adds import MAX_KNOWN, KnownAdds
+from gossip_counter.node.endpoints.redis.adds import MAX_FORMS, MAX_KNOWN, KnownAdds
 from gossip_counter.node.endpoints.redis.context import Add
 from gossip_counter.node.endpoints.redis.glob import matching
 from gossip_counter.node.endpoints.redis.parser import AUTHENTICATED, UNAUTHENTICATED, Limits, Parser
@@ -168,7 +168,7 @@ ADDS = st.lists(st.tuples(st.sampled_from([b"INCR", b"decr", b"INCRBY"]), NAMES)
 
 
 def add_of(words: list[bytes]) -> Add:
-    return repr(words), 1
+    return words[1].decode(errors="surrogateescape"), sum(words[0].upper()) + len(words)
 
 
 @settings(deadline=None)
@@ -211,11 +211,49 @@ def test_known_adds_are_bounded() -> None:
     for i in range(MAX_KNOWN + 1):
         known.note([b"INCR", b"%d" % i], (str(i), 1))
         known.find(command("INCR", b"%d" % i))
-    assert known.find(command("INCR", "0")) is None
     assert known.find(command("INCR", b"%d" % MAX_KNOWN)) == [(str(MAX_KNOWN), 1)]
     both = command("INCR", b"%d" % MAX_KNOWN) * 2
     assert known.find(both) == [(str(MAX_KNOWN), 1)] * 2
     assert len(known.alone) == 1
+
+
+def test_an_add_of_which_only_the_name_is_new_is_recognised() -> None:
+    calls = Counter[bytes]()
+    known = KnownAdds(calls)
+    known.note([b"incrby", b"x", b"7"], ("x", 7))
+    known.note([b"INCR", b"x"], ("x", 1))
+    both = command("incrby", "some", "7") + command("INCR", "other")
+    assert known.find(both) == known.find(both) == [("some", 7), ("other", 1)]
+    assert calls == {b"INCRBY": 2, b"INCR": 2}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        command("INCRBY", "some", "8"),
+        command("INCR", "some"),
+        command("INCRBY", "some", "7", "7"),
+        command("INCRBY", b"\xff", "7"),
+        command("INCRBY", "n" * 2000, "7"),
+        command("INCRBY", "some", "7").replace(b"$4", b"$3"),
+        command("INCRBY", "some", "7").replace(b"$4", b"$+4"),
+        command("INCRBY", "so\r\nme", "7"),
+        command("INCRBY", "so\r\n*me", "7"),
+        command("INCRBY", "some", "7") + command("GET", "some"),
+    ],
+)
+def test_what_differs_in_more_than_the_name_is_not_recognised(data: bytes) -> None:
+    known = KnownAdds(Counter())
+    known.note([b"INCRBY", b"x", b"7"], ("x", 7))
+    assert known.find(data) is None
+
+
+def test_known_forms_are_bounded() -> None:
+    known = KnownAdds(Counter())
+    for i in range(MAX_FORMS + 1):
+        known.note([b"INCRBY", b"x", b"%d" % i], ("x", i))
+    assert known.find(command("INCRBY", "some", "0")) is None
+    assert known.find(command("INCRBY", "some", b"%d" % MAX_FORMS)) == [("some", MAX_FORMS)]
 
 
 # Patterns.

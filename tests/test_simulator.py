@@ -32,6 +32,7 @@ SOAK = {
     "redis": 40,
     "cloned": 60,
     "ending": 60,
+    "cloned-ending": 20,
 }
 """Seeds of each scenario, in slices that can run side by side; `make sim` runs as many as you like."""
 SLICE = 20

@@ -17,7 +17,11 @@ from gossip_counter.cluster.processes import Cluster
 from gossip_counter.cluster.sim.oracle import PromiseBroken
 
 CONTACT_S = 1.5
-"""For how long a copy must be able to exchange gossip with one and the same process before it may end."""
+"""For how long a copy must be able to exchange gossip with one and the same process before it may end.
+
+Its original must run as well: peers reply to the address in their lists. Only where they hear two processes speak under
+one name do they ask each for its rows at its own address.
+"""
 MOST_LOSS = 0.3
 """The largest share of gossip that may be lost meanwhile."""
 LOOK_S = 0.1
@@ -32,8 +36,8 @@ class Copy:
     cluster: Cluster
     is_apart: bool
     is_ending: bool = False
-    contact: dict[int, float] = field(default_factory=dict)
-    """By pid of peers, since when it has been in contact."""
+    contact: dict[tuple[int, int], float] = field(default_factory=dict)
+    """By pids of its original and of a peer, since when it has been in contact."""
 
     @property
     def member(self) -> Member:
@@ -114,21 +118,25 @@ class Copies:
             if not copy.cluster.process(copy.member):
                 raise PromiseBroken(f"{name} ended by itself: {copy.cluster.manifest.log_lines(copy.node)[-1:]}")
             if copy.is_ending:
-                pids, now_s = await self._in_reach(name, copy), asyncio.get_running_loop().time()
-                copy.contact = {pid: copy.contact.get(pid, now_s) for pid in pids}
-                if pids and now_s - min(copy.contact.values()) >= CONTACT_S:
+                pairs, now_s = await self._in_reach(name, copy), asyncio.get_running_loop().time()
+                copy.contact = {pids: copy.contact.get(pids, now_s) for pids in pairs}
+                if pairs and now_s - min(copy.contact.values()) >= CONTACT_S:
                     self._kill(name)
 
-    async def _in_reach(self, name: str, copy: Copy) -> list[int]:
-        """The pids of processes that exchange gossip with a copy at present, as both confirm."""
+    async def _in_reach(self, name: str, copy: Copy) -> list[tuple[int, int]]:
+        """By pids, its original and each process that exchanges gossip with a copy at present, as both confirm."""
         cluster = self._trial.cluster
         if copy.is_apart or cluster.settings.loss > MOST_LOSS or not await self._set_faults(name, copy):
             return []
-        apart = {copy.node, *cluster.manifest.cut_off_from(copy.node)}
+        apart = set(cluster.manifest.cut_off_from(copy.node))
         up = [each for each in cluster.alive() if each.name not in apart and not cluster.is_paused(each)]
+        original = next((each for each in up if each.name == copy.node), None)
+        if original is None:
+            return []
+        up.remove(original)
         cuts = [cluster.manifest.cut_off_from(each.name) for each in up]
         confirmed = await asyncio.gather(*(self._set(each.name, cut) for each, cut in zip(up, cuts, strict=True)))
-        return [each.pid for each, is_confirmed in zip(up, confirmed, strict=True) if is_confirmed]
+        return [(original.pid, each.pid) for each, is_confirmed in zip(up, confirmed, strict=True) if is_confirmed]
 
     async def _set_faults(self, name: str, copy: Copy) -> bool:
         manifest = self._trial.cluster.manifest

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import os
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import typer
 
 from gossip_counter.cluster import key_rings, orphans, ports
@@ -229,10 +231,15 @@ def down(directory: Directory = DEFAULT_DIRECTORY) -> None:
     )
 
 
+def _without_file(directory: Path) -> list[psutil.Process]:
+    """The nodes of a directory, if the file of their cluster is gone."""
+    has_file = os.path.exists(directory / FILE)  # noqa: PTH110 a Path raises where the directory is another user's
+    return [] if has_file else orphans.of(directory)
+
+
 async def _down(directory: Path) -> int | None:
     """How many nodes were stopped; None if the cluster was down."""
-    # In this order: whether there is a file can't be asked of a directory that is another user's.
-    if (left := orphans.of(directory)) and not (directory / FILE).exists():
+    if left := _without_file(directory):
         end(lambda: orphans.of(directory), f"nodes of {directory}")
         return len(left)
     async with changing(directory):

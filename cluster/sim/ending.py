@@ -169,6 +169,11 @@ class Ending:
             if write.node.name == node and not any(_stores(each, write) for each in others):
                 write.may_be_lost = True
 
+    def removed(self, clone: str) -> None:
+        """A clone is gone with its disk: what of its writes others store, max-merge may have absorbed since."""
+        for write in self._writes:
+            write.may_be_lost |= write.node.name == clone
+
     def recheck(self) -> None:
         """A node crashed: what it had not made durable of others' writes is gone, and may have been the last copy."""
         for write in self._writes:

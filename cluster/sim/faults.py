@@ -140,6 +140,8 @@ class Faults:
             self._network.moved.clear()
             del self._nodes[clone.name]
             self._environment.oracle.crashed(clone.name, clone.life)
+            self._ending.crashed(clone.name, clone.life)
+            self._ending.removed(clone.name)
             self._count_losses()
 
     def heal(self) -> None:

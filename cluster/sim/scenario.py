@@ -95,6 +95,9 @@ CLONED = replace(FAULTY, clones=0.5, partitions=0.0, journal_lost=0.0, restored=
 ENDING = replace(FAULTY, adds=5.0, pipelines=2.0, transactions=40.0, skew_ms=300, jumps=0.3, restored=0.0)
 """Counters that are deleted and that expire, forgotten a day later, where clocks differ."""
 
+CLONED_ENDING = replace(ENDING, clones=0.5, partitions=0.0, journal_lost=0.0, adds=60.0)
+"""Two processes speak under one name, while counters end and are deleted."""
+
 SCENARIOS = {
     "restored": RESTORED,
     "faulty": FAULTY,
@@ -104,4 +107,5 @@ SCENARIOS = {
     "redis": REDIS,
     "cloned": CLONED,
     "ending": ENDING,
+    "cloned-ending": CLONED_ENDING,
 }

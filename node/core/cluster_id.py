@@ -85,29 +85,26 @@ class OwnClusterId:
         """`members` are the others; `stored` is what the journal names."""
         self._members = frozenset(members)
         self._stored = stored
-        self._number = entropy.getrandbits(63) if stored is None else stored.number
-        self._is_settled = stored is not None and stored.is_settled
-        """Whether it never changes any more, be it durable or not."""
+        self._ours = stored or ClusterId(entropy.getrandbits(63), False)
+        """Once it is settled it never changes any more, be it durable or not."""
         self._agreeing = set[str]()
         """Members that have replied with our present id."""
         self._settle_if_all_agree()
 
     @property
     def shown(self) -> ClusterId:
-        """What gossip carries."""
-        is_settled = self._is_settled and (self.unsaved is None or not self._members)
-        return ClusterId(self._number, is_settled)
+        """What gossip carries; asked for each message."""
+        return self._ours._replace(is_settled=False) if self.awaits_commit else self._ours
 
     @property
     def unsaved(self) -> ClusterId | None:
         """What the next commit is to store, if the journal does not have it."""
-        ours = ClusterId(self._number, self._is_settled)
-        return None if ours == self._stored else ours
+        return None if self._ours == self._stored else self._ours
 
     @property
     def awaits_commit(self) -> bool:
         """Whether peers wait for it to be durable. What is provisional is stored when a commit comes."""
-        return self._is_settled and bool(self._members) and self.unsaved is not None
+        return self._ours.is_settled and bool(self._members) and self._ours != self._stored
 
     def saved(self, stored: ClusterId) -> None:
         """The journal has this."""
@@ -115,20 +112,21 @@ class OwnClusterId:
 
     def receive(self, theirs: ClusterId, sender: str, is_reply: bool) -> Handling:
         """A message of a member with this id has arrived; `is_reply` if we asked for it."""
-        if theirs.number != self._number:
-            if self._is_settled and theirs.is_settled:
+        number, is_settled = self._ours
+        if theirs.number != number:
+            if is_settled and theirs.is_settled:
                 return Handling.REFUSE
-            if self._is_settled or not (theirs.is_settled or theirs.number < self._number):
+            if is_settled or not (theirs.is_settled or theirs.number < number):
                 return Handling.REPLY
             if not is_reply:
                 return Handling.ASK
-            self._number = theirs.number
+            self._ours = ClusterId(theirs.number, False)
             self._agreeing.clear()
-        if is_reply and not self._is_settled:
+        if is_reply and not is_settled:
             self._agreeing.add(sender)
             self._settle_if_all_agree()
         return Handling.TAKE
 
     def _settle_if_all_agree(self) -> None:
         if self._agreeing >= self._members:
-            self._is_settled = True
+            self._ours = self._ours._replace(is_settled=True)

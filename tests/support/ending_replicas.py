@@ -306,4 +306,23 @@ def packed(message: Gossip) -> Iterable[Gossip]:
         yield arrived
 
 
-__all__ = ["START", "RealCluster"]
+def nodes(count: int) -> tuple[RealCluster, list[RealNode]]:
+    cluster = RealCluster(0, 0, nodes=count)
+    return cluster, cluster.real
+
+
+def at(node: Replica, now_ms: int) -> None:
+    node.set_clock(0, now_ms)
+    drain(node)
+
+
+def incr(node: Replica, *, ends_ms: int = 0) -> object:
+    transaction = node.transaction()
+    value = transaction.add("a", 1)
+    if ends_ms:
+        transaction.expire("a", ends_ms)
+    transaction.wait("c", 1)
+    return value
+
+
+__all__ = ["START", "RealCluster", "at", "incr", "nodes"]

@@ -7,7 +7,7 @@ from random import Random
 
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import ZERO, counts_nothing
+from gossip_counter.node.core.counts import ZERO, counts_nothing, is_news, merged
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.gossip.anti_entropy import AntiEntropy
@@ -75,16 +75,11 @@ class DeltaGossip:
     def receive(self, message: Carrier | Syn, source: Client, now_ns: int) -> bool:
         """Take one message of a member, from `source`; whether it shows more of our own actor than we ever wrote."""
         deltas = () if isinstance(message, Syn) else message.deltas
-        is_behind = self._has_unknown_row_of_ours(deltas)  # before they are merged
-        forgotten = self._state.forgotten_upto(self._identity.actor).forgotten
+        is_behind = self._has_row_of_another_life(deltas)  # before they are merged
         news = self._intake.merge(deltas, message.sender, now_ns)
         # Where a message is the whole state, its sender need not send the fingerprint.
         fingerprint = _fingerprint_of(message) if message.fingerprint is None else message.fingerprint
         self._membership.heard_from(message.sender, fingerprint, now_ns)
-        is_behind = is_behind or any(
-            delta.actor == self._identity.actor and any(row.version > forgotten for _, row in delta.rows)
-            for delta in news
-        )
         match message:
             case Syn():
                 if message.clock_ms:
@@ -101,15 +96,20 @@ class DeltaGossip:
                 pass  # its rows are all there is to it
         return is_behind
 
-    def _has_unknown_row_of_ours(self, deltas: tuple[Delta, ...]) -> bool:
-        """Whether a row of our actor is none that we store, or forgot. It shows another life, be there room or not."""
-        actor = self._identity.actor
-        forgotten = self._state.forgotten_upto(actor).forgotten
+    def _has_row_of_another_life(self, deltas: tuple[Delta, ...]) -> bool:
+        """Whether a row of our actor is none that we wrote: of a counter that we store, it has what our row has not;
+        of any other, it is newer than all that we have forgotten. Be there room for it or not.
+        """
+        actor, state = self._identity.actor, self._state
+        forgotten = state.forgotten_upto(actor).forgotten
         rows = (
-            (counter, row) for delta in deltas if delta.actor == actor for counter, row in delta.rows
-            if row.version > forgotten
+            (*named, state.row(actor, named[0])) for delta in deltas if delta.actor == actor for named in delta.rows
+        )
+        return any(
+            is_news(mine, merged(mine, row)) if mine is not ZERO
+            else row.version > forgotten and not counts_nothing(row)
+            for _, row, mine in rows
         )  # fmt: skip
-        return any(self._state.row(actor, counter) is ZERO and not counts_nothing(row) for counter, row in rows)
 
     def wrote(self, now_ns: int) -> None:
         """Rows of our actor are durable, and count."""

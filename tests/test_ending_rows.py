@@ -1,0 +1,115 @@
+"""Claim: rows of counters that end stay within bounds, are sent once, and merge without loss."""
+
+from dataclasses import replace
+
+import pytest
+
+from gossip_counter.node.core.counts import (
+    MAX_MARKER_BYTES,
+    Actor,
+    EndingRow,
+    Row,
+    Seen,
+    marker_bytes,
+    merged,
+)
+from gossip_counter.node.core.lives import Lives
+from gossip_counter.node.core.messages import Delta, Push
+from gossip_counter.node.core.state import State
+from tests.support.ending_replicas import at, incr, nodes
+from tests.support.lives_rules import FORGET, GRACE
+from tests.support.replica import ME, X, persisted, receive, replica, settle, submit
+
+# Bounds.
+
+
+def many_rows(count: int) -> Lives:
+    return Lives({Actor(f"{i:0250}"): Row(1, 0, 1) for i in range(count)}, FORGET)
+
+
+def test_a_delete_that_one_row_can_not_name_is_refused() -> None:
+    most = MAX_MARKER_BYTES // (250 + 32)
+    assert len(many_rows(most).deleted(ME, True, 0).taken.seen) == most
+    with pytest.raises(ValueError, match="can't name so many"):
+        many_rows(most + 1).deleted(ME, True, 0)
+
+
+def test_of_markers_that_others_forgot_as_much_goes_on_as_a_row_has_room_for() -> None:
+    seen = {actor: Seen(actor, 0, 1, 0) for actor in many_rows(1000).rows}
+    marker = Lives({ME: Row(1, 0, 1)}, FORGET).adopted(ME, True, seen).taken.seen
+    assert MAX_MARKER_BYTES - 300 < marker_bytes(marker) <= MAX_MARKER_BYTES
+
+
+def test_a_full_node_can_delete_and_takes_deletes_of_others() -> None:
+    cluster, (one, other) = nodes(2)
+    for node in (one, other):
+        node.replica._writes._admission._config = replace(node.replica.config, max_rows=2)
+    one.add("a")
+    one.add("b")
+    cluster.settle()
+    assert [node.replica.state.row_count for node in (one, other)] == [2, 2]
+    assert other.delete("a")
+    cluster.settle()
+    assert [node.exists("a") for node in (one, other)] == [False, False]
+    assert [node.replica.state.row_count for node in (one, other)] == [2, 2]
+
+
+def test_a_row_that_is_stored_again_is_sent_once() -> None:
+    state, row = State(), EndingRow(1, 0, 1, FORGET, FORGET + 1000, FORGET)
+    state.advance(FORGET)
+    state.merge(X, 0, [("a", row)])
+    assert state.digest()[X].hash
+    state.advance(FORGET + 1000 + GRACE)
+    assert state.row_count == 0
+    assert state.digest()[X].hash == 0
+    state.advance(FORGET)
+    state.merge(X, 0, [("a", row)])
+    assert state.newer(X, 0, 9) == (("a", row),)
+
+
+# Two processes that write as one actor.
+
+
+def test_of_one_lineage_the_greater_totals_count_whichever_copy_is_newer() -> None:
+    older, newer = EndingRow(9, 1, 5, 7, 0, 0, 3), EndingRow(4, 2, 6, 7, 99, 8, 3)
+    assert merged(older, newer) == merged(newer, older) == EndingRow(9, 2, 6, 7, 99, 8, 3)
+    assert merged(Row(9, 0, 5), EndingRow(4, 0, 6, 7, 99, 8)) == EndingRow(9, 0, 6, 7, 99, 8)
+
+
+def test_of_two_lineages_the_newer_row_counts_alone() -> None:
+    older, newer = EndingRow(9, 1, 5, 7, 0, 0, 3), EndingRow(4, 0, 6, 7, 0, 0, 6)
+    assert merged(older, newer) == merged(newer, older) == newer
+
+
+def test_a_counter_that_never_ends_has_plain_rows_where_others_end() -> None:
+    node = replica()
+    at(node, FORGET)
+    receive(node, Push("n2", 0, (Delta(X, 0, (("likes", Row(5, 0, 1)),)),)))
+    incr(node, ends_ms=2 * FORGET)
+    settle(node)
+    submit(node, 1, ("likes", 1))
+    persisted(node)
+    assert node.state.ends.are_seen
+    assert type(node.state.row(ME, "likes")) is Row
+
+
+def test_another_life_is_noticed_by_a_row_that_is_older_than_what_we_forgot() -> None:
+    node = replica()
+    at(node, FORGET)
+    for _ in range(3):  # of the same actor, which a copy of this node goes on as
+        incr(node)
+        settle(node)
+    transaction = node.transaction()
+    transaction.add("deleted", 1)
+    transaction.wait("c", 1)
+    settle(node)
+    transaction = node.transaction()
+    transaction.delete("deleted")
+    transaction.wait("c", 2)
+    settle(node)
+    at(node, 2 * FORGET + 2 * GRACE)
+    assert node.state.forgotten_upto(ME).forgotten > 3
+    receive(node, Push("n2", 0, (Delta(ME, None, (("a", Row(9, 0, 3)),)),)))
+    settle(node)
+    assert node.actor != ME
+    assert node.value("a") == 12
