@@ -4,7 +4,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 BIN := .venv/bin
 SEEDS ?= 10000
-SOAK_SEEDS ?= 200
+SOAK_SEEDS ?= 100
 MUTANTS ?= 300
 SEED ?= 1
 BASE_PORT ?= 7101
@@ -26,7 +26,7 @@ test: .venv/developing ## lint, types and every test that a change needs (about 
 	@$(MAKE) --no-print-directory check
 	$(BIN)/pytest -n auto -m "not soak"
 
-soak: .venv/developing ## long campaigns: real processes tortured, then SOAK_SEEDS=200 simulated runs (10 minutes)
+soak: .venv/developing ## long campaigns: real processes tortured, then SOAK_SEEDS=100 simulated runs (10 minutes)
 	$(BIN)/pytest -n auto -m soak
 	$(BIN)/bench judge --seeds $(SOAK_SEEDS)
 

@@ -1,10 +1,10 @@
 """How soon counters are gone at all nodes: after a delete, and at a deadline.
 
-A delete is timed from its acknowledgement to the first read at each other node that finds nothing, and beside it the
-add before it, in the same way. At a deadline nobody sends anything: the time is that between the first node at which
-the counter is over and the last.
+A delete is timed as the add before it is, and as `bench converge` does it: from its acknowledgement until the last node
+came to the state that all have then. Nodes say themselves when they did.
 
-All nodes are read in turn as fast as they answer, so figures are coarse by the time of one such round, which is
+At a deadline nobody sends anything: the time is that between the first node at which the counter is over and the last.
+All nodes are read in turn as fast as they answer, so this figure is coarse by the time of one such round, which is
 measured too.
 """
 
@@ -27,6 +27,8 @@ from gossip_counter.cluster.wording import counted
 
 TTL_MS = 300
 """How long a counter lasts: longer than its add needs to reach all nodes."""
+
+POLL_S = 0.02
 
 LIMIT_NS = 5_000_000_000
 """How long it may take until a counter is gone."""
@@ -87,15 +89,25 @@ async def measure(nodes: int, runs: int, show: Callable[[str], None]) -> Ends:
 async def _delete(clients: list[Client], counter: str, rng: Random, result: Ends) -> None:
     deleter = rng.choice(clients)
     await deleter.add(1, counter)
-    result.added_ms.append(await _until_all(clients, counter, lambda value: value == 1))
+    result.added_ms.append(await _until_all(clients, counter, 1))
     await deleter.delete(counter)
-    result.deleted_ms.append(await _until_all(clients, counter, lambda value: not value))
+    result.deleted_ms.append(await _until_all(clients, counter, 0))
 
 
-async def _until_all(clients: list[Client], counter: str, is_it: Callable[[int], bool]) -> float:
-    """From now until the last node has such a value, in milliseconds."""
+async def _until_all(clients: list[Client], counter: str, value: int) -> float:
+    """From now until the last node has this value, in milliseconds; nothing waits for the disk any more on return.
+
+    Raises `ClusterError`.
+    """
     began_ns = monotonic_ns()
-    return (max(await _watch(clients, counter, is_it)) - began_ns) / 1e6
+    while monotonic_ns() - began_ns < LIMIT_NS:
+        await asyncio.sleep(POLL_S)
+        statuses = await asyncio.gather(*(client.gossip_status(counter) for client in clients))
+        is_agreed = len({status["fingerprint"] for status in statuses}) == 1
+        is_stored = not any(status["dirty_rows"] for status in statuses)
+        if is_agreed and is_stored and all((status["local_value"] or 0) == value for status in statuses):
+            return max(0.0, (max(int(status["state_since_ns"]) for status in statuses) - began_ns) / 1e6)
+    raise ClusterError(f"not all nodes agree on {counter} after {LIMIT_NS // 10**9} s")
 
 
 async def _expire(clients: list[Client], counter: str, rng: Random, result: Ends) -> None:

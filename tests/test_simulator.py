@@ -24,12 +24,12 @@ from tests.support import planted_faults as faults
 from tests.support.planted_faults import Plant
 
 SOAK = {
-    "faulty": 100,
+    "faulty": 60,
     "truncating": 60,
     "crowd": 20,
     "copied": 20,
-    "restored": 100,
-    "redis": 40,
+    "restored": 60,
+    "redis": 20,
     "cloned": 60,
     "ending": 60,
     "cloned-ending": 20,
