@@ -1,7 +1,8 @@
 """What goes wrong: partitions, slow and paused nodes, crashes, failing disks, journals that are lost or put back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 
 from gossip_counter.cluster.sim.clock import MS
 from gossip_counter.cluster.sim.ending import JUMP_MS, Ending
@@ -10,6 +11,7 @@ from gossip_counter.cluster.sim.node import Node
 from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.cluster.sim.process import Process
 from gossip_counter.cluster.sim.workload import Workload
+from gossip_counter.node.security.keyring import Key, Keyring
 
 NOTICED_NS = 6_000_000_000
 """Two processes of one name, both running for so long, of which one was cut off for two seconds at most, must know."""
@@ -30,6 +32,8 @@ class Faults:
         self._clone: Node | None = None
         self._jumped = list[Callable[[], None]]()
         """Sets clocks right again, that which jumped first to begin with."""
+        self._ring = self._scenario.ring
+        self._rotation = self._rotate()
         self.clones = 0
         """How many there were."""
 
@@ -104,6 +108,22 @@ class Faults:
         if self._jumped:
             self._jumped.pop(0)()
 
+    def rotate_keys(self) -> None:
+        """The next step of a change of keys: a new one opens, then it seals, then the old one is retired."""
+        assert self._ring
+        self._ring = next(self._rotation)
+        for node in self._nodes.values():
+            if node.process or self._rng.random() < 0.5:
+                node.use_keys(self._ring)
+
+    def _rotate(self) -> Iterator[Keyring]:
+        ring = self._scenario.ring
+        assert ring
+        for created in count(1):
+            yield (ring := ring.with_key(Key(self._rng.randbytes(32), created)))
+            yield (ring := ring.with_newest_first())
+            yield (ring := ring.without_others())
+
     def clone(self) -> None:
         """A node's machine is cloned, and both run for a while; at most one at a time.
 
@@ -152,6 +172,8 @@ class Faults:
             self._end_jump()
         for node in self._nodes.values():
             node.disk.fails = node.disk.is_slow = False
+            if self._ring:
+                node.use_keys(self._ring)
             node.resume()
             node.start()
 

@@ -1,5 +1,9 @@
-"""The virtual network: datagrams are lost, delayed, duplicated and reordered, and nodes are cut off from each other."""
+"""The virtual network: datagrams are lost, delayed, duplicated and reordered, and nodes are cut off from each other.
 
+Somebody on the path may change, cut and misdirect them, send them in another's name, and once more at any time later.
+"""
+
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +24,11 @@ class Address(NamedTuple):
     """Where a datagram came from."""
 
     node: str
+    port: int = 0
+
+
+MAX_CAPTURED = 2000
+"""Datagrams that whoever is on the path has for later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +41,8 @@ class Conditions:
     duplicates: float = 0.0
     late: float = 0.0
     """The share that comes up to two seconds later."""
+    tampered: float = 0.0
+    """The share beside which another one comes, made of it or of an earlier one by whoever is on the path."""
 
 
 @dataclass(slots=True)
@@ -71,23 +82,52 @@ class Network:
         self._clock = clock
         self._rng = rng
         self._deliver = deliver
+        self._captured = deque[tuple[str, str, bytes]](maxlen=MAX_CAPTURED)
+        """Sender, receiver and datagram."""
+
+    def address_of(self, peer: Client) -> Address:
+        """Where gossip for this one goes: a member by its name, or a node by its `Address`."""
+        return peer if isinstance(peer, Address) else Address(self.moved.get(str(peer), str(peer)))
 
     def send_all(self, source: str, peers: tuple[Client, ...], datagrams: list[bytes], carries_rows: bool) -> None:
-        """Send gossip to each of these: members by name, or nodes as `Address`."""
+        """Send gossip to each of these."""
         self.traffic.add(datagrams, len(peers), carries_rows)
         for peer in peers:
-            to = peer.node if isinstance(peer, Address) else self.moved.get(str(peer), str(peer))
+            to = self.address_of(peer).node
             for datagram in datagrams:
                 self.send(source, to, datagram)
 
     def send(self, source: str, to: str, datagram: bytes) -> None:
         """Deliver the datagram some time later, perhaps twice, perhaps never."""
         conditions = self.conditions
+        if conditions.tampered:
+            self._captured.append((source, to, datagram))
+            if self._rng.random() < conditions.tampered:
+                self._tamper(source, to, datagram)
         if (source, to) in self.cut or self._rng.random() < conditions.loss:
             return
         for _ in range(1 + (self._rng.random() < conditions.duplicates)):
             due_ns = self._clock.now_ns + int(self._delay_ms(source, to) * MS)
             self._clock.at(due_ns, partial(self._deliver, to, datagram, Address(source)))
+
+    def _tamper(self, source: str, to: str, datagram: bytes) -> None:
+        """Let another one arrive, some time later."""
+        rng = self._rng
+        earlier_source, earlier_to, earlier = rng.choice(self._captured)
+        at, cut = rng.randrange(len(datagram)), rng.randrange(len(datagram) + 1)
+        flipped = datagram[:at] + bytes([datagram[at] ^ 1 << rng.randrange(8)]) + datagram[at + 1 :]
+        source, to, datagram = rng.choice(
+            [
+                (source, to, flipped),
+                (source, to, datagram[:cut]),
+                (source, to, datagram + earlier),
+                (earlier_source, to, datagram),
+                (source, earlier_to, datagram),
+                (earlier_source, earlier_to, earlier),
+            ]
+        )
+        due_ns = self._clock.now_ns + int(rng.uniform(0, LATE_MS) * MS)
+        self._clock.at(due_ns, partial(self._deliver, to, datagram, Address(source)))
 
     def heal(self) -> None:
         """From now on nothing goes wrong."""

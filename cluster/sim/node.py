@@ -9,6 +9,7 @@ from gossip_counter.cluster.sim.environment import Environment
 from gossip_counter.cluster.sim.process import Machine, Process
 from gossip_counter.node.core.effects import Client
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.security.keyring import Keyring
 
 
 class Node:
@@ -32,10 +33,18 @@ class Node:
         skew_ms = environment.scenario.skew_ms
         self.clock_ahead_ms = rng.randint(-skew_ms, skew_ms) if skew_ms else 0
         """By how much its wall clock is ahead of the true time."""
+        self.ring = environment.scenario.ring
+        """The keys in its file, if there is one."""
         self.disk = Disk(rng, commit_ms, environment.losses.committed)
         self._config = replace(environment.scenario.config, name=speaks_as or name, peers=peers)
         self._machine = Machine(
-            environment.clock, rng, environment.trace, environment.network, self.disk, lambda: self.clock_ahead_ms
+            environment.clock,
+            rng,
+            environment.trace,
+            environment.network,
+            self.disk,
+            lambda: self.clock_ahead_ms,
+            lambda: self.ring,
         )
         self._environment = environment
         self._replied = replied
@@ -45,7 +54,14 @@ class Node:
         config = self._config
         made = Node(address, config.peers, self._environment, self._replied, speaks_as=config.name)
         made.disk.contents = deepcopy(self.disk.contents)
+        made.ring = self.ring
         return made
+
+    def use_keys(self, ring: Keyring) -> None:
+        """Replace its file of keys; a process that runs reads it again."""
+        self.ring = ring
+        if self.process:
+            self.process.use_keys(ring)
 
     @property
     def replica(self) -> Replica:

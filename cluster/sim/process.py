@@ -13,13 +13,15 @@ from typing import NamedTuple
 
 from gossip_counter.cluster.sim.clock import Clock, Trace
 from gossip_counter.cluster.sim.disk import Disk, DiskError, Journal
-from gossip_counter.cluster.sim.network import Network
+from gossip_counter.cluster.sim.network import Address, Network
 from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.node.codec import datagrams, requests
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Answer, Client, Send
 from gossip_counter.node.core.messages import Carrier, Replicate, Syn
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.endpoints.addresses import Sockaddr
+from gossip_counter.node.endpoints.envelopes import Envelopes
 from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS, Bounds
 from gossip_counter.node.endpoints.redis.context import Clients as RedisClients
 from gossip_counter.node.endpoints.redis.context import Node as RedisNode
@@ -28,6 +30,8 @@ from gossip_counter.node.endpoints.redis.ports import Runtime
 from gossip_counter.node.endpoints.redis.scheduler import Scheduler
 from gossip_counter.node.endpoints.redis.scripts import Scripts
 from gossip_counter.node.runtime.committer import Committer, Done
+from gossip_counter.node.security.keyring import Keyring
+from gossip_counter.node.security.sealing import Sealing
 
 BEGAN_MS = 1_700_000_000_000
 """What wall clocks say when a simulation begins, in Unix milliseconds."""
@@ -59,6 +63,8 @@ class Machine(NamedTuple):
     disk: Disk
     clock_ahead_ms: Callable[[], int]
     """By how much its wall clock is ahead of the true time."""
+    ring: Callable[[], Keyring | None]
+    """The keys in its file, if there is one."""
 
 
 class Process:
@@ -80,6 +86,9 @@ class Process:
         """What leaves at which time: once the disk that was waited for before it has done its work."""
         self._alarm_ns = 0
         self._clock_ahead_ms = machine.clock_ahead_ms
+        ring = machine.ring()
+        sealing = Sealing(ring, config.cluster, Random(rng.getrandbits(64))) if ring else None
+        self._envelopes = Envelopes(sealing, _not_counted, _not_counted)
         self._journal = Journal(machine.disk, self._block)
         self._committer = Committer(self._journal, self._aside, self._committed)
         self.replica = Replica(
@@ -176,12 +185,21 @@ class Process:
 
     # Inputs.
 
+    def use_keys(self, ring: Keyring) -> None:
+        """The file of keys was changed."""
+        self._envelopes.use(ring)
+
     def receive(self, datagram: bytes, source: Client) -> None:
         """A datagram reaches its socket."""
         self.enter(partial(self._receive, datagram, source))
 
     def _receive(self, datagram: bytes, source: Client) -> None:
         self._trace.note(str(source), self._address, datagram)
+        if isinstance(source, Address):
+            content = self._envelopes.opened(datagram, source, b"", self._answer)
+            if content is None:
+                return
+            datagram = content
         message = datagrams.unpack(datagram, self._config.cluster)
         parsed = requests.parse(message) if isinstance(message, dict) else message
         self.replica.step(parsed, source, self.now_ns())
@@ -235,14 +253,24 @@ class Process:
         """Pack it into datagrams within their bounds. Raises `PromiseBroken`."""
         config, message = self._config, send.message
         size, most = send.bounds(config)
-        packed = datagrams.pack_gossip(message, config.cluster, size, most)
+        packed = datagrams.pack_gossip(message, config.cluster, size - self._envelopes.overhead, most)
         if not isinstance(message, Replicate | Syn) and len(packed) > most:
             raise PromiseBroken(f"{len(packed)} datagrams in one answer")
         for each in packed:
             if len(each) > config.datagram_bytes and _rows_in(each, config.cluster) != 1:
                 raise PromiseBroken(f"a datagram of {len(each)} bytes, and not of one row")
         carries_rows = isinstance(message, Carrier) and bool(message.deltas)
-        self.emit(partial(self._network.send_all, self._address, send.to, packed, carries_rows))
+        for peer in send.to:
+            sealed = self._sealed(packed, self._network.address_of(peer))
+            self.emit(partial(self._network.send_all, self._address, (peer,), sealed, carries_rows))
+
+    def _sealed(self, packed: list[bytes], to: Address) -> list[bytes]:
+        """One greeting, if nothing can be sealed for this address yet."""
+        envelopes = self._envelopes
+        return [envelopes.sealed(each, to) for each in (packed if envelopes.knows(to) else packed[:1])]
+
+    def _answer(self, datagram: bytes, to: Sockaddr, _: bytes) -> None:
+        self.emit(partial(self._network.send, self._address, to[0], datagram))
 
     # Commits.
 
@@ -272,6 +300,10 @@ def _rows_in(datagram: bytes, cluster: str) -> int:
 
 def _unexpected(error: Exception) -> None:
     raise error
+
+
+def _not_counted(*_: object) -> None:
+    """What a node would count and log."""
 
 
 def _nothing() -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from gossip_counter.cluster.sim.network import Conditions
 from gossip_counter.node.core.config import Config
+from gossip_counter.node.security.keyring import Key, Keyring
 
 LOSSY = Conditions(delay_ms=5, loss=0.15, duplicates=0.1, late=0.03)
 
@@ -39,6 +40,10 @@ class Scenario:
     """By how much wall clocks differ from the true time at the most."""
     jumps: float = 0.0
     """A wall clock is some seconds off for a while."""
+    ring: Keyring | None = None
+    """The keys with which gossip is sealed."""
+    rotations: float = 0.0
+    """Steps in which the keys are changed; nodes that are down may miss them."""
     copies: int = 1
     """What adds ask for. With more than one, no more journals are lost than any add survives."""
     commit_ms: float = 2.0
@@ -98,6 +103,17 @@ ENDING = replace(FAULTY, adds=5.0, pipelines=2.0, transactions=40.0, skew_ms=300
 CLONED_ENDING = replace(ENDING, clones=0.5, partitions=0.0, journal_lost=0.0, adds=60.0)
 """Two processes speak under one name, while counters end and are deleted."""
 
+SEALED = replace(
+    FAULTY,
+    ring=Keyring((Key(bytes(32), 0),)),
+    network=replace(FAULTY.network, tampered=0.3),
+    rotations=1.0,
+    crashes=1.0,
+    journal_lost=0.1,
+    adds=60.0,
+)
+"""Somebody on the path tampers with datagrams, and keys are changed."""
+
 SCENARIOS = {
     "restored": RESTORED,
     "faulty": FAULTY,
@@ -108,4 +124,5 @@ SCENARIOS = {
     "cloned": CLONED,
     "ending": ENDING,
     "cloned-ending": CLONED_ENDING,
+    "sealed": SEALED,
 }

@@ -146,6 +146,7 @@ class Simulation:
             (scenario.clones, faults.clone),
             (scenario.transactions, self._ending.transact),
             (scenario.jumps, faults.jump_clock),
+            (scenario.rotations, faults.rotate_keys),
         ):
             due = 0.0
             while rate and (due := due + self.rng.expovariate(rate)) < scenario.seconds:
