@@ -15,6 +15,7 @@ from gossip_counter.cluster.sim.scenario import (
     REDIS,
     RESTORED,
     SCENARIOS,
+    SEALED,
     TRUNCATING,
     Scenario,
 )
@@ -33,6 +34,7 @@ SOAK = {
     "cloned": 60,
     "ending": 60,
     "cloned-ending": 20,
+    "sealed": 40,
 }
 """Seeds of each scenario, in slices that can run side by side; `make sim` runs as many as you like."""
 SLICE = 20
@@ -60,7 +62,7 @@ def test_every_promise_is_kept_in_many_runs(name: str, first: int) -> None:
         check(name, seed)
 
 
-@pytest.mark.parametrize("name", ["faulty", "copied", "ending"])
+@pytest.mark.parametrize("name", ["faulty", "copied", "ending", "sealed"])
 def test_the_same_seed_gives_the_same_trace(name: str) -> None:
     def trace(seed: int) -> str:
         simulation = Simulation(replace(SCENARIOS[name], seconds=2.0), seed)
@@ -130,6 +132,16 @@ CURIOUS = replace(
     seconds=4.0,
 )
 
+TAMPERED = replace(
+    SEALED,
+    nodes=3,
+    network=replace(SEALED.network, tampered=1.0),
+    crashes=6.0,
+    journal_lost=0.0,
+    restored=0.0,
+    seconds=4.0,
+)
+
 FORGETFUL = replace(
     ENDING,
     nodes=3,
@@ -171,6 +183,8 @@ PLANTS: list[tuple[Plant, Scenario, int]] = [
     (faults.clients_get_each_others_replies, REDIS, 3),
     (faults.an_add_is_answered_with_the_value_before_it, REDIS, 3),
     (faults.a_redis_client_reads_before_its_adds_are_durable, REDIS, 3),
+    (faults.a_datagram_for_another_process_is_taken, TAMPERED, 20),
+    (faults.what_does_not_open_is_taken_as_it_is, TAMPERED, 3),
     (ends.lineages_are_not_born, FORGETFUL, 3),
     (ends.deleted_rows_stay, FORGETFUL, 6),
     (ends.empty_rows_stay, FORGETFUL, 12),

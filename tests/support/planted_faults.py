@@ -16,9 +16,12 @@ from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.messages import Confirm, Confirmed, CopiesOk, Reply, Written
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.endpoints.envelopes import Envelopes
 from gossip_counter.node.endpoints.redis.batcher import Batcher
 from gossip_counter.node.endpoints.redis.session import Session
 from gossip_counter.node.runtime.committer import Committer, Done, Store
+from gossip_counter.node.security import header, sealing
+from gossip_counter.node.security.sealing import Address, Contact, Sealing
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -287,3 +290,19 @@ def plant_values(patch: pytest.MonkeyPatch, changed: Callable[[Sequence[Any]], S
 
 def a_redis_client_reads_before_its_adds_are_durable(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Session, "in_flight", property(lambda _: 0, lambda *_: None))
+
+
+def a_datagram_for_another_process_is_taken(patch: pytest.MonkeyPatch) -> None:
+    def trusting(self: Sealing, plain: bytes, source: Address, sender: bytes, cipher: Any) -> Contact:
+        return self._young.meet(source, sender, cipher, plain[sealing._THEIRS])
+
+    patch.setattr(Sealing, "_bound", trusting)
+
+
+def what_does_not_open_is_taken_as_it_is(patch: pytest.MonkeyPatch) -> None:
+    opened = Envelopes.opened
+
+    def credulous(self: Envelopes, datagram: bytes, *rest: Any) -> bytes | None:
+        return opened(self, datagram, *rest) or datagram[header.OVERHEAD - header.TAG_BYTES : -header.TAG_BYTES] or None
+
+    patch.setattr(Envelopes, "opened", credulous)
