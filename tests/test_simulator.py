@@ -26,13 +26,13 @@ from tests.support.planted_faults import Plant
 
 SOAK = {
     "faulty": 60,
-    "truncating": 60,
+    "truncating": 40,
     "crowd": 20,
     "copied": 20,
     "restored": 60,
     "redis": 20,
-    "cloned": 60,
-    "ending": 60,
+    "cloned": 40,
+    "ending": 40,
     "cloned-ending": 20,
     "sealed": 40,
 }
