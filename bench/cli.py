@@ -77,6 +77,7 @@ in_one_line = running.in_one_line("bench", PromiseBroken, plotting.PlotError, re
 for command in (
     cli_throughput.throughput,
     cli_windows.windows,
+    cli_windows.week,
     cli_windows.overshoot,
     cli_windows.ends,
     cli_windows.limiter,

@@ -7,6 +7,7 @@ import typer
 from gossip_counter.bench import ends as ending
 from gossip_counter.bench import limiter as limiting
 from gossip_counter.bench import options
+from gossip_counter.bench import week as weekly
 from gossip_counter.bench import windows as windowing
 from gossip_counter.bench.options import Json, Nodes, Runs
 from gossip_counter.cluster.running import progress_line, run
@@ -27,6 +28,17 @@ def windows(
     with progress_line() as show:
         show(f"starting {nodes} nodes")
         result = run(windowing.measure(plan, show))
+    options.show(result, as_json)
+
+
+def week(
+    days: Annotated[float, typer.Option(min=0.01, max=1000, help="Virtual days that pass.")] = 1,
+    users: Annotated[int, typer.Option(min=1, max=1_000_000, help="Each calls about once a minute.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Let a rate limiter run for days of virtual time, at simulated nodes, and watch what they keep of its windows."""
+    with progress_line() as show:
+        result = weekly.measure(days, users, show)
     options.show(result, as_json)
 
 

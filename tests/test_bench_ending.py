@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from gossip_counter.bench import against_redis, ends, limiter, windows
+from gossip_counter.bench import against_redis, ends, limiter, week, windows
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.node.core.lives import Lives
 
 
 def test_deletes_and_deadlines_are_timed_at_all_nodes() -> None:
@@ -15,6 +17,22 @@ def test_deletes_and_deadlines_are_timed_at_all_nodes() -> None:
     assert all(0 <= each < ends.LIMIT_NS / 1e6 for each in (*found.deleted_ms, *found.round_ms))
     assert all(late >= -1 for late in found.late_ms)  # a millisecond of rounding, and never before the deadline
     assert found.table().row_count == 5
+
+
+def test_nothing_is_kept_of_windows_that_were_over_long_ago() -> None:
+    lines: list[str] = []
+    found = week.measure(0.01, 60, lines.append)
+    *while_calls, last = found.as_json()["looks"]
+    assert all(0 < look["rows"] <= 3 * 60 for look in while_calls)
+    assert (last["rows"], last["stored"], last["calls"], found.refused) == (0, 0, 860, 0)
+    assert len(lines) == week.LOOKS
+    assert found.table().renderables
+
+
+def test_a_node_that_keeps_what_is_over_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lives, "forgotten", lambda _: iter(()))
+    with pytest.raises(ClusterError, match="of windows that are over"):
+        week.measure(0.01, 60, lambda _: None)
 
 
 def test_a_bound_is_passed_by_what_nodes_did_not_know_and_no_more() -> None:

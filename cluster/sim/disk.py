@@ -10,7 +10,7 @@ from random import Random
 
 from gossip_counter.cluster.sim.clock import MS
 from gossip_counter.node.core.cluster_id import ClusterId
-from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, as_row
+from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, as_row, counts_nothing
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.holdings import Floors, Stored
 from gossip_counter.node.core.identity import Recovered
@@ -52,6 +52,11 @@ class Contents:
             for actor, (version, source_version, floors) in self.reach.items()
         )
         return Recovered(self.actor, tuple(stored), self.cluster_id)
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are, but for those that were forgotten."""
+        return sum(not counts_nothing(row) for rows in self.rows.values() for row in rows.values())
 
     def row(self, actor: Actor, counter: str) -> AnyRow:
         """One row, ZERO if it was never written."""

@@ -44,6 +44,7 @@ class Node:
             environment.network,
             self.disk,
             lambda: self.clock_ahead_ms,
+            environment.scenario.bounds,
             lambda: self.ring,
         )
         self._environment = environment

@@ -22,7 +22,7 @@ from gossip_counter.node.core.messages import Carrier, Replicate, Syn
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.addresses import Sockaddr
 from gossip_counter.node.endpoints.envelopes import Envelopes
-from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS, Bounds
+from gossip_counter.node.endpoints.redis.bounds import Bounds
 from gossip_counter.node.endpoints.redis.context import Clients as RedisClients
 from gossip_counter.node.endpoints.redis.context import Node as RedisNode
 from gossip_counter.node.endpoints.redis.context import RedisClient
@@ -41,17 +41,6 @@ ROUND_NS = 20_000
 
 MAX_REDIS_CLIENTS = 100
 
-TIGHT_BOUNDS = Bounds(
-    quantum_bytes=256,
-    chunk_bytes=64,
-    max_chunks=3,
-    batch_adds=8,
-    max_adds=12,
-    max_behind_wait_bytes=32,
-    max_queued_bytes=512,
-)
-"""Every bound of Redis clients is met by a few short pipelines."""
-
 
 class Machine(NamedTuple):
     """What a process runs on."""
@@ -63,6 +52,8 @@ class Machine(NamedTuple):
     disk: Disk
     clock_ahead_ms: Callable[[], int]
     """By how much its wall clock is ahead of the true time."""
+    bounds: tuple[Bounds, ...]
+    """Each process has one of these for its Redis clients."""
     ring: Callable[[], Keyring | None]
     """The keys in its file, if there is one."""
 
@@ -94,7 +85,7 @@ class Process:
         self.replica = Replica(
             config, Random(rng.getrandbits(64)), self._clock.now_ns, machine.disk.contents.recovered()
         )
-        bounds = rng.choice((DEFAULT_BOUNDS, TIGHT_BOUNDS))
+        bounds = rng.choice(machine.bounds)
         runtime = Runtime(self.soon, self.now_ns, self.advance, _unexpected)
         self.scheduler = Scheduler(self.replica, self._redis_node, runtime, MAX_REDIS_CLIENTS, bounds)
         self._at(self._clock.now_ns + int(rng.random() * config.gossip_interval_ns), self._tick)

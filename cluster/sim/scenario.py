@@ -4,7 +4,19 @@ from dataclasses import dataclass, replace
 
 from gossip_counter.cluster.sim.network import Conditions
 from gossip_counter.node.core.config import Config
+from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS, Bounds
 from gossip_counter.node.security.keyring import Key, Keyring
+
+TIGHT_BOUNDS = Bounds(
+    quantum_bytes=256,
+    chunk_bytes=64,
+    max_chunks=3,
+    batch_adds=8,
+    max_adds=12,
+    max_behind_wait_bytes=32,
+    max_queued_bytes=512,
+)
+"""Every bound of Redis clients is met by a few short pipelines."""
 
 LOSSY = Conditions(delay_ms=5, loss=0.15, duplicates=0.1, late=0.03)
 
@@ -20,6 +32,8 @@ class Scenario:
     adds: float = 20.0
     pipelines: float = 5.0
     """Of several commands each, by Redis clients."""
+    bounds: tuple[Bounds, ...] = (DEFAULT_BOUNDS, TIGHT_BOUNDS)
+    """Each process has one of these for its Redis clients."""
     reads: float = 5.0
     network: Conditions = LOSSY
     partitions: float = 0.3
