@@ -25,14 +25,14 @@ from tests.support import planted_faults as faults
 from tests.support.planted_faults import Plant
 
 SOAK = {
-    "faulty": 60,
-    "truncating": 40,
+    "faulty": 40,
+    "truncating": 20,
     "crowd": 20,
     "copied": 20,
-    "restored": 60,
+    "restored": 40,
     "redis": 20,
-    "cloned": 40,
-    "ending": 40,
+    "cloned": 20,
+    "ending": 20,
     "cloned-ending": 20,
     "sealed": 40,
 }
