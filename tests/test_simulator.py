@@ -24,14 +24,14 @@ from tests.support import planted_faults as faults
 from tests.support.planted_faults import Plant
 
 SOAK = {
-    "faulty": 60,
-    "truncating": 60,
+    "faulty": 40,
+    "truncating": 20,
     "crowd": 20,
     "copied": 20,
-    "restored": 60,
+    "restored": 40,
     "redis": 20,
-    "cloned": 60,
-    "ending": 60,
+    "cloned": 20,
+    "ending": 20,
     "cloned-ending": 20,
 }
 """Seeds of each scenario, in slices that can run side by side; `make sim` runs as many as you like."""
