@@ -28,7 +28,7 @@ test: .venv/developing ## lint, types and every test that a change needs (about 
 
 soak: .venv/developing ## long campaigns: real processes tortured, then SOAK_SEEDS=100 simulated runs (10 minutes)
 	$(BIN)/pytest -n auto -m soak
-	$(BIN)/bench judge --seeds $(SOAK_SEEDS)
+	$(BIN)/bench judge --first-seed 1000 --seeds $(SOAK_SEEDS)
 
 coverage: .venv/developing ## which lines the tests of make test run in their own processes
 	$(BIN)/pytest -n auto -m "not soak" --cov --cov-report=term:skip-covered

@@ -60,6 +60,11 @@ class Rest:
     memory_bytes: list[int]
 
 
+PLAIN, EXPIRING = "bytes per row", "bytes per row of a counter that expires"
+EXPIRE_MS = 86_400_000
+"""No counter ends while it is measured."""
+
+
 @dataclass(frozen=True, slots=True)
 class Growth:
     """One node that took many counters: resident bytes before and after, and the rows that it got.
@@ -83,7 +88,8 @@ class Costs:
 
     plan: Plan
     rest: list[Rest]
-    memory: list[Growth]
+    memory: dict[str, list[Growth]]
+    """By the kind of the rows."""
     wire: dict[str, int]
     """Bytes, by what costs them."""
 
@@ -95,8 +101,11 @@ class Costs:
                 key: report.distribution(figures) for key, (_, figures) in self._rest_figures.items()
             }
         if self.memory:
-            per_row = report.distribution(self._bytes_per_row)
-            parts["memory"] = {"counters": plan.counters, "runs": plan.runs, "bytes_per_row": per_row}
+            per_row = {kind: report.distribution(each) for kind, each in self._bytes_per_row.items()}
+            parts["memory"] = {
+                "counters": plan.counters, "runs": plan.runs,
+                "bytes_per_row": per_row[PLAIN], "bytes_per_expiring_row": per_row[EXPIRING],
+            }  # fmt: skip
         if self.wire:
             parts["wire"] = self.wire
         return parts
@@ -110,7 +119,7 @@ class Costs:
             tables.append(report.table(title, dict(self._rest_figures.values()), "", 2))
         if self.memory:
             title = f"one node, {counted(plan.counters, 'counter')}, {counted(plan.runs, 'run')}"
-            tables.append(report.table(title, {"bytes per row": self._bytes_per_row}, "", 0))
+            tables.append(report.table(title, self._bytes_per_row, "", 0))
         if self.wire:
             shown = report.table_of("gossip on the wire", ("", "bytes"))
             for what, cost in self.wire.items():
@@ -119,8 +128,8 @@ class Costs:
         return Group(*tables)
 
     @property
-    def _bytes_per_row(self) -> list[float]:
-        return [growth.bytes_per_row for growth in self.memory]
+    def _bytes_per_row(self) -> dict[str, list[float]]:
+        return {kind: [growth.bytes_per_row for growth in each] for kind, each in self.memory.items()}
 
     @property
     def _rest_figures(self) -> dict[str, tuple[str, list[float]]]:
@@ -137,15 +146,17 @@ async def measure(plan: Plan, parts: Sequence[Part], show: Callable[[str], None]
 
     Raises `ClusterError`, `ClientError`.
     """
-    rest, memory = [], []
+    rest, memory = [], dict[str, list[Growth]]()
     for number in range(1, plan.runs + 1 if Part.REST in parts else 1):
         show(f"at rest: {plan.nodes} nodes, run {number} of {plan.runs}, {plan.seconds:g} s")
         rest.append(await _at_rest(plan))
         show(f"at rest: all nodes answered after {rest[-1].start_s:.2f} s")
     for number in range(1, plan.runs + 1 if Part.MEMORY in parts else 1):
         show(f"in memory: {plan.counters:,} counters, run {number} of {plan.runs}")
-        memory.append(await _growth(plan.counters))
-        show(f"{memory[-1].bytes_per_row:.0f} bytes a row")
+        for kind, expire_ms in ((PLAIN, None), (EXPIRING, EXPIRE_MS)):
+            growth = await _growth(plan.counters, expire_ms)
+            memory.setdefault(kind, []).append(growth)
+            show(f"{growth.bytes_per_row:.0f} {kind}")
     return Costs(plan, rest, memory, bytes_on_the_wire() if Part.WIRE in parts else {})
 
 
@@ -169,15 +180,15 @@ def _cpu_s(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-async def _growth(counters: int) -> Growth:
-    """Add once to each of so many counters at a node that has answered others before."""
+async def _growth(counters: int, expire_ms: int | None) -> Growth:
+    """Add once to each of so many counters at a node that has answered others before; `expire_ms`: when they end."""
     async with temporary(1, Settings()) as cluster:
         member = cluster.members["n1"]
         process = psutil.Process(member.pid)
         async with await Client.connect(member.address, timeout_s=5) as client:
             await concurrently(WINDOW, repeat("", 2 * MAX_WRITES), partial(client.add, 1))
             before = process.memory_info().rss
-            await add_to_all([client], counters)
+            await add_to_all([client], counters, expire_ms)
             rows = (await client.gossip_status())["rows"]
         return Growth(before, process.memory_info().rss, rows)
 

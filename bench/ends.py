@@ -29,6 +29,7 @@ TTL_MS = 300
 """How long a counter lasts: longer than its add needs to reach all nodes."""
 
 POLL_S = 0.02
+"""Between two looks: they must not keep nodes from what is measured."""
 
 LIMIT_NS = 5_000_000_000
 """How long it may take until a counter is gone."""

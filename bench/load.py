@@ -23,10 +23,13 @@ async def concurrently(window: int, items: Iterable[T], action: Callable[[T], Aw
     await asyncio.gather(*(worker() for _ in range(window)))
 
 
-async def add_to_all(clients: Sequence[Client], counters: int) -> None:
-    """One increment of each of so many counters over UDP, the clients in turn. Raises `ClientError`."""
+async def add_to_all(clients: Sequence[Client], counters: int, expire_ms: int | None = None) -> None:
+    """One increment of each of so many counters over UDP, the clients in turn; `expire_ms`: after which they end.
+
+    Raises `ClientError`.
+    """
 
     async def add(counter: int) -> None:
-        await clients[counter % len(clients)].add(1, f"counter:{counter}")
+        await clients[counter % len(clients)].add(1, f"counter:{counter}", expire_ms=expire_ms)
 
     await concurrently(WINDOW, range(counters), add)

@@ -148,7 +148,7 @@ def test_cost_measures_each_part_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rest["rest"]["start_s"]["max"] > 0
     memory = figures("cost", "--only=memory", "--counters=10000", "--runs=1")
     assert list(memory) == ["memory"]
-    assert 100 < memory["memory"]["bytes_per_row"]["max"] < 10_000
+    assert 100 < memory["memory"]["bytes_per_row"]["max"] < memory["memory"]["bytes_per_expiring_row"]["max"] < 10_000
     wire = figures("cost", "--only=wire")
     assert list(wire) == ["wire"]
     assert wire["wire"]["SYN of five nodes that hold something each"] < 200
@@ -156,7 +156,8 @@ def test_cost_measures_each_part_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_cost_shows_all_that_was_measured() -> None:
     rest, memory = cost.Rest(0.5, [1.25], [31_500_000]), cost.Growth(1000, 4300, 10)
-    shown = text_of(cost.Costs(cost.Plan(runs=1), [rest], [memory], {"one row more": 17}).table())
+    kinds = {cost.PLAIN: [memory], cost.EXPIRING: [memory]}
+    shown = text_of(cost.Costs(cost.Plan(runs=1), [rest], kinds, {"one row more": 17}).table())
     for part in (
         "5 nodes at rest, watched for 5 s in 1 run",
         "31.50",

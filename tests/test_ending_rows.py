@@ -1,6 +1,7 @@
 """Claim: rows of counters that end stay within bounds, are sent once, and merge without loss."""
 
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 
@@ -8,6 +9,7 @@ from gossip_counter.node.core.counts import (
     MAX_MARKER_BYTES,
     Actor,
     EndingRow,
+    HeldRow,
     Row,
     Seen,
     marker_bytes,
@@ -65,6 +67,27 @@ def test_a_row_that_is_stored_again_is_sent_once() -> None:
     state.advance(FORGET)
     state.merge(X, 0, [("a", row)])
     assert state.newer(X, 0, 9) == (("a", row),)
+
+
+class Rows(dict[str, HeldRow]):
+    """Rows that must be looked up one by one: what is forgotten of many must not cost a look at all."""
+
+    def keys(self) -> NoReturn:
+        raise AssertionError("all rows are looked at")
+
+
+def test_to_forget_a_row_costs_no_look_at_all_others() -> None:
+    state = State()
+    state.advance(FORGET)
+    ending = [(f"{i}", EndingRow(1, 0, i, FORGET, FORGET + 1000 * i, FORGET)) for i in range(1, 10)]
+    state.merge(X, 0, ending)
+    assert state.fingerprint
+    log = state._log_of(X)
+    log._contiguous = Rows(log._contiguous)
+    state.advance(FORGET + 5000 + GRACE)
+    assert (state.row_count, len(log.unhashed)) == (4, 4)
+    state.advance(FORGET + 9000 + GRACE)
+    assert (state.row_count, state.fingerprint, log.unhashed) == (0, 0, set())
 
 
 # Two processes that write as one actor.

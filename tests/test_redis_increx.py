@@ -72,6 +72,8 @@ from tests.support.replica import X, pushed
         ("INCREX a EX 5 PERSIST", b"-ERR syntax error"),
         ("INCREX a PERSIST ENX", b"-ERR syntax error"),
         ("INCREX a ENX", b"-ERR ENX flag requires an expiration"),
+        ("INCREX a EX 5" + 22 * " ENX", b"*2 :1 :1"),
+        ("INCREX a EX 5" + 23 * " ENX", b"-ERR too many words: 'increx' takes at most 24 after the key"),
         ("INCREX a EX 0", b"-ERR invalid expire time in 'increx' command"),
         ("INCREX a PX -5", b"-ERR invalid expire time in 'increx' command"),
         ("INCREX a EX 9223372036854775807", b"-ERR invalid expire time in 'increx' command"),

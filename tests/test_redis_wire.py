@@ -208,9 +208,13 @@ def test_what_is_not_whole_known_adds_is_not_recognised(data: bytes) -> None:
 
 def test_known_adds_are_bounded() -> None:
     known = KnownAdds(Counter())
-    for i in range(MAX_KNOWN + 1):
+    first = command("INCR", "of no\r\nform")
+    known.note([b"INCR", b"of no\r\nform"], ("of no\r\nform", 1))
+    assert known.find(first)
+    for i in range(1, MAX_KNOWN + 1):
         known.note([b"INCR", b"%d" % i], (str(i), 1))
         known.find(command("INCR", b"%d" % i))
+    assert known.find(first) is None
     assert known.find(command("INCR", b"%d" % MAX_KNOWN)) == [(str(MAX_KNOWN), 1)]
     both = command("INCR", b"%d" % MAX_KNOWN) * 2
     assert known.find(both) == [(str(MAX_KNOWN), 1)] * 2

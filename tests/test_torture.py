@@ -3,11 +3,14 @@
 import asyncio
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from gossip_counter.bench import torture
 from gossip_counter.bench.torture import disks
+from gossip_counter.bench.torture.copies import Copies, Copy
 from gossip_counter.node.core.counts import ZERO, Row
 from tests.support import journals
 
@@ -39,6 +42,33 @@ def test_a_schedule_is_the_same_for_the_same_seed() -> None:
         *("kill", "restart", "pause", "resume", "partition", "heal", "loss", "wipe", "damage"),
         *("copy", "copy apart", "meet", "end copy", "move", "back up", "put back"),
     }
+
+
+def test_a_copy_is_in_contact_only_while_its_original_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers reply to the address in their lists: they hear of a copy's rows only beside its original."""
+
+    async def confirmed(*_: object) -> bool:
+        return True
+
+    monkeypatch.setattr(Copies, "_set", confirmed)
+    running, paused = {"n1": 11, "n2": 12, "n3": 13}, set[str]()
+    cluster: Any = SimpleNamespace(
+        settings=SimpleNamespace(loss=0.0),
+        manifest=SimpleNamespace(cut_off_from=lambda _: ["n3"]),
+        alive=lambda: [SimpleNamespace(name=name, pid=pid) for name, pid in running.items()],
+        is_paused=lambda member: member.name in paused,
+    )
+    trial: Any = SimpleNamespace(cluster=cluster)
+
+    def in_reach() -> list[tuple[int, int]]:
+        return asyncio.run(Copies(trial)._in_reach("n1 copy 1", Copy("n1", cluster, is_apart=False)))
+
+    assert in_reach() == [(11, 12)]
+    paused.add("n1")
+    assert in_reach() == []
+    paused.clear()
+    del running["n1"]
+    assert in_reach() == []
 
 
 # Disks.

@@ -245,3 +245,10 @@ def test_an_error_in_reply_breaks_a_promise_and_half_a_reply_is_none() -> None:
         replies(b"*1\r\n-ERR no\r\n", 1)
     with pytest.raises(EOFError):
         replies(b"*2\r\n:1\r\n", 1)
+
+
+def test_a_pair_that_was_picked_and_not_asked_for_is_in_no_book() -> None:
+    books = Books()
+    assert books.pick(Kind.PAIR, Random(1), 0)
+    books.check("n1", {}, 0, 0)
+    assert not books.ledgers

@@ -164,8 +164,8 @@ class Books:
         raise AssertionError
 
     def _is_full(self, counter: str) -> bool:
-        ledger = self.ledgers[counter]
-        return ledger.adds >= MOST_ADDS or ledger.open_deletes > 0
+        ledger = self.ledgers.get(counter)
+        return ledger is not None and (ledger.adds >= MOST_ADDS or ledger.open_deletes > 0)
 
     def ask_add(self, node: str, counters: tuple[str, ...], now_ms: float, lasts_ms: int = 0) -> Write:
         """A client asks a node to add the next power of two to each of these."""

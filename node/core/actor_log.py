@@ -279,7 +279,9 @@ class ActorLog:
         self.hash %= WRAP
         self.detached_hash %= WRAP
         self._index()
-        self.unhashed -= self._unsettled.keys() - rows.keys() - self.detached.keys()
+        if self.unhashed:
+            gone = (each for each in self._unsettled if each not in rows and each not in self.detached)
+            self.unhashed.difference_update(gone)
         self._unsettled = {}
         self._unsettled_detached = {}
         return difference

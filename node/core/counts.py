@@ -5,8 +5,8 @@ the elementwise maximum of two copies is the newer one. Merging is therefore com
 rows may arrive in any order, any number of times.
 
 Counters that expire or were deleted have longer rows, `EndingRow`: their totals may begin again from zero, so of two
-copies the newer one counts, with the greater totals of one lineage. `lives` says what their fields mean. Rows of all
-other counters pay nothing for it.
+copies the newer one counts, with the greater totals of one lineage. `lives` defines their fields. Rows of all other
+counters pay nothing for it.
 
 A new field is added here: to `EndingRow` (with the value that means "not there"), `is_news`, `row_hash` (if states that
 differ in it are unequal), `encode` and `decode`. Log, batches, columns of the journal, its entries and the simulator

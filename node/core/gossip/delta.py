@@ -7,7 +7,7 @@ from random import Random
 
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import ZERO, counts_nothing, is_news, merged
+from gossip_counter.node.core.counts import ZERO, AnyRow, counts_nothing, is_news, merged
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.gossip.anti_entropy import AntiEntropy
@@ -102,14 +102,14 @@ class DeltaGossip:
         """
         actor, state = self._identity.actor, self._state
         forgotten = state.forgotten_upto(actor).forgotten
-        rows = (
-            (*named, state.row(actor, named[0])) for delta in deltas if delta.actor == actor for named in delta.rows
-        )
-        return any(
-            is_news(mine, merged(mine, row)) if mine is not ZERO
-            else row.version > forgotten and not counts_nothing(row)
-            for _, row, mine in rows
-        )  # fmt: skip
+
+        def is_unknown(counter: str, row: AnyRow) -> bool:
+            mine = state.row(actor, counter)
+            if mine is ZERO:
+                return row.version > forgotten and not counts_nothing(row)
+            return is_news(mine, merged(mine, row))
+
+        return any(is_unknown(*named) for delta in deltas if delta.actor == actor for named in delta.rows)
 
     def wrote(self, now_ns: int) -> None:
         """Rows of our actor are durable, and count."""

@@ -15,6 +15,10 @@ from gossip_counter.node.endpoints.redis.replies import SYNTAX, Error
 _FLAGS = {b"SATURATE", b"PERSIST", b"ENX", b"NX", b"XX"}
 _NAMED = {b"BYINT", b"BYFLOAT", b"LBOUND", b"UBOUND"}
 
+MAX_WORDS = 24
+"""Beside the key: twice as many as all options have. What is kept of a command is bounded by it."""
+
+_TOO_MANY_WORDS = Error(f"ERR too many words: 'increx' takes at most {MAX_WORDS} after the key")
 _NO_FLOATS = Error("ERR BYFLOAT is not possible here: counters are whole numbers, whose sum is the same in any order")
 _NO_EXPIRY = Error("ERR ENX flag requires an expiration")
 _NO_RANGE = Error("ERR LBOUND can't be greater than UBOUND")
@@ -24,6 +28,8 @@ def increx(_: ClientInfo, _node: Node, words: list[bytes]) -> Add | Error:
     """INCREX key [NX|XX] [BYINT delta] [LBOUND least] [UBOUND most] [SATURATE] [EX seconds|PX ms|EXAT time|PXAT ms|
     PERSIST] [ENX].
     """
+    if len(words) > MAX_WORDS + 1:
+        return _TOO_MANY_WORDS
     try:
         return counter(words[0]), _terms(*words[1:])
     except ValueError as error:
@@ -32,7 +38,7 @@ def increx(_: ClientInfo, _node: Node, words: list[bytes]) -> Add | Error:
         return error.error
 
 
-@lru_cache(maxsize=1024)  # clients send the same few options all the time; each word of valid ones is short
+@lru_cache(maxsize=1024)  # clients send the same few options all the time; valid ones are few and short
 def _terms(*words: bytes) -> Increase:
     options = Options(words, _FLAGS, _NAMED)
     flags, values = options.flags, options.values
