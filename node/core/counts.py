@@ -283,6 +283,7 @@ def _decode_ending(row: Row, values: Sequence[object]) -> EndingRow:
         raise ValueError("a row of a counter that ends must have 10 or 13 values, and 4 for each that a delete took")
     numbers = map(limits.count, values[: len(names)], names)
     life, deadline, stamp, born, taken_p, taken_n, forget_at, *ended = numbers
+    stamp = life if stamp == life else stamp  # most often; one number takes less memory than two
     seen = tuple(_decode_seen(*values[at : at + 4]) for at in range(len(names), len(values), 4))
     if marker_bytes(seen) > MAX_MARKER_BYTES:
         raise ValueError(f"what a delete took must be at most {MAX_MARKER_BYTES} bytes")

@@ -1,6 +1,10 @@
 """Which counters end, what they come to by the time it is, and when the clock alone changes that.
 
-Pure. What is not due costs nothing: the times of all counters are in a heap.
+Pure. What is not due costs nothing, and little memory. Counters whose time is far away wait in slots, which are wider
+the farther away they are; a day is some five of them, one after the other. Only what is due within seconds stands in a
+heap one by one.
+
+Source: Varghese, Lauck, "Hashed and hierarchical timing wheels", SOSP 1987, section 6.2.
 
 Nodes forget at times of their own, and their hashes must be equal all the same. So a row is in no hash once its own
 deadline lies behind a time that all nodes agree on, but for the difference of their clocks: `hash_slot`. A digest names
@@ -8,7 +12,8 @@ its slot, and digests of unlike slots are compared by their versions only.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
+from typing import NamedTuple
 
 from gossip_counter.node.core.actor_log import ActorLog
 from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow, HeldRow, NamedRow
@@ -18,10 +23,20 @@ SLOT_MS = 10_000
 """Hashes let go of rows in steps of so many milliseconds."""
 
 LEAST_SWEEP = 1000
-"""Entries that the heap may have beside those it needs."""
+"""Entries that slots and heap may have beside those they need."""
+
+NEAR_MS = 2048
+"""What is due earlier stands in the heap."""
 
 CLOCK_STEP_MS = 1000
 """A clock that was set back by more brings lives back that were over."""
+
+
+class Slot(NamedTuple):
+    """Times from `since_ms` on, in Unix milliseconds, for `width_ms` of them."""
+
+    since_ms: int
+    width_ms: int
 
 
 def hash_slot(now_ms: int) -> int:
@@ -43,17 +58,26 @@ class Ends:
         self.special: dict[str, int] = {}
         """Counters whose adds can't simply be added up: with a row or a value that is large, or that end.
 
-        Of the latter, when the clock alone changes something of them next, or earlier. 0: never.
+        Of the latter, when the clock alone changes something of them next, or earlier. 0: never. It is the very number
+        that the row has, so that it takes no memory.
         """
-        self.lasting: dict[str, tuple[int, int, int] | None] = {}
-        """By counter that ends, the life that adds go on in, with its deadline and stamp: as it was looked at last."""
-        self.expiring = set[str]()
-        """Counters that exist and have a deadline."""
+        self.expiring = 0
+        """How many counters exist and have a deadline."""
+        self._lingering = set[str]()
+        """Counters that have a time among `special`, and are gone or have no deadline."""
+        self._behind = set[str]()
+        """Counters that expire, and of which the owner's row does not say all that it must."""
         self.awaits: Callable[[str], bool] = lambda _: False
         """Whether a row of a counter is on its way here, so that it stays among `special`."""
         self._logs = logs
-        self._due: list[tuple[int, str]] = []
-        """A heap with the times of `special`, and such as they were."""
+        self._near: list[tuple[int, str]] = []
+        """A heap with the next times of `special`, and such as they were."""
+        self._slots: dict[Slot, list[str]] = {}
+        """The counters of the other times, and such as were there."""
+        self._openings: list[Slot] = []
+        """A heap of the slots."""
+        self._waiting = 0
+        """How many entries heap and slots have."""
 
     def met(self, clock_ms: int) -> None:
         """A peer says that it is this time; more than a day ahead it can't be."""
@@ -61,7 +85,7 @@ class Ends:
 
     def is_like(self, clock_ms: int) -> bool:
         """Whether hashes made at a time, by another clock, can be compared with ours."""
-        return not self._due or hash_slot(clock_ms) == self.slot_ms
+        return not self._waiting or hash_slot(clock_ms) == self.slot_ms
 
     def rows(self, counter: str) -> dict[Actor, AnyRow]:
         """Every actor's row of one counter; cost: the actors held."""
@@ -77,30 +101,44 @@ class Ends:
         lives = ((counter, Lives({**self.rows(counter), actor: row}, self.now_ms)) for counter, row in forgotten)
         return {counter for counter, each in lives if each.goes_on(actor)}
 
-    def schedule(self, counter: str, lives: Lives, exists: bool, is_noted: bool) -> None:
-        """See to it that `due` names a counter when it changes next, at the latest.
+    def schedule(self, counter: str, lives: Lives, exists: bool, is_behind: bool) -> None:
+        """See to it that `take_due` names a counter when it changes next, at the latest.
 
-        `is_noted`: the owner's row says what deletes took of it.
+        `is_behind`: the owner's row does not say all that is known of its life, or of what deletes took of it.
         """
         self.are_seen = True
-        life = lives.lasting
-        self.lasting[counter] = life if exists and is_noted else None
-        (self.expiring.add if exists and life[1] else self.expiring.discard)(counter)
+        self._forget_standing(counter)
         next_ms, scheduled = self._next_ms(lives), self.special.get(counter, 0)
-        if next_ms and not 0 < scheduled <= next_ms:
+        if not next_ms or not self.now_ms < scheduled <= next_ms:
             self.special[counter] = next_ms
-            heappush(self._due, (next_ms, counter))
-            if len(self._due) > 2 * len(self.special) + LEAST_SWEEP:
-                self._sweep()
-        else:
-            self.special.setdefault(counter, 0)
+            if next_ms:
+                self._wait(next_ms, counter)
+        if next_ms:
+            self._stand(counter, exists and lives.deadline > 0, is_behind)
+
+    def _stand(self, counter: str, expires: bool, is_behind: bool) -> None:
+        """Take note of how a counter stands that has a time."""
+        if not expires:
+            self._lingering.add(counter)
+            return
+        self.expiring += 1
+        if is_behind:
+            self._behind.add(counter)
+
+    def _forget_standing(self, counter: str) -> None:
+        if counter in self._lingering:
+            self._lingering.remove(counter)
+        elif self.special.get(counter):
+            self.expiring -= 1
+            self._behind.discard(counter)
 
     def goes_on(self, counter: str, row: HeldRow) -> bool:
         """Whether the owner's row counts whole, in the life that adds go on in, and says all that is known of its end:
         so that an add changes nothing but its totals.
         """
-        is_current = self.special.get(counter, 0) > self.now_ms and self.lasting.get(counter) == row[3:6]
-        if not (is_current and isinstance(row, EndingRow)):
+        if self.special.get(counter, 0) <= self.now_ms or counter in self._behind or counter in self._lingering:
+            return False
+        if not isinstance(row, EndingRow):
             return False
         before = row.taken.before
         if before and before.deadline + GRACE_MS <= self.now_ms:
@@ -109,29 +147,61 @@ class Ends:
 
     def forget(self, counter: str) -> None:
         """A counter has no rows any more."""
-        if not self.awaits(counter):
+        self._forget_standing(counter)
+        if self.awaits(counter):
+            self.special[counter] = 0
+        else:
             self.special.pop(counter, None)
-        self.lasting.pop(counter, None)
-        self.expiring.discard(counter)
 
     def _next_ms(self, lives: Lives) -> int:
         """When a counter changes next by the clock alone, its hashes among it; 0: never."""
         slots = [-(-deadline // SLOT_MS) * SLOT_MS + SLOT_MS for deadline in lives.deadlines]
         return min((time for time in (*slots, *lives.times_ms()) if time > self.now_ms), default=0)
 
+    def _wait(self, time_ms: int, counter: str) -> None:
+        """Have a counter wait for its time. Of a slot, no more than a sixteenth of the wait is left when it opens."""
+        self._waiting += 1
+        distance_ms = time_ms - self.now_ms
+        if distance_ms < NEAR_MS:
+            heappush(self._near, (time_ms, counter))
+        else:
+            width = 1 << distance_ms.bit_length() - 5
+            slot = Slot(time_ms // width * width, width)
+            if slot not in self._slots:
+                self._slots[slot] = []
+                heappush(self._openings, slot)
+            self._slots[slot].append(counter)
+        if self._waiting > 2 * len(self.special) + LEAST_SWEEP:
+            self._sweep()
+
     def _sweep(self) -> None:
-        self._due = [(time, counter) for counter, time in self.special.items() if time]
-        heapify(self._due)
+        """Let go of entries whose counters wait for another time."""
+        self._near, self._slots, self._openings, self._waiting = [], {}, [], 0
+        for counter, time in self.special.items():
+            if time:
+                self._wait(time, counter)
+
+    def _open(self, slot: Slot) -> None:
+        """The time of a slot has come: its counters wait in narrower ones, or in the heap."""
+        counters = self._slots.pop(slot)
+        self._waiting -= len(counters)
+        for counter in dict.fromkeys(counters):
+            time = self.special.get(counter, 0)
+            if slot.since_ms <= time < slot.since_ms + slot.width_ms:
+                self._wait(time, counter)
 
     @property
     def due_ms(self) -> int | None:
         """When a counter is due next, or earlier."""
-        return self._due[0][0] if self._due else None
+        times = [*(slot.since_ms for slot in self._openings[:1]), *(time for time, _ in self._near[:1])]
+        return min(times, default=None)
 
     def take_due(self) -> Iterator[str]:
         """Counters that the clock has changed. Each is to be scheduled again, or is gone."""
-        while self._due and self._due[0][0] <= self.now_ms:
-            time, counter = heappop(self._due)
+        while self._openings and self._openings[0].since_ms <= self.now_ms:
+            self._open(heappop(self._openings))
+        while self._near and self._near[0][0] <= self.now_ms:
+            time, counter = heappop(self._near)
+            self._waiting -= 1
             if self.special.get(counter) == time:
-                self.special[counter] = 0
                 yield counter

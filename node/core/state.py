@@ -272,6 +272,8 @@ class State:
 
     def advance(self, now_ms: int) -> None:
         """Let lives end whose time has come, and forget what may be forgotten. `now_ms` is in Unix milliseconds."""
+        if now_ms == self.ends.now_ms:
+            return  # rows that are written in one millisecond share the number
         ends, slot_ms = self.ends, hash_slot(now_ms)
         was_set_back = now_ms < ends.now_ms - CLOCK_STEP_MS
         ends.now_ms = now_ms
@@ -291,7 +293,7 @@ class State:
             lives = self.lives(counter)
             if lives.is_plain and not any(counter in log.unhashed for log in self._logs.values()):
                 self._count(counter, lives.value)
-                self.ends.schedule(counter, lives, exists=True, is_noted=True)
+                self._schedule(counter, lives)
                 continue
             while gone := list(lives.forgotten()):
                 for actor in gone:
@@ -302,10 +304,14 @@ class State:
             if is_unsaid := bool(self.owner and lives.noted(self.owner)):
                 self.unsaid.add(counter)
             if lives.ends:
-                self.ends.schedule(counter, lives, counter in self._totals, not is_unsaid)
+                self._schedule(counter, lives, is_unsaid)
             elif not lives.rows:
                 self.ends.forget(counter)
                 self._settle()  # before a new row of it comes, which belongs to the hashes
+
+    def _schedule(self, counter: str, lives: Lives, is_unsaid: bool = False) -> None:
+        is_behind = is_unsaid or self.owner is None or lives.is_behind(self.owner)
+        self.ends.schedule(counter, lives, counter in self._totals, is_behind)
 
     def _forget_unnamed(self, actor: Actor, statement: Statement, floors: Floors) -> None:
         """Forget what the sender of a delta has forgotten: rows of these versions that it does not name.

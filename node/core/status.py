@@ -105,7 +105,7 @@ def snapshot(
         decrements=decrements,
         deadline=lives.deadline or None if increments or decrements else None,
         counters=state.counters,
-        expiring=len(state.ends.expiring),
+        expiring=state.ends.expiring,
         rows=state.row_count,
         actors=state.actors,
         counted=state.counted,

@@ -52,6 +52,18 @@ class RealNode:
         self.now = time + self.skew
         self.replica.set_clock(self.ns, self.now)
         self.settle()
+        self._check_shortcuts()
+
+    def _check_shortcuts(self) -> None:
+        """Whether what is kept of lives, so that not each add looks at all rows, is what a look gives."""
+        state, expiring = self.replica.state, 0
+        for counter in COUNTERS:
+            lives, own = state.lives(counter), state.row(self.replica.actor, counter)
+            expiring += counter in state.totals and lives.deadline > 0
+            if isinstance(own, EndingRow) and state.ends.goes_on(counter, own):
+                added = lives.added(self.replica.actor, 1, False)
+                check(added == own._replace(p=own.p + 1), "an add changes more than its totals", own, added)
+        check(state.ends.expiring == expiring, "too few or too many expire", state.ends.expiring, expiring)
 
     def settle(self) -> None:
         self.effects += drain(self.replica, self.ns)
@@ -86,6 +98,7 @@ class RealNode:
     def _end(self, transaction: Transaction) -> bool:
         transaction.wait("c", 1)
         self.settle()
+        self._check_shortcuts()
         return True
 
     # What it holds.
