@@ -1,6 +1,7 @@
 """Datagrams that wait for their turn while more arrive than a node can handle: one sender can't starve the others.
 
-Pure. Senders take turns, members come first, and what one of them has waiting is bounded.
+Pure. Members take turns, and so do all others; every second turn is a member's. So neither the gossip of members nor
+the requests of any number of others can starve the other. What waits is bounded, of each sender and of all.
 """
 
 from collections import deque
@@ -22,42 +23,56 @@ class Arrivals:
     """What has arrived and waits."""
 
     def __init__(self) -> None:
-        self._of_members = deque[Arrival]()
-        self._by_source: dict[Sockaddr, deque[Arrival]] = {}
-        """Of others, in the order of their turns."""
-        self._count = {True: 0, False: 0}
-        self._bytes = {True: 0, False: 0}
-        """Of members, and of others."""
+        self._of_members, self._of_others = _Turns(), _Turns()
+        self._is_members_turn = True
 
     def __len__(self) -> int:
-        return self._count[True] + self._count[False]
+        return self._of_members.count + self._of_others.count
 
     def put(self, arrival: Arrival, is_member: bool) -> bool:
         """Let one wait; whether there was room for it."""
-        datagram, source, _ = arrival
-        if self._count[is_member] >= MOST or self._bytes[is_member] + len(datagram) > MOST_BYTES:
-            return False
-        waiting = self._of_members if is_member else self._by_source.setdefault(source, deque())
-        if len(waiting) >= MOST_OF_ONE and not is_member:
-            return False
-        waiting.append(arrival)
-        self._count[is_member] += 1
-        self._bytes[is_member] += len(datagram)
-        return True
+        return (self._of_members if is_member else self._of_others).put(arrival)
 
     def take(self) -> Arrival | None:
         """The one whose turn it is; None if there is none."""
-        is_member = bool(self._of_members)
-        if is_member:
-            arrival = self._of_members.popleft()
-        elif self._by_source:
-            source = next(iter(self._by_source))
-            waiting = self._by_source.pop(source)
-            arrival = waiting.popleft()
-            if waiting:
-                self._by_source[source] = waiting  # behind all others
-        else:
+        first, second = self._of_members, self._of_others
+        if not self._is_members_turn:
+            first, second = second, first
+        self._is_members_turn = not self._is_members_turn
+        return first.take() or second.take()
+
+
+class _Turns:
+    """Datagrams of senders that take turns."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._bytes = 0
+        self._by_source: dict[Sockaddr, deque[Arrival]] = {}
+        """In the order of their turns."""
+
+    def put(self, arrival: Arrival) -> bool:
+        """Let one wait; whether there was room for it."""
+        datagram, source, _ = arrival
+        if self.count >= MOST or self._bytes + len(datagram) > MOST_BYTES:
+            return False
+        waiting = self._by_source.setdefault(source, deque())
+        if len(waiting) >= MOST_OF_ONE:
+            return False
+        waiting.append(arrival)
+        self.count += 1
+        self._bytes += len(datagram)
+        return True
+
+    def take(self) -> Arrival | None:
+        """The next of the sender whose turn it is; None if nothing waits."""
+        if not self._by_source:
             return None
-        self._count[is_member] -= 1
-        self._bytes[is_member] -= len(arrival[0])
+        source = next(iter(self._by_source))
+        waiting = self._by_source.pop(source)
+        arrival = waiting.popleft()
+        if waiting:
+            self._by_source[source] = waiting  # behind all others
+        self.count -= 1
+        self._bytes -= len(arrival[0])
         return arrival

@@ -68,6 +68,11 @@ HANDLE_NS = 5_000_000
 HANDLE_UNDER_LOAD_NS = 2_000_000
 """So long datagrams are handled before the loop looks at its timers again; the latter if there are too many."""
 
+HANDLE_LEAST = 64
+"""So many are handled even if they take longer, as some answers have. A node whose loop is busy with clients would fall
+behind with gossip otherwise, and answer digests that are long out of date with rows that were sent before.
+"""
+
 WRITES = (Add, Delete)
 """Requests that must not be carried out twice."""
 
@@ -154,10 +159,10 @@ class UdpEndpoint:
                 arrived = self._read()
                 self._wait(arrived)
             arrived, until_ns = [], monotonic_ns() + HANDLE_UNDER_LOAD_NS
-        for at, arrival in enumerate(chain(arrived, iter(waiting.take, None))):
+        for handled, arrival in enumerate(chain(arrived, iter(waiting.take, None)), 1):
             self._handle(arrival, now_ns, step, refuse, unexpected)
-            if monotonic_ns() >= until_ns:
-                self._wait(arrived[at + 1 :])
+            if handled >= HANDLE_LEAST and monotonic_ns() >= until_ns:
+                self._wait(arrived[handled:])
                 break
         return len(waiting) > 0
 
