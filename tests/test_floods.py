@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from random import Random
 from socket import socket
-from time import perf_counter
+from time import sleep
 
 import msgpack
 import pytest
@@ -30,15 +31,13 @@ SYN = packed(Syn("n2", 1, {}))[0]
 READ = msgpack.packb({"type": "read", "msg_id": 1})
 
 
-def handled(node: UdpNode, took_s: float = 0.0) -> tuple[list[object], bool]:
-    """Who sent what one call of `receive` handles, each in so many seconds, and whether more waits."""
+def handled(node: UdpNode, wait_s: float = 0.0) -> tuple[list[object], bool]:
+    """Who sent what one call of `receive` handles, with a wait for each, and whether more waits."""
     found = list[object]()
 
     def handle(_: object, client: object) -> None:
         found.append(client[0])  # type: ignore[index]
-        until = perf_counter() + took_s
-        while perf_counter() < until:
-            pass
+        sleep(wait_s)
 
     waits = node.udp.receive(0, handle, *node._refuse)
     return found, waits
@@ -47,12 +46,22 @@ def handled(node: UdpNode, took_s: float = 0.0) -> tuple[list[object], bool]:
 # Turns.
 
 
-def test_a_round_handles_as_many_as_some_answers_have_and_no_more_if_they_take_long() -> None:
+def test_a_round_ends_when_it_has_taken_its_time_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count(0, udp.HANDLE_NS // 10)  # each datagram takes a tenth of it
+    monkeypatch.setattr(udp, "thread_time_ns", lambda: next(clock))
     with udp_endpoint() as node, asking(node.udp.address) as client:
-        for _ in range(100):
+        for _ in range(25):
             client.send(READ)
-        rounds = [handled(node, took_s=0.0002) for _ in range(2)]
-        assert rounds == [([client.getsockname()] * 64, True), ([client.getsockname()] * 36, False)]
+        rounds = [handled(node) for _ in range(3)]
+        assert [(len(found), waits) for found, waits in rounds] == [(10, True), (10, True), (5, False)]
+
+
+def test_time_in_which_other_processes_run_is_not_taken_for_that_of_datagrams() -> None:
+    with udp_endpoint() as node, asking(node.udp.address) as client:
+        for _ in range(30):
+            client.send(READ)
+        found, waits = handled(node, wait_s=0.001)
+        assert (len(found), waits) == (30, False)
 
 
 @pytest.fixture

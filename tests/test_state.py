@@ -43,6 +43,11 @@ def state_of(given: list[Merge]) -> State:
     return state
 
 
+def detached(state: State, actor: Actor) -> tuple[NamedRow, ...]:
+    """The rows that no version claims, in no order."""
+    return tuple(state.log(actor).detached.items())
+
+
 def written(*counters: str) -> list[NamedRow]:
     """One actor's rows after it added 1 to these counters, one after the other."""
     held: dict[str, AnyRow] = {}
@@ -85,7 +90,7 @@ def write_and_merge(rng: Random, written: State, merged: State) -> None:
 def seen(state: State) -> list[object]:
     """What can be asked of a state without making its hashes."""
     return [
-        [state.contiguous(A, "xyz"), [state.row(A, name) for name in "xyz"], state.detached(A)],
+        [state.contiguous(A, "xyz"), [state.row(A, name) for name in "xyz"], detached(state, A)],
         [[*state.ends.rows(name).values()] for name in "xyz"],
         [state.version(A), state.source_version(A), state.complete_version(A), state.covering_version(A)],
         [state.counters, state.row_count, state.actors, state.counted, state.shrinking_rows],
@@ -116,10 +121,10 @@ def test_totals_fingerprint_and_counts_are_those_of_the_rows(given: list[Merge])
 def test_digest_hashes_what_is_held(given: list[Merge]) -> None:
     state = state_of(given)
     for actor, entry in state.digest().items():
-        contiguous, detached = state.newer(actor, -1, 10**6), state.detached(actor)
+        contiguous = state.newer(actor, -1, 10**6)
         assert entry.version == state.version(actor)
         assert entry.hash == sum(row_hash(actor, *named) for named in contiguous) % 2**64
-        assert entry.detached == sum(row_hash(actor, *named) for named in detached) % 2**64
+        assert entry.detached == sum(row_hash(actor, *named) for named in detached(state, actor)) % 2**64
         assert [row.version for _, row in contiguous] == sorted(row.version for _, row in contiguous)
 
 
@@ -160,11 +165,11 @@ def test_a_delta_beyond_a_gap_counts_but_claims_nothing() -> None:
     assert state.value("z") == 1
     assert state.version(A) == 1
     assert state.newer(A, 0, 9) == (first,)
-    assert state.detached(A) == (third,)
+    assert detached(state, A) == (third,)
     state.merge(A, 1, [second])
-    assert (state.version(A), state.detached(A)) == (2, (third,))
+    assert (state.version(A), detached(state, A)) == (2, (third,))
     state.merge(A, 1, [second, third])
-    assert (state.version(A), state.detached(A)) == (3, ())
+    assert (state.version(A), detached(state, A)) == (3, ())
     assert state.newer(A, 0, 9) == (first, second, third)
 
 
@@ -183,7 +188,7 @@ def test_a_detached_row_joins_when_a_cut_delta_covers_it() -> None:
     state = State()
     state.merge(A, 2, [("x", Row(1, 0, 3))])
     state.merge(A, 0, [("y", Row(1, 0, 1)), ("z", Row(1, 0, 4))])  # its sender had rewritten x after 4
-    assert state.detached(A) == ()
+    assert detached(state, A) == ()
     assert [counter for counter, _ in state.newer(A, 0, 9)] == ["y", "x", "z"]
 
 
@@ -280,7 +285,7 @@ def test_shrinking_counts_and_jumping_versions_take_nothing_back() -> None:
 def test_of_an_unknown_actor_nothing_is_held() -> None:
     state = State()
     assert state.version(A) == state.source_version(A) == state.complete_version(A) == state.covering_version(A) == 0
-    assert state.newer(A, 0, 9) == state.detached(A) == ()
+    assert state.newer(A, 0, 9) == detached(state, A) == ()
     assert state.contiguous(A, ["x", "y"]) == [ZERO, ZERO]
     assert state.row(A, "x") == ZERO
     assert A not in state
@@ -340,7 +345,7 @@ def test_what_a_journal_gives_back_counts_the_same_and_can_be_given_on(
     assert state.version(A) <= version
     given_on = state.newer(A, 0, 100)
     assert (given_on[-1][1].version if given_on else 0) == state.version(A)
-    assert {name for name, _ in state.detached(A)} == {name for name, row in rows if row.version > version}
+    assert {name for name, _ in detached(state, A)} == {name for name, row in rows if row.version > version}
     # A detached row hides an older one that is gone: until its version is reached, nothing is complete.
     if state.version(A):
         assert state.source_version(A) == max(version, *(row.version for _, row in rows))

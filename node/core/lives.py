@@ -140,8 +140,10 @@ class Lives:
         living = [life for life in self._said if not self.is_over(life)]
         return self._said[max(living)][1] if living else 0
 
-    def is_behind(self, me: Actor) -> bool:
-        """Whether our own row does not say what is known of the life that adds go on in."""
+    def is_behind(self, me: Actor | None) -> bool:
+        """Whether our own row does not say what is known of the life that adds go on in, or may not: we are nobody."""
+        if me is None:
+            return True
         row, life = self.rows.get(me), self.life_to_join(ends=True)
         return row is not None and (row.life, row.stamp, row.deadline) != (life, *self._said.get(life, (0, 0)))
 

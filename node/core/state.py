@@ -124,10 +124,6 @@ class State:
         """Whether there are rows of an actor that no version claims."""
         return bool(self._logs.get(actor, _NO_LOG).detached)
 
-    def detached(self, actor: Actor) -> tuple[NamedRow, ...]:
-        """The rows held that no version claims, in no order; cost: all of them."""
-        return tuple(self._logs.get(actor, _NO_LOG).detached.items())
-
     def log(self, actor: Actor) -> ActorLog:
         """An actor's log, settled, to be read only."""
         self._settle()
@@ -293,7 +289,7 @@ class State:
             lives = self.lives(counter)
             if lives.is_plain and not any(counter in log.unhashed for log in self._logs.values()):
                 self._count(counter, lives.value)
-                self._schedule(counter, lives)
+                self.ends.schedule(counter, lives, True, lives.is_behind(self.owner))
                 continue
             while gone := list(lives.forgotten()):
                 for actor in gone:
@@ -304,14 +300,11 @@ class State:
             if is_unsaid := bool(self.owner and lives.noted(self.owner)):
                 self.unsaid.add(counter)
             if lives.ends:
-                self._schedule(counter, lives, is_unsaid)
+                is_behind = is_unsaid or lives.is_behind(self.owner)
+                self.ends.schedule(counter, lives, counter in self._totals, is_behind)
             elif not lives.rows:
                 self.ends.forget(counter)
                 self._settle()  # before a new row of it comes, which belongs to the hashes
-
-    def _schedule(self, counter: str, lives: Lives, is_unsaid: bool = False) -> None:
-        is_behind = is_unsaid or self.owner is None or lives.is_behind(self.owner)
-        self.ends.schedule(counter, lives, counter in self._totals, is_behind)
 
     def _forget_unnamed(self, actor: Actor, statement: Statement, floors: Floors) -> None:
         """Forget what the sender of a delta has forgotten: rows of these versions that it does not name.
