@@ -21,7 +21,9 @@ DIGEST_DATAGRAMS = 16
 """What detail of digests one peer gets from one tick to the next, about."""
 
 HEAD_BYTES, ENTRY_BYTES = 120, 33
-"""What a digest and each of its entries cost on the wire at the most, names of actors not counted."""
+"""What a digest and each of its entries cost on the wire at the most, names not counted. Long ones may stand twice, as
+bounds of a datagram.
+"""
 
 MOST_ROW_BYTES = 30
 """What a row costs on the wire at the most, its name not counted."""
@@ -61,7 +63,7 @@ class Deltas:
     def may_describe(self, peer: str, syn: Syn) -> bool:
         """Whether a peer may get this in answer to its digest before the next tick. If so, it counts as sent."""
         names = [*syn.digest, *(part.upto or "" for part in syn.parts)]
-        size = HEAD_BYTES + sum(len(name.encode()) + ENTRY_BYTES for name in names)
+        size = HEAD_BYTES + sum(2 * len(name.encode()) + ENTRY_BYTES for name in names)
         if self._detail_bytes[peer] + size > DIGEST_DATAGRAMS * self._datagram_bytes:
             return False
         self._detail_bytes[peer] += size
