@@ -4,19 +4,17 @@ from collections import deque
 from random import Random
 from typing import Any
 
-import msgpack
 import pytest
 
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
-from gossip_counter.node.core.errors import BadDatagramError
 from gossip_counter.node.core.gossip import ranges
 from gossip_counter.node.core.gossip.deltas import DIGEST_DATAGRAMS
 from gossip_counter.node.core.gossip.ranges import ALL, DigestRanges, Range
 from gossip_counter.node.core.holdings import DigestEntry, Part
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.limits import MAX_ACTOR_BYTES, MAX_PARTS
+from gossip_counter.node.core.limits import MAX_PARTS
 from gossip_counter.node.core.messages import Ack, Delta, Gossip, Push, Rival, Syn, SynAck
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import State
@@ -35,7 +33,6 @@ from tests.support.replica import (
     tick,
     ticked,
     two,
-    with_checksum,
 )
 
 N1, N2 = Actor("n1.actor"), Actor("n2.actor")
@@ -394,57 +391,3 @@ def test_everything_differs_and_is_exchanged_as_fast_as_rows_are() -> None:
         assert sum(len(packed(each)) for each in sent if not rows_in(each)) < 8 * DIGEST_DATAGRAMS
         rounds += 1
         assert rounds < 12
-
-
-# On the wire.
-
-
-def test_the_bytes_of_parts_are_those_of_protocol_version_3() -> None:
-    syn = Syn("n1", 7, {}, "n0", "n3", 1, 2, (Part("n1", 5), Part("n3", 2**64 - 1)), 3)
-    (datagram,) = packed(syn, "likes")
-    assert datagram.hex() == (
-        "9d0301a56c696b65730fa26e3107010203a26e30a26e339094a26e3105a26e33cfffffffffffffffff7c83bc0f"
-    )
-    assert datagrams.unpack(datagram, "likes") == syn
-
-
-@pytest.mark.parametrize("budget", [400, 512, 1200])
-def test_parts_are_sent_in_ranges_that_leave_nothing_out(budget: int) -> None:
-    names = [f"{number:02}" + number * "é" for number in range(MAX_PARTS - 1)]
-    whole = (*(Part(name, 2**64 - number - 1) for number, name in enumerate(names)), Part(None, 5))
-    received, above = list[Part](), ""
-    for datagram in packed(Syn("n1", 7, {}, parts=whole), budget=budget):
-        part = datagrams.unpack(datagram, "c")
-        assert isinstance(part, Syn)
-        assert len(datagram) <= budget
-        assert (part.above, part.upto) == (above, part.parts[-1].upto)
-        received += part.parts
-        above = part.upto or ""
-    assert tuple(received) == whole
-
-
-GOOD = ["n2", 9, "n3", 5]
-MANY = [each for number in range(MAX_PARTS) for each in (f"n2{number:02}", 5)]
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        *(None, ["n3"], ["n3", -1], ["n3", True], [5, 5], ["n" * (MAX_ACTOR_BYTES + 1), 5, "n3", 5]),
-        *(["n2", 5], [None, 5], ["n2", 5, None, 5]),  # they do not end where the range does
-        *(["n1", 5, "n3", 5], ["n3", 5, "n2", 5], ["n2", 5, "n2", 5, "n3", 5], [None, 5, "n3", 5]),  # out of order
-        [*MANY, "n3", 5],
-    ],
-    ids=repr,
-)
-def test_parts_that_break_a_limit_are_refused(parts: object) -> None:
-    def datagram(entries: list[object], parts: object) -> bytes:
-        syn = [datagrams.VERSION, 1, "c", 14, "n1", 7, 1, 0, 1, "n1", "n3", entries, parts]
-        return with_checksum(msgpack.packb(syn))
-
-    datagrams.unpack(datagram([], GOOD), "c")
-    datagrams.unpack(datagram([], [*MANY[2:], "n3", 5]), "c")
-    with pytest.raises(BadDatagramError):
-        datagrams.unpack(datagram([], parts), "c")
-    with pytest.raises(BadDatagramError):
-        datagrams.unpack(datagram(["n2", 5, 9, 0], GOOD), "c")
