@@ -11,7 +11,7 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.gossip import ranges
 from gossip_counter.node.core.gossip.deltas import DIGEST_DATAGRAMS
-from gossip_counter.node.core.gossip.ranges import ALL, DigestRanges, Range
+from gossip_counter.node.core.gossip.ranges import ALL, DigestRanges
 from gossip_counter.node.core.holdings import DigestEntry, Part
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.limits import MAX_PARTS
@@ -21,6 +21,7 @@ from gossip_counter.node.core.state import State
 from tests.support.replica import (
     CLUSTER_ID,
     MS,
+    X,
     add,
     exchange,
     members,
@@ -113,16 +114,14 @@ def test_with_few_actors_a_difference_is_answered_by_all_entries() -> None:
 
 
 def test_two_digests_whose_rows_add_up_to_one_hash_are_different() -> None:
-    found = []
-    for one, other in (((5, 7), (7, 5)), ((5, 0), (0, 5))):
+    unlike = [((1, 5, 7), (1, 7, 5)), ((1, 7, 5), (1, 5, 7)), ((1, 5, 5), (1, 7, 7)), ((2, 5, 7), (1, 7, 5))]
+    found = set()
+    for one, other in unlike:
         state = State()
-        digest = {Actor("a"): DigestEntry(1, *one), Actor("b"): DigestEntry(1, *other)}
+        digest = {Actor("a"): DigestEntry(*one), Actor("b"): DigestEntry(*other)}
         state.digest = lambda digest=digest: digest  # type: ignore[method-assign,misc]
-        found.append(DigestRanges(state).root)
-        digest = dict(zip(digest, reversed(digest.values()), strict=True))
-        state.digest = lambda digest=digest: digest  # type: ignore[method-assign,misc]
-        found.append(DigestRanges(state).root)
-    assert len(set(found)) == 4
+        found.add(DigestRanges(state).root)
+    assert len(found) == len(unlike)
 
 
 # The search itself.
@@ -164,19 +163,6 @@ def test_a_search_ends_and_finds_what_differs_and_little_else(seed: int) -> None
 
 def entry(held: DigestRanges, actor: Actor) -> DigestEntry | None:
     return held.entries(ALL).get(actor)
-
-
-def test_what_is_described_of_ranges_follows_the_state() -> None:
-    rng, state = Random(1), State()
-    followed = DigestRanges(state)
-    for _ in range(100):
-        number, version = rng.randrange(60), rng.randrange(1, 50)
-        state.merge(former(number), None if rng.random() < 0.3 else 0, (("c", Row(1, 0, version)),))
-        bounds = sorted((former(rng.randrange(60)), former(rng.randrange(60))))
-        for each in (ALL, Range(bounds[0], bounds[1]), Range(bounds[1])):
-            assert followed.describe(each) == DigestRanges(state).describe(each)
-            assert followed.entries(each) == {actor: state.entry(actor) for actor in state.digest() if actor in each}
-        assert followed.root == DigestRanges(state).root
 
 
 # Everything that may happen to messages.
@@ -265,6 +251,19 @@ def test_a_lost_detail_is_asked_for_again() -> None:
     again = [each for node in (first, second) for each in messages(settle(node, 25 * MS))]
     assert [type(each) for each in again] == [Syn, Syn]
     assert any(not each.parts or each.parts[0].upto for each in again if isinstance(each, Syn))
+
+
+def test_rows_that_come_while_a_part_is_asked_about_are_not_sent_with_a_gap() -> None:
+    """An answer about a part says nothing of other actors: the peer may hold less of them than we did."""
+    first, second = level(40)
+    store(second, {former(7): 2, X: 3})
+    (root,) = messages(tick(first))
+    assert isinstance(root, Syn)
+    detail = messages(step(second, root))
+    assert all(isinstance(each, Syn) and each.parts for each in detail)
+    store(second, {X: 4})
+    (finer, *_) = (each for each in detail if isinstance(each, Syn))
+    assert messages(step(second, SynAck("n1", 1, (), {}, finer.boot))) == []
 
 
 # What others than gossip learn from digests.
@@ -360,10 +359,16 @@ def test_detail_that_one_peer_gets_between_two_ticks_is_bounded_whatever_it_asks
     store(first, {Actor(f"{number:05}" * 55): 1 for number in range(640)})
     bounds = [Actor(f"{number:05}" * 55) for number in range(40, 640, 40)]
     forged = Syn("n2", 1, {}, parts=(*(Part(bound, 1) for bound in bounds), Part(None, 1)), boot=1)
-    for _ in range(2):
+    described = set[str]()
+    for _ in range(300):
         ticked(first)
-        sent = sum(sum(sizes([each])) for _ in range(200) for each in messages(step(first, forged)))
-        assert DIGEST_DATAGRAMS * 600 < sent <= DIGEST_DATAGRAMS * 1200 * 1.2
+        sent = [each for _ in range(10) for each in messages(step(first, forged))]
+        if described == {"", *bounds}:
+            break
+        assert 0 < sum(sizes(sent)) <= DIGEST_DATAGRAMS * 1200 * 1.5
+        described |= {each.above for each in sent if isinstance(each, Syn)}
+    else:
+        pytest.fail("some are never described")
     assert first.stats.answers_withheld > 0
 
 

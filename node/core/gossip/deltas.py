@@ -17,8 +17,8 @@ LEAST_ROW_BYTES = 8
 MOST_ANSWERS = 128
 """Digests in the name of one peer that are answered from one tick to the next: no peer sends so many."""
 
-DIGEST_DATAGRAMS = 16
-"""What detail of digests one peer gets from one tick to the next, about."""
+DIGEST_DATAGRAMS = 8
+"""What detail of digests one peer gets from one tick to the next, about: each is answered by itself."""
 
 HEAD_BYTES, ENTRY_BYTES = 120, 33
 """What a digest and each of its entries cost on the wire at the most, names not counted. Long ones may stand twice, as
@@ -61,10 +61,13 @@ class Deltas:
         return self._answers[peer] <= MOST_ANSWERS
 
     def may_describe(self, peer: str, syn: Syn) -> bool:
-        """Whether a peer may get this in answer to its digest before the next tick. If so, it counts as sent."""
+        """Whether a peer may get this in answer to its digest before the next tick. If so, it counts as sent.
+
+        The first may, however large it is, and more as far as there is room.
+        """
         names = [*syn.digest, *(part.upto or "" for part in syn.parts)]
         size = HEAD_BYTES + sum(2 * len(name.encode()) + ENTRY_BYTES for name in names)
-        if self._detail_bytes[peer] + size > DIGEST_DATAGRAMS * self._datagram_bytes:
+        if (sent := self._detail_bytes[peer]) and sent + size > DIGEST_DATAGRAMS * self._datagram_bytes:
             return False
         self._detail_bytes[peer] += size
         return True
