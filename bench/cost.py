@@ -22,11 +22,13 @@ from gossip_counter.cluster.processes import temporary
 from gossip_counter.cluster.wording import counted
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.cluster_id import ClusterId
+from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow, Row, Seen, Taken
 from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors
-from gossip_counter.node.core.identity import mint
+from gossip_counter.node.core.identity import Recovered, mint
 from gossip_counter.node.core.messages import Delta, Gossip, Push, Syn, SynAck
 from gossip_counter.node.core.recent_writes import MAX_WRITES
+from gossip_counter.node.core.replica import Replica
 
 SETTLE_S = 1.0
 """Between the start of a cluster and the first look at what it costs."""
@@ -209,11 +211,14 @@ def bytes_on_the_wire() -> dict[str, int]:
     actors = [mint(f"n{i}", rng.getrandbits(63)) for i in range(1, 6)]
     digest = {actor: DigestEntry(2000, rng.getrandbits(64), 0) for actor in actors}
     one = dict(list(digest.items())[:1])
+    level, search = _one_of_many(4000)
     return {
         "SYN of five nodes that hold something each": _bytes(
             Syn("n1", FINGERPRINT, digest, boot=2**32 - 1, clock_ms=NOW_MS)
         ),
+        "SYN to a node of equal state, 4,000 actors": level,
         "SYN-ACK when states are equal": _bytes(SynAck("n1", FINGERPRINT, (), {}, 2**32 - 1)),
+        "all SYNs that find the one of 4,000 actors that differs": search,
         "one digest entry": _bytes(Syn("n1", FINGERPRINT, one)) - _bytes(Syn("n1", FINGERPRINT, {})),
         "push of one row": _bytes(_push(1)),
         "one row more": _bytes(_push(2)) - _bytes(_push(1)),
@@ -224,6 +229,42 @@ def bytes_on_the_wire() -> dict[str, int]:
         - _bytes(_push(1, _ending(actors[:1]))),
         "a delta, once its sender has forgotten rows": _bytes(_push(1, floors=Floors(1900))) - _bytes(_push(1)),
     }
+
+
+def _one_of_many(actors: int) -> tuple[int, int]:
+    """Bytes of a SYN between two nodes of equal state, and of all SYNs once one of so many actors differs."""
+    rng, recovered = Random(1), Recovered(None, cluster_id=ClusterId(2**63 - 1, True))
+    nodes = {
+        name: Replica(Config(name=name, peers=(peer,), cluster=CLUSTER, max_actors=actors), rng, 0, recovered)
+        for name, peer in (("n1", "n2"), ("n2", "n1"))
+    }
+    names = [mint(f"n{number % 5}", rng.getrandbits(63)) for number in range(actors)]
+    for node in nodes.values():
+        node.set_clock(0, NOW_MS)
+        for actor in names:
+            node.state.merge(actor, 0, ((COUNTER, Row(1500, 0, 2000)),))
+    _syns_of_a_round(nodes)  # in which they learn that they are equal
+    level = _syns_of_a_round(nodes)
+    nodes["n1"].state.merge(names[0], 2000, ((COUNTER, Row(1501, 0, 2001)),))
+    return sum(map(_bytes, level)), sum(map(_bytes, _syns_of_a_round(nodes)))
+
+
+def _syns_of_a_round(nodes: dict[str, Replica]) -> list[Gossip]:
+    """What two nodes say that they hold in one round of the first, and in all that follows from it."""
+    sent = list[Gossip]()
+    nodes["n1"].tick(0)
+    is_busy = True
+    while is_busy:
+        is_busy = False
+        for name, node in nodes.items():
+            while ready := node.ready(0):
+                is_busy = True
+                for send in ready.sends:
+                    sent.append(send.message)
+                    nodes[str(send.to[0])].step(send.message, name, 0)
+                if ready.commit:
+                    node.persisted()
+    return [each for each in sent if isinstance(each, Syn)]
 
 
 _LATER = EndingRow(1500, 0, 2002, NOW_MS, born=1950)

@@ -24,7 +24,7 @@ from gossip_counter.node.core.speakers import SPEAKING_NS
 from gossip_counter.node.endpoints.addresses import Address, shown
 from gossip_counter.node.storage.journal import Journal
 from tests.support.processes import ask, node_process
-from tests.support.replica import MS, drain, sends
+from tests.support.replica import MS, begin, drain, messages, sends, step
 from tests.support.waiting import until
 from tests.support.world import NAMES, World
 
@@ -362,3 +362,12 @@ def test_a_node_with_a_wrong_address_merges_nothing_and_the_other_clusters_log_s
             line = processes[1].stderr.readline()
             assert line, f"not logged: {expected}"
             expected = {each for each in expected if each not in line}
+
+
+@pytest.mark.parametrize("is_answer", [True, False])
+def test_an_id_is_taken_from_a_digest_only_if_it_answers_ours(is_answer: bool) -> None:
+    node = Replica(Config(name="n1", peers=("n2",)), Random(1), 0)
+    (syn,) = messages(begin(node))
+    assert isinstance(syn, Syn)
+    step(node, Syn("n2", 1, {}, answered=syn.boot if is_answer else 0, cluster_id=ClusterId(1, True)))
+    assert (node.cluster_id.number == 1) == is_answer

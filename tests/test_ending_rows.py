@@ -136,3 +136,16 @@ def test_another_life_is_noticed_by_a_row_that_is_older_than_what_we_forgot() ->
     settle(node)
     assert node.actor != ME
     assert node.value("a") == 12
+
+
+def test_a_digest_follows_the_clock() -> None:
+    node, start = replica(), FORGET
+    at(node, start)
+    incr(node, ends_ms=start + 5_000)
+    settle(node)
+    hashes = set()
+    for now_ms in range(start, start + 5_000 + 2 * GRACE, 5_000):
+        at(node, now_ms)
+        assert node.state.digest() == {ME: node.state.entry(ME)}
+        hashes.add(node.state.digest()[ME].hash)
+    assert len(hashes) == 2

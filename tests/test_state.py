@@ -10,6 +10,7 @@ from gossip_counter.node.core import actor_log
 from gossip_counter.node.core.actor_log import ActorLog
 from gossip_counter.node.core.batch import Tally
 from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, HeldRow, NamedRow, Row, added, as_row, row_hash, value
+from gossip_counter.node.core.gossip.ranges import ALL, DigestRanges, Range
 from gossip_counter.node.core.holdings import NO_ENTRY, Stored
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.state import State
@@ -349,3 +350,16 @@ def test_what_a_journal_gives_back_counts_the_same_and_can_be_given_on(
     # A detached row hides an older one that is gone: until its version is reached, nothing is complete.
     if state.version(A):
         assert state.source_version(A) == max(version, *(row.version for _, row in rows))
+
+
+def test_what_is_described_of_ranges_follows_the_state() -> None:
+    rng, state = Random(1), State()
+    followed = DigestRanges(state)
+    for _ in range(100):
+        number, version = rng.randrange(60), rng.randrange(1, 50)
+        state.merge(Actor(f"x{number:02}"), None if rng.random() < 0.3 else 0, (("c", Row(1, 0, version)),))
+        bounds = sorted((Actor(f"x{rng.randrange(60):02}"), Actor(f"x{rng.randrange(60):02}")))
+        for each in (ALL, Range(bounds[0], bounds[1]), Range(bounds[1])):
+            assert followed.describe(each) == DigestRanges(state).describe(each)
+            assert followed.entries(each) == {actor: state.entry(actor) for actor in state.digest() if actor in each}
+        assert followed.root == DigestRanges(state).root

@@ -5,7 +5,8 @@ protocol's table. An array is gossip, and four bytes follow it, a checksum (CRC-
 
     [VERSION, kind, cluster, cluster id, sender, fingerprint, ...]
     0 replicate  deltas
-    1 syn        boot, clock, above, upto, [actor, version, hash, hash of detached rows, actor, ...]
+    1 syn        boot, clock, boot answered, above, upto, [actor, version, hash, hash of detached rows, actor, ...],
+                 [upto, hash, upto, ...]
     2 syn-ack    boot, [actor, version, actor, ...], deltas
     3 ack        deltas
     4 push       deltas
@@ -18,7 +19,7 @@ message that does not fit one datagram is sent as several, each of use alone. Si
 from them: msgpack refuses an array or a string that is longer than the datagram it came in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, cast
 from zlib import crc32
@@ -40,7 +41,7 @@ from gossip_counter.node.core import limits
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.errors import BadDatagramError
-from gossip_counter.node.core.holdings import DigestEntry
+from gossip_counter.node.core.holdings import DigestEntry, Part
 from gossip_counter.node.core.messages import Ack, Confirm, Confirmed, Gossip, Push, Replicate, Rival, Syn, SynAck
 
 VERSION = 3
@@ -95,11 +96,7 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
     room = budget - len(head) - 1 - CHECKSUM_BYTES
     match message:
         case Syn():
-            room -= _BOOT_BYTES + COUNT_BYTES
-            rests = [
-                [flat(message.boot, message.clock_ms, above, upto), entries]
-                for above, upto, entries in _ranges(message, room)
-            ]
+            rests = _descriptions(message, room)
         case SynAck():
             rests = _answers(message, room - _BOOT_BYTES, most)
         case Confirm() | Confirmed():
@@ -110,7 +107,7 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
             rests = [[part] for part in pack_deltas(message.deltas, room)]
         case _:
             rests = [[part] for part in islice(pack_deltas(message.deltas, room), most)]
-    fields = {Syn: 11, SynAck: 9, Confirm: 8, Confirmed: 8, Rival: 8}.get(type(message), 7)
+    fields = {Syn: 13, SynAck: 9, Confirm: 8, Confirmed: 8, Rival: 8}.get(type(message), 7)
     return [_with_checksum(b"".join([array_header(fields), head, *rest])) for rest in rests]
 
 
@@ -118,20 +115,35 @@ def _with_checksum(gossip: bytes) -> bytes:
     return gossip + crc32(gossip).to_bytes(CHECKSUM_BYTES, "big")
 
 
-def _ranges(syn: Syn, room: int) -> Iterator[tuple[str, str | None, bytes]]:
-    """The digest in ranges of actors: the bounds of each, and its packed entries."""
-    entries = [(actor, flat(actor, *entry)) for actor, entry in sorted(syn.digest.items())]
-    longest = max((len(actor.encode()) for actor in syn.digest), default=0)
+def _descriptions(syn: Syn, room: int) -> list[list[bytes]]:
+    """The digest or the parts in ranges of actors, one for each datagram."""
+    none, opening = array_header(0), (syn.boot, syn.clock_ms, syn.answered)
+    if syn.parts:
+        described, width = [(part.upto, flat(*part)) for part in syn.parts], len(Part._fields)
+    else:
+        described, width = [(actor, flat(actor, *entry)) for actor, entry in sorted(syn.digest.items())], _ENTRY_WIDTH
+    room -= 2 * _BOOT_BYTES + COUNT_BYTES + 1
+    return [
+        [flat(*opening, above, upto), *((none, packed) if syn.parts else (packed, none))]
+        for above, upto, packed in _ranges(syn, described, width, room)
+    ]
+
+
+def _ranges(
+    syn: Syn, described: Sequence[tuple[str | None, bytes]], width: int, room: int
+) -> Iterator[tuple[str, str | None, bytes]]:
+    """What is described, in ranges of actors: the bounds of each, and its packed entries or parts."""
+    longest = max((len(name.encode()) for name, _ in described if name), default=0)
     room -= 2 * (longest + NAME_BYTES) + ARRAY_BYTES
     above, last, chunk, size = syn.above, syn.above, list[bytes](), 0
-    for actor, packed in entries:
+    for name, packed in described:
         if chunk and size + len(packed) > room:
-            yield above, last, flat_array(chunk, _ENTRY_WIDTH)
+            yield above, last, flat_array(chunk, width)
             above, chunk, size = last, [], 0
         chunk.append(packed)
         size += len(packed)
-        last = actor
-    yield above, syn.upto, flat_array(chunk, _ENTRY_WIDTH)
+        last = name or ""
+    yield above, syn.upto, flat_array(chunk, width)
 
 
 def _answers(message: SynAck, room: int, most: int) -> list[list[bytes]]:
@@ -196,10 +208,16 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
     limits.nonempty_name(sender, "sender")
     _hash(fingerprint)
     match kind, rest:
-        case 1, [boot, clock_ms, above, upto, entries]:
+        case 1, [boot, clock_ms, answered, above, upto, entries, parts]:
             low, high = _bound(above), None if upto is None else _bound(upto)
-            digest, own_boot, time_ms = _unpack_digest(entries), _unpack_boot(boot), limits.count(clock_ms, "clock")
-            return Syn(sender, fingerprint, digest, low, high, own_boot, time_ms, cluster_id=identified)
+            own_boot, answered_boot, time_ms = *map(_unpack_boot, (boot, answered)), limits.count(clock_ms, "clock")
+            digest, divided = _unpack_digest(entries), _unpack_parts(parts, low, high)
+            if digest and divided:
+                raise ValueError("a digest has entries or parts, not both")
+            return Syn(
+                sender, fingerprint, digest, low, high, own_boot, time_ms, divided, answered_boot,
+                cluster_id=identified,
+            )  # fmt: skip
         case 2, [boot, wants, deltas]:
             rows, wanted = unpack_deltas(deltas), _unpack_wants(wants)
             return SynAck(sender, fingerprint, rows, wanted, _unpack_boot(boot), cluster_id=identified)
@@ -227,6 +245,21 @@ def _unpack_digest(value: object) -> dict[Actor, DigestEntry]:
         unpack_actor(actor): DigestEntry(limits.version(version, "version"), _hash(hashed), _hash(detached))
         for actor, version, hashed, detached in records(value, _ENTRY_WIDTH, "digest entries")
     }
+
+
+def _unpack_parts(value: object, above: str, upto: str | None) -> tuple[Part, ...]:
+    """The parts of that range: one after the other, and nothing of it left out."""
+    parts, last = list[Part](), above
+    for bound, hashed in records(value, len(Part._fields), "parts of a digest"):
+        if parts and parts[-1].upto is None:
+            raise ValueError("only the last part of a digest has no bound")
+        parts.append(Part(None if bound is None else _bound(bound), _hash(hashed)))
+        if bound is not None and bound <= last:
+            raise ValueError("the parts of a digest must come in ascending order")
+        last = bound or ""
+    if len(parts) > limits.MAX_PARTS or (parts and parts[-1].upto != upto):
+        raise ValueError(f"a digest has at most {limits.MAX_PARTS} parts, and the last ends where it does")
+    return tuple(parts)
 
 
 def _hash(value: object) -> int:

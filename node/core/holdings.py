@@ -60,3 +60,11 @@ class DigestEntry(NamedTuple):
 
 
 NO_ENTRY = DigestEntry()
+
+
+class Part(NamedTuple):
+    """A part of a range of actors, and what is held of all of them: the sum of the hashes of their digest entries."""
+
+    upto: str | None
+    """Up to this actor, from the part before on. None: the last part of a range without a bound."""
+    hash: int

@@ -16,6 +16,8 @@ MAX_COPIES = 1001
 """Members that may be asked for; a cluster has fewer, and then that is the bound."""
 MAX_ACTOR_BYTES = 300
 """A node's name and the epoch of one of its lives."""
+MAX_PARTS = 16
+"""Parts into which a digest divides a range of actors."""
 MAX_TOKEN_BYTES = 10_000
 """It grows with the actors held, of which it names at most 256."""
 

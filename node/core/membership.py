@@ -74,6 +74,10 @@ class Membership:
             if self._agreed_ns is None and self.synced == len(self.names):
                 self._agreed_ns = now_ns
 
+    def is_level(self, peer: str) -> bool:
+        """Whether a peer was last heard to hold just our state."""
+        return self._fingerprints[peer] == self._fingerprint()
+
     def standings(self, now_ns: int) -> list[Standing]:
         """What is known of each peer, in the order of their names."""
         return [self._standing(name, now_ns) for name in self.names]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, NamedRow
-from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors
+from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors, Part
 from gossip_counter.node.core.increases import Increase, Outcome
 from gossip_counter.node.core.tokens import Token
 
@@ -232,9 +232,11 @@ class Replicate(_FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class Syn(_FromPeer):
-    """Opens an exchange: what the sender holds of the actors above `above` up to `upto` ("" and None: no bound).
+    """What the sender holds of the actors above `above` up to `upto` ("" and None: no bound).
 
-    A digest too large for one datagram is sent in such ranges, each answered by itself.
+    It opens an exchange, or goes into the detail of what differs. Either `digest` has all of them, or `parts` divide
+    the range, and the last ends where it does. What is too large for one datagram is sent in several ranges, each
+    answered by itself.
     """
 
     sender: str
@@ -246,6 +248,9 @@ class Syn(_FromPeer):
     """A random number, below 2**32, of the sender's process."""
     clock_ms: int = 0
     """The sender's clock, in Unix milliseconds: its hashes are made for that time, see `ends`. 0: it says none."""
+    parts: tuple[Part, ...] = ()
+    answered: int = 0
+    """The boot id of the SYN that this answers; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,3 +322,13 @@ Carrier = Replicate | SynAck | Ack | Push
 """Gossip that carries rows."""
 
 Gossip = Carrier | Syn | Rival | Confirm | Confirmed
+
+
+def boot_answered(message: Gossip) -> int:
+    """The boot id of the SYN that a message answers; 0: it answers none, or another kind."""
+    match message:
+        case Syn():
+            return message.answered
+        case SynAck():
+            return message.boot
+    return 0

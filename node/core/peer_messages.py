@@ -16,7 +16,7 @@ from gossip_counter.node.core.epochs import Epochs
 from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Carrier, Confirm, Confirmed, Gossip, Replicate, Rival, Syn, SynAck
+from gossip_counter.node.core.messages import Carrier, Confirm, Confirmed, Gossip, Replicate, Rival, Syn
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
@@ -86,7 +86,7 @@ class PeerMessages:
         theirs, sender, exchanges = message.cluster_id, message.sender, self._gossip.anti_entropy
         if theirs is None:
             return True
-        is_reply = isinstance(message, Replicate) or (isinstance(message, SynAck) and exchanges.is_ours(message))
+        is_reply = isinstance(message, Replicate) or exchanges.is_ours(message)
         handling = self._cluster_id.receive(theirs, sender, is_reply)
         if handling is Handling.REFUSE:
             self._refuse(sender, source, None)

@@ -61,6 +61,10 @@ class Places:
         self._have.add(peer)
         self._full.discard(peer)
 
+    def are_known_at(self, peer: str) -> bool:
+        """Whether a peer is known to store rows of our actor."""
+        return peer in self._have
+
     def refused_by(self, peer: str) -> None:
         """A peer has no place for our actor."""
         self._full.add(peer)

@@ -60,8 +60,9 @@ class State:
         """Every counter that has a row."""
         self.watches = Watches()
         """Who wants to know of changes."""
-        self._digest: dict[Actor, DigestEntry] | None = None
-        self._unsettled: set[Actor] = set()
+        self._digest: dict[Actor, DigestEntry] = {}
+        self._outdated, self._unsettled = set[Actor](), set[Actor]()
+        """Actors whose digest entries, and whose hashes, may be those of before."""
         self._fingerprint = 0
         self.row_count = 0
         self.counted = 0
@@ -126,8 +127,10 @@ class State:
 
     def log(self, actor: Actor) -> ActorLog:
         """An actor's log, settled, to be read only."""
-        self._settle()
-        return self._logs.get(actor, _NO_LOG)
+        log = self._logs.get(actor, _NO_LOG)
+        if not log.is_settled:
+            self._settle()
+        return log
 
     def forgotten_upto(self, actor: Actor) -> Floors:
         """The versions up to which rows of an actor that are not here were forgotten."""
@@ -163,18 +166,19 @@ class State:
         return self._fingerprint
 
     def digest(self) -> dict[Actor, DigestEntry]:
-        """For each actor, what is held of it; actors in ascending order. Not to be changed: it is made once a merge."""
-        if self._digest is None:
-            self._settle()
-            logs = sorted(self._logs.items())
-            self._digest = {actor: DigestEntry(log.version, log.hash, log.detached_hash) for actor, log in logs}
+        """For each actor, what is held of it; actors in ascending order. Not to be changed: it is made once a merge.
+
+        What did not change is the same object as before.
+        """
+        if self._outdated:
+            digest = self._digest | {actor: self.entry(actor) for actor in self._outdated}
+            self._digest = digest if len(digest) == len(self._digest) else dict(sorted(digest.items()))
+            self._outdated.clear()
         return self._digest
 
     def entry(self, actor: Actor) -> DigestEntry:
         """What is held of one actor; cost: the rows that changed since anybody asked."""
-        log = self._logs.get(actor, _NO_LOG)
-        if not log.is_settled:
-            self._settle()
+        log = self.log(actor)
         return DigestEntry(log.version, log.hash, log.detached_hash)
 
     def newer(self, actor: Actor, since: int, most: int) -> tuple[NamedRow, ...]:
@@ -182,10 +186,7 @@ class State:
 
         Cost: the rows returned, and old entries of rewritten rows among them, whatever is held below.
         """
-        log = self._logs.get(actor, _NO_LOG)
-        if not log.is_settled:
-            self._settle()
-        return tuple(log.newer(since, most))
+        return tuple(self.log(actor).newer(since, most))
 
     def _settle(self) -> None:
         for actor in self._unsettled:
@@ -340,7 +341,7 @@ class State:
         self._log_of(actor).forget(counter, is_deleted)
         self.row_count -= 1
         self.forgotten.setdefault(actor, set()).add(counter)
-        self._digest = None
+        self._outdated.add(actor)
         self._unsettled.add(actor)
 
     def _leave_out_of_hashes(self, counter: str, lives: Lives) -> None:
@@ -350,7 +351,7 @@ class State:
             if is_out != (counter in log.unhashed):
                 self._settle()
                 self._fingerprint = (self._fingerprint + log.leave_out(actor, counter, is_out)) % WRAP
-                self._digest = None
+                self._outdated.add(actor)
 
     def _changed(self, actor: Actor, new_rows: Sequence[str], net: Mapping[str, int], counted: int) -> None:
         """The one transition of what all logs come to: an actor has these new rows, and totals change by `net`."""
@@ -365,7 +366,7 @@ class State:
         self.counted += counted
         if self.watches:
             self.watches.note(net)
-        self._digest = None
+        self._outdated.add(actor)
         self._unsettled.add(actor)
 
     def _note_large(self, rows: Iterable[tuple[str, HeldRow]]) -> None:

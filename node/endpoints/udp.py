@@ -31,6 +31,7 @@ from gossip_counter.node.core.messages import (
     Rival,
     Syn,
     SynAck,
+    boot_answered,
 )
 from gossip_counter.node.core.recent_writes import RecentWrites
 from gossip_counter.node.core.stats import Stats
@@ -75,7 +76,7 @@ WRITES = (Add, Delete)
 """Requests that must not be carried out twice."""
 
 ANSWERS = SynAck | Ack | Confirmed | Rival
-"""Gossip that is sent only by who has received some."""
+"""Gossip that is sent only by who has received some; so is a SYN that answers another."""
 
 LONG_BYTES = 128
 """A write of more than so many bytes is recognised by a hash of them."""
@@ -250,11 +251,12 @@ class UdpEndpoint:
 
     def _heard_from(self, message: Gossip, client: UdpClient) -> None:
         source, asked, _ = client
-        if isinstance(message, SynAck) and message.boot == self._boot and message.boot:
+        answered = boot_answered(message)
+        if answered and answered == self._boot:
             self.peers.proven(message.sender, source)
         if not self.peers.are_at(source):
             self._senders.was_worthless(source)
-        self.peers.heard_from(message.sender, source, isinstance(message, ANSWERS))
+        self.peers.heard_from(message.sender, source, bool(answered) or isinstance(message, ANSWERS))
         if asked and source == self.peers.current(message.sender):
             self._asked[message.sender] = source, asked
 

@@ -1,40 +1,33 @@
 """Anti-entropy: SYN, SYN-ACK, ACK. It makes good whatever else was lost.
 
 Pure. SYN carries a digest of what its sender holds. SYN-ACK answers with the rows that the sender lacks, and asks for
-what we lack; ACK answers with those. Whoever finds no answer soon asks again, a few times. Two nodes in equal states
-exchange two small datagrams and no rows.
+what we lack; ACK answers with those. Whoever finds no answer soon asks again, a few times. To a peer that was last
+heard to hold the same, SYN carries one hash of all of that: two nodes in equal states exchange two small datagrams and
+no rows, however many actors there are. A SYN with hashes that differ from ours is answered by SYNs about what differs,
+see `ranges`.
 
 Source: van Renesse et al., "Efficient reconciliation and flow control for anti-entropy protocols", LADIS 2008,
 section 3; push-pull after Demers et al., PODC 1987, section 1.3.
 """
 
 from dataclasses import dataclass
-from itertools import accumulate
 from random import Random
 
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.gossip.deltas import Deltas
+from gossip_counter.node.core.gossip.ranges import ALL, Described, DigestRanges, Range
 from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.holdings import NO_ENTRY, DigestEntry
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Ack, Rival, Syn, SynAck
+from gossip_counter.node.core.messages import Ack, Gossip, Rival, Syn, SynAck, boot_answered
 from gossip_counter.node.core.places import NO_PLACE, Places, node_of
 from gossip_counter.node.core.speakers import Speakers
 from gossip_counter.node.core.start import Start
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
-
-DIGEST_DATAGRAMS = 16
-"""Datagrams that a SYN takes at the most, about. Of a longer digest, each tick sends another range of actors."""
-
-HEAD_BYTES = 80
-"""What stands in front of a digest on the wire, the names of cluster, sender and range not counted."""
-
-ENTRY_BYTES = 33
-"""What an actor costs in a digest on the wire, its name not counted."""
 
 RETRIES = 2
 """How often an exchange without an answer is begun again before the next tick's peers take over."""
@@ -46,8 +39,8 @@ class _Asked:
 
     since_ns: int
     retry_ns: int
-    digest: dict[Actor, DigestEntry]
-    """What we said that we hold."""
+    digest: dict[Actor, DigestEntry] | None
+    """What we said that we hold; None: something was said of some actors only."""
     fingerprint: int
     retries_left: int = RETRIES
 
@@ -79,6 +72,7 @@ class AntiEntropy:
         self._repair = repair
         self._start = start
         self._places = places
+        self._ranges = DigestRanges(state)
         self.speakers = Speakers(stats)
         self._outbox = outbox
         self.agreeing: set[str] = set()
@@ -92,7 +86,7 @@ class AntiEntropy:
         self._outbox.paths.at(now_ns)
         for peer in peers:
             self._expect(peer, now_ns)
-        self._send_syn(peers)
+        self._send_syn(peers, now_ns)
 
     def is_asking(self, peer: str) -> bool:
         """Whether an exchange with this peer waits for its answer."""
@@ -100,34 +94,67 @@ class AntiEntropy:
 
     # What arrives.
 
-    def is_ours(self, syn_ack: SynAck) -> bool:
+    def is_ours(self, answer: Gossip) -> bool:
         """Whether this answers us, and not another process that speaks under our name, or did before us."""
-        return syn_ack.boot == self._identity.boot
+        return boot_answered(answer) == self._identity.boot
 
     def reply(self, syn: Syn) -> None:
         """Answer a SYN, to the address in our list, and note nothing about its sender."""
         if self._may_answer(syn.sender):
-            self._outbox.send((syn.sender,), self._syn_ack(syn))
+            self._outbox.send((syn.sender,), self._nothing_lacks(syn) if syn.parts else self._syn_ack(syn))
 
     def receive_syn(self, syn: Syn, source: Client, now_ns: int) -> bool:
         """Answer a SYN; whether its sender holds more of our own actor than we ever wrote."""
         other = self.speakers.heard(syn.sender, syn.boot, source, now_ns)
+        if self.is_ours(syn):
+            self._answered(syn.sender, now_ns)
+            self._start.answered(syn.sender)
         if not self._may_answer(syn.sender):
             return False
-        answer, is_behind = self._syn_ack(syn), self._is_behind(syn)
-        if lacked := [delta.actor for delta in answer.deltas]:
-            said = {actor: syn.digest.get(actor, NO_ENTRY) for actor in lacked}
-            self._outbox.paths.answered(syn.sender, said, now_ns)
-        wants = answer.wants
-        if other is None or self.speakers.is_first(syn.sender, syn.boot):
-            if wants:
-                self._expect(syn.sender, now_ns)
-            self._outbox.send((syn.sender,), answer)
+        is_for_sender = other is None or self.speakers.is_first(syn.sender, syn.boot)
+        wants = dict[Actor, int]()
+        if not syn.parts:
+            wants = self._answer(syn, is_for_sender, now_ns)
+        elif is_for_sender:
+            self._compare(syn, now_ns)
         if other:
             self._outbox.send((source,), Rival(self._config.name, self._state.fingerprint, other.boot, wants))
         if syn.sender in self._start.awaited:
             self.ask((syn.sender,), now_ns)  # it may not have been there yet when we did so first
-        return is_behind
+        return not syn.parts and self._is_behind(syn)
+
+    def _answer(self, syn: Syn, is_for_sender: bool, now_ns: int) -> dict[Actor, int]:
+        """Answer digest entries, if the answer would reach their sender; what we want of it."""
+        answer = self._syn_ack(syn)
+        if lacked := [delta.actor for delta in answer.deltas]:
+            said = {actor: syn.digest.get(actor, NO_ENTRY) for actor in lacked}
+            self._outbox.paths.answered(syn.sender, said, now_ns)
+        if is_for_sender:
+            if answer.wants:
+                self._expect(syn.sender, now_ns)
+            self._outbox.send((syn.sender,), answer)
+        return answer.wants
+
+    def _compare(self, syn: Syn, now_ns: int) -> None:
+        """Answer hashes: with what we hold of the parts that differ, in random order, as far as there is room."""
+        sender, actor, differing = syn.sender, self._identity.actor, self._ranges.differing(syn.above, syn.parts)
+        if _is_in_range(actor, syn) and not any(actor in each for each in differing):
+            self._has_ours(sender, self._state.entry(actor))
+        if not differing:
+            if _range(syn) == ALL:
+                self._membership.versions_behind[sender] = 0
+            self._outbox.send((sender,), self._nothing_lacks(syn))
+            return
+        for each in self._rng.sample(differing, len(differing)):
+            detail = self._syn(each, self._ranges.describe(each), syn.boot)
+            if not self._deltas.may_describe(sender, detail):
+                self._stats.answers_withheld += 1
+                return
+            self._asks_of_some((sender,), now_ns)
+            self._outbox.send((sender,), detail)
+
+    def _nothing_lacks(self, syn: Syn) -> SynAck:
+        return SynAck(self._config.name, self._state.fingerprint, (), {}, syn.boot)
 
     def receive_syn_ack(self, syn_ack: SynAck, now_ns: int) -> None:
         """Answer a SYN-ACK, whose rows are merged already, with the rows that its sender lacks."""
@@ -170,7 +197,7 @@ class AntiEntropy:
     def wake(self, now_ns: int) -> None:
         """Begin exchanges again that found no answer."""
         if again := tuple(peer for peer in list(self._asked) if self._retries(peer, now_ns)):
-            self._send_syn(again)
+            self._send_syn(again, now_ns)
 
     def _retries(self, peer: str, now_ns: int) -> bool:
         asked = self._asked[peer]
@@ -190,6 +217,13 @@ class AntiEntropy:
         self._asked[peer] = _Asked(now_ns, now_ns + patience, self._state.digest(), self._state.fingerprint)
         self._outbox.wake_at(now_ns + patience)
 
+    def _asks_of_some(self, peers: tuple[str, ...], now_ns: int) -> None:
+        """Note that peers are asked about some actors. If they are asked already, no later answer is waited for."""
+        for peer in peers:
+            if peer not in self._asked:
+                self._expect(peer, now_ns)
+            self._asked[peer].digest = None
+
     def _answered(self, peer: str, now_ns: int) -> _Asked | None:
         asked = self._asked.pop(peer, None)
         if asked:
@@ -200,12 +234,21 @@ class AntiEntropy:
 
     # Messages.
 
-    def _send_syn(self, peers: tuple[str, ...]) -> None:
-        about_us = tuple(peer for peer in peers if self._asks_about_us(peer))
+    def _send_syn(self, peers: tuple[str, ...], now_ns: int) -> None:
+        """Ask these, who are expected to answer."""
+        about_us = [peer for peer in peers if self._asks_about_us(peer)]
+        others = [peer for peer in peers if peer not in about_us]
+        level = tuple(peer for peer in others if self._membership.is_level(peer))
+        if level:
+            self._outbox.send(level, self._syn(ALL, Described({}, self._ranges.root)))
+        if unlike := tuple(peer for peer in others if peer not in level):
+            syn = self._syn(ALL, self._ranges.describe(ALL))
+            self._outbox.send(unlike, syn)
+            if syn.parts and self._identity.actor in self._state:
+                about_us += [peer for peer in unlike if not self._places.are_known_at(peer)]
         if about_us:
-            self._outbox.send(about_us, self._syn_about_us())
-        if others := tuple(peer for peer in peers if peer not in about_us):
-            self._outbox.send(others, self._syn())
+            self._asks_of_some(tuple(about_us), now_ns)
+            self._outbox.send(tuple(about_us), self._syn_about_us())
 
     def _asks_about_us(self, peer: str) -> bool:
         """Whether this peer is asked about our own actor only, before anything is written as that.
@@ -219,38 +262,20 @@ class AntiEntropy:
         """What we hold of our own actor: the only one of its length in that range."""
         actor = self._identity.actor
         above = actor[:-1] + chr(ord(actor[-1]) - 1)
-        digest, clock_ms = {actor: self._state.entry(actor)}, self._state.ends.now_ms
-        return Syn(self._config.name, self._state.fingerprint, digest, above, actor, self._identity.boot, clock_ms)
+        return self._syn(Range(above, actor), Described({actor: self._state.entry(actor)}))
 
-    def _syn(self) -> Syn:
-        """What we hold; of more actors than a tick has room for, those in a random range."""
-        me, fingerprint, digest = self._config.name, self._state.fingerprint, self._state.digest()
-        actors = list(digest)
-        start, end = self._range(actors)
-        sent = digest if end - start == len(actors) else {actor: digest[actor] for actor in actors[start:end]}
-        above = actors[start - 1] if start else ""
-        upto = actors[end - 1] if end < len(actors) else None
-        return Syn(me, fingerprint, sent, above, upto, self._identity.boot, self._state.ends.now_ms)
-
-    def _range(self, actors: list[Actor]) -> tuple[int, int]:
-        """The places of the actors that a tick has room for, at random if that is not all: bounded in bytes."""
-        sizes = [len(actor.encode()) + ENTRY_BYTES for actor in actors]
-        # Each datagram has room for entries beside its head and the names between which they lie.
-        head = len(self._config.name.encode()) + len(self._config.cluster.encode()) + HEAD_BYTES
-        room = DIGEST_DATAGRAMS * (self._config.datagram_bytes - head - 2 * max(sizes, default=0))
-        if sum(sizes) <= room or len(actors) <= 1:
-            return 0, len(actors)
-        most = max(1, room * len(sizes) // sum(sizes))
-        first = self._rng.randrange(1 - most, len(actors))
-        start = max(0, first)
-        ends = (at for at, size in enumerate(accumulate(sizes[start : first + most]), start) if size > room)
-        return start, max(start + 1, min(next(ends, len(actors)), first + most, len(actors)))
+    def _syn(self, about: Range, described: Described, answered: int = 0) -> Syn:
+        me, fingerprint, boot, now_ms = (
+            self._config.name, self._state.fingerprint, self._identity.boot, self._state.ends.now_ms
+        )  # fmt: skip
+        digest, parts = described
+        return Syn(me, fingerprint, digest, *about, boot, now_ms, parts, answered)
 
     def _syn_ack(self, syn: Syn) -> SynAck:
         """What they lack, and what we do."""
         lacks, wants = dict[Actor, int](), dict[Actor, int]()
         behind = 0
-        ours, is_like = self._state.digest(), self._state.ends.is_like(syn.clock_ms)
+        ours, is_like = self._ranges.entries(_range(syn)), self._state.ends.is_like(syn.clock_ms)
         for actor in sorted(actor for actor in {*ours, *syn.digest} if _is_in_range(actor, syn)):
             mine, theirs = ours.get(actor, NO_ENTRY), syn.digest.get(actor, NO_ENTRY)
             if mine.version > theirs.version:
@@ -279,10 +304,14 @@ class AntiEntropy:
         if syn.digest.get(actor, NO_ENTRY).version > self._state.version(actor):
             self._stats.future_digests += 1
             return True
-        if syn.digest.get(actor, NO_ENTRY) != NO_ENTRY:
-            self._places.stored_by(syn.sender)
-        self.agreeing.add(syn.sender)
+        self._has_ours(syn.sender, syn.digest.get(actor, NO_ENTRY))
         return False
+
+    def _has_ours(self, peer: str, entry: DigestEntry) -> None:
+        """A peer says what it holds of our own actor, and it is no more than we do."""
+        if entry != NO_ENTRY:
+            self._places.stored_by(peer)
+        self.agreeing.add(peer)
 
     def _lacking(self, syn_ack: SynAck, asked: _Asked | None) -> dict[Actor, int]:
         """What the sender of a SYN-ACK lacks: what it asked for, and what another answer brought us since we asked.
@@ -290,7 +319,7 @@ class AntiEntropy:
         Of an actor it does not mention it holds what our digest said, or it would have given or wanted something. Where
         that is not so, as for actors out of a SYN's range, what it gets is detached there and claims nothing.
         """
-        if asked is None or asked.fingerprint == self._state.fingerprint:
+        if asked is None or asked.digest is None or asked.fingerprint == self._state.fingerprint:
             return syn_ack.wants
         mentioned = {delta.actor for delta in syn_ack.deltas} | syn_ack.wants.keys()
         sent = asked.digest
@@ -302,6 +331,10 @@ class AntiEntropy:
         return syn_ack.wants | gained
 
 
+def _range(syn: Syn) -> Range:
+    return Range(syn.above, syn.upto)
+
+
 def _is_in_range(actor: Actor, syn: Syn) -> bool:
     """Whether a SYN says what its sender holds of an actor: those out of its range are for another message."""
-    return actor > syn.above and (syn.upto is None or actor <= syn.upto)
+    return actor in _range(syn)

@@ -8,7 +8,7 @@ from random import Random
 
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow, NamedRow
-from gossip_counter.node.core.messages import Delta
+from gossip_counter.node.core.messages import Delta, Syn
 from gossip_counter.node.core.state import State
 
 LEAST_ROW_BYTES = 8
@@ -16,6 +16,14 @@ LEAST_ROW_BYTES = 8
 
 MOST_ANSWERS = 128
 """Digests in the name of one peer that are answered from one tick to the next: no peer sends so many."""
+
+DIGEST_DATAGRAMS = 8
+"""What detail of digests one peer gets from one tick to the next, about: each is answered by itself."""
+
+HEAD_BYTES, ENTRY_BYTES = 120, 33
+"""What a digest and each of its entries cost on the wire at the most, names not counted. Long ones may stand twice, as
+bounds of a datagram.
+"""
 
 MOST_ROW_BYTES = 30
 """What a row costs on the wire at the most, its name not counted."""
@@ -32,21 +40,37 @@ class Deltas:
     def __init__(self, config: Config, state: State, rng: Random) -> None:
         self._state = state
         self._rng = rng
+        self._datagram_bytes = config.datagram_bytes
         self._room_bytes = config.exchange_datagrams * config.datagram_bytes
         self._room: dict[str, int] = {}
         """By peer, the rows that it may get before the next tick."""
         self._answers = Counter[str]()
         """By peer, the digests of it that were answered since the last tick."""
+        self._detail_bytes = Counter[str]()
+        """By peer, what it got of digests in answer to its own since the last tick."""
 
     def ticked(self) -> None:
         """Every peer may get as much again."""
         self._room.clear()
         self._answers.clear()
+        self._detail_bytes.clear()
 
     def may_answer(self, peer: str) -> bool:
         """Whether one more digest in a peer's name is answered before the next tick. If so, it counts as answered."""
         self._answers[peer] += 1
         return self._answers[peer] <= MOST_ANSWERS
+
+    def may_describe(self, peer: str, syn: Syn) -> bool:
+        """Whether a peer may get this in answer to its digest before the next tick. If so, it counts as sent.
+
+        The first may, however large it is, and more as far as there is room.
+        """
+        names = [*syn.digest, *(part.upto or "" for part in syn.parts)]
+        size = HEAD_BYTES + sum(2 * len(name.encode()) + ENTRY_BYTES for name in names)
+        if (sent := self._detail_bytes[peer]) and sent + size > DIGEST_DATAGRAMS * self._datagram_bytes:
+            return False
+        self._detail_bytes[peer] += size
+        return True
 
     def answer(self, wanted: dict[Actor, int], peer: str) -> tuple[Delta, ...]:
         """What is held above these versions, as far as there is room for this peer.
