@@ -24,6 +24,7 @@ from gossip_counter.node.core.messages import (
     Syn,
     SynAck,
 )
+from gossip_counter.node.security import header
 from gossip_counter.node.security.keyring import Key, Keyring
 from gossip_counter.node.storage import entries
 
@@ -64,7 +65,7 @@ BODIES: tuple[dict[str, object], ...] = (
 )
 
 
-def messages() -> list[Gossip]:
+def messages(cluster_id: ClusterId = CLUSTER_ID) -> list[Gossip]:
     """Gossip of every kind, as a member sends it."""
     made: list[Gossip] = [Push("n2", 7, (each,)) for each in DELTAS]
     made += [
@@ -72,20 +73,22 @@ def messages() -> list[Gossip]:
         SynAck("n2", 7, DELTAS, {N1: 0, X: 9}, 3), Ack("n3", 7, DELTAS[1:3]), Confirm("n2", 7, N1, 1),
         Confirm("n3", 7, X, 40), Confirmed("n2", 7, N1, 1), Rival("n2", 7, 3, {N1: 0}),
     ]  # fmt: skip
-    return [replace(each, cluster_id=CLUSTER_ID) for each in made]
+    return [replace(each, cluster_id=cluster_id) for each in made]
 
 
-def packed(message: Gossip) -> bytes:
+def _packed(message: Gossip, cluster: str) -> bytes:
     """The first datagram of a message."""
-    return datagrams.pack_gossip(message, CLUSTER, 1200, 1)[0]
+    return datagrams.pack_gossip(message, cluster, 1200, 1)[0]
 
 
-def of_datagrams() -> list[Item]:
+def of_datagrams(cluster: str = CLUSTER, cluster_id: ClusterId = CLUSTER_ID) -> list[Item]:
     """Datagrams as members and clients send them."""
-    gossip = [packed(each) for each in messages()]
-    unsettled = packed(replace(messages()[0], cluster_id=ClusterId(9, False)))
-    foreign = datagrams.pack_gossip(messages()[0], "another", 1200, 1)[0]
-    return [Item(0, each) for each in (*gossip, unsettled, foreign, *map(datagrams.pack_body, BODIES))]
+    gossip = messages(cluster_id)
+    unsettled = replace(gossip[0], cluster_id=ClusterId(9, False))
+    packed = [_packed(each, cluster) for each in (*gossip, unsettled)]
+    foreign = _packed(gossip[0], "another")
+    as_if_sealed = header.PREFIX + bytes(range(header.OVERHEAD + 9 - len(header.PREFIX)))
+    return [Item(0, each) for each in (*packed, foreign, as_if_sealed, *map(datagrams.pack_body, BODIES))]
 
 
 def of_lines() -> list[Item]:
