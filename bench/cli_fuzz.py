@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
-from rich.progress import Progress, TextColumn
 
 from gossip_counter.bench import options
 from gossip_counter.bench.fuzz import campaign, corpus, guided, live
@@ -77,12 +76,10 @@ def fuzz(
 
 
 def _campaign(target: Target, plan: Plan, kept: Kept) -> Outcome:
-    columns = (*Progress.get_default_columns(), TextColumn("{task.completed:,}"))
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task(target.name, total=plan.units or None)
+    with progress_line() as show:
 
         def done(units: int, found: Sequence[Found]) -> None:
-            progress.update(task, completed=units)
+            show(f"{target.name}: {units:,} {target.unit}")
             _keep(target, found, kept)
 
         return campaign.measure(target, plan, done)

@@ -24,6 +24,7 @@ from gossip_counter.bench.fuzz import corpus
 from gossip_counter.bench.fuzz.items import Item, join, split
 from gossip_counter.bench.fuzz.mutation import Mutator
 from gossip_counter.bench.fuzz.targets import TARGETS, Target
+from gossip_counter.bench.fuzz.wrong import check
 
 MOST_CPU_S = 10.0
 """An input that takes longer has found an endless loop, or a cost that grows too fast."""
@@ -174,7 +175,7 @@ def try_one(target: Target, data: bytes) -> tuple[int, str]:
 
 def described(error: Exception) -> str:
     """An error and where it was raised, without what differs from input to input."""
-    place = extract_tb(error.__traceback__)[-1]
+    place = [each for each in extract_tb(error.__traceback__) if each.name != check.__name__][-1]
     path = place.filename.rpartition("gossip_counter/")[2]
     return f"{type(error).__name__} in {path}:{place.lineno}, {place.name}"
 

@@ -18,10 +18,11 @@ def try_entries(data: bytes) -> int:
     contents, count = Contents(), 0
     for count, item in enumerate(split(data), 1):  # noqa: B007 how many there were
         # As a journal does: text that is damaged is refused, whatever is wrong with it.
+        commit = None
         with suppress(ValueError, KeyError, TypeError, UnknownRecordError):
             commit = entries.decode(item.content.decode())
-            again = entries.encode(commit)
-            check(entries.encode(entries.decode(again)) == again, "written and read it is another:", item.content)
+        if commit:
+            check(entries.decode(entries.encode(commit)) == commit, "written and read it is another:", item.content)
             contents.add(commit)
     recovered = contents.recovered()
     state = State()
@@ -35,7 +36,9 @@ def try_keyrings(data: bytes) -> int:
     """Files of keys, each by itself. Returns how many there were."""
     count = 0
     for count, item in enumerate(split(data), 1):  # noqa: B007 how many there were
+        ring = None
         with suppress(KeyringError):
             ring = keyring.parse(item.content)
+        if ring:
             check(keyring.parse(ring.encode()) == ring, "written and read it is another ring")
     return count

@@ -123,4 +123,4 @@ def _raised(error: Exception) -> None:
 def _check_entry(commit: Commit) -> None:
     """A commit is the same when a journal gives it back."""
     entry = entries.encode(commit)
-    check(entries.encode(entries.decode(entry)) == entry, "another commit is read than was written:", entry)
+    check(entries.decode(entry) == commit, "another commit is read than was written:", entry)

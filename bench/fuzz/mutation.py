@@ -24,8 +24,12 @@ VALUES: tuple[object, ...] = (
 )  # fmt: skip
 
 MOST_CHANGES = 4
-UNCHANGED = 0.1
-"""The share of items that are taken as they are: what follows them is to find a state that they made."""
+UNCHANGED, IN_STRUCTURE = 0.1, 0.7
+"""The shares of items that are taken as they are, so that what follows finds a state that they made; and of those that
+are changed where they encode values, so that they can still be read.
+"""
+INNER = 0.6
+"""How often a change goes to what holds further values, where there is any."""
 
 
 class Mutator:
@@ -48,7 +52,7 @@ class Mutator:
         if chance < UNCHANGED:
             return item
         control = rng.getrandbits(8) if rng.random() < 0.5 else item.control
-        if chance < 0.55:
+        if chance < UNCHANGED + IN_STRUCTURE:
             return Item(control, _within(item.content, self._in_structure) or self._bytes(item.content))
         return Item(control, self._bytes(item.content))
 
@@ -93,7 +97,7 @@ class Mutator:
         rng = self._rng
         if isinstance(value, (list, tuple)) and value and rng.random() < 0.85:
             parts = list(value)
-            at, chance = int(rng.random() * len(parts)), rng.random()
+            at, chance = self._place(parts), rng.random()
             if chance < 0.8 or depth == 0:
                 parts[at] = self._deeper(parts[at], depth + 1)
             elif chance < 0.87:
@@ -109,6 +113,13 @@ class Mutator:
                 return {each: inner for each, inner in value.items() if each != name}
             return value | {name: self._deeper(value[name], depth + 1)}
         return self._other(value)
+
+    def _place(self, parts: list[object]) -> int:
+        inner = [at for at, part in enumerate(parts) if isinstance(part, (list, tuple, dict)) and part]
+        rng = self._rng
+        if inner and rng.random() < INNER:
+            return inner[int(rng.random() * len(inner))]
+        return int(rng.random() * len(parts))
 
     def _other(self, value: object) -> object:
         rng = self._rng

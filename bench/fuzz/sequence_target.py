@@ -1,10 +1,12 @@
 """Whole sequences at a cluster of three replicas: adds, deletes, rounds, starts, and datagrams of a hostile member.
 
 The control byte of an item says what happens (its lowest 4 bits) and where (the next 2). Its content is what that
-needs: a number, or a datagram. Messages wait in a pool, from which any may arrive, any number of times. If no
-datagram was changed, everything is healed at the end, and all must come to one state.
+needs: a number, or a datagram. Messages wait in a pool, from which any may arrive, any number of times. If the first
+item has bit 6, nobody is hostile: then everything is healed at the end, and all must come to one state, in which all
+that was acknowledged counts once, unless it ended or was lost with a journal.
 """
 
+from collections import Counter
 from random import Random
 
 from gossip_counter.bench.fuzz.datagram_targets import repaired
@@ -31,6 +33,8 @@ HEAL_ROUNDS = 40
 STEP_MS = 5
 
 ADD, TICK, ARRIVE, CHANGED, LEAP, EXPIRE, DELETE, START, LOSE, FAIL, DATAGRAM, REQUEST = range(12)
+HOSTILE, INEXACT = (CHANGED, DATAGRAM), (EXPIRE, DELETE, LOSE, FAIL, REQUEST)
+HONEST = 64
 
 
 class Node:
@@ -92,22 +96,24 @@ class Node:
         except ProtocolError:
             pass  # refused, which the target for datagrams looks at
 
-    def write(self, item: Item) -> None:
-        """Add to a counter, let it expire, or delete it."""
+    def write(self, item: Item) -> dict[str, int]:
+        """Add to a counter, let it expire, or delete it. Returns what was added."""
         number = int.from_bytes(item.content[:2], "big")
         counter, transaction = COUNTERS[number % len(COUNTERS)], self.replica.transaction()
         try:
             if item.control & 15 == ADD:
-                transaction.add(counter, (number >> 2) % 7 - 2)
-            elif transaction.value(counter) is not None:
+                delta = (number >> 2) % 7 - 2
+                return {counter: delta} if type(transaction.add(counter, delta)) is int else {}
+            if transaction.value(counter) is not None:
                 if item.control & 15 == DELETE:
                     transaction.delete(counter)
                 else:
                     transaction.expire(counter, transaction.now_ms + number)
         except RequestError:
-            return  # a bound
+            pass  # a bound
         finally:
             transaction.wait("client", 1)
+        return {}
 
 
 def _succeeded(answer: Answer) -> bool:
@@ -136,14 +142,17 @@ class Sequence:
     def __init__(self) -> None:
         self.pool = Pool()
         self.nodes = {name: Node(name) for name in NAMES}
-        self.is_hostile = False
+        self.is_exact = True
+        """Whether nothing ended, was lost, or left unknown."""
+        self.added = Counter[str]()
 
     def happens(self, item: Item) -> None:
         """One item."""
         kind, node = item.control & 15, self.nodes[NAMES[(item.control >> 4 & 3) % 3]]
         number = int.from_bytes(item.content[:2], "big")
+        self.is_exact &= kind not in INEXACT
         if kind in (ADD, EXPIRE, DELETE):
-            node.write(item)
+            self.added.update(node.write(item))
         elif kind == TICK:
             node.replica.tick(node.now_ns)
         elif kind in (ARRIVE, CHANGED):
@@ -156,7 +165,6 @@ class Sequence:
         elif kind == FAIL:
             node.fails = True
         elif kind == DATAGRAM:
-            self.is_hostile = True
             node.receive(repaired(item.content))
         elif kind == REQUEST:
             node.receive(item.content)
@@ -167,7 +175,6 @@ class Sequence:
             return
         to, datagram = picked
         if item.control & 15 == CHANGED:
-            self.is_hostile = True
             at = int.from_bytes(item.content[2:4], "big") % len(datagram)
             datagram = repaired(datagram[:at] + item.content[4:] + datagram[at + len(item.content[4:]) :])
         self.nodes[to].receive(datagram)
@@ -202,17 +209,21 @@ class Sequence:
 
 def try_sequence(data: bytes) -> int:
     """One sequence. Returns how many steps it had."""
-    sequence, count = Sequence(), 0
-    for count, item in enumerate(split(data), 1):  # noqa: B007 how many there were
-        sequence.happens(item)
+    sequence, count, is_honest = Sequence(), 0, bool(data and data[0] & HONEST)
+    for count, item in enumerate(split(data), 1):
+        if not (is_honest and item.control & 15 in HOSTILE):
+            sequence.happens(item)
     for replica in sequence.replicas:
         recomputed.check(replica.state)
     for node in sequence.nodes.values():
         _check_adds(node, sequence.pool)
-    if not sequence.is_hostile:
+    if is_honest:
         check(sequence.heal(), "the nodes do not come to one state")
         for replica in sequence.replicas:
             recomputed.check(replica.state)
+            totals = {counter: replica.state.value(counter) for counter in COUNTERS}
+            expected = {counter: sequence.added[counter] for counter in COUNTERS}
+            check(not sequence.is_exact or totals == expected, totals, "in place of", expected)
     return count
 
 
@@ -231,7 +242,7 @@ def _check_adds(node: Node, pool: Pool) -> None:
 def samples() -> list[Item]:
     """Steps of every kind, and datagrams at every node."""
     steps = [
-        Item(kind | where << 4, number.to_bytes(2, "big"))
+        Item(HONEST | kind | where << 4, number.to_bytes(2, "big"))
         for kind in (*[ADD] * 3, *[TICK] * 3, *[ARRIVE] * 12, LEAP, EXPIRE, DELETE, START, LOSE, FAIL)
         for where in range(3)
         for number in (1 + 4 * where, 614 * where)

@@ -85,7 +85,8 @@ def _check_plain(rows: Iterable[Iterable[int]]) -> None:
 
 def checked_floors(forgotten: int, deleted: int) -> Floors:
     """Floors. Raises `ValueError`."""
-    return Floors(limits.count(forgotten, "floor"), limits.count(deleted, "floor of deletes"))
+    all_of, deletes = limits.count(forgotten, "floor"), limits.count(deleted, "floor of deletes")
+    return Floors(all_of, min(deletes, all_of))
 
 
 def checked_actor(text: str) -> Actor:
