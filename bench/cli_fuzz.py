@@ -68,6 +68,8 @@ def fuzz(
         seconds = (minutes or 1) * 60 / len(targets)
         outcomes = [_guided(each, seconds, seed, kept) for each in targets]
     else:
+        if minutes:
+            options.refuse_given(context, "--minutes", "count")
         plan = Plan(0 if minutes else count, minutes * 60 / len(targets), seed, directory)
         outcomes = [_campaign(each, plan, kept) for each in targets]
     options.show(result := Outcomes(outcomes), as_json)

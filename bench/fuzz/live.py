@@ -30,8 +30,8 @@ SOCKETS = 64
 BURST = 48
 """Datagrams between two questions: the kernel keeps as many for a node that does not run."""
 
-PER_CLUSTER = 100_000
-"""Datagrams at one cluster: a plain one believes some of them, and costs more with each row that it stores."""
+PER_CLUSTER = 20_000
+"""Datagrams at one cluster: a plain one believes some of them, and actors that they make up stay in its digests."""
 
 TIMEOUT_S = 10.0
 
