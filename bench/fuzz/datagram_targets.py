@@ -107,9 +107,9 @@ class Member:
         node.receive(self.sealing.greeting(HERE[:2]), at)
         for answer, to in node.sent():
             if to == at:
-                self.open(answer)
+                self.take(answer)
 
-    def open(self, datagram: bytes) -> None:
+    def take(self, datagram: bytes) -> None:
         """Take what the node sent."""
         try:
             self.sealing.unseal(datagram, HERE[:2])
@@ -159,7 +159,7 @@ class Senders:
         by_address = {member.at: member for member in self._members}
         for datagram, to in node.sent():
             if to in by_address:
-                by_address[to].open(datagram)
+                by_address[to].take(datagram)
 
 
 def try_sealed(data: bytes) -> int:
