@@ -7,11 +7,12 @@ SEEDS ?= 10000
 SOAK_SEEDS ?= 100
 MUTANTS ?= 300
 SEED ?= 1
+MINUTES ?= 5
 BASE_PORT ?= 7101
 PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sim test soak coverage mutation recording check format clean
+.PHONY: help demo sim test soak coverage mutation fuzz recording check format clean
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ coverage: .venv/developing ## which lines the tests of make test run in their ow
 
 mutation: .venv/mutating ## how many of MUTANTS=300 small changes to node/core/ a test notices (0: all; SEED=1 draws them)
 	$(BIN)/python -m tests.mutation --mutants $(MUTANTS) --seed $(SEED)
+
+fuzz: .venv/fuzzing ## for MINUTES=5, let coverage lead the way to inputs that go wrong (atheris)
+	$(BIN)/bench fuzz --guided --minutes $(MINUTES) --seed $(SEED) --corpus tests/corpus
 
 recording: .venv/installed ## record the live table for the README: a node is killed and recovers (BASE_PORT=7101)
 	$(BIN)/python -m gossip_counter.bench.recording docs/recording.svg --base-port $(BASE_PORT)
@@ -65,4 +69,8 @@ clean: ## remove what the other targets made
 
 .venv/mutating: $(PINS) | .venv/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'
+	@touch .venv/installed $@
+
+.venv/fuzzing: $(PINS) | .venv/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz,lua]'
 	@touch .venv/installed $@

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress import MofNCompleteColumn, Progress
 
 from gossip_counter import __version__
-from gossip_counter.bench import cli_flood, cli_throughput, cli_windows, options, workload
+from gossip_counter.bench import cli_flood, cli_fuzz, cli_throughput, cli_windows, options, workload
 from gossip_counter.bench import converge as converging
 from gossip_counter.bench import cost as costing
 from gossip_counter.bench import judge as judging
@@ -56,8 +56,11 @@ HELP = """Measure gossip counters: real processes, real sockets, every acknowled
 
     bench flood --rate 20000             # what does a flood at one node cost?
 
-sim and judge simulate. All others start clusters of their own on free ports. None leaves anything behind, but for the
-logs and journals of a cluster that broke a promise under torture.
+    bench fuzz --count 100000            # does any input go wrong?
+
+sim and judge simulate, and fuzz starts no node. All others start clusters of their own on free ports. None leaves
+anything behind, but for inputs that went wrong, and the logs and journals of a cluster that broke a promise under
+torture.
 Figures are distributions over several runs.
 """
 
@@ -82,6 +85,7 @@ for command in (
     cli_windows.ends,
     cli_windows.limiter,
     cli_flood.flood,
+    cli_fuzz.fuzz,
 ):
     app.command()(in_one_line(command))
 

@@ -158,6 +158,8 @@ def test_a_record_of_an_unknown_kind_is_refused_and_kept(tmp_path: Path) -> None
         *('{"actor": "", "rows": []}', '{"actor": 7, "rows": []}', '{"actor": "a", "rows": 7}'),
         *('{"actor": "a", "rows": [7]}', '{"actor": "a", "rows": [["a", 1, 1]]}'),
         *(f'{{"actor": "a", "rows": [["a", 1, 1, {bad}]]}}' for bad in ("7", "[]", '{"x": 7}', '{"x": [1, 2, 3, 4]}')),
+        *(f'{{"actor": "a", "rows": [["a", {bad}, {{}}]]}}' for bad in ("[], 1", '1, "1"', "-1, 1", "1, 9.5")),
+        *(f'{{"actor": "a", "rows": [["a", 1, 1, {{"x": {bad}}}]]}}' for bad in ("[-1, 0, 1]", '"abc"', "[1, 0, {}]")),
     ],
 )  # fmt: skip
 def test_an_entry_that_no_version_writes_is_damage(tmp_path: Path, entry: str) -> None:

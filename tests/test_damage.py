@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from zlib import crc32
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.storage.journal import Tuning
-from tests.support.journals import IN_MEMORY, ME, Rows, change, files, mine, opened, put_back, rows
+from tests.support.journals import IN_MEMORY, ME, Rows, change, files, look, mine, opened, put_back, rows
 
 
 @pytest.mark.parametrize("harm", [b"", b"x" * 5000, b"SQLite format 3\0" + b"\xff" * 5000])
@@ -46,6 +48,23 @@ def test_what_a_journal_says_of_itself_is_noticed_if_it_is_not_as_it_was_written
     change(tmp_path, f"UPDATE meta SET value = '9' || value WHERE key = '{key}'")
     with opened(tmp_path) as again:
         assert (again.recovered, again.damage) == (None, f"its {key!r} is not as it was written")
+
+
+@pytest.mark.parametrize("bad", ["'x'", "-1", "0.5"])
+def test_a_row_that_no_version_writes_is_damage_whatever_its_checksum(tmp_path: Path, bad: str) -> None:
+    with opened(tmp_path) as made:
+        made.commit(mine(1, ("", Row(1, 0, 1))))
+    with opened(tmp_path):
+        pass  # the log is in the tables now
+    (values,) = look(tmp_path, f"SELECT {bad}, n, version, ending, actor FROM rows")
+    checksum = crc32(f"{values[:4]} {len(values[4])} {values[4]}".encode())
+    change(tmp_path, f"UPDATE rows SET p = {bad}, checksum = {checksum}")
+    change(
+        tmp_path,
+        f"UPDATE meta SET value = '{checksum}', checksum = {crc32(f'() 4 rows{checksum}'.encode())} WHERE key = 'rows'",
+    )
+    with opened(tmp_path) as again:
+        assert (again.recovered, again.damage) == (None, f"a row must be integers from 0 to {MAX_COUNT}")
 
 
 def test_rows_of_an_actor_without_versions_are_damage(tmp_path: Path) -> None:

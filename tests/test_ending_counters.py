@@ -100,6 +100,19 @@ def test_what_a_delete_did_not_know_of_still_ends() -> None:
     assert [node.exists("a") for node in (one, other)] == [False, False]
 
 
+def test_an_add_counts_everywhere_though_all_that_its_node_ever_saw_end_was_forgotten_as_it_arrived() -> None:
+    cluster, (one, other) = nodes(2)
+    one.skew, other.skew = -5_000, 5_000
+    cluster.pass_time(0)
+    one.add("a", 1, 30_000)
+    cluster.pass_time(25_000 + GRACE)
+    cluster.settle()
+    assert [node.replica.state.row_count for node in (one, other)] == [1, 0]
+    other.add("a", 5)
+    cluster.settle()
+    assert [node.value("a") for node in (one, other)] == [5, 5]
+
+
 def test_what_is_added_after_a_delete_does_not_end() -> None:
     cluster, (one, other) = nodes(2)
     one.add("a", 1, 30_000)

@@ -26,6 +26,14 @@ def test_a_ring_comes_back_as_it_was(keys: list[Key]) -> None:
         assert parse(made.encode()) == made
 
 
+def test_what_can_be_read_can_be_read_again_once_it_is_written() -> None:
+    old = parse(LINE.replace("1970", "0070").encode())
+    assert parse(old.encode()) == old
+    many = parse((LINE + "".join(f"retired {number:08x}\n" for number in range(900))).encode())
+    assert parse(many.encode()) == many
+    assert many.retired[0] == bytes(4)
+
+
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=100).map(lambda text: (LINE + text).encode())))
 def test_junk_is_no_ring(junk: bytes) -> None:
     try:

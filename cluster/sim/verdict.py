@@ -6,6 +6,7 @@ promises are the oracle's.
 
 from collections.abc import Collection, Sequence
 
+from gossip_counter.cluster.sim import recomputed
 from gossip_counter.cluster.sim.losses import Losses
 from gossip_counter.cluster.sim.oracle import Oracle, PromiseBroken
 from gossip_counter.node.core import tokens
@@ -34,6 +35,8 @@ def check(
     # Each life may have found nobody to ask at its start; and a clone and its original leave their actor.
     if epochs > len(losses.forked) + len(replicas) + clones:
         raise PromiseBroken("a new epoch without a reason")
+    for replica in replicas:
+        recomputed.check(replica.state)
     state = replicas[0].state
     most = (len(oracle.counters) + len(ending)) * (epochs + lives + clones)
     if state.row_count > most:

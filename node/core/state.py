@@ -339,6 +339,7 @@ class State:
 
     def _forget(self, actor: Actor, counter: str, is_deleted: bool) -> None:
         self._log_of(actor).forget(counter, is_deleted)
+        self.ends.are_seen = True  # though it may have been over when it came
         self.row_count -= 1
         self.forgotten.setdefault(actor, set()).add(counter)
         self._outdated.add(actor)

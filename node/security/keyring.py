@@ -55,7 +55,8 @@ class Key:
     @property
     def created_text(self) -> str:
         """When it was made, in UTC."""
-        return datetime.fromtimestamp(self.created, UTC).strftime(_TIME)
+        # Not strftime: it gives years before 1000 fewer digits than `_TIME` reads.
+        return datetime.fromtimestamp(self.created, UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def parse(content: bytes) -> Keyring:
         except ValueError as error:
             raise KeyringError(f"line {number}: {error}") from None
     _check(keys, retired)
-    return Keyring(tuple(keys), tuple(retired))
+    return Keyring(tuple(keys), tuple(retired[:MAX_RETIRED]))
 
 
 def _key(key_id: str, created: str, secret: str) -> Key:

@@ -16,6 +16,7 @@ gets a kind of its own: a version that does not know it refuses the journal, and
 """
 
 from collections.abc import Iterable
+from itertools import chain
 
 import orjson
 
@@ -69,13 +70,23 @@ def _stored(
 ) -> Stored:
     if type(rows) is not dict:
         raise ValueError("the rows of an entry of the log are no map")
+    _check_plain(row for row in rows.values() if len(row) == len(FIELDS))
     named = {counter: Row(*row) if len(row) == len(FIELDS) else decode_row(row, 0) for counter, row in rows.items()}
-    return Stored(checked_actor(actor), version, source_version, named, checked_floors(*floors))
+    reach = limits.count(version, "version"), limits.count(source_version, "source version")
+    return Stored(checked_actor(actor), *reach, named, checked_floors(*floors))
+
+
+def _check_plain(rows: Iterable[Iterable[int]]) -> None:
+    """Plain rows hold counts and nothing else: one check for all, in a fraction of the time of one for each."""
+    numbers = [*chain.from_iterable(rows)]
+    if numbers and not (set(map(type, numbers)) == {int} and min(numbers) >= 0 and max(numbers) <= limits.MAX_COUNT):
+        raise ValueError(f"a row of an entry of the log must be integers from 0 to {limits.MAX_COUNT}")
 
 
 def checked_floors(forgotten: int, deleted: int) -> Floors:
     """Floors. Raises `ValueError`."""
-    return Floors(limits.count(forgotten, "floor"), limits.count(deleted, "floor of deletes"))
+    all_of, deletes = limits.count(forgotten, "floor"), limits.count(deleted, "floor of deletes")
+    return Floors(all_of, min(deletes, all_of))
 
 
 def checked_actor(text: str) -> Actor:

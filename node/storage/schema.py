@@ -81,6 +81,12 @@ PRAGMA user_version = {SCHEMA};
 """
 
 
+_OUT_OF_BOUNDS = "SELECT 1 FROM rows WHERE " + " OR ".join(
+    f"typeof({field}) <> 'integer' OR {field} < 0" for field in FIELDS
+)
+"""Finds a row that no version writes. SQLite keeps any value in any column."""
+
+
 class Owner(NamedTuple):
     """Whose journal it is."""
 
@@ -189,6 +195,8 @@ def read(db: sqlite3.Connection) -> tuple[Contents, int]:
         checked_versions = limits.count(version, "version"), limits.count(source_version, "source version")
         contents.versions[checked_actor(actor)] = *checked_versions, checked_floors(*floors)
         contents.rows[actor] = {}
+    if db.execute(_OUT_OF_BOUNDS).fetchone():
+        raise ValueError(f"a row must be integers from 0 to {limits.MAX_COUNT}")
     rows, total = contents.rows, 0
     for record in db.execute(f"SELECT {', '.join(_COLUMNS)} FROM rows"):
         actor, counter, fields = record[0], record[1], record[2:-1]

@@ -1,0 +1,122 @@
+"""Well-formed messages of every kind, made by the encoders: what inputs begin as.
+
+They are made anew for the protocol that this version speaks, so they never grow old.
+"""
+
+from dataclasses import replace
+
+from gossip_counter.bench.fuzz.items import Item
+from gossip_counter.node.codec import datagrams, json_lines
+from gossip_counter.node.core.cluster_id import ClusterId
+from gossip_counter.node.core.counts import Actor, Ended, EndingRow, NamedRow, Row, Seen, Taken
+from gossip_counter.node.core.effects import Commit
+from gossip_counter.node.core.holdings import DigestEntry, Floors, Stored
+from gossip_counter.node.core.limits import MAX_VERSION
+from gossip_counter.node.core.messages import (
+    Ack,
+    Confirm,
+    Confirmed,
+    Delta,
+    Gossip,
+    Push,
+    Replicate,
+    Rival,
+    Syn,
+    SynAck,
+)
+from gossip_counter.node.security import header
+from gossip_counter.node.security.keyring import Key, Keyring
+from gossip_counter.node.storage import entries
+
+CLUSTER = "c"
+CLUSTER_ID = ClusterId(7, True)
+NOW_MS = 1_700_000_000_000
+"""What clocks say when an input begins, in Unix milliseconds."""
+
+N1, N2, X = Actor("n1.a"), Actor("n2.b"), Actor("n3.x")
+PLAIN: tuple[NamedRow, ...] = (("", Row(1, 0, 5)), ("likes", Row(2**40, 300, 6)), ("é\0", Row(0, 70_000, 2**40)))
+DELETED = Taken(5, 2, (Seen(N2, 0, 5, 2), Seen(X, 3, 1, 0)), NOW_MS + 86_400_000)
+ENDING: tuple[NamedRow, ...] = (
+    ("likes", EndingRow(7, 1, 8, 0, NOW_MS + 3_000, NOW_MS - 5_000)),
+    ("gone", EndingRow(7, 1, 9, 0, NOW_MS - 3_000, NOW_MS - 5_000)),
+    ("deleted", EndingRow(7, 2, 11, taken=DELETED)),
+    ("again", EndingRow(3, 0, 12, NOW_MS - 9, NOW_MS + 9, NOW_MS, 12, Taken(before=Ended(0, NOW_MS - 9, 1)))),
+)
+DELTAS = (
+    Delta(N2, 0, PLAIN, 2**41),
+    Delta(X, None, PLAIN + ENDING),
+    Delta(X, 0, ENDING, 0, 15, Floors(14, 10), NOW_MS, True),
+    Delta(N1, 0, (("own", Row(5, 0, 1)),)),
+    Delta(N1, None, (("own", Row(9, 0, 9)),)),
+)
+DIGEST = {N1: DigestEntry(1, 5, 0), N2: DigestEntry(9, 2**64 - 1, 3), X: DigestEntry(MAX_VERSION, 1, 0)}
+
+BODIES: tuple[dict[str, object], ...] = (
+    {"type": "add", "msg_id": 1, "delta": 5},
+    {"type": "add", "msg_id": 2, "delta": -5, "counter": "likes", "copies": 2},
+    {"type": "add", "msg_id": 3, "delta": 1, "counter": "soon", "expire_ms": 40, "expire_if_new": True},
+    {"type": "add", "msg_id": 4, "delta": 2, "counter": "few", "lower": -1, "upper": 5},
+    {"type": "delete", "msg_id": 5, "counter": "likes"},
+    {"type": "read", "msg_id": 6, "counter": "likes"},
+    {"type": "read", "msg_id": 7, "token": "AA"},
+    {"type": "gossip_status", "msg_id": 8},
+    {"type": "fault", "msg_id": 9, "cut": ["n2"]},
+    {"type": "read_ok", "in_reply_to": 1, "msg_id": 3, "value": 2},
+)
+
+
+def messages(cluster_id: ClusterId = CLUSTER_ID) -> list[Gossip]:
+    """Gossip of every kind, as a member sends it."""
+    made: list[Gossip] = [Push("n2", 7, (each,)) for each in DELTAS]
+    made += [
+        Replicate("n2", 7, DELTAS[:2]), Syn("n2", 7, DIGEST, boot=3, clock_ms=NOW_MS), Syn("n2", 7, {}, "a", "b"),
+        SynAck("n2", 7, DELTAS, {N1: 0, X: 9}, 3), Ack("n3", 7, DELTAS[1:3]), Confirm("n2", 7, N1, 1),
+        Confirm("n3", 7, X, 40), Confirmed("n2", 7, N1, 1), Rival("n2", 7, 3, {N1: 0}),
+    ]  # fmt: skip
+    return [replace(each, cluster_id=cluster_id) for each in made]
+
+
+def _packed(message: Gossip, cluster: str) -> bytes:
+    """The first datagram of a message."""
+    return datagrams.pack_gossip(message, cluster, 1200, 1)[0]
+
+
+def of_datagrams(cluster: str = CLUSTER, cluster_id: ClusterId = CLUSTER_ID) -> list[Item]:
+    """Datagrams as members and clients send them."""
+    gossip = messages(cluster_id)
+    unsettled = replace(gossip[0], cluster_id=ClusterId(9, False))
+    packed = [_packed(each, cluster) for each in (*gossip, unsettled)]
+    foreign = _packed(gossip[0], "another")
+    as_if_sealed = header.PREFIX + bytes(range(header.OVERHEAD + 9 - len(header.PREFIX)))
+    return [Item(0, each) for each in (*packed, foreign, as_if_sealed, *map(datagrams.pack_body, BODIES))]
+
+
+def of_lines() -> list[Item]:
+    """JSON lines as Maelstrom sends them."""
+    vectors = {"p_counters": {"n1": 3, "n2": 4}, "n_counters": {"n2": 1}}
+    bodies: list[dict[str, object]] = [
+        *BODIES,
+        {"type": "init", "msg_id": 1, "node_id": "n1", "node_ids": ["n1", "n2", "n3"]},
+        {"type": "replicate", "msg_id": 1, **vectors},
+        {"type": "replicate", **vectors, "counters": {"likes": vectors}},
+    ]
+    lines = [json_lines.pack("n2", "n1", each)[:-1] for each in bodies]
+    return [Item(0, each) for each in (*lines, b"", b"[]", b'{"src": "c1", "body": {}}')]
+
+
+def of_entries() -> list[Item]:
+    """Entries of a journal's log."""
+    rows = dict(PLAIN + ENDING)
+    commits = [
+        Commit(N1, (Stored(N1, 1, 1, {"own": (5, 0, 1)}),)),
+        Commit(N1, (Stored(X, 12, 20, rows, Floors(5, 3)), Stored(N2, 0, 0, {"": (0, 0, 0)})), CLUSTER_ID),
+        Commit(N1, ()),
+    ]
+    return [Item(0, entries.encode(each).encode()) for each in commits]
+
+
+def of_keyrings() -> list[Item]:
+    """Files of keys."""
+    one, two = Key(bytes(range(32)), NOW_MS // 1000), Key(b"k" * 32, 5)
+    rings = [Keyring((one,)), Keyring((one, two), (b"abcd",))]
+    return [Item(0, each.encode()) for each in rings]
