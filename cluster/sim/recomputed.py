@@ -50,7 +50,8 @@ def _hashes(state: State) -> Iterator[Comparison]:
         yield f"order of {actor}'s rows", versions, sorted(versions)
         yield f"{actor}'s rows by name", sorted(contiguous), sorted(_contiguous(state, actor))
         yield f"{actor}'s rows above its version", [each for each in versions if each > state.version(actor)], []
-        hashes = (_sum(state, ((actor, each) for each in part)) for part in (contiguous, state.detached(actor)))
+        parts = contiguous, state.log(actor).detached.items()
+        hashes = (_sum(state, ((actor, each) for each in part)) for part in parts)
         yield f"digest entry of {actor}", entry, DigestEntry(state.version(actor), *hashes)
         yield f"rows of {actor} that are in no hash", *_left_out(state, actor)
 
