@@ -220,7 +220,10 @@ class AntiEntropy:
         actor = self._identity.actor
         above = actor[:-1] + chr(ord(actor[-1]) - 1)
         digest, clock_ms = {actor: self._state.entry(actor)}, self._state.ends.now_ms
-        return Syn(self._config.name, self._state.fingerprint, digest, above, actor, self._identity.boot, clock_ms)
+        return Syn(
+            self._config.name, self._state.fingerprint, digest, above, actor, self._identity.boot, clock_ms,
+            self._membership.roster_hash(),
+        )  # fmt: skip
 
     def _syn(self) -> Syn:
         """What we hold; of more actors than a tick has room for, those in a random range."""
@@ -230,7 +233,8 @@ class AntiEntropy:
         sent = digest if end - start == len(actors) else {actor: digest[actor] for actor in actors[start:end]}
         above = actors[start - 1] if start else ""
         upto = actors[end - 1] if end < len(actors) else None
-        return Syn(me, fingerprint, sent, above, upto, self._identity.boot, self._state.ends.now_ms)
+        now_ms, members = self._state.ends.now_ms, self._membership.roster_hash()
+        return Syn(me, fingerprint, sent, above, upto, self._identity.boot, now_ms, members)
 
     def _range(self, actors: list[Actor]) -> tuple[int, int]:
         """The places of the actors that a tick has room for, at random if that is not all: bounded in bytes."""
