@@ -193,6 +193,8 @@ class MemberChanges:
         if not news:
             return
         self._changed(now_ns)
+        if self._roster.own.is_removed:
+            self._commits.request()  # the next process of this journal need not ask
         if is_own:
             self._send(self._membership.names, tuple(news))
 

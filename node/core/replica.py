@@ -105,6 +105,11 @@ class Replica:
 
     # Inputs. What they cause is fetched with `ready`.
 
+    def use_keys(self, names: tuple[str, ...]) -> None:
+        """Datagrams are sealed with these keys from now on: the first seals, all open."""
+        self.keys = names
+        self.roster.use_key(names[0])
+
     def begin(self, now_ns: int) -> None:
         """The first call: ask peers what they hold.
 
@@ -113,6 +118,7 @@ class Replica:
         """
         is_other_life = self.roster.own.has_left
         self.roster.begin(self._identity.boot, self.state.ends.now_ms, self._entropy)
+        self.roster.use_key(self.keys[0] if self.keys else "")
         self._set_members(now_ns)
         self._member_changes.begin(now_ns, is_other_life, self._presence.seeds)
         self._gossip.begin(now_ns)
@@ -260,6 +266,11 @@ class Replica:
         return taken
 
     @property
+    def is_member(self) -> bool:
+        """Whether this node is a member, as far as it knows."""
+        return self.roster.own.is_member and not self.is_joining
+
+    @property
     def is_joining(self) -> bool:
         """Whether this node still asks to be taken in as a member."""
         return self._member_changes.is_joining
@@ -277,8 +288,8 @@ class Replica:
         """A snapshot of this node; `counter` is the one whose value it has."""
         return snapshot(
             self.config, self.state, self.stats, self.membership, now_ns, counter,
-            actor=self.actor, rounds=self.rounds, is_ready=self.is_ready, dirty_rows=self._commits.dirty_rows,
-            cluster_id=self.cluster_id, keys=self.keys,
+            actor=self.actor, rounds=self.rounds, is_ready=self.is_ready and self.is_member,
+            dirty_rows=self._commits.dirty_rows, cluster_id=self.cluster_id, keys=self.keys,
         )  # fmt: skip
 
 
