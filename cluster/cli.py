@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gossip_counter import __version__
-from gossip_counter.cluster.commands import counting, deleting, experiments, keys, lifecycle, live
+from gossip_counter.cluster.commands import counting, deleting, experiments, keys, lifecycle, live, membership
 from gossip_counter.node.encodings import tolerate_any_encoding
 
 HELP = """Run a gossip counter on this machine: several nodes, no leader, one value.
@@ -27,6 +27,9 @@ A first try, in two terminals:
     cluster kill n2          # watch the others carry on
     cluster restart n2       # and watch it catch up
 
+    cluster scale 7          # two more nodes join
+    cluster leave n7         # and one hands over and goes
+
 What was acknowledged is on disk: `cluster down` and `cluster up` bring it back.
 
 A cluster lives in a directory (--dir, or the variable COUNTER_DIR; default .counter).
@@ -44,6 +47,11 @@ app = typer.Typer(
 app.command()(lifecycle.up)
 app.command()(live.status)
 app.command()(live.watch)
+app.command("members")(membership.list_members)
+app.command()(membership.join)
+app.command()(membership.scale)
+app.command()(membership.leave)
+app.command()(membership.remove)
 app.command(context_settings={"ignore_unknown_options": True})(counting.add)  # so that -5 is a delta, not an option
 app.command()(counting.read)
 app.command("counters")(counting.list_counters)

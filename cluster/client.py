@@ -194,6 +194,23 @@ class Client:
         status = await self.request(_named({"type": "gossip_status"}, counter), NoAnswerError)
         return status | {name: int(status[name]) for name in _SUMS if name in status}
 
+    async def members(self) -> list[Status]:
+        """The members as this node knows them, those that left or were removed included."""
+        listed, after, more = list[Status](), "", True
+        while more:
+            page = await self.request({"type": "members", "after": after})
+            listed += page["listed"]
+            more, after = page["more"], listed[-1]["name"]
+        return listed
+
+    async def leave(self) -> None:
+        """Let the node leave its cluster. It may take 20 s. Raises `RequestRefusedError` if it stays a member."""
+        await self.request({"type": "leave"})
+
+    async def remove(self, name: str) -> None:
+        """Remove another member, which is gone for good. Raises `RequestRefusedError`."""
+        await self.request({"type": "remove", "name": name})
+
     def close(self) -> None:
         """Close the socket. Pending requests fail as if their time was up."""
         if self._socket.fileno() >= 0:

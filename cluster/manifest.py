@@ -33,6 +33,8 @@ class Member:
     port: int = 0
     pid: int = 0
     metrics_port: int = 0
+    joined: bool = False
+    """Whether it came to a cluster that was up: it asks the others to be taken in."""
 
     @property
     def address(self) -> Address:

@@ -8,7 +8,7 @@ from collections import deque
 from random import Random
 
 from gossip_counter.cluster.errors import ClusterError, reason
-from gossip_counter.cluster.manifest import HOST, Manifest
+from gossip_counter.cluster.manifest import HOST, Manifest, Member
 
 MAX_PORT = 65_535
 
@@ -36,6 +36,15 @@ def assign(manifest: Manifest, base_port: int) -> None:
     for member, port, metrics_port in zip(manifest.members.values(), ports[:nodes], ports[nodes:], strict=True):
         member.port, member.metrics_port = port, metrics_port
     check(manifest)
+
+
+def assign_one(manifest: Manifest, member: Member) -> None:
+    """Give a node that is new a port: the one after the highest, if that and its metrics port are free, else any."""
+    following = max(each.port for each in manifest.members.values()) + 1
+    pair = following, following + METRICS_OFFSET
+    if pair[1] > MAX_PORT or not all(map(is_free, pair)):
+        pair = tuple(free_ports(2))  # type: ignore[assignment]
+    member.port, member.metrics_port = pair
 
 
 def check(manifest: Manifest) -> None:

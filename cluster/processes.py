@@ -176,6 +176,7 @@ class Cluster:
             *(f"--bind={member.host}:{member.port}", f"--resp={member.host}:{member.port}", *settings.arguments()),
             *([f"--metrics={member.host}:{member.metrics_port}"] if settings.metrics else []),
             *(f"--peer={each.name}={each.host}:{each.port}" for each in peers),
+            *(f"--join={each.host}:{each.port}" for each in peers if member.joined),
             "--ephemeral" if settings.ephemeral else f"--data={manifest.data_path(member.name)}",
             *([f"--keys={manifest.keys_path}"] if settings.sealed else []),
             *(f"--fault-cut={name}" for name in manifest.cut_off_from(member.name)),

@@ -46,7 +46,7 @@ class Supervisor:
 
     def _due(self, snapshot: Snapshot, now_s: float) -> Iterator[str]:
         for node in snapshot.nodes:
-            watched = self._watched[node.name]
+            watched = self._watched.setdefault(node.name, _Watched())
             if node.state != DEAD:
                 watched.due_s = None
                 if now_s - watched.started_s > STABLE_S:
@@ -62,8 +62,8 @@ class Supervisor:
         """Start a node, unless another command has started it or has taken the cluster down."""
         self._watched[name].due_s, self._watched[name].started_s = None, now_s
         saved = Manifest.load(self._cluster.manifest.directory)
-        member = saved.members[name]
-        if saved.id != self._cluster.manifest.id or not saved.is_up or self._cluster.process(member):
+        member = saved.members.get(name)
+        if saved.id != self._cluster.manifest.id or not saved.is_up or not member or self._cluster.process(member):
             return ""
         self._cluster.manifest = saved
         try:

@@ -59,6 +59,14 @@ def _serve(options: argparse.Namespace) -> None:
     _check_files()
     uvloop.run(
         node.serve(
-            chosen.config, chosen.bind, chosen.peers, rng, chosen.data, chosen.faults, chosen.listeners, chosen.keys
+            chosen.config,
+            chosen.bind,
+            chosen.peers,
+            rng,
+            chosen.data,
+            chosen.faults,
+            chosen.listeners,
+            chosen.keys,
+            chosen.place,
         )
     )

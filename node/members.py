@@ -24,10 +24,11 @@ def peer(text: str) -> tuple[str, Address]:
     name, equals, where = encodings.name(text).partition("=")
     if not (equals and name):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=HOST:PORT")
-    return name, _reachable(where)
+    return name, reachable(where)
 
 
-def _reachable(text: str) -> Address:
+def reachable(text: str) -> Address:
+    """`HOST:PORT` of a node, as a pair. Raises `argparse.ArgumentTypeError`."""
     host, port = address(text)
     if not port:
         raise argparse.ArgumentTypeError(f"{text!r}: nobody can be reached at port 0")
@@ -54,7 +55,7 @@ def read(path: Path) -> MembersFile:
     if not isinstance(cluster, str | None):
         raise ConfigError(f'{path}: the cluster\'s name must be in quotes, as in cluster = "likes"')
     try:
-        addresses = {name: _reachable(str(where)) for name, where in listed.items()}
+        addresses = {name: reachable(str(where)) for name, where in listed.items()}
     except argparse.ArgumentTypeError as error:
         raise ConfigError(f"{path}: {error}") from None
     if len(set(addresses.values())) < len(addresses):

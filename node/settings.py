@@ -8,7 +8,6 @@ their memory.
 import argparse
 import ipaddress
 import math
-import ssl
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,15 @@ from typing import Any, NoReturn
 from urllib.parse import quote
 
 from gossip_counter import __version__
-from gossip_counter.node import encodings, members
+from gossip_counter.node import credentials, encodings, members
 from gossip_counter.node.core.config import BOUNDS, CHOICES, DEFAULTS, HELP, Config
 from gossip_counter.node.core.errors import ConfigError
-from gossip_counter.node.endpoints.addresses import Address
+from gossip_counter.node.endpoints.addresses import Address, shown
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.redis.server import Listen
 from gossip_counter.node.members import MembersFile
-from gossip_counter.node.runtime.node import Listeners
+from gossip_counter.node.runtime.node import NO_PLACE, Listeners
+from gossip_counter.node.runtime.place import Place
 from gossip_counter.node.storage.key_file import KeyFile
 
 USAGE_ERROR = 2
@@ -69,8 +69,8 @@ _NOT_WITH_STDIO = (
     (("resp", "metrics"), "a node serves nobody else: leave out --resp, --metrics"),
     (("keys", "insecure"), "there are no datagrams to seal: leave out --keys, --insecure"),
     (
-        ("name", "bind", "peer", "members"),
-        "the node is named by its init message: leave out --name, --bind, --peer, --members",
+        ("name", "bind", "peer", "members", "join"),
+        "the node is named by its init message: leave out --name, --bind, --peer, --members, --join",
     ),
 )
 
@@ -125,6 +125,14 @@ def _add_addresses(made: argparse.ArgumentParser) -> None:
         help="another member; can be given several times",
     )
     made.add_argument("--members", type=Path, metavar="FILE", help="a TOML file of all members, the same on every host")
+    made.add_argument(
+        "--join",
+        type=members.reachable,
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="become a member of the cluster that the node there is a member of; can be given several times",
+    )
     made.add_argument(
         "--metrics",
         type=members.address,
@@ -259,6 +267,7 @@ class Settings:
     listeners: Listeners
     keys: KeyFile | None
     """None: datagrams are plain."""
+    place: Place = NO_PLACE
 
 
 def of_udp_node(options: argparse.Namespace, rng: Random) -> Settings:
@@ -281,7 +290,16 @@ def of_udp_node(options: argparse.Namespace, rng: Random) -> Settings:
         _faults(options, peers, rng),
         _listeners(options),
         keys,
+        _place(options, everybody.get(name), bind),
     )
+
+
+def _place(options: argparse.Namespace, listed: Address | None, bind: Address) -> Place:
+    if options.join and getattr(options, "gossip", "") == "full":
+        raise ConfigError("with --gossip full the members stay as they are listed: leave out --join, or --gossip full")
+    if bind in options.join or listed in options.join:
+        raise ConfigError("--join names this node itself: name another member, or leave it out for the first one")
+    return Place(listed, {f"--join {shown(each)}": each for each in options.join})
 
 
 def of_stdio_node(options: argparse.Namespace) -> Config:
@@ -343,39 +361,11 @@ def _listeners(options: argparse.Namespace) -> Listeners:
             raise ConfigError("--resp-… is about the address for Redis clients: say --resp HOST:PORT too")
         return Listeners(None, options.metrics)
     host, port = options.resp
-    password = _password(password_file) if password_file else None
+    password = credentials.password(password_file) if password_file else None
     if password is None and not _is_loopback(host):
         raise ConfigError(f"--resp {host}:{port} can be reached from elsewhere: say --resp-password-file FILE too")
-    tls = _tls(certificate, key) if certificate or key else None
+    tls = credentials.tls(certificate, key) if certificate or key else None
     return Listeners(Listen(host, port, password, tls), options.metrics)
-
-
-def _password(path: Path) -> bytes:
-    try:
-        password = path.read_bytes().strip()
-    except OSError as error:
-        raise ConfigError(f"can't read {path}: {error.strerror}; --resp-password-file names a file") from None
-    if not password:
-        raise ConfigError(f"{path} holds no password: write one into it")
-    return password
-
-
-def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext:
-    if not (certificate and key):
-        raise ConfigError("TLS needs both --resp-tls-cert and --resp-tls-key")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(certificate, key, lambda: _refuse_encrypted(key))
-    except (OSError, ssl.SSLError) as error:
-        why = "they are no PEM files that match" if isinstance(error, ssl.SSLError) else error.strerror
-        raise ConfigError(f"can't use {certificate} with {key} for TLS: {why}") from None
-    return context
-
-
-def _refuse_encrypted(key: Path) -> NoReturn:
-    raise ConfigError(
-        f"{key} is encrypted, and a node can't ask for its passphrase: openssl pkey -in {key} -out FILE decrypts it"
-    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,5 +1,6 @@
 """The journal: what is committed comes back, and no other node's journal is used."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,7 @@ from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
+from gossip_counter.node.core.roster import MemberRecord
 from gossip_counter.node.storage import database, schema
 from gossip_counter.node.storage.journal import Journal, JournalError, Tuning
 from tests.support.journals import ME, PEER, change, look, mine, opened, rows
@@ -25,6 +27,19 @@ def test_what_is_committed_comes_back(tmp_path: Path) -> None:
     with opened(tmp_path) as again:
         assert again.recovered == Recovered(ME, (Stored(ME, 3, 3, {"": Row(6, 0, 3)}), learned))
         assert again.set_aside is None
+
+
+def test_records_of_members_come_back_from_the_log_and_from_the_tables(tmp_path: Path) -> None:
+    n2, n3 = MemberRecord("n2", 2**62, 3, True, 7, ("a:1", "[::1]:2"), "1.0", "ab"), MemberRecord("n3", removed=5)
+    for number, record in enumerate((n2, n3, n2._replace(version=4))):
+        with opened(tmp_path, Tuning(compact_bytes=10**9)) as made:
+            made.commit(Commit(ME, (), None, (record,)))
+            if number == 0:  # what is in the log alone
+                shutil.copytree(tmp_path, tmp_path / "copy")
+    with opened(tmp_path) as again:
+        assert again.recovered == Recovered(ME, (), None, (n2._replace(version=4), n3))
+    with opened(tmp_path / "copy") as copy:
+        assert copy.recovered == Recovered(None, (), None, (n2,))
 
 
 def test_a_start_that_wrote_nothing_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -14,12 +14,15 @@ from gossip_counter.node.core.messages import (
     Gossip,
     GossipStatus,
     GossipStatusOk,
+    Join,
+    Members,
     Push,
     Replicate,
     Rival,
     Syn,
     SynAck,
 )
+from gossip_counter.node.core.roster import MemberRecord
 from tests.support.replica import (
     CONFIG,
     ME,
@@ -45,6 +48,7 @@ OF_A_STRANGER: list[Gossip] = [
     Confirm("nobody", 1, ME, 1),
     Confirmed("nobody", 1, ME, 50),
     Rival("nobody", 1, 7, {ME: 0}),
+    Members("nobody", 1, (MemberRecord("n2", 9, 1, has_left=True), MemberRecord("nobody", 9, 1))),
 ]
 
 
@@ -67,7 +71,7 @@ def test_what_a_non_member_sends_is_dropped_before_anything_of_it_is_merged(mess
 
 
 def test_every_kind_of_gossip_is_tried_above() -> None:
-    assert {type(message) for message in OF_A_STRANGER} == set(Gossip.__args__)
+    assert {type(message) for message in OF_A_STRANGER} | {Join} == set(Gossip.__args__)
 
 
 def test_who_holds_our_state_and_is_no_member_is_no_peer_in_sync() -> None:

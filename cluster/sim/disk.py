@@ -14,6 +14,7 @@ from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, as_row, counts_
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.holdings import Floors, Stored
 from gossip_counter.node.core.identity import Recovered
+from gossip_counter.node.core.roster import MemberRecord
 
 SLOWNESS = 10
 """How many times longer a commit takes on a slow disk."""
@@ -34,11 +35,13 @@ class Contents:
     reach: dict[Actor, tuple[int, int, Floors]] = field(default_factory=dict)
     """By actor, version, source version and floors."""
     cluster_id: ClusterId | None = None
+    members: dict[str, MemberRecord] = field(default_factory=dict)
 
     def write(self, commit: Commit) -> None:
         """Make all of a commit durable."""
         self.actor = commit.actor
         self.cluster_id = commit.cluster_id or self.cluster_id
+        self.members.update((record.name, record) for record in commit.members)
         for actor, version, source_version, rows, floors in commit.stored:
             self.rows.setdefault(actor, {}).update((counter, as_row(row)) for counter, row in rows.items())
             self.reach[actor] = version, source_version, floors
@@ -51,7 +54,7 @@ class Contents:
             Stored(actor, version, source_version, dict(self.rows[actor]), floors)
             for actor, (version, source_version, floors) in self.reach.items()
         )
-        return Recovered(self.actor, tuple(stored), self.cluster_id)
+        return Recovered(self.actor, tuple(stored), self.cluster_id, tuple(self.members.values()))
 
     @property
     def row_count(self) -> int:

@@ -27,6 +27,11 @@ class Address(NamedTuple):
     port: int = 0
 
 
+def node_at(address: str) -> str:
+    """The name of the node at an address: NAME, or NAME@NUMBER once it has moved."""
+    return address.partition("@")[0]
+
+
 MAX_CAPTURED = 2000
 """Datagrams that whoever is on the path has for later."""
 
@@ -104,7 +109,7 @@ class Network:
             self._captured.append((source, to, datagram))
             if self._rng.random() < conditions.tampered:
                 self._tamper(source, to, datagram)
-        if (source, to) in self.cut or self._rng.random() < conditions.loss:
+        if (node_at(source), node_at(to)) in self.cut or self._rng.random() < conditions.loss:
             return
         for _ in range(1 + (self._rng.random() < conditions.duplicates)):
             due_ns = self._clock.now_ns + int(self._delay_ms(source, to) * MS)
@@ -137,7 +142,7 @@ class Network:
         self.slow.clear()
 
     def _delay_ms(self, source: str, to: str) -> float:
-        slowness = SLOWNESS if {source, to} & self.slow else 1
+        slowness = SLOWNESS if {node_at(source), node_at(to)} & self.slow else 1
         delay_ms = self.conditions.delay_ms * self._rng.uniform(0.5, 1.5) * slowness
         if self._rng.random() < self.conditions.late:
             delay_ms += self._rng.uniform(0, LATE_MS)

@@ -9,6 +9,7 @@ from gossip_counter.cluster.sim.environment import Environment
 from gossip_counter.cluster.sim.process import Machine, Process
 from gossip_counter.node.core.effects import Client
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.core.roster import Presence
 from gossip_counter.node.security.keyring import Keyring
 
 
@@ -22,11 +23,15 @@ class Node:
         environment: Environment,
         replied: Callable[["Node", bytes], None],
         speaks_as: str | None = None,
+        seeds: Callable[[], tuple[Client, ...]] = tuple,
     ) -> None:
-        """`replied` gets the datagrams for clients. `speaks_as` is a name other than that of its address."""
+        """`replied` gets the datagrams for clients. `speaks_as` is a name other than that of its address;
+        `seeds` gives whom it asks to be taken in as a member.
+        """
         rng, commit_ms = environment.rng, environment.scenario.commit_ms
-        self.name = name
-        """Its address in the virtual network."""
+        self.name = self.address = name
+        """Its address in the virtual network is its name, until it moves."""
+        self._seeds = seeds
         self.life = 0
         """Counts starts."""
         self.process: Process | None = None
@@ -74,9 +79,17 @@ class Node:
         """Begin a life with what is on the disk, unless one is under way."""
         if self.process is None:
             self.life += 1
-            self.process = Process(
-                self._config, self.name, self._machine, lambda datagram: self._replied(self, datagram)
+            presence = (
+                Presence((self.address,), "", self._seeds()) if self._environment.scenario.member_changes else None
             )
+            self.process = Process(
+                self._config, self.address, self._machine, lambda datagram: self._replied(self, datagram), presence
+            )
+
+    def move(self) -> None:
+        """Be at another address from the next start on."""
+        number = self.address.partition("@")[2] or "0"
+        self.address = f"{self.name}@{int(number) + 1}"
 
     def crash(self) -> None:
         """End this life as `kill -9` does."""

@@ -18,8 +18,9 @@ from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.node.codec import datagrams, requests
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Answer, Client, Send
-from gossip_counter.node.core.messages import Carrier, Replicate, Syn
+from gossip_counter.node.core.messages import Carrier, Gossip, Replicate, Syn
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.core.roster import Presence
 from gossip_counter.node.endpoints.addresses import Sockaddr
 from gossip_counter.node.endpoints.envelopes import Envelopes
 from gossip_counter.node.endpoints.redis.bounds import Bounds
@@ -29,6 +30,7 @@ from gossip_counter.node.endpoints.redis.context import RedisClient
 from gossip_counter.node.endpoints.redis.ports import Runtime
 from gossip_counter.node.endpoints.redis.scheduler import Scheduler
 from gossip_counter.node.endpoints.redis.scripts import Scripts
+from gossip_counter.node.endpoints.udp import TO_SOURCE
 from gossip_counter.node.runtime.committer import Committer, Done
 from gossip_counter.node.security.keyring import Keyring
 from gossip_counter.node.security.sealing import Sealing
@@ -61,7 +63,14 @@ class Machine(NamedTuple):
 class Process:
     """One life, until `kill`. `replied` gets the datagrams for clients."""
 
-    def __init__(self, config: Config, address: str, machine: Machine, replied: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        address: str,
+        machine: Machine,
+        replied: Callable[[bytes], None],
+        presence: Presence | None = None,
+    ) -> None:
         rng = machine.rng
         self.is_alive = True
         self._clock = machine.clock
@@ -83,8 +92,11 @@ class Process:
         self._journal = Journal(machine.disk, self._block)
         self._committer = Committer(self._journal, self._aside, self._committed)
         self.replica = Replica(
-            config, Random(rng.getrandbits(64)), self._clock.now_ns, machine.disk.contents.recovered()
+            config, Random(rng.getrandbits(64)), self._clock.now_ns, machine.disk.contents.recovered(), None, presence
         )
+        self._presence = presence
+        self._asks_from: dict[str, Address] = {}
+        """By peer, where it last sent a SYN from."""
         bounds = rng.choice(machine.bounds)
         runtime = Runtime(self.soon, self.now_ns, self.advance, _unexpected)
         self.scheduler = Scheduler(self.replica, self._redis_node, runtime, MAX_REDIS_CLIENTS, bounds)
@@ -193,6 +205,8 @@ class Process:
             datagram = content
         message = datagrams.unpack(datagram, self._config.cluster)
         parsed = requests.parse(message) if isinstance(message, dict) else message
+        if isinstance(parsed, Syn) and isinstance(source, Address):
+            self._asks_from[parsed.sender] = source
         self.replica.step(parsed, source, self.now_ns())
 
     def _set_clock(self) -> None:
@@ -252,8 +266,17 @@ class Process:
                 raise PromiseBroken(f"a datagram of {len(each)} bytes, and not of one row")
         carries_rows = isinstance(message, Carrier) and bool(message.deltas)
         for peer in send.to:
-            sealed = self._sealed(packed, self._network.address_of(peer))
-            self.emit(partial(self._network.send_all, self._address, (peer,), sealed, carries_rows))
+            to = self._address_of(peer, message)
+            self.emit(partial(self._network.send_all, self._address, (to,), self._sealed(packed, to), carries_rows))
+
+    def _address_of(self, peer: Client, message: Gossip) -> Address:
+        """Where the endpoint would send it, if members move."""
+        if not self._presence or not isinstance(peer, str):
+            return self._network.address_of(peer)
+        if isinstance(message, TO_SOURCE) and peer in self._asks_from:
+            return self._asks_from[peer]
+        record = self.replica.roster.records.get(peer)
+        return Address(record.addresses[0] if record and record.addresses else peer)
 
     def _sealed(self, packed: list[bytes], to: Address) -> list[bytes]:
         """One greeting, if nothing can be sealed for this address yet."""

@@ -58,6 +58,8 @@ class Scenario:
     """The keys with which gossip is sealed."""
     rotations: float = 0.0
     """Steps in which the keys are changed; nodes that are down may miss them."""
+    member_changes: float = 0.0
+    """Nodes join, leave, move to another address, or die for good and are removed."""
     copies: int = 1
     """What adds ask for. With more than one, no more journals are lost than any add survives."""
     commit_ms: float = 2.0
@@ -128,6 +130,9 @@ SEALED = replace(
 )
 """Somebody on the path tampers with datagrams, and keys are changed."""
 
+MEMBERS = replace(FAULTY, member_changes=0.6, seconds=15.0, pipelines=0.0, journal_lost=0.1, heal_seconds=60.0)
+"""The members change, while all else goes wrong too."""
+
 SCENARIOS = {
     "restored": RESTORED,
     "faulty": FAULTY,
@@ -139,4 +144,5 @@ SCENARIOS = {
     "ending": ENDING,
     "cloned-ending": CLONED_ENDING,
     "sealed": SEALED,
+    "members": MEMBERS,
 }

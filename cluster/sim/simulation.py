@@ -10,7 +10,8 @@ from gossip_counter.cluster.sim.ending import DAY_MS, Ending
 from gossip_counter.cluster.sim.environment import Environment
 from gossip_counter.cluster.sim.faults import Faults
 from gossip_counter.cluster.sim.losses import Losses
-from gossip_counter.cluster.sim.network import Network
+from gossip_counter.cluster.sim.members import Members
+from gossip_counter.cluster.sim.network import Network, node_at
 from gossip_counter.cluster.sim.node import Node
 from gossip_counter.cluster.sim.oracle import Oracle, PromiseBroken
 from gossip_counter.cluster.sim.redis_clients import RedisWorkload
@@ -42,11 +43,16 @@ class Simulation:
         self._redis_workload = RedisWorkload(environment, self.nodes, counters)
         self._ending = Ending(environment, self.nodes)
         self._faults = Faults(environment, self.nodes, self._workload, self._ending)
+        self._members = Members(environment, self.nodes, self._workload)
         for name in names:
             peers = tuple(other for other in names if other != name)
-            self.nodes[name] = Node(name, peers, environment, self._workload.replied)
+            self.nodes[name] = Node(name, peers, environment, self._workload.replied, seeds=self._seeds)
         for node in self.nodes.values():
             node.start()
+
+    def _seeds(self) -> tuple[Client, ...]:
+        """Whom nodes of the beginning ask later, if members change: of those that they list, none may be left."""
+        return self._members.seeds() if self.clock.now_ns else ()
 
     @property
     def trace(self) -> str:
@@ -69,7 +75,8 @@ class Simulation:
         self._settle()
         if self.scenario.transactions:
             self._let_a_day_pass()
-        lives = sum(node.life for node in self.nodes.values())
+        lives = sum(node.life for node in (*self.nodes.values(), *self._members.gone))
+        self._members.check()
         clones, ending = self._faults.clones, self._ending.counters
         verdict.check(self._replicas, lives + clones, clones, self.oracle, self._losses, ending)
 
@@ -107,6 +114,8 @@ class Simulation:
     def _agreed_on(self) -> int | None:
         """The fingerprint of the state that all nodes hold; None if they differ, or a request is open."""
         is_level = self.oracle.all_answered and verdict.in_sync(self._replicas)
+        if self.scenario.member_changes and not self._members.are_settled:
+            return None
         return self._replicas[0].state.fingerprint if is_level else None
 
     def run_until(self, end_ns: int, stop: Callable[[], bool] = lambda: False) -> None:
@@ -127,7 +136,8 @@ class Simulation:
 
     def _deliver(self, to: str, datagram: bytes, source: Client) -> None:
         self.touched = to
-        if node := self.nodes.get(to):
+        node = self.nodes.get(node_at(to))
+        if node and node.address == to:
             node.receive(datagram, source)
 
     def _plan(self) -> None:
@@ -147,6 +157,7 @@ class Simulation:
             (scenario.transactions, self._ending.transact),
             (scenario.jumps, faults.jump_clock),
             (scenario.rotations, faults.rotate_keys),
+            (scenario.member_changes, self._members.change),
         ):
             due = 0.0
             while rate and (due := due + self.rng.expovariate(rate)) < scenario.seconds:

@@ -1,5 +1,6 @@
 """What simulated clients do over UDP: adds and reads, at random nodes."""
 
+from collections.abc import Callable
 from typing import Any
 
 from gossip_counter.cluster.sim.environment import Environment
@@ -7,6 +8,7 @@ from gossip_counter.cluster.sim.node import Node
 from gossip_counter.cluster.sim.oracle import Known, PromiseBroken
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.counts import ZERO
+from gossip_counter.node.core.leaving import REFUSAL, REMOVED
 
 ONLY = "only "
 """How the names of counters begin that a single add is made to, so that its copies can be counted."""
@@ -59,6 +61,8 @@ class Workload:
         self._cluster = environment.scenario.config.cluster
         self._nodes = nodes
         self._counters = counters
+        self.asked: dict[int, Callable[[Node, Any], None]] = {}
+        """By `msg_id`, requests about members, and who wants the replies."""
         self._tokens: list[tuple[str, Known]] = []
         """Tokens, and what was acknowledged by then at the node that issued each."""
 
@@ -88,13 +92,17 @@ class Workload:
         """A node replied to a request. Raises `PromiseBroken`."""
         body: Any = datagrams.unpack(datagram, self._cluster)
         msg_id = body["in_reply_to"]
+        if msg_id in self.asked:
+            self.asked.pop(msg_id)(node, body)
+            return
         match body["type"]:
             case "add_ok":
                 self._counters.check_copies(*self._oracle.acknowledged(msg_id), self._copies)
             case "read_ok":
                 self._oracle.replied(msg_id, body["value"])
             case _:
-                self._oracle.failed(msg_id, body["code"], body["text"], disk_failed=node.disk.has_failed)
+                may_refuse = node.disk.has_failed or body["text"] in (REFUSAL, REMOVED)
+                self._oracle.failed(msg_id, body["code"], body["text"], disk_failed=may_refuse)
         if (token := body.get("token")) and self._rng.random() < TOKENS_KEPT:
             self._tokens.append((token, self._oracle.acknowledged_at(node.name)))
 

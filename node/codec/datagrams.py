@@ -5,18 +5,21 @@ protocol's table. An array is gossip, and four bytes follow it, a checksum (CRC-
 
     [VERSION, kind, cluster, cluster id, sender, fingerprint, ...]
     0 replicate  deltas
-    1 syn        boot, clock, boot answered, above, upto, [actor, version, hash, hash of detached rows, actor, ...],
-                 [upto, hash, upto, ...]
+    1 syn        boot, clock, boot answered, members, above, upto,
+                 [actor, version, hash, hash of detached rows, actor, ...], [upto, hash, upto, ...]
     2 syn-ack    boot, [actor, version, actor, ...], deltas
     3 ack        deltas
     4 push       deltas
     5 confirm    actor, version
     6 confirmed  actor, version
     7 rival      boot, [actor, version, actor, ...]
+    8 join       boot, [a record of `members.py`]
+    9 members    boot, is taken, [such a record, ...]
 
-The cluster id is twice its number, and one more if it is settled. `deltas` has the form that is given in `deltas.py`. A
-message that does not fit one datagram is sent as several, each of use alone. Sizes are checked before anything is built
-from them: msgpack refuses an array or a string that is longer than the datagram it came in.
+`members` of a SYN is the hash of the sender's list. The cluster id is twice its number, and one more if it is settled.
+`deltas` has the form that is given in `deltas.py`. A message that does not fit one datagram is sent as several, each of
+use alone. Sizes are checked before anything is built from them: msgpack refuses an array or a string that is longer
+than the datagram it came in.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,6 +30,7 @@ from zlib import crc32
 import msgpack
 
 from gossip_counter.node.codec.deltas import pack_deltas, unpack_actor, unpack_deltas
+from gossip_counter.node.codec.members import BOOT_MAX, pack_records, unpack_records
 from gossip_counter.node.codec.packing import (
     ARRAY_BYTES,
     COUNT_BYTES,
@@ -42,15 +46,28 @@ from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.errors import BadDatagramError
 from gossip_counter.node.core.holdings import DigestEntry, Part
-from gossip_counter.node.core.messages import Ack, Confirm, Confirmed, Gossip, Push, Replicate, Rival, Syn, SynAck
+from gossip_counter.node.core.messages import (
+    Ack,
+    Confirm,
+    Confirmed,
+    Gossip,
+    Join,
+    Members,
+    Push,
+    Replicate,
+    Rival,
+    Syn,
+    SynAck,
+)
 
 VERSION = 3
 MAX_DATAGRAM_BYTES = 65_507
 
-_KINDS: tuple[type[Gossip], ...] = (Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed, Rival)
+_KINDS: tuple[type[Gossip], ...] = (Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed, Rival, Join, Members)
+_FIELDS: dict[type[Gossip], int] = {Syn: 14, SynAck: 9, Confirm: 8, Confirmed: 8, Rival: 8, Join: 8, Members: 9}
+"""By kind, the length of its array; of the others it is 7."""
 CHECKSUM_BYTES = 4
 """The 16 bits of UDP let some flipped bits through, and a maximum never forgets one."""
-_BOOT_MAX = 2**32 - 1
 _BOOT_BYTES = 5
 """The most that a boot id takes."""
 _HASH_MAX = 2**64 - 1
@@ -103,12 +120,17 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
             rests = [[flat(message.actor, message.version)]]
         case Rival():
             rests = [[flat(message.boot), _pack_wants(message.wants, room - _BOOT_BYTES)]]
+        case Join():
+            rests = [[flat(message.boot), *pack_records((message.record,), room)]]
+        case Members():
+            parts = islice(pack_records(message.records, room - _BOOT_BYTES - 1), most)
+            rests = [[flat(message.boot, message.is_taken), part] for part in parts]
         case Replicate():
             rests = [[part] for part in pack_deltas(message.deltas, room)]
         case _:
             rests = [[part] for part in islice(pack_deltas(message.deltas, room), most)]
-    fields = {Syn: 13, SynAck: 9, Confirm: 8, Confirmed: 8, Rival: 8}.get(type(message), 7)
-    return [_with_checksum(b"".join([array_header(fields), head, *rest])) for rest in rests]
+    header = array_header(_FIELDS.get(type(message), 7))
+    return [_with_checksum(b"".join([header, head, *rest])) for rest in rests]
 
 
 def _with_checksum(gossip: bytes) -> bytes:
@@ -117,12 +139,12 @@ def _with_checksum(gossip: bytes) -> bytes:
 
 def _descriptions(syn: Syn, room: int) -> list[list[bytes]]:
     """The digest or the parts in ranges of actors, one for each datagram."""
-    none, opening = array_header(0), (syn.boot, syn.clock_ms, syn.answered)
+    none, opening = array_header(0), (syn.boot, syn.clock_ms, syn.answered, syn.members)
     if syn.parts:
         described, width = [(part.upto, flat(*part)) for part in syn.parts], len(Part._fields)
     else:
         described, width = [(actor, flat(actor, *entry)) for actor, entry in sorted(syn.digest.items())], _ENTRY_WIDTH
-    room -= 2 * _BOOT_BYTES + COUNT_BYTES + 1
+    room -= 2 * _BOOT_BYTES + 2 * COUNT_BYTES + 1
     return [
         [flat(*opening, above, upto), *((none, packed) if syn.parts else (packed, none))]
         for above, upto, packed in _ranges(syn, described, width, room)
@@ -208,14 +230,14 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
     limits.nonempty_name(sender, "sender")
     _hash(fingerprint)
     match kind, rest:
-        case 1, [boot, clock_ms, answered, above, upto, entries, parts]:
+        case 1, [boot, clock_ms, answered, members, above, upto, entries, parts]:
             low, high = _bound(above), None if upto is None else _bound(upto)
             own_boot, answered_boot, time_ms = *map(_unpack_boot, (boot, answered)), limits.count(clock_ms, "clock")
             digest, divided = _unpack_digest(entries), _unpack_parts(parts, low, high)
             if digest and divided:
                 raise ValueError("a digest has entries or parts, not both")
             return Syn(
-                sender, fingerprint, digest, low, high, own_boot, time_ms, divided, answered_boot,
+                sender, fingerprint, digest, low, high, own_boot, time_ms, divided, answered_boot, _hash(members),
                 cluster_id=identified,
             )  # fmt: skip
         case 2, [boot, wants, deltas]:
@@ -224,16 +246,29 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
         case 5 | 6, [actor, version]:
             asked, upto = {5: Confirm, 6: Confirmed}[kind], limits.version(version, "version")
             return cast(Gossip, asked(sender, fingerprint, unpack_actor(actor), upto, cluster_id=identified))
-        case 7, [boot, wants]:
-            return Rival(sender, fingerprint, _unpack_boot(boot), _unpack_wants(wants), cluster_id=identified)
+        case 7 | 8 | 9, _:
+            return _of_processes(kind, sender, fingerprint, identified, rest)
         case 0 | 3 | 4, [deltas]:
             made = {0: Replicate, 3: Ack, 4: Push}[kind]
             return cast(Gossip, made(sender, fingerprint, unpack_deltas(deltas), cluster_id=identified))
     raise ValueError(f"kind {kind!r:.20} with {len(rest)} fields is not known here")
 
 
+def _of_processes(kind: int, sender: str, fingerprint: int, cluster_id: ClusterId, rest: list[Any]) -> Gossip:
+    """Gossip that is not about rows."""
+    match kind, rest:
+        case 7, [boot, wants]:
+            return Rival(sender, fingerprint, _unpack_boot(boot), _unpack_wants(wants), cluster_id=cluster_id)
+        case 8, [boot, listed] if len(records := unpack_records(listed)) == 1:
+            return Join(sender, fingerprint, _unpack_boot(boot), records[0], cluster_id=cluster_id)
+        case 9, [boot, bool(is_taken), listed]:
+            members = unpack_records(listed)
+            return Members(sender, fingerprint, members, _unpack_boot(boot), is_taken, cluster_id=cluster_id)
+    raise ValueError(f"kind {kind} with {len(rest)} fields is not known here")
+
+
 def _unpack_boot(value: object) -> int:
-    return limits.whole(value, "boot id", 0, _BOOT_MAX)
+    return limits.whole(value, "boot id", 0, BOOT_MAX)
 
 
 def _bound(value: object) -> str:

@@ -23,8 +23,14 @@ from gossip_counter.node.core.messages import (
     GossipStatusOk,
     Init,
     InitOk,
+    Leave,
+    LeaveOk,
+    ListMembers,
+    MembersOk,
     Read,
     ReadOk,
+    Remove,
+    RemoveOk,
     Replicate,
     Reply,
     Request,
@@ -39,6 +45,9 @@ _REPLY_TYPES: dict[type[Reply], str] = {
     DeleteOk: "delete_ok",
     ReadOk: "read_ok",
     GossipStatusOk: "gossip_status_ok",
+    MembersOk: "members_ok",
+    LeaveOk: "leave_ok",
+    RemoveOk: "remove_ok",
     ErrorReply: "error",
 }
 _TERMS = frozenset({"expire_ms", "expire_if_new", "lower", "upper"})
@@ -63,10 +72,21 @@ def parse(body: Body) -> Request:
                 return Read(msg_id, _counter(body), None if given is None else tokens.parse(given))
             case "gossip_status":
                 return GossipStatus(msg_id, _counter(body))
-            case unknown:
-                raise _unsupported(unknown, msg_id)
+            case other:
+                return _parse_about_members(other, body, msg_id)
     except ValueError as error:
         raise RequestError(MALFORMED, str(error), msg_id) from None
+
+
+def _parse_about_members(kind: object, body: Body, msg_id: int) -> Request:
+    match kind:
+        case "members":
+            return ListMembers(msg_id, limits.name(body.get("after", ""), "after"))
+        case "leave":
+            return Leave(msg_id)
+        case "remove":
+            return Remove(msg_id, limits.nonempty_name(_field(body, "name"), "name"))
+    raise _unsupported(kind, msg_id)
 
 
 def parse_init(body: Body) -> Init:

@@ -49,6 +49,11 @@ class Acks:
         self._confirmed = dict.fromkeys(config.peers, 0)
         """By peer, the version up to which it holds durably what our actor wrote."""
 
+    def set_peers(self, names: tuple[str, ...]) -> None:
+        """The other members are these now."""
+        self._confirmed = {name: self._confirmed.get(name, 0) for name in names}
+        self._counts.set_peers(len(names))
+
     def acknowledge(self, done: UnderWay, now_ns: int) -> None:
         """Answer the writes of a commit that counts; those that want more copies have to wait."""
         waiting = done.batch.waiting
@@ -150,6 +155,8 @@ class Acks:
 
     def _held_by(self, copies: int) -> int:
         """The version up to which so many members hold everything durably, this one included."""
+        if copies > len(self._confirmed) + 1:
+            return 0  # so many members there were when it was asked
         return sorted(self._confirmed.values(), reverse=True)[copies - 2]
 
     def _take(self, copies: int, is_done: Callable[[WaitingWrite], bool]) -> Iterator[WaitingWrite]:

@@ -27,6 +27,14 @@ class Admission:
         self._stats = stats
         self._claims_versions = claims_versions
         self.places = Places(config, state)
+        self._members = len(config.peers) + 1
+        self.closed = ""
+        """Why no writes are taken; "": they are."""
+
+    def set_members(self, others: tuple[str, ...]) -> None:
+        """The other members are these now."""
+        self._members = len(others) + 1
+        self.places.set_members(others)
 
     # Clients.
 
@@ -35,7 +43,7 @@ class Admission:
 
         Not so adds to counters in `State.large`: all others have room for as much again as makes a counter large.
         """
-        if self.places.have_none:
+        if self.takes_none:
             return 0
         rows = self._state.row_count + batch.counters + adds
         unchecked = batch.unchecked + adds * SMALL
@@ -43,8 +51,15 @@ class Admission:
             rows, unchecked = rows + committing.counters, unchecked + committing.unchecked
         return SMALL if rows <= self._config.max_rows and unchecked <= LARGE else 0
 
+    @property
+    def takes_none(self) -> bool:
+        """Whether `check_place` refuses."""
+        return bool(self.closed) or self.places.have_none
+
     def check_place(self) -> None:
         """Whether anybody else will ever store what this node writes. Raises `RequestError`."""
+        if self.closed:
+            raise RequestError(TEMPORARILY_UNAVAILABLE, self.closed)
         if self.places.have_none:
             raise RequestError(
                 TEMPORARILY_UNAVAILABLE,
@@ -77,9 +92,8 @@ class Admission:
 
     def check_copies(self, copies: int) -> None:
         """Whether an add can wait for so many copies, more than one. Raises `RequestError`."""
-        members = len(self._config.peers) + 1
-        if copies > members:
-            raise RequestError(MALFORMED, f"copies must be from 1 to {members}, the members of this cluster")
+        if copies > self._members:
+            raise RequestError(MALFORMED, f"copies must be from 1 to {self._members}, the members of this cluster")
         if not self._claims_versions:
             raise RequestError(NOT_SUPPORTED, "full-state gossip can't tell what peers hold: copies must be 1")
 

@@ -11,6 +11,8 @@ from gossip_counter.node.core.batch import Pending
 from gossip_counter.node.core.commits import Commits
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.leaving import Leaving
+from gossip_counter.node.core.member_changes import MemberChanges
 from gossip_counter.node.core.messages import (
     Add,
     CountCopies,
@@ -18,11 +20,16 @@ from gossip_counter.node.core.messages import (
     DeleteOk,
     ErrorReply,
     GossipStatus,
+    Leave,
+    ListMembers,
+    MembersOk,
     Read,
+    Remove,
     Request,
     Written,
 )
 from gossip_counter.node.core.reads import Reads
+from gossip_counter.node.core.standing_list import Page
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.core.status import Status
 from gossip_counter.node.core.tokens import Issuer
@@ -44,8 +51,13 @@ class ClientRequests:
         outbox: Outbox,
         status: Callable[[int, str], Status],
         advance_clock: Callable[[int], None],
+        member_changes: MemberChanges,
+        leaving: Leaving,
+        list_members: Callable[[int, str], Page],
     ) -> None:
-        """`status` takes the time and the name of a counter; `advance_clock` lets what is over at a time end."""
+        """`status` takes the time and the name of a counter; `advance_clock` lets what is over at a time end;
+        `list_members` takes the time and a name.
+        """
         self._stats = stats
         self._admission = admission
         self._commits = commits
@@ -56,6 +68,9 @@ class ClientRequests:
         self._outbox = outbox
         self._status = status
         self._advance_clock = advance_clock
+        self._member_changes = member_changes
+        self._leaving = leaving
+        self._list_members = list_members
 
     def answer(self, request: Request, client: Client, now_ns: int) -> None:
         """Answer a request, be it with an error; an add or a delete once it is durable."""
@@ -71,6 +86,12 @@ class ClientRequests:
                     self._outbox.reply(client, self._status(now_ns, request.counter).as_reply(request.msg_id))
                 case CountCopies():
                     self._acks.count(request, client, now_ns)
+                case ListMembers():
+                    self._outbox.reply(client, MembersOk(request.msg_id, *self._list_members(now_ns, request.after)))
+                case Leave():
+                    self._leaving.ask(request, client, now_ns)
+                case Remove():
+                    self._member_changes.remove(request, client, now_ns)
         except RequestError as error:
             self.refuse(client, request.msg_id, error)
 

@@ -81,15 +81,24 @@ class Handling(Enum):
 class OwnClusterId:
     """This node's cluster id, from start to end."""
 
-    def __init__(self, members: Collection[str], stored: ClusterId | None, entropy: Random) -> None:
-        """`members` are the others; `stored` is what the journal names."""
+    def __init__(
+        self, members: Collection[str], stored: ClusterId | None, entropy: Random, joins: bool = False
+    ) -> None:
+        """`members` are the others; `stored` is what the journal names. Who `joins` a cluster has its id from there."""
         self._members = frozenset(members)
         self._stored = stored
         self._ours = stored or ClusterId(entropy.getrandbits(63), False)
         """Once it is settled it never changes any more, be it durable or not."""
         self._agreeing = set[str]()
         """Members that have replied with our present id."""
-        self._settle_if_all_agree()
+        if not joins:
+            self._settle_if_all_agree()
+
+    def set_members(self, members: Collection[str]) -> None:
+        """The others are these now. Who joins takes part in nothing until then."""
+        self._members = frozenset(members)
+        if self._members:
+            self._settle_if_all_agree()
 
     @property
     def shown(self) -> ClusterId:

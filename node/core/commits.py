@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gossip_counter.node.core import counts
 from gossip_counter.node.core.batch import Batch, Pending
-from gossip_counter.node.core.cluster_id import ClusterId, OwnClusterId
+from gossip_counter.node.core.cluster_id import OwnClusterId
 from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, EndingRow, HeldRow, as_row
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Commit, Outbox
@@ -22,20 +22,21 @@ from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Identity, Increment
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.replies import accepted, refused, written
+from gossip_counter.node.core.roster import Roster
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
 
 @dataclass(slots=True)
 class UnderWay:
-    """A batch that is being committed: as whom, what our rows will be then, and peers' rows that go with it."""
+    """A batch that is being committed: as whom, what our rows will be then, and what goes with it."""
 
     batch: Batch
     actor: Actor
     rows: dict[str, HeldRow]
     version: int
     peers_rows: tuple[Stored, ...]
-    cluster_id: ClusterId | None
+    commit: Commit
 
 
 class Commits:
@@ -47,6 +48,7 @@ class Commits:
         stats: Stats,
         identity: Identity,
         cluster_id: OwnClusterId,
+        roster: Roster,
         dirty: DirtyRows,
         outbox: Outbox,
     ) -> None:
@@ -59,6 +61,7 @@ class Commits:
         self._stats = stats
         self._identity = identity
         self._cluster_id = cluster_id
+        self._roster = roster
         self._dirty = dirty
         self._outbox = outbox
         self._is_requested = False
@@ -95,10 +98,10 @@ class Commits:
         self.request()
 
     def request_if_needed(self) -> None:
-        """Let the next commit begin if rows wait to be stored, or the journal names another actor or cluster."""
+        """Let the next commit begin if rows or members wait to be stored, or the journal names another actor or id."""
         self.react()
         is_named = self._identity.is_durable and not self._cluster_id.awaits_commit
-        if self._dirty or self.batch.reapplied or not is_named:
+        if self._dirty or self._roster.unsaved or self.batch.reapplied or not is_named:
             self._is_requested = True
 
     @property
@@ -133,9 +136,9 @@ class Commits:
         if rows:
             version += len(rows)
             stored = (*peers_rows, Stored(actor, version, version, rows, self._state.floors(actor)))
-        cluster_id = self._cluster_id.unsaved
-        self.under_way = UnderWay(batch, actor, rows, version, peers_rows, cluster_id)
-        return Commit(actor, stored, cluster_id)
+        commit = Commit(actor, stored, self._cluster_id.unsaved, self._roster.unsaved)
+        self.under_way = UnderWay(batch, actor, rows, version, peers_rows, commit)
+        return commit
 
     def _with_lives(self, rows: dict[str, HeldRow], held: list[HeldRow]) -> dict[str, HeldRow]:
         """Rows of counters that do not end, where others do: we may have forgotten older ones of the same counters."""
@@ -189,8 +192,9 @@ class Commits:
             absorbed = self._identity.absorbed_from(done.actor, done.rows, done.batch)
         self._enter_state(done)
         self._identity.committed(done.actor, done.batch, absorbed)
-        if done.cluster_id:
-            self._cluster_id.saved(done.cluster_id)
+        if done.commit.cluster_id:
+            self._cluster_id.saved(done.commit.cluster_id)
+        self._roster.saved(done.commit.members)
         if absorbed:
             self._wait_again(done)
             self.reapply(absorbed)

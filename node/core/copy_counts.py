@@ -26,6 +26,12 @@ class CopyCounts:
         self._entries = 0
         """Put since the heaps were last made: none has more."""
 
+    def set_peers(self, peers: int) -> None:
+        """There are so many peers now."""
+        if peers != self._peers:
+            self._peers = peers
+            self._put_again()
+
     def __len__(self) -> int:
         return len(self._asked)
 
@@ -45,9 +51,12 @@ class CopyCounts:
         self._asked[client] = asked
         self._push(client, asked)
         if self._entries > 2 * len(self._asked) + 64:  # most of them wait no more
-            self._by_version, self._by_deadline, self._entries = {}, [], 0
-            for each in self._asked.items():
-                self._push(*each)
+            self._put_again()
+
+    def _put_again(self) -> None:
+        self._by_version, self._by_deadline, self._entries = {}, [], 0
+        for each in self._asked.items():
+            self._push(*each)
 
     def forget(self, client: Client) -> None:
         """A client is gone."""

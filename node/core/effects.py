@@ -14,6 +14,7 @@ from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.messages import Gossip, Reply, Syn
 from gossip_counter.node.core.paths import NARROW_BYTES, Paths
+from gossip_counter.node.core.roster import MemberRecord
 
 Client = Hashable
 """Who sent a request: opaque to the core. To an adapter it is an address, a name or a connection."""
@@ -46,12 +47,13 @@ class Commit(NamedTuple):
     """Make all of this durable, or nothing, then call `Replica.persisted`. No other Commit comes before.
 
     `actor` is what this node writes as. Of each actor, rows that are named replace those stored before. `cluster_id`
-    None: the one stored before stays.
+    None: the one stored before stays. `members` are the records that have changed, which replace those of their names.
     """
 
     actor: Actor
     stored: tuple[Stored, ...]
     cluster_id: ClusterId | None = None
+    members: tuple[MemberRecord, ...] = ()
 
 
 class Ready(NamedTuple):

@@ -30,6 +30,7 @@ from gossip_counter.node.core.counts import (
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.limits import MAX_OWN_VERSION
 from gossip_counter.node.core.messages import Delta
+from gossip_counter.node.core.roster import MemberRecord
 from gossip_counter.node.core.state import State
 
 Increment = tuple[str, int]
@@ -43,7 +44,8 @@ def mint(name: str, epoch: int) -> Actor:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a journal gives back: the actor that this node last wrote as, the rows of all actors, and the cluster's id.
+    """What a journal gives back: the actor that this node last wrote as, the rows of all actors, the cluster's id, and
+    the members.
 
     Without an actor, the rows count and none of them is this node's own: the journal is a copy of another.
     """
@@ -51,6 +53,7 @@ class Recovered:
     actor: Actor | None
     stored: tuple[Stored, ...] = ()
     cluster_id: ClusterId | None = None
+    members: tuple[MemberRecord, ...] = ()
 
 
 class Identity:

@@ -8,6 +8,12 @@ from collections.abc import Callable, Collection
 from random import Random
 from typing import NamedTuple
 
+UP_NS = 3_000_000_000
+"""A member that was heard within this time is up."""
+
+DOWN_NS = 30_000_000_000
+"""One that was not heard for so long is down. In between, it is suspect."""
+
 LARGE_SKEW_MS = 1000
 """Clocks that differ by no more are as good as equal."""
 
@@ -21,6 +27,7 @@ class Standing(NamedTuple):
 
     name: str
     heard: bool
+    """Since our start."""
     level: bool
     versions: int
     behind_ms: float
@@ -36,8 +43,18 @@ class Membership:
     """When our state last changed."""
     _agreed_ns: int | None
 
-    def __init__(self, names: tuple[str, ...], fingerprint: Callable[[], int], now_ns: int) -> None:
-        """`fingerprint` gives that of our own state; it is asked only when a peer's is there to compare it with."""
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        fingerprint: Callable[[], int],
+        now_ns: int,
+        roster_hash: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`fingerprint` gives that of our own state; it is asked only when a peer's is there to compare it with.
+
+        `roster_hash` gives that of our list of members.
+        """
+        self.roster_hash = roster_hash
         self.names = tuple(sorted(names))
         self._fingerprints: dict[str, int | None] = dict.fromkeys(self.names)
         self._fingerprint = fingerprint
@@ -48,6 +65,23 @@ class Membership:
         self.skew_ms: dict[str, int] = {}
         """By how much a peer's clock was ahead of ours when it last sent its digest, as far as it said."""
         self.state_changed(now_ns)
+
+    def set_names(self, names: tuple[str, ...], now_ns: int) -> None:
+        """The other members are these now, in sorted order."""
+        gone, new = set(self.names) - set(names), [name for name in names if name not in self._fingerprints]
+        self.names = names
+        for by_name in (self._fingerprints, self._in_sync_ns, self._heard_ns, self.versions_behind, self.skew_ms):
+            for name in gone:
+                by_name.pop(name, None)
+        for name in new:
+            self._fingerprints[name], self.versions_behind[name] = None, 0
+            self._in_sync_ns[name] = self._heard_ns[name] = now_ns
+        if new or not names:
+            self._agreed_ns = None if names else now_ns
+
+    def is_up(self, name: str, now_ns: int) -> bool:
+        """Whether a member was heard just now."""
+        return self._fingerprints.get(name) is not None and now_ns < self._heard_ns[name] + UP_NS
 
     def __contains__(self, name: str) -> bool:
         return name in self._fingerprints

@@ -12,6 +12,7 @@ from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, NamedRow
 from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors, Part
 from gossip_counter.node.core.increases import Increase, Outcome
+from gossip_counter.node.core.roster import MemberRecord
 from gossip_counter.node.core.tokens import Token
 
 DEFAULT_COUNTER = ""
@@ -77,8 +78,31 @@ class CountCopies:
     deadline_ns: int
 
 
-Request = Add | Delete | Read | GossipStatus | CountCopies
-REQUESTS = (Add, Delete, Read, GossipStatus, CountCopies)
+@dataclass(frozen=True, slots=True)
+class ListMembers:
+    """Ask for the members and how each stands: those after a name, in order, as many as a reply has room for."""
+
+    msg_id: int
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Ask this node to leave the cluster; answered when others store all that it has, and know that it left."""
+
+    msg_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove a member that is gone for good; answered when that is durable here."""
+
+    msg_id: int
+    name: str
+
+
+Request = Add | Delete | Read | GossipStatus | CountCopies | ListMembers | Leave | Remove
+REQUESTS = (Add, Delete, Read, GossipStatus, CountCopies, ListMembers, Leave, Remove)
 """The same for `isinstance`, which takes a tuple in a fraction of the time."""
 
 
@@ -181,7 +205,30 @@ class ErrorReply:
     text: str
 
 
-Reply = InitOk | Written | DeleteOk | ReadOk | CopiesOk | GossipStatusOk | ErrorReply
+@dataclass(frozen=True, slots=True)
+class MembersOk:
+    """Answers ListMembers. `more`: there are others after these."""
+
+    in_reply_to: int
+    listed: tuple[dict[str, Any], ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveOk:
+    """Answers Leave: this node is no member any more."""
+
+    in_reply_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveOk:
+    """Answers Remove."""
+
+    in_reply_to: int
+
+
+Reply = InitOk | Written | DeleteOk | ReadOk | CopiesOk | GossipStatusOk | MembersOk | LeaveOk | RemoveOk | ErrorReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +298,8 @@ class Syn(_FromPeer):
     parts: tuple[Part, ...] = ()
     answered: int = 0
     """The boot id of the SYN that this answers; 0: none."""
+    members: int = 0
+    """The hash of the sender's list of members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,10 +367,33 @@ class Rival(_FromPeer):
     wants: dict[Actor, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Join(_FromPeer):
+    """Asks to be taken in as a member, with the record about the sender. `boot` comes back in the answer."""
+
+    sender: str
+    fingerprint: int
+    boot: int
+    record: MemberRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Members(_FromPeer):
+    """Records of members. `boot` is that of the Join that it answers, else 0; `is_taken`: a living process has that
+    name, so its sender was not taken in.
+    """
+
+    sender: str
+    fingerprint: int
+    records: tuple[MemberRecord, ...]
+    boot: int = 0
+    is_taken: bool = False
+
+
 Carrier = Replicate | SynAck | Ack | Push
 """Gossip that carries rows."""
 
-Gossip = Carrier | Syn | Rival | Confirm | Confirmed
+Gossip = Carrier | Syn | Rival | Confirm | Confirmed | Join | Members
 
 
 def boot_answered(message: Gossip) -> int:

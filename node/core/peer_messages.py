@@ -15,8 +15,20 @@ from gossip_counter.node.core.effects import Client
 from gossip_counter.node.core.epochs import Epochs
 from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.identity import Identity
+from gossip_counter.node.core.leaving import Leaving
+from gossip_counter.node.core.member_changes import MemberChanges
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Carrier, Confirm, Confirmed, Gossip, Replicate, Rival, Syn
+from gossip_counter.node.core.messages import (
+    Carrier,
+    Confirm,
+    Confirmed,
+    Gossip,
+    Join,
+    Members,
+    Replicate,
+    Rival,
+    Syn,
+)
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
@@ -48,6 +60,8 @@ class PeerMessages:
         confirmations: Confirmations,
         epochs: Epochs,
         dirty: DirtyRows,
+        member_changes: MemberChanges,
+        leaving: Leaving,
     ) -> None:
         self._state = state
         self._stats = stats
@@ -60,13 +74,20 @@ class PeerMessages:
         self._confirmations = confirmations
         self._epochs = epochs
         self._dirty = dirty
+        self._member_changes = member_changes
+        self._leaving = leaving
         self.refused: Refused | None = None
         """The last one."""
 
     def receive(self, message: Gossip, source: Client, now_ns: int) -> None:
         """Take a message, if it is a member's. It came from `source`, which may be another address than we know."""
-        if message.sender not in self._membership:
+        if isinstance(message, Join):
+            self._member_changes.receive_join(message, source, now_ns)
+            return
+        is_answer = self._member_changes.is_answer(message)
+        if message.sender not in self._membership and not is_answer:
             self._stats.non_members += 1
+            self._member_changes.correct(message, source)
             return
         if not self._is_of_this_cluster(message, source, now_ns):
             return
@@ -74,7 +95,11 @@ class PeerMessages:
             case Confirm():
                 self._confirm(message, now_ns)
             case Confirmed():
+                self._leaving.confirmed(message)
                 self._confirmed(message)
+            case Members():
+                self._leaving.seen(message)
+                self._member_changes.receive(message, source, now_ns)
             case Rival():
                 self._epochs.met_rival(message)
                 self._gossip.anti_entropy.receive_rival(message)
@@ -87,9 +112,12 @@ class PeerMessages:
         if theirs is None:
             return True
         is_reply = isinstance(message, Replicate) or exchanges.is_ours(message)
+        is_reply = is_reply or self._member_changes.is_answer(message)
         handling = self._cluster_id.receive(theirs, sender, is_reply)
         if handling is Handling.REFUSE:
             self._refuse(sender, source, None)
+        elif handling is Handling.ASK and isinstance(message, Members):
+            self._member_changes.note_doubts(message.records)
         elif handling is Handling.ASK and not exchanges.is_asking(sender):
             exchanges.ask((sender,), now_ns)
         elif handling is Handling.REPLY and isinstance(message, Syn):
@@ -109,6 +137,8 @@ class PeerMessages:
         absorbed = [] if isinstance(message, Syn) else self._identity.absorbed_by(message.deltas)
         if self._gossip.receive(message, source, now_ns):
             self._epochs.begin()  # somebody wrote as our actor what we never did
+        if isinstance(message, Syn):
+            self._member_changes.compare(message.sender, message.members)
         self._commits.reapply(absorbed)
         if absorbed or self._confirmations.waits_for(self._dirty):
             self._commits.request()

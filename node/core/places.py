@@ -29,6 +29,7 @@ class Places:
 
     def __init__(self, config: Config, state: State) -> None:
         self._config = config
+        self._name = config.name
         self._state = state
         self._members = {config.name, *config.peers}
         self._of_members = Counter[str]()
@@ -38,6 +39,12 @@ class Places:
         """Peers that have no place for our actor."""
         self._have = set[str]()
         """Peers that store rows of it."""
+
+    def set_members(self, names: tuple[str, ...]) -> None:
+        """The other members are these now."""
+        self._members = {self._name, *names}
+        self._full &= self._members
+        self._have &= self._members
 
     def has_place(self, actor: Actor) -> bool:
         """Whether rows of an actor can be stored: it is known, there is room for one more, or a place is reserved."""

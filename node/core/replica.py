@@ -8,6 +8,7 @@ itself: each input goes to the part whose business it is.
     peer_messages     what peers send           acks, confirmations   who waits for copies elsewhere; who waits for us
     gossip            what is sent to peers     identity              whom we write as, and when that must change
     admission         every bound               membership            who belongs, and how each member stands
+    roster            the list of members       member_changes, leaving    who joins, leaves, is removed
 """
 
 from collections.abc import Sequence
@@ -28,10 +29,14 @@ from gossip_counter.node.core.errors import RequestError
 from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.gossip.full_state import FullStateGossip
 from gossip_counter.node.core.identity import Identity, Recovered
+from gossip_counter.node.core.leaving import REMOVED, Leaving
+from gossip_counter.node.core.member_changes import MemberChanges, Taken
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import REQUESTS, Carrier, Gossip, Request
 from gossip_counter.node.core.peer_messages import PeerMessages, Refused
 from gossip_counter.node.core.reads import Reads
+from gossip_counter.node.core.roster import Presence, Roster
+from gossip_counter.node.core.standing_list import page
 from gossip_counter.node.core.start import Start
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
@@ -54,25 +59,29 @@ class Replica:
         now_ns: int,
         recovered: Recovered | None = None,
         entropy: Random | None = None,
+        presence: Presence | None = None,
     ) -> None:
-        """`rng` picks peers. `entropy` mints epochs: it must be the system's, except where lives are to be repeated."""
+        """`rng` picks peers. `entropy` mints epochs: it must be the system's, except where lives are to be repeated.
+        Without `presence`, this node says nothing of itself.
+        """
         self.config, self.state, self.stats, self.rounds = config, State(), Stats(), 0
         self.keys: tuple[str, ...] = ()
         """Ids of the keys that datagrams are sealed with, as an adapter says: the first seals, all open."""
-        self._unix_ahead_ms = 0
-        """By how much the wall clock is ahead of the one that `now_ns` is of."""
+        self._unix_ahead_ms = 0  # by how much the wall clock is ahead of the one that `now_ns` is of
         state, stats = self.state, self.stats
         for stored in recovered.stored if recovered else ():
             state.restore(stored)
         self._identity = identity = Identity(config.name, entropy or rng, state, recovered)
-        self.membership = membership = Membership(config.peers, lambda: state.fingerprint, now_ns)
-        stored_id = recovered.cluster_id if recovered else None
-        self._cluster_id = cluster_id = OwnClusterId(config.peers, stored_id, entropy or rng)
+        self._presence, self._entropy = presence or Presence(), entropy or rng
+        self.roster = roster = _roster(config, recovered, presence)
+        self.membership = membership = Membership(roster.others, lambda: state.fingerprint, now_ns, lambda: roster.hash)
+        stored_id, joins = recovered.cluster_id if recovered else None, bool(self._presence.seeds)
+        self._cluster_id = cluster_id = OwnClusterId(roster.others, stored_id, self._entropy, joins)
         self._outbox = outbox = Outbox(lambda: cluster_id.shown)
         strategy, dirty = STRATEGIES[config.gossip], DirtyRows(state)
         tokens = Issuer(state, strategy.claims_versions)
-        admission = Admission(config, state, stats, strategy.claims_versions)
-        self._commits = commits = Commits(state, stats, identity, cluster_id, dirty, outbox)
+        self._admission = admission = Admission(config, state, stats, strategy.claims_versions)
+        self._commits = commits = Commits(state, stats, identity, cluster_id, roster, dirty, outbox)
         self._acks = acks = Acks(config, state, stats, identity, tokens, outbox)
         self._confirmations = Confirmations(config, state, outbox)
         self._reads = reads = Reads(config, state, stats, tokens, strategy.claims_versions, outbox)
@@ -80,24 +89,26 @@ class Replica:
         self._gossip = strategy(config, state, stats, rng, identity, membership, admission, dirty, start, outbox)
         self._epochs = epochs = Epochs(stats, identity, start, self._gossip, commits, acks)
         self._writes = writes = Writes(state, stats, identity, admission, commits, strategy.claims_versions)
+        self._member_changes = changes = MemberChanges(
+            config, state, stats, identity, cluster_id, roster, membership, commits, outbox, self._set_members
+        )
+        self._leaving = leaving = Leaving(config, state, identity, admission, roster, membership, commits, outbox)
         self._client_requests = ClientRequests(
-            stats, admission, commits, writes, acks, reads, tokens, outbox, self.status, self._advance_clock
-        )
+            stats, admission, commits, writes, acks, reads, tokens, outbox, self.status, self._advance_clock,
+            changes, leaving, lambda at_ns, after: page(roster, membership, at_ns, after),
+        )  # fmt: skip
         self._peer_messages = PeerMessages(
-            state,
-            stats,
-            identity,
-            cluster_id,
-            membership,
-            self._gossip,
-            commits,
-            acks,
-            self._confirmations,
-            epochs,
-            dirty,
-        )
+            state, stats, identity, cluster_id, membership, self._gossip, commits, acks, self._confirmations, epochs,
+            dirty, changes, leaving,
+        )  # fmt: skip
+        self._set_members(now_ns)
 
     # Inputs. What they cause is fetched with `ready`.
+
+    def use_keys(self, names: tuple[str, ...]) -> None:
+        """Datagrams are sealed with these keys from now on: the first seals, all open."""
+        self.keys = names
+        self.roster.use_key(names[0])
 
     def begin(self, now_ns: int) -> None:
         """The first call: ask peers what they hold.
@@ -105,7 +116,23 @@ class Replica:
         If an earlier life wrote as our actor too, no add is committed until they answered or were given up (after some
         80 ms, or half a second if nobody answers): see `start`.
         """
+        is_other_life = self.roster.own.has_left
+        self.roster.begin(self._identity.boot, self.state.ends.now_ms, self._entropy)
+        self.roster.use_key(self.keys[0] if self.keys else "")
+        self._set_members(now_ns)
+        self._member_changes.begin(now_ns, is_other_life, self._presence.seeds)
         self._gossip.begin(now_ns)
+
+    def _set_members(self, now_ns: int) -> None:
+        """Others may be members than before."""
+        others = self.roster.others
+        if others != self.membership.names:
+            self.membership.set_names(others, now_ns)
+        self._admission.set_members(others)
+        self._acks.set_peers(others)
+        self._cluster_id.set_members(others)
+        if self.roster.own.is_removed:
+            self._admission.closed = REMOVED
 
     def set_clock(self, now_ns: int, unix_ms: int) -> None:
         """What the wall clock says at `now_ns`: counters end by it. To be called first, and before each tick."""
@@ -120,7 +147,10 @@ class Replica:
         """One gossip round, due every `gossip_interval_ms`."""
         self.rounds += 1
         self._commits.request_if_needed()
-        self._gossip.tick(now_ns)
+        self._member_changes.tick(now_ns)
+        self._leaving.tick(now_ns)
+        if not self.roster.own.is_removed:
+            self._gossip.tick(now_ns)
 
     def step(self, message: Request | Gossip, client: Client, now_ns: int) -> None:
         """Take one message. A request is answered, be it with an error, a write once it is durable; gossip is not."""
@@ -195,6 +225,7 @@ class Replica:
     def _acknowledge(self, done: UnderWay, now_ns: int) -> None:
         """A commit is in the state now: its writes are answered, and peers hear of it."""
         self._confirmations.persisted(done)
+        self._member_changes.persisted()
         if done.rows:
             self.membership.state_changed(now_ns)
             if done.actor == self.actor:
@@ -229,6 +260,26 @@ class Replica:
         refused, self._peer_messages.refused = self._peer_messages.refused, None
         return refused
 
+    def take_taken(self) -> Taken | None:
+        """Who last was not taken in as a member because its name is another's, since this was called before."""
+        taken, self._member_changes.taken = self._member_changes.taken, None
+        return taken
+
+    @property
+    def is_member(self) -> bool:
+        """Whether this node is a member, as far as it knows."""
+        return self.roster.own.is_member and not self.is_joining
+
+    @property
+    def is_joining(self) -> bool:
+        """Whether this node still asks to be taken in as a member."""
+        return self._member_changes.is_joining
+
+    @property
+    def has_left(self) -> bool:
+        """Whether this node has left the cluster, and is no more needed."""
+        return self._leaving.has_left
+
     def value(self, counter: str) -> int | None:
         """This node's value of a counter, None for one that nobody ever wrote to: a read that is answered at once."""
         return self._reads.value(counter)
@@ -237,6 +288,14 @@ class Replica:
         """A snapshot of this node; `counter` is the one whose value it has."""
         return snapshot(
             self.config, self.state, self.stats, self.membership, now_ns, counter,
-            actor=self.actor, rounds=self.rounds, is_ready=self.is_ready, dirty_rows=self._commits.dirty_rows,
-            cluster_id=self.cluster_id, keys=self.keys,
+            actor=self.actor, rounds=self.rounds, is_ready=self.is_ready and self.is_member,
+            dirty_rows=self._commits.dirty_rows, cluster_id=self.cluster_id, keys=self.keys,
         )  # fmt: skip
+
+
+def _roster(config: Config, recovered: Recovered | None, presence: Presence | None) -> Roster:
+    """The list of members. A journal that is a copy of another is no life of a member."""
+    stored = recovered.members if recovered else ()
+    if recovered and recovered.actor is None:
+        stored = tuple(each._replace(life=0, version=0) if each.name == config.name else each for each in stored)
+    return Roster(config.name, config.peers, stored, presence)

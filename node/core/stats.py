@@ -61,6 +61,9 @@ class Stats:
     future_digests: int = _count("Digests that claim more of our own actor than we ever wrote.")
     future_versions: int = _count("Deltas that claim the same: the claims were ignored.")
     non_members: int = _count("Gossip dropped because its sender is no member of the cluster.")
+    joins_refused: int = _count(
+        "Requests to become a member that were refused: the name is a living member's, or this node is no settled one."
+    )
     new_epochs: int = _count("Epochs begun after the start, because another process may have written as our actor.")
     forks: int = _count("Processes met that spoke under a member's name while another did, this node's name included.")
     reapplied: int = _count("What max-merge with such a row absorbed of our adds, added again in the new epoch.")

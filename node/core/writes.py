@@ -174,7 +174,7 @@ class Writes:
             after = terms.within(value)
             if after is None:
                 return value, 0
-            if self._is_plain(own, after - value, terms) and not self._admission.places.have_none:
+            if self._is_plain(own, after - value, terms) and not self._admission.takes_none:
                 if after != value:
                     self._commits.grow(counter, own, after - value)
                 return after, after - value

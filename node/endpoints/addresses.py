@@ -93,6 +93,14 @@ def probe(bound: socket.socket, to: Sockaddr) -> OSError | None:
     return None
 
 
+def of_text(text: str) -> Address | None:
+    """`HOST:PORT` or `[IPV6]:PORT`, with a port above 0, as a pair; None for anything else."""
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65_536):
+        return None
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
 def shown(address: Sockaddr) -> str:
     """An address as people write it."""
     host, port = address[:2]

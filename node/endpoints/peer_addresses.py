@@ -1,9 +1,18 @@
-"""Where the peers are: all addresses of each, one of which is used until no answer comes for too long."""
+"""Where the peers are: all addresses of each, one of which is used until no answer comes for too long.
+
+Those that people listed come first, then those that the peer's own record names, then that from which it last sent. The
+last is used at once if it is *trusted* (whoever sends from there receives there, and has the cluster's key or is on
+this machine) and the present one does not answer.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 from gossip_counter.node.endpoints.addresses import Address, Sockaddr
+
+UNANSWERED_ROUNDS = 2
+"""Rounds begun without an answer, after which a peer that sends from elsewhere has moved there."""
 
 SILENT_ROUNDS = 8
 """Rounds begun with a peer that answers nothing, after which the next of its addresses is tried, and it is `silent`."""
@@ -14,8 +23,15 @@ class PeerAddresses:
 
     def __init__(self, listed: Mapping[str, Address]) -> None:
         """`listed` are hosts and ports as people gave them."""
-        self.listed = listed
+        self.listed = dict(listed)
         self._found: dict[str, Sequence[Sockaddr]] = {}
+        """Those that people listed."""
+        self._learned: dict[str, Sequence[Sockaddr]] = {}
+        """Those that records name."""
+        self._came_from: dict[str, Sockaddr] = {}
+        """Where a peer last sent from, if that is none of these."""
+        self._known: dict[str, list[Sockaddr]] = {}
+        """All of them."""
         self._at: dict[str, int] = {}
         """Of each peer that has addresses, which one is used."""
         self._proven: dict[str, Sockaddr] = {}
@@ -31,27 +47,55 @@ class PeerAddresses:
         if set(addresses) == set(known):
             return False
         self._found[peer] = sorted(addresses, key=known.__contains__)
-        self._at[peer] = self._rounds[peer] = 0
-        self._note_places()
+        self._note(peer, self._found[peer][0])
         return True
+
+    def learned(self, peer: str, addresses: Sequence[Sockaddr]) -> None:
+        """The record of a peer names these addresses. If the one that is used does not answer, they are next."""
+        if peer not in self._learned or list(self._learned[peer]) != list(addresses):
+            self._learned[peer] = addresses
+            is_lost = self._rounds.get(peer, 0) >= UNANSWERED_ROUNDS or self.current(peer) is None
+            self._note(peer, addresses[0] if addresses and is_lost else self.current(peer))
+
+    def forget(self, peer: str) -> None:
+        """Who was a peer is none any more."""
+        by_name: tuple[dict[str, Any], ...] = (
+            self.listed, self._found, self._learned, self._came_from, self._known, self._at, self._proven, self._rounds,
+        )  # fmt: skip
+        for each in by_name:
+            each.pop(peer, None)
+        self._note_places()
+
+    def _note(self, peer: str, used: Sockaddr | None) -> None:
+        """A peer has other addresses than before, of which one is to be used."""
+        came_from = [self._came_from[peer]] if peer in self._came_from else []
+        known = [*self._found.get(peer, ()), *self._learned.get(peer, ()), *came_from]
+        self._known[peer] = known = list(dict.fromkeys(known))
+        self._at[peer] = known.index(used) if used in known else 0
+        self._rounds[peer] = 0
+        self._note_places()
 
     def proven(self, peer: str, source: Sockaddr) -> None:
         """A peer has answered from there what was sent to it alone."""
-        if peer in self._found and self._proven.get(peer) != source:
+        if peer in self._known and self._proven.get(peer) != source:
             self._proven[peer] = source
             self._note_places()
+
+    def __contains__(self, peer: str) -> bool:
+        return peer in self._known
 
     def are_at(self, source: Sockaddr) -> bool:
         """Whether this is an address of a peer's, listed or proven."""
         return source in self._places
 
     def _note_places(self) -> None:
-        self._places = frozenset([*self._proven.values(), *chain.from_iterable(self._found.values())])
+        lists = chain(self._found.values(), self._learned.values())
+        self._places = frozenset([*self._proven.values(), *chain.from_iterable(lists)])
 
     def current(self, peer: str) -> Sockaddr | None:
         """The address to send to. None: it has none, or there is no such peer."""
-        found = self._found.get(peer)
-        return found[self._at[peer]] if found else None
+        known = self._known.get(peer)
+        return known[self._at[peer]] if known else None
 
     @property
     def missing(self) -> dict[str, Address]:
@@ -63,13 +107,25 @@ class PeerAddresses:
         """The peers that replied nothing in the last rounds, from the addresses that they had."""
         return {name for name, rounds in self._rounds.items() if rounds > SILENT_ROUNDS}
 
-    def heard_from(self, peer: str, source: Sockaddr, is_answer: bool) -> None:
+    def heard_from(
+        self, peer: str, source: Sockaddr, is_answer: bool, may_move: bool = False, is_trusted: bool = False
+    ) -> None:
         """A peer has sent something: an answer to what it was sent, or something of its own accord.
 
-        The latter, from another address, shows nothing of the one that is used: nobody may be there.
+        The latter, from another address, shows nothing of the one that is used: nobody may be there. A peer of our
+        cluster `may_move`.
         """
-        if peer in self._rounds and (is_answer or source == self.current(peer)):
+        current = self.current(peer)
+        if current and (is_answer or source == current):
             self._rounds[peer] = 0
+        elif peer in self._known and may_move:
+            is_moving = is_trusted and self._rounds[peer] >= UNANSWERED_ROUNDS
+            if source in self._known[peer]:
+                self._at[peer] = self._known[peer].index(source) if is_moving else self._at[peer]
+            elif is_moving or current is None or self._came_from.get(peer) not in (current, source):
+                rounds, self._came_from[peer] = self._rounds[peer], source
+                self._note(peer, source if is_moving else current)
+                self._rounds[peer] = 0 if is_moving else rounds
 
     def round_begins(self, peer: str) -> None:
         """A round with a peer begins, to which it should reply."""
@@ -77,4 +133,4 @@ class PeerAddresses:
             return
         rounds, self._rounds[peer] = self._rounds[peer], self._rounds[peer] + 1
         if rounds and rounds % SILENT_ROUNDS == 0:
-            self._at[peer] = (self._at[peer] + 1) % len(self._found[peer])
+            self._at[peer] = (self._at[peer] + 1) % max(1, len(self._known[peer]))

@@ -25,6 +25,8 @@ from gossip_counter.node.core.messages import (
     Confirmed,
     Delete,
     Gossip,
+    Join,
+    Members,
     Replicate,
     Reply,
     Request,
@@ -41,7 +43,7 @@ from gossip_counter.node.endpoints.asked_address import answers_from_asked_addre
 from gossip_counter.node.endpoints.envelopes import Envelopes
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
-from gossip_counter.node.endpoints.senders import Senders
+from gossip_counter.node.endpoints.senders import Senders, is_of_this_machine
 from gossip_counter.node.endpoints.socket_errors import why_not_sent
 from gossip_counter.node.security.keyring import Keyring
 
@@ -78,6 +80,9 @@ WRITES = (Add, Delete)
 ANSWERS = SynAck | Ack | Confirmed | Rival
 """Gossip that is sent only by who has received some; so is a SYN that answers another."""
 
+TO_SOURCE = SynAck | Members
+"""Gossip that goes to where its receiver last sent a SYN from: it may have moved."""
+
 LONG_BYTES = 128
 """A write of more than so many bytes is recognised by a hash of them."""
 
@@ -106,6 +111,10 @@ class UdpEndpoint:
         self._asked_address = answers_from_asked_address(bound)
         self._asked: dict[str, tuple[Sockaddr, bytes]] = {}
         """By peer, its address and that of ours to which it sends from there, if several are served."""
+        self._asks_from: dict[str, tuple[Sockaddr, bytes]] = {}
+        """By peer, the trusted address from which it last sent a SYN, and that of ours to which."""
+        self._cluster_number: int | None = None
+        """The id of our cluster, as we last sent it. Whoever sends another is no peer, and moves none."""
         self._recent = RecentWrites()
         self._arrivals = Arrivals()
         self._senders = Senders()
@@ -133,6 +142,12 @@ class UdpEndpoint:
     def use_keys(self, ring: Keyring) -> None:
         """Seal and open with these keys from now on."""
         self._envelopes.use(ring)
+
+    def forget(self, peer: str) -> None:
+        """Who was a peer is none any more."""
+        self.peers.forget(peer)
+        self._asks_from.pop(peer, None)
+        self._asked.pop(peer, None)
 
     # Receiving.
 
@@ -256,7 +271,12 @@ class UdpEndpoint:
             self.peers.proven(message.sender, source)
         if not self.peers.are_at(source):
             self._senders.was_worthless(source)
-        self.peers.heard_from(message.sender, source, bool(answered) or isinstance(message, ANSWERS))
+        is_answer = bool(answered) or isinstance(message, ANSWERS)
+        is_ours = message.cluster_id is not None and message.cluster_id.number == self._cluster_number
+        is_trusted = is_ours and (self._envelopes.proves(source) or is_of_this_machine(source))
+        self.peers.heard_from(message.sender, source, is_answer, is_ours, is_trusted)
+        if isinstance(message, Syn) and is_trusted and message.sender in self.peers:
+            self._asks_from[message.sender] = source, asked
         if asked and source == self.peers.current(message.sender):
             self._asked[message.sender] = source, asked
 
@@ -303,6 +323,7 @@ class UdpEndpoint:
         """Send gossip, in as many datagrams as it takes."""
         config, message = self._config, send.message
         budget, most = send.bounds(config)
+        self._cluster_number = message.cluster_id.number if message.cluster_id else None
         packed = datagrams.pack_gossip(message, config.cluster, budget - self._envelopes.overhead, most)
         if isinstance(message, Replicate):
             # A burst may overrun the receiver's buffer; in random order, it is not always the same rows that are lost.
@@ -310,10 +331,10 @@ class UdpEndpoint:
         kind = type(message).__name__.lower()
         carries_rows = isinstance(message, Carrier) and bool(message.deltas)
         for peer in send.to:
-            if isinstance(message, Syn | Replicate) and isinstance(peer, str):
+            if isinstance(message, Syn | Replicate | Join) and isinstance(peer, str):
                 self.peers.round_begins(peer)
                 self._boot = message.boot if isinstance(message, Syn) else self._boot
-            address, asked = self._address_of(peer)
+            address, asked = self._address_of(peer, message)
             if address is None:
                 continue
             # One greeting is enough.
@@ -323,9 +344,11 @@ class UdpEndpoint:
                 self._send(datagram, address, asked, kind)
                 self._stats.row_bytes_out += carries_rows * len(datagram)
 
-    def _address_of(self, peer: object) -> tuple[Sockaddr | None, bytes]:
+    def _address_of(self, peer: object, message: Gossip) -> tuple[Sockaddr | None, bytes]:
         """Where to send gossip, and from which address of ours: to a member, or to whoever sent some."""
         if isinstance(peer, str):
+            if isinstance(message, TO_SOURCE) and peer in self._asks_from:
+                return self._asks_from[peer]
             address = self.peers.current(peer)
             source, asked = self._asked.get(peer, (None, b""))
             return address, asked if source == address else b""

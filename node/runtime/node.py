@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Answer, Ready
-from gossip_counter.node.core.peer_messages import Refused
+from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.addresses import Address, bind, shown
 from gossip_counter.node.endpoints.faults import Faults
@@ -28,6 +28,9 @@ from gossip_counter.node.runtime.committer import Committer, Done
 from gossip_counter.node.runtime.diagnostics import Diagnostics
 from gossip_counter.node.runtime.key_watch import KeyWatch
 from gossip_counter.node.runtime.peer_finder import PeerFinder, check_reach
+from gossip_counter.node.runtime.place import Place
+from gossip_counter.node.runtime.refusals import why_refused, why_removed
+from gossip_counter.node.runtime.roster_watch import RosterWatch
 from gossip_counter.node.runtime.timers import Alarm, BusyPoll, Ticker
 from gossip_counter.node.storage.journal import Journal, JournalError
 from gossip_counter.node.storage.key_file import KeyFile
@@ -59,6 +62,7 @@ class Listeners(NamedTuple):
 
 
 NO_LISTENERS = Listeners()
+NO_PLACE = Place()
 
 
 class Node:
@@ -72,18 +76,22 @@ class Node:
         journal: Journal | None = None,
         listeners: Listeners = NO_LISTENERS,
         keys: KeyFile | None = None,
+        place: Place = NO_PLACE,
     ) -> None:
         """`endpoint` makes the UDP endpoint of this node's replica."""
         loop = asyncio.get_running_loop()
         # Epochs are the system's: two lives with one seed must never share an actor.
         recovered = journal.recovered if journal else None
-        self.replica = Replica(config, rng, monotonic_ns(), recovered, SystemRandom())
+        presence = None if config.gossip == "full" else place.presence()
+        self.replica = Replica(config, rng, monotonic_ns(), recovered, SystemRandom(), presence)
+        _check_is_member(self.replica)
         self._rng = rng
         self._loop = loop
         self._listeners = listeners
         self._diagnostics = Diagnostics(log, self.replica.stats)
         self._udp = endpoint(self.replica, self._diagnostics)
         self._peer_finder = PeerFinder(loop, self._udp.socket, self._udp.peers, self._diagnostics.note)
+        self._roster_watch = RosterWatch(self.replica, self._udp, self._peer_finder, self._diagnostics, place.seeds)
         self._journal = journal
         self._committer = Committer(journal, self._aside, self._committed)
         self._disk = ThreadPoolExecutor(1, "journal")
@@ -119,6 +127,7 @@ class Node:
         """
         # No handlers of the loop: it restores the default ones at its end, and then a second signal would kill us.
         signals.on_ending(self._interrupted)
+        self._roster_watch.follow()
         await self._peer_finder.begin()
         check_reach(self._udp.socket, self._udp.peers)
         if self._redis:
@@ -214,6 +223,9 @@ class Node:
         self._advance()
         self._guarded(self._warn_of_forks, now_ns)
         self._guarded(self._log_cluster_id)
+        self._guarded(self._roster_watch.look, now_ns)
+        if self.replica.has_left and not self._stopped.is_set():
+            self.stop("it has left the cluster")
         self._guarded(self._clock_watch.look, self.replica.membership.skew_ms, now_ns)
         for kind, text in DROPPED.items():
             self._guarded(self._diagnostics.warn_if_grown, kind, text)
@@ -232,7 +244,7 @@ class Node:
             self._is_id_logged = True
             log.info("the id of cluster %r is %s", cluster, cluster_id.text)
         if refused := self.replica.take_refused():
-            self._diagnostics.warn("foreign_gossip", "%s", _why_refused(refused, cluster))
+            self._diagnostics.warn("foreign_gossip", "%s", why_refused(refused, cluster))
 
     def _wake(self, due_ns: int) -> None:
         self._guarded(self.replica.wake, max(due_ns, monotonic_ns()))
@@ -247,7 +259,7 @@ class Node:
 
     def _use_keys(self, ring: "Keyring") -> None:
         self._udp.use_keys(ring)
-        self.replica.keys = ring.names
+        self.replica.use_keys(ring.names)
 
     # What is to be done.
 
@@ -258,6 +270,7 @@ class Node:
                 self._alarm.set(ready.wake_ns)
             for answer in ready.replies:
                 self._guarded(self._reply, answer)
+            self._guarded(self._roster_watch.follow)
             for send in ready.sends:
                 self._guarded(self._udp.gossip, send)
             if ready.commit:
@@ -330,19 +343,10 @@ class Node:
         self._loop.call_soon_threadsafe(self._diagnostics.unexpected, error)
 
 
-def _why_refused(refused: Refused, cluster: str) -> str:
-    name, source = refused.name, shown(cast(UdpClient, refused.source)[0])
-    if refused.member:
-        where = shown(cast(UdpClient, refused.member)[0])
-        return (
-            f"a process named {name} sends from {source} without this cluster's id, while {name} sends from {where}:"
-            " is the address of this node in another cluster's list of members?"
-        )
-    return (
-        f"{name} at {source} is of another cluster that is named {cluster!r} too: correct the address in its list of"
-        f" members or in this node's, and give one cluster another name; if it is to be of this one, start it with an"
-        f" empty data directory"
-    )
+def _check_is_member(replica: Replica) -> None:
+    """Raises `ConfigError` if the journal says that this node was removed."""
+    if replica.roster.own.is_removed:
+        raise ConfigError(why_removed(replica.config.name))
 
 
 def _sealing(keys: KeyFile, cluster: str) -> "Sealing":
@@ -361,6 +365,7 @@ async def serve(
     faults: Faults | None = None,
     listeners: Listeners = NO_LISTENERS,
     keys: KeyFile | None = None,
+    place: Place = NO_PLACE,
 ) -> None:
     """Run one node on `address` until a signal, its journal in `data`; with `keys`, its datagrams are sealed.
 
@@ -370,12 +375,13 @@ async def serve(
 
         def endpoint(replica: Replica, diagnostics: Diagnostics) -> UdpEndpoint:
             sealing = _sealing(keys, config.cluster) if keys else None
-            return UdpEndpoint(bound, peers, config, rng, replica.stats, diagnostics.note, faults, sealing)
+            listed = {**peers, **place.seeds}
+            return UdpEndpoint(bound, listed, config, rng, replica.stats, diagnostics.note, faults, sealing)
 
         with (
             contextlib.closing(Journal(data, config.name, config.cluster))
             if data
             else contextlib.nullcontext() as journal
         ):
-            await Node(config, endpoint, rng, journal, listeners, keys).run()
+            await Node(config, endpoint, rng, journal, listeners, keys, place.at(bound)).run()
             log.info("stopped")

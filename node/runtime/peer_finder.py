@@ -79,12 +79,27 @@ class PeerFinder:
     async def begin(self) -> None:
         """Look all of them up, those with numeric addresses at once. Return after the first round or `START_S`."""
         for name, listed in self._peers.missing.items():
-            with contextlib.suppress(OSError, UnicodeError):  # it is a name, to be looked up below
-                self._found(name, addresses.look_up(listed, socket.AI_NUMERICHOST))
-                self._numeric.add(name)
+            self._find_by_number(name, listed)
         self._begin_round()
         with contextlib.suppress(TimeoutError):  # who is still missing is logged when the round ends
             await asyncio.wait_for(self._first_round.wait(), START_S)
+
+    def _find_by_number(self, name: str, listed: Address) -> None:
+        with contextlib.suppress(OSError, UnicodeError):  # it is a name, to be looked up later
+            self._found(name, addresses.look_up(listed, socket.AI_NUMERICHOST))
+            self._numeric.add(name)
+
+    def look_for(self, name: str, listed: Address) -> None:
+        """There is another peer."""
+        self._peers.listed[name] = listed
+        self._numeric.discard(name)
+        self._find_by_number(name, listed)
+        if not (self._awaited or self._is_timed) and self._first_round.is_set():
+            self._begin_round()
+
+    @property
+    def _is_timed(self) -> bool:
+        return self._timer is not None and not self._timer.cancelled() and self._timer.when() > self._loop.time()
 
     def stop(self) -> None:
         """Look nobody up any more. What a thread still finds is not waited for."""

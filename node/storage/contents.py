@@ -7,6 +7,7 @@ from gossip_counter.node.core.counts import Actor, HeldRow
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.holdings import Floors, Stored
 from gossip_counter.node.core.identity import Recovered
+from gossip_counter.node.core.roster import MemberRecord
 
 
 @dataclass(slots=True)
@@ -21,11 +22,14 @@ class Contents:
     """By actor and counter; ZERO for one that was forgotten."""
     row_count: int = 0
     cluster_id: ClusterId | None = None
+    members: dict[str, MemberRecord] = field(default_factory=dict)
+    """By name."""
 
     def add(self, commit: Commit) -> None:
         """Let a commit follow those before."""
         self.actor = commit.actor
         self.cluster_id = commit.cluster_id or self.cluster_id
+        self.members.update((record.name, record) for record in commit.members)
         for actor, version, source_version, rows, floors in commit.stored:
             self.versions[actor] = version, source_version, floors
             mine = self.rows.setdefault(actor, {})
@@ -35,11 +39,10 @@ class Contents:
 
     def recovered(self) -> Recovered | None:
         """What the core starts from; None if nothing was committed. Raises `KeyError` for rows of an unknown actor."""
-        if self.actor is None and not self.rows and not self.cluster_id:
+        if not (self.actor or self.rows or self.cluster_id or self.members):
             return None
-        return Recovered(
-            self.actor, tuple(self._stored(actor, rows) for actor, rows in sorted(self.rows.items())), self.cluster_id
-        )
+        stored = tuple(self._stored(actor, rows) for actor, rows in sorted(self.rows.items()))
+        return Recovered(self.actor, stored, self.cluster_id, tuple(self.members.values()))
 
     def _stored(self, actor: Actor, rows: dict[str, HeldRow]) -> Stored:
         version, source_version, floors = self.versions[actor]

@@ -4,12 +4,14 @@ An entry is one commit: a JSON object that has the commit's records by their kin
 
     {"actor": actor,
      "rows": [[actor, version, source version, {counter: [p, n, version], ...}, floors], ...],
-     "cluster_id": number}
+     "cluster_id": number,
+     "members": [record, ...]}
 
     actor  this node writes as this actor; in every entry
     rows   rows of one actor each, which replace those stored before, and how far its rows reach with them; the
            floors, [of all that was forgotten, of deletes], where there are any
     cluster_id  the cluster's id from here on, as `ClusterId.packed` has it; only in entries where it changes
+    members  records of members, as `codec.members` has them, which replace those of their names; only where some change
 
 A row's values are those of `counts.encode`; zeros for one that was forgotten. A record that is to hold anything else
 gets a kind of its own: a version that does not know it refuses the journal, and does not take it for damaged.
@@ -20,6 +22,7 @@ from itertools import chain
 
 import orjson
 
+from gossip_counter.node.codec import members
 from gossip_counter.node.core import limits
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import FIELDS, Actor, EndingRow, Row
@@ -27,11 +30,13 @@ from gossip_counter.node.core.counts import decode as decode_row
 from gossip_counter.node.core.counts import encode as encode_row
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.holdings import NO_FLOORS, Floors, Stored
+from gossip_counter.node.core.roster import MemberRecord
 from gossip_counter.node.storage.errors import UnknownRecordError
 
 ACTOR = "actor"
 ROWS = "rows"
 CLUSTER_ID = "cluster_id"
+MEMBERS = "members"
 
 
 def encode(commit: Commit) -> str:
@@ -39,6 +44,8 @@ def encode(commit: Commit) -> str:
     records: dict[str, object] = {ACTOR: commit.actor, ROWS: commit.stored}
     if commit.cluster_id:
         records[CLUSTER_ID] = commit.cluster_id.packed()
+    if commit.members:
+        records[MEMBERS] = commit.members
     return orjson.dumps(records, default=_plain).decode()
 
 
@@ -58,11 +65,11 @@ def decode(entry: str) -> Commit:
     records = orjson.loads(entry)
     if type(records) is not dict:
         raise ValueError("an entry of the log is no map")
-    if unknown := records.keys() - {ACTOR, ROWS, CLUSTER_ID}:
+    if unknown := records.keys() - {ACTOR, ROWS, CLUSTER_ID, MEMBERS}:
         raise UnknownRecordError(f"it has records of kind {min(unknown)!r}, which this version does not know")
     stored = tuple(_stored(*each) for each in records[ROWS])
     cluster_id = ClusterId.unpacked(records[CLUSTER_ID]) if CLUSTER_ID in records else None
-    return Commit(checked_actor(records[ACTOR]), stored, cluster_id)
+    return Commit(checked_actor(records[ACTOR]), stored, cluster_id, checked_members(records.get(MEMBERS, [])))
 
 
 def _stored(
@@ -87,6 +94,11 @@ def checked_floors(forgotten: int, deleted: int) -> Floors:
     """Floors. Raises `ValueError`."""
     all_of, deletes = limits.count(forgotten, "floor"), limits.count(deleted, "floor of deletes")
     return Floors(all_of, min(deletes, all_of))
+
+
+def checked_members(listed: Iterable[list[object]]) -> tuple[MemberRecord, ...]:
+    """Records of members. Raises `ValueError`."""
+    return tuple(map(members.checked, listed))
 
 
 def checked_actor(text: str) -> Actor:

@@ -22,7 +22,13 @@ from gossip_counter.node.core.counts import FIELDS, Actor, HeldRow, Row, counts_
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.storage import database
 from gossip_counter.node.storage.contents import Contents
-from gossip_counter.node.storage.entries import CLUSTER_ID, ROWS, checked_actor, checked_floors
+from gossip_counter.node.storage.entries import (
+    CLUSTER_ID,
+    ROWS,
+    checked_actor,
+    checked_floors,
+    checked_members,
+)
 from gossip_counter.node.storage.file_identity import Inode, Place
 
 SCHEMA = 2
@@ -33,6 +39,9 @@ APPLICATION = 0x676F7331
 
 _BEFORE_RELEASE = 0x676F7373
 """What versions wrote that were never released, with schemas of their own."""
+
+_MEMBER = "member "
+"""What stands before a member's name as a key of the table `meta`; the value is its record, in JSON."""
 
 _COLUMNS = ("actor", "counter", *FIELDS, "ending", "checksum")
 
@@ -189,6 +198,8 @@ def read(db: sqlite3.Connection) -> tuple[Contents, int]:
     contents = Contents(checked_actor(meta["actor"]) if "actor" in meta else None)
     if CLUSTER_ID in meta:
         contents.cluster_id = ClusterId.unpacked(int(meta[CLUSTER_ID]))
+    listed = checked_members(json.loads(value) for key, value in meta.items() if key.startswith(_MEMBER))
+    contents.members = {record.name: record for record in listed}
     for actor, version, source_version, *floors, checksum in db.execute("SELECT * FROM actors"):
         if checksum != _checksum(actor, "", (version, source_version, *floors)):
             raise ValueError(f"the versions of {actor!r} are not as they were written")
@@ -257,6 +268,7 @@ def write_end(db: sqlite3.Connection, contents: Contents, compacted: int) -> Non
         meta["actor"] = contents.actor
     if contents.cluster_id:
         meta[CLUSTER_ID] = str(contents.cluster_id.packed())
+    meta.update((_MEMBER + name, json.dumps(record)) for name, record in contents.members.items())
     _put_meta(db, meta)
 
 

@@ -269,7 +269,8 @@ class AntiEntropy:
             self._config.name, self._state.fingerprint, self._identity.boot, self._state.ends.now_ms
         )  # fmt: skip
         digest, parts = described
-        return Syn(me, fingerprint, digest, *about, boot, now_ms, parts, answered)
+        members = self._membership.roster_hash()
+        return Syn(me, fingerprint, digest, *about, boot, now_ms, parts, answered, members)
 
     def _syn_ack(self, syn: Syn) -> SynAck:
         """What they lack, and what we do."""

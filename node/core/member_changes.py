@@ -1,0 +1,242 @@
+"""How the list of members changes and spreads: who asks to join, what peers say of whom, who is removed.
+
+Pure. SYNs carry the hash of the sender's list. Whoever receives another than its own replies with its records, at most
+once a tick to each peer; whoever has a newer record than one that arrives sends that back. A change of one's own making
+is sent to all at once, and the rest is left to SYNs.
+
+Nothing is taken from those of another cluster, or who are no members, but these two:
+
+- *Join*, from whoever is none yet. It is taken in only with our cluster's id, which it learns from a first answer; not
+  while a process of its name is heard, and not if that life of it was removed. The answer is two records.
+- The answer to our own Join, which carries our boot id.
+
+Who was removed or has left, and sends as if it were a member, is sent the record that says so: nothing else reaches it.
+
+What a forged record can do, where there is no key: add names, up to `roster.MAX_MEMBERS`; have members tried at wrong
+addresses, after those that people listed; make a node believe that one has left or was removed. No row changes by it. A
+living member that is said to have left, or to be elsewhere, writes a later record; one that is said to be removed does
+not: it refuses writes, and says so.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from gossip_counter.node.core.cluster_id import OwnClusterId
+from gossip_counter.node.core.commits import Commits
+from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.effects import Client, Outbox
+from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.identity import Identity
+from gossip_counter.node.core.membership import Membership
+from gossip_counter.node.core.messages import Gossip, Join, Members, Remove, RemoveOk
+from gossip_counter.node.core.roster import MemberRecord, Roster
+from gossip_counter.node.core.state import State
+from gossip_counter.node.core.stats import Stats
+
+ROUNDS_OF_ONE = 10
+"""Ticks in which one is asked to take us in, before it is another's turn."""
+
+
+OTHERS = 8
+"""Records that a new member is sent beside its own and that of who took it in. The rest comes with gossip."""
+
+
+class Taken(NamedTuple):
+    """A name that is a living member's, under which another process speaks, and where that one is."""
+
+    name: str
+    source: Client
+
+
+class MemberChanges:
+    """Everything about the list that goes over the network. `changed` is called when the members are others."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: State,
+        stats: Stats,
+        identity: Identity,
+        cluster_id: OwnClusterId,
+        roster: Roster,
+        membership: Membership,
+        commits: Commits,
+        outbox: Outbox,
+        changed: Callable[[int], None],
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._stats = stats
+        self._identity = identity
+        self._cluster_id = cluster_id
+        self._roster = roster
+        self._membership = membership
+        self._commits = commits
+        self._outbox = outbox
+        self._changed = changed
+        self._seeds: tuple[Client, ...] = ()
+        self.is_joining = False
+        """Whether we still have to be taken in as a member."""
+        self.taken: Taken | None = None
+        """The last one that was not taken in for that reason, which may be we."""
+        self._rounds = 0
+        self._answered = set[Client]()
+        """Who was sent records since the last tick."""
+        self._removing = list[tuple[Client, int]]()
+
+    def begin(self, now_ns: int, is_other_life: bool, seeds: tuple[Client, ...]) -> None:
+        """This node starts. It asks to be taken in if it has `seeds`, known already or not, or had left."""
+        self._seeds = seeds
+        self.is_joining = bool(is_other_life or seeds)
+        self._join(now_ns)
+
+    def tick(self, now_ns: int) -> None:
+        """One gossip round is due."""
+        self._answered.clear()
+        self._join(now_ns)
+
+    def _join(self, now_ns: int) -> None:
+        asked: tuple[Client, ...] = (*self._seeds, *self._membership.names)
+        if self.is_joining and asked and not self._roster.own.is_removed:
+            self._outbox.paths.at(now_ns)
+            at = self._rounds // ROUNDS_OF_ONE % len(asked)
+            self._rounds += 1
+            self._send_join((asked[at],))
+
+    def _send_join(self, to: tuple[Client, ...]) -> None:
+        fingerprint = self._state.fingerprint
+        self._outbox.send(to, Join(self._config.name, fingerprint, self._identity.boot, self._roster.own))
+
+    # What others send.
+
+    def receive_join(self, join: Join, source: Client, now_ns: int) -> None:
+        """Somebody asks to be taken in."""
+        name, shown, roster = join.sender, self._cluster_id.shown, self._roster
+        is_certain = shown.is_settled and self._cluster_id.unsaved is None  # or a crash could take the id back
+        if name != join.record.name or not (roster.own.is_member and is_certain):
+            self._stats.joins_refused += 1
+            return
+        known, is_taken = roster.records.get(name), self._is_taken(join, now_ns)
+        is_ours = join.cluster_id is not None and join.cluster_id.number == shown.number
+        if is_taken:
+            self._stats.joins_refused += 1
+            self.taken = Taken(name, source)
+        elif is_ours and not (known and known.merged(join.record).is_removed):
+            self._take((join.record,), now_ns, is_own=True)
+            known = roster.records.get(name)
+            if known in roster.unsaved:  # it asks again, and is answered once we can't forget it
+                self._commits.request()
+                return
+        records: tuple[MemberRecord, ...] = (roster.own,)
+        if known and not is_taken:  # and a few others, or all would be lost with us
+            others = (roster.records.get(each) for each in self._membership.names if each != name)
+            records = (roster.own, known, *[each for each in others if each][:OTHERS])
+        fingerprint = self._state.fingerprint
+        self._outbox.send((source,), Members(self._config.name, fingerprint, records, join.boot, is_taken))
+
+    def _is_taken(self, join: Join, now_ns: int) -> bool:
+        """Whether another process of that name is a member and was heard just now."""
+        if join.sender == self._config.name:
+            return True
+        known = self._roster.records.get(join.sender)
+        is_same = known is not None and known.life == join.record.life
+        return not is_same and self._membership.is_up(join.sender, now_ns)
+
+    def is_answer(self, message: Gossip) -> bool:
+        """Whether this answers our Join."""
+        return isinstance(message, Members) and self.is_joining and message.boot == self._identity.boot
+
+    def receive(self, message: Members, source: Client, now_ns: int) -> None:
+        """Take in records of a member, or of who answers our Join."""
+        is_answer = self.is_answer(message)
+        if is_answer and message.is_taken:
+            self.taken = Taken(self._config.name, source)
+            return
+        self._take(message.records, now_ns)
+        if is_answer:
+            self._was_answered(message, source)
+        if message.sender in self._membership:
+            newer = [ours for each in message.records if (ours := self._roster.records.get(each.name, each)) != each]
+            if newer:
+                self._send((message.sender,), tuple(newer))
+        elif not is_answer:
+            self.correct(message, source)
+
+    def _was_answered(self, message: Members, source: Client) -> None:
+        """We are members once somebody's records say so; else it was our cluster id that had to become theirs."""
+        own = self._roster.own
+        if any(each.name == own.name and each.life == own.life and not each.is_removed for each in message.records):
+            self.is_joining = False
+        elif not own.is_removed:
+            self._send_join((source,))
+
+    def correct(self, message: Gossip, source: Client) -> None:
+        """Send who is no member any more the record that says so, at most once a tick; and no record to one who has our
+        cluster's id and is not known: who took it in was gone before anybody else learned of it.
+        """
+        record, theirs, shown = self._roster.records.get(message.sender), message.cluster_id, self._cluster_id.shown
+        is_lost = theirs is not None and theirs.number == shown.number and shown.is_settled
+        if (record or is_lost) and source not in self._answered:
+            self._answered.add(source)
+            self._send((source,), (record,) if record else ())
+
+    def compare(self, peer: str, theirs: int) -> None:
+        """A peer's list has this hash."""
+        records = tuple(self._roster.records.values())
+        if theirs != self._roster.hash and records and peer not in self._answered and peer in self._membership:
+            self._answered.add(peer)
+            self._send((peer,), records)
+
+    def _take(self, records: tuple[MemberRecord, ...], now_ns: int, is_own: bool = False) -> None:
+        news = self._roster.merge(records)
+        self.note_doubts(records)
+        if not news:
+            return
+        self._changed(now_ns)
+        if self._roster.own.is_removed:
+            self._commits.request()  # the next process of this journal need not ask
+        if is_own:
+            self._send(self._membership.names, tuple(news))
+
+    def note_doubts(self, records: tuple[MemberRecord, ...]) -> None:
+        """Ask to be taken in if others do not know us, or take us for one that left or was removed."""
+        own = self._roster.own
+        is_known = bool(records) and all(each.name != own.name or each.is_member for each in records)
+        if own.is_member and own.life and not is_known:
+            self.is_joining = True
+
+    def _send(self, to: tuple[Client, ...], records: tuple[MemberRecord, ...]) -> None:
+        if to:
+            self._outbox.send(to, Members(self._config.name, self._state.fingerprint, records))
+
+    # What people ask.
+
+    def remove(self, request: Remove, client: Client, now_ns: int) -> None:
+        """Remove a member that is gone for good. Raises `RequestError`."""
+        name = request.name
+        self._check_is_dynamic()
+        if name == self._config.name:
+            raise RequestError(MALFORMED, f"{name} is this node itself: let it leave, or ask another to remove it")
+        record = self._roster.records.get(name)
+        if name not in self._membership and not (record and record.is_removed):
+            known = ", ".join(self._membership.names) or "none"
+            raise RequestError(MALFORMED, f"there is no other member {name!r:.80}: there are {known:.400}")
+        if self._membership.is_up(name, now_ns):
+            raise RequestError(TEMPORARILY_UNAVAILABLE, f"{name} is up: let it leave, or stop it first")
+        if name in self._membership:
+            self._roster.remove(name, self._state.ends.now_ms)
+            self._changed(now_ns)
+            self._send(self._membership.names, (self._roster.records[name],))
+        self._removing.append((client, request.msg_id))
+        self._commits.request()
+
+    def _check_is_dynamic(self) -> None:
+        if self._config.gossip == "full":
+            raise RequestError(NOT_SUPPORTED, "with full-state gossip the list of members stays as it is")
+
+    def persisted(self) -> None:
+        """A commit is durable, and perhaps what was asked for in it."""
+        if self._removing and not self._roster.unsaved:
+            for client, msg_id in self._removing:
+                self._outbox.reply(client, RemoveOk(msg_id))
+            self._removing.clear()

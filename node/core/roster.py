@@ -1,0 +1,203 @@
+"""The list of members, as each node stores it: a small replicated map from names to records.
+
+Pure. The record about a member is that member's own. It says when it joined (*life*), and has a version, which grows
+with each change: a start, another address, another key, that it left. Of two records the one of the later life wins,
+within a life the one of the higher version. A *removal* is what anybody may write about another: up to which life of a
+name its processes are no members. It is merged by itself, by maximum, so no record of a removed life undoes it.
+
+A life is when it began, in Unix milliseconds, with random bits behind. It lasts as long as the journal. A node whose
+journal is new, and that learns that a former life of its name was removed, begins its life after that one, whatever its
+clock says. One that goes on with the journal of the removed life learns that it is no member any more.
+
+A member that finds a record about itself that it did not write (of an earlier process, or forged) writes a later one.
+
+The members are those of the file or the command line, and those with a record, but for those who left or were removed.
+"""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from random import Random
+from typing import NamedTuple, Self
+
+from gossip_counter.node.core.limits import MAX_COUNT, MAX_VERSION
+
+MAX_MEMBERS = 1000
+"""Records that are stored. Those of names that nobody heard of before are dropped beyond it."""
+
+MAX_ADDRESSES = 4
+"""Of one member."""
+
+_RANDOM_BITS = 21
+"""Behind the time in a life: 42 bits of milliseconds last until the year 2109."""
+
+
+class MemberRecord(NamedTuple):
+    """What is known of a member. All but `removed` is written by itself."""
+
+    name: str
+    life: int = 0
+    """0: nobody of that name was ever met."""
+    version: int = 0
+    has_left: bool = False
+    boot: int = 0
+    """The boot id of its process."""
+    addresses: tuple[str, ...] = ()
+    """HOST:PORT each. None: it is where its datagrams come from."""
+    release: str = ""
+    """The version of its program."""
+    key: str = ""
+    """The id of the key that it seals with."""
+    removed: int = 0
+    """Up to this life, the name was removed."""
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether this life of the name was removed."""
+        return 0 < self.removed >= self.life
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it neither left nor was removed."""
+        return not (self.has_left or self.is_removed)
+
+    @property
+    def since_ms(self) -> int:
+        """When it joined first, by its clock, in Unix milliseconds."""
+        return self.life >> _RANDOM_BITS
+
+    def merged(self, other: Self) -> Self:
+        """What both say together."""
+        newer = max(self, other, key=lambda each: each[1:-1])
+        return newer._replace(removed=max(self.removed, other.removed))
+
+
+class Presence(NamedTuple):
+    """What a node says of itself to the others."""
+
+    addresses: tuple[str, ...] = ()
+    release: str = ""
+    seeds: tuple[object, ...] = ()
+    """Who is asked to take it in as a member, if it is none yet: clients, as adapters name them."""
+
+
+class Roster:
+    """The records at one node. Without `presence` it writes none about itself, and stores those of the others."""
+
+    def __init__(
+        self, name: str, listed: Iterable[str], stored: Iterable[MemberRecord] = (), presence: Presence | None = None
+    ) -> None:
+        """`listed` are the others, as people listed them; `stored` is what the journal has."""
+        self.name = name
+        self.records = {record.name: record for record in stored}
+        self.hash = 0
+        """Equal for equal records; 0 for none."""
+        self.revision = 0
+        """Counts changes."""
+        for record in self.records.values():
+            self.hash ^= _hash(record)
+        self._listed = frozenset(listed)
+        self._presence = presence
+        self._unsaved = set[str]()
+        self.is_new = not self.own.life
+        """Whether no journal had a record of this life when it began."""
+
+    @property
+    def own(self) -> MemberRecord:
+        """The record about this node."""
+        return self.records.get(self.name) or MemberRecord(self.name)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The names of the other members, in order."""
+        names = self._listed | self.records.keys()
+        return tuple(sorted(name for name in names if name != self.name and self.is_member(name)))
+
+    def is_member(self, name: str) -> bool:
+        """Whether a name is listed or has a record, and neither left nor was removed."""
+        record = self.records.get(name)
+        return record.is_member if record else name in self._listed
+
+    # What this node writes.
+
+    def begin(self, boot: int, unix_ms: int, entropy: Random) -> None:
+        """A process begins. One that had left comes back."""
+        if self._presence:
+            addresses, release, _ = self._presence
+            life = self.own.life or min(unix_ms << _RANDOM_BITS | entropy.getrandbits(_RANDOM_BITS), MAX_COUNT)
+            began = self.own._replace(life=max(life, 1), has_left=False, addresses=addresses[:MAX_ADDRESSES])
+            self._write(began._replace(boot=boot, release=release))
+
+    def use_key(self, key: str) -> None:
+        """This node seals with another key now."""
+        if self._presence and self.own.life and key != self.own.key:
+            self._write(self.own._replace(key=key))
+
+    def leave(self) -> MemberRecord:
+        """This node is no member any more. Its record."""
+        self._write(self.own._replace(has_left=True))
+        return self.own
+
+    def remove(self, name: str, unix_ms: int) -> MemberRecord:
+        """Another is no member any more, whatever it says. Its record."""
+        record = self.records.get(name) or MemberRecord(name)
+        removed = max(record.life, record.removed) or min(max(unix_ms, 1) << _RANDOM_BITS, MAX_COUNT)
+        self._put(record._replace(removed=removed))
+        return self.records[name]
+
+    def _write(self, record: MemberRecord) -> None:
+        if record.version < MAX_VERSION:
+            record = record._replace(version=record.version + 1)
+        elif record.life < MAX_COUNT:
+            record = record._replace(life=record.life + 1, version=1)
+        self._put(record)
+
+    # What others write.
+
+    def merge(self, records: Iterable[MemberRecord]) -> list[MemberRecord]:
+        """Take in records; those that have changed."""
+        news = []
+        for record in records:
+            known = self.records.get(record.name)
+            if known is None and len(self.records) >= MAX_MEMBERS:
+                continue
+            if record.name == self.name and self._presence:
+                self._answer(record)
+            else:
+                self._put(known.merged(record) if known else record)
+            if self.records.get(record.name) != known:
+                news.append(self.records[record.name])
+        return news
+
+    def _answer(self, theirs: MemberRecord) -> None:
+        """Somebody has this record about us."""
+        removed, ours = max(theirs.removed, self.own.removed), self.own
+        if removed > ours.life and self.is_new and removed < MAX_COUNT:
+            ours = ours._replace(life=removed + 1)  # it was a former life that was removed
+        self._put(ours._replace(removed=removed))
+        if theirs.merged(ours)[:-1] != ours[:-1] and not self.own.is_removed:
+            self._write(theirs._replace(has_left=ours.has_left, boot=ours.boot, addresses=ours.addresses,
+                                        release=ours.release, key=ours.key, removed=removed))  # fmt: skip
+
+    def _put(self, record: MemberRecord) -> None:
+        known = self.records.get(record.name)
+        if record == known:
+            return
+        self.hash ^= _hash(record) ^ (_hash(known) if known else 0)
+        self.records[record.name] = record
+        self.revision += 1
+        self._unsaved.add(record.name)
+
+    # What is durable.
+
+    @property
+    def unsaved(self) -> tuple[MemberRecord, ...]:
+        """The records that the journal does not have."""
+        return tuple(self.records[name] for name in sorted(self._unsaved)) if self._unsaved else ()
+
+    def saved(self, records: Iterable[MemberRecord]) -> None:
+        """The journal has these."""
+        self._unsaved -= {record.name for record in records if self.records[record.name] == record}
+
+
+def _hash(record: MemberRecord) -> int:
+    return int.from_bytes(blake2b(repr(tuple(record)).encode("utf-8", "surrogatepass"), digest_size=8).digest())

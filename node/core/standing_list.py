@@ -1,0 +1,49 @@
+"""The members as people see them: who each is, where, and how it stands.
+
+Pure. A member is *up*, *suspect* or *down* by when it was last heard; nobody is removed because of that.
+"""
+
+from typing import Any
+
+from gossip_counter.node.core.membership import DOWN_NS, UP_NS, Membership, Standing
+from gossip_counter.node.core.roster import MemberRecord, Roster
+
+PAGE = 30
+"""Members in one reply, so that it fits a datagram whatever their names and addresses are."""
+
+
+Page = tuple[tuple[dict[str, Any], ...], bool]
+"""Members as maps, and whether there are more."""
+
+
+def page(roster: Roster, membership: Membership, now_ns: int, after: str = "") -> Page:
+    """The members after a name, in order. Who left or was removed is among them."""
+    standings = {each.name: each for each in membership.standings(now_ns)}
+    names = sorted(name for name in {roster.name, *roster.records, *standings} if name > after)
+    listed = (_entry(roster.records.get(name) or MemberRecord(name), standings.get(name)) for name in names[:PAGE])
+    return tuple(listed), len(names) > PAGE
+
+
+def _entry(record: MemberRecord, standing: Standing | None) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "addresses": list(record.addresses),
+        "state": state_of(record, standing),
+        "since_ms": record.since_ms or None,
+        "boot": f"{record.boot:08x}" if record.boot else None,
+        "version": record.release or None,
+        "key": record.key or None,
+        "skew_ms": standing.skew_ms if standing else None,
+        "silent_ms": round(standing.silent_ms) if standing and standing.heard else None,
+    }
+
+
+def state_of(record: MemberRecord, standing: Standing | None) -> str:
+    """up, suspect, down, left or removed. Without a standing it is this node itself."""
+    if record.is_removed:
+        return "removed"
+    if record.has_left:
+        return "left"
+    if standing is None or (standing.heard and standing.silent_ms * 1e6 < UP_NS):
+        return "up"
+    return "suspect" if standing.silent_ms * 1e6 < DOWN_NS else "down"

@@ -1,0 +1,126 @@
+"""Follows the list of members: whom datagrams go to and where, and what is logged of it."""
+
+import contextlib
+import logging
+import socket
+from typing import cast
+
+from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.core.roster import MemberRecord
+from gossip_counter.node.endpoints.addresses import Address, Sockaddr, look_up, of_text, shown, usable
+from gossip_counter.node.endpoints.udp import UdpClient, UdpEndpoint
+from gossip_counter.node.runtime.diagnostics import Diagnostics
+from gossip_counter.node.runtime.peer_finder import PeerFinder
+from gossip_counter.node.runtime.refusals import why_removed
+
+log = logging.getLogger("gossip_counter.node")
+
+PERIOD_NS = 1_000_000_000
+"""Between two looks at what may have to be logged."""
+
+PATIENCE = 5
+"""Looks until it is logged that nobody takes us in; then twice as many, and so on."""
+
+
+class RosterWatch:
+    """What the runtime does about members. `seeds` are those that people named to ask first, by how they are listed."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        udp: UdpEndpoint,
+        finder: PeerFinder,
+        diagnostics: Diagnostics,
+        seeds: dict[str, Address],
+    ) -> None:
+        self._replica = replica
+        self._roster = replica.roster
+        self._udp = udp
+        self._finder = finder
+        self._diagnostics = diagnostics
+        self._seeds = seeds
+        self._revision = -1
+        self._names: set[str] | None = None
+        self._at: dict[str, Sockaddr] = {}
+        self._due_ns = 0
+        self._waited = 0
+        self._warn_at = PATIENCE
+        self._was_removed = False
+        self._was_joining = replica.is_joining or bool(seeds)
+
+    def follow(self) -> None:
+        """Send to those who are members now. To be called before anything is sent."""
+        roster, listed = self._roster, self._udp.peers.listed
+        if roster.revision == self._revision:
+            return
+        self._revision = roster.revision
+        before, names = self._names, set(roster.others)
+        for name in [each for each in listed if each not in names and each not in self._seeds]:
+            self._udp.forget(name)
+        for name in names:
+            if record := roster.records.get(name):
+                self._learn(record)
+        for name in (before or set()) - names:
+            self._udp.forget(name)
+            is_removed = roster.records[name].is_removed
+            log.info("%s %s the cluster", name, "was removed from" if is_removed else "has left")
+        for name in names - before if before is not None else ():
+            log.info("%s is a member now", name)
+        self._names = names
+
+    def _learn(self, record: MemberRecord) -> None:
+        addresses = [address for text in record.addresses if (address := of_text(text))]
+        if addresses and record.name not in self._udp.peers.listed:
+            self._finder.look_for(record.name, addresses[0])
+        found = []
+        for address in addresses:
+            with contextlib.suppress(OSError, UnicodeError):  # a name: looked up if it is the first
+                found += usable(self._udp.socket, look_up(address, socket.AI_NUMERICHOST))
+        self._udp.peers.learned(record.name, found)
+
+    def look(self, now_ns: int) -> None:
+        """Log what people should know, about once a second."""
+        if now_ns < self._due_ns:
+            return
+        self._due_ns = now_ns + PERIOD_NS
+        for name in self._names or ():
+            now, before = self._udp.peers.current(name), self._at.get(name)
+            if now:
+                self._at[name] = now
+                if before and before != now:
+                    log.info("%s is at %s now", name, shown(now))
+        self._look_at_joining()
+        if self._roster.own.is_removed and not (self._was_removed or self._roster.unsaved):
+            self._was_removed = True
+            log.error("%s; it refuses writes and gossips no more", why_removed(self._roster.name))
+        if taken := self._replica.take_taken():
+            self._diagnostics.warn("joins_refused", "%s", self._why_taken(taken.name, cast(UdpClient, taken.source)))
+
+    def _look_at_joining(self) -> None:
+        if self._replica.is_joining:
+            self._was_joining, self._waited = True, self._waited + 1
+            if self._waited >= self._warn_at:
+                self._warn_at *= 2
+                asked = ", ".join(shown(each) for each in self._seeds.values()) or "the members that it knows"
+                log.warning(
+                    "this node is no member yet: nobody at %s has taken it in; check the address, the keys and the"
+                    " cluster's name, and that all members of that cluster are up or removed", asked
+                )  # fmt: skip
+        elif self._was_joining:
+            self._was_joining, self._waited, self._warn_at = False, 0, PATIENCE
+            log.info("this node is a member now, of %d", len(self._roster.others) + 1)
+            for seed in self._seeds:
+                self._udp.forget(seed)
+
+    def _why_taken(self, name: str, source: UdpClient) -> str:
+        if name != self._replica.config.name:
+            return (
+                f"a process at {shown(source[0])} asks to be taken in as {name}, which is a member that is up: give it"
+                " another --name, or stop that one"
+            )
+        if self._replica.is_joining:
+            return (
+                f"{shown(source[0])} does not take this node in: another process named {name} is a member of that"
+                f" cluster, or this node asked itself: give it another --name, stop that one, or correct --join"
+            )
+        return f"a process at {shown(source[0])} asks to be taken in as {name}, as this node is named: rename it"

@@ -1,0 +1,158 @@
+"""Claim: real nodes join by one address, move, leave and are removed; and who can't join is told why in one line."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gossip_counter.cluster import key_rings
+from gossip_counter.cluster.client import Client
+from gossip_counter.cluster.ports import free_ports
+from gossip_counter.cluster.seals import Keys
+from gossip_counter.node.endpoints.addresses import Address, shown
+from tests.support.commands import node_refuses
+from tests.support.processes import ask, node_process
+from tests.support.waiting import until
+
+
+class Nodes:
+    """Nodes with journals below one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.at: dict[str, Address] = {}
+        self._stacks: dict[str, ExitStack] = {}
+        self.errors: dict[str, Any] = {}
+
+    def start(self, name: str, *arguments: str, joins: str = "", port: int = 0) -> None:
+        self.at[name] = "127.0.0.1", port or free_ports(1)[0]
+        stack = self._stacks[name] = ExitStack()
+        join = [f"--join={shown(self.at[joins])}"] if joins else []
+        process = stack.enter_context(
+            node_process(
+                f"--name={name}", f"--bind={shown(self.at[name])}", f"--data={self.directory / name}", *join, *arguments
+            )
+        )
+        assert process.stderr
+        self.errors[name] = process.stderr
+        self.logged(name, "listens")
+
+    def stop(self, name: str) -> None:
+        self._stacks.pop(name).close()
+
+    def stop_all(self) -> None:
+        for name in list(self._stacks):
+            self.stop(name)
+
+    def members(self, name: str) -> dict[str, str]:
+        """The members as a node knows them, and how each stands."""
+        return {each["name"]: each["state"] for each in ask(self.at[name], lambda client: client.members())}
+
+    def knows(self, name: str, *others: str) -> Callable[[], bool]:
+        return lambda: [each for each, state in self.members(name).items() if state == "up"] == sorted([name, *others])
+
+    def value(self, name: str) -> int:
+        return ask(self.at[name], lambda client: client.read())
+
+    def logged(self, name: str, what: str) -> str:
+        while what not in (line := self.errors[name].readline()):
+            assert line, f"{name} ended"
+        return str(line)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    made = Nodes(tmp_path)
+    yield made
+    made.stop_all()
+
+
+def test_nodes_join_by_one_address_count_together_and_leave(nodes: Nodes) -> None:
+    nodes.start("n1")
+    nodes.start("n2", joins="n1")
+    until(nodes.knows("n1", "n2"))
+    nodes.start("n3", joins="n2")
+    until(nodes.knows("n1", "n2", "n3"))
+    until(nodes.knows("n3", "n1", "n2"))
+    assert "n2 is a member now" in nodes.logged("n1", "is a member")
+    ask(nodes.at["n3"], lambda client: client.add(5))
+    ask(nodes.at["n3"], Client.leave)
+    assert nodes.value("n1") == nodes.value("n2") == 5
+    assert nodes.members("n1") == {"n1": "up", "n2": "up", "n3": "left"}
+    nodes.logged("n3", "stopped")
+
+
+def test_a_node_that_comes_back_at_another_port_is_found(nodes: Nodes) -> None:
+    nodes.start("n1")
+    nodes.start("n2", joins="n1")
+    until(nodes.knows("n1", "n2"))
+    nodes.stop("n2")
+    nodes.start("n2")
+    ask(nodes.at["n1"], lambda client: client.add(1))
+    until(lambda: nodes.value("n2") == 1)
+    ask(nodes.at["n2"], lambda client: client.add(1))
+    until(lambda: nodes.value("n1") == 2)
+    until(nodes.knows("n1", "n2"))
+
+
+def test_a_removed_node_does_not_start_again_with_its_journal(nodes: Nodes) -> None:
+    nodes.start("n1")
+    nodes.start("n2", joins="n1")
+    nodes.start("n3", joins="n1")
+    until(nodes.knows("n2", "n1", "n3"))
+    nodes.stop("n3")
+    until(lambda: nodes.members("n1")["n3"] == "suspect")
+    ask(nodes.at["n1"], lambda client: client.remove("n3"))
+    until(lambda: nodes.members("n2")["n3"] == "removed")
+    nodes.start("n3")
+    nodes.logged("n3", "refuses writes")
+    nodes.stop("n3")
+    refusal = node_refuses("--name=n3", f"--bind={shown(nodes.at['n3'])}", f"--data={nodes.directory / 'n3'}")
+    assert "was removed from the cluster" in refusal
+    assert "empty data directory" in refusal
+
+
+def test_sealed_nodes_join_too(nodes: Nodes) -> None:
+    keys = nodes.directory / "keys"
+    key_rings.new(keys)
+    nodes.start("n1", f"--keys={keys}")
+    nodes.start("n2", f"--keys={keys}", joins="n1")
+    assert "of 2" in nodes.logged("n2", "this node is a member now")
+    assert Keys.read(keys, "counter").file.ring
+
+
+def test_who_is_not_taken_in_logs_why(nodes: Nodes) -> None:
+    nodes.start("n1")
+    nodes.start("n2", joins="n1")
+    until(nodes.knows("n1", "n2"))
+    (nodes.directory / "other").mkdir()
+    nodes.at["second"] = nodes.at["n2"]
+    other = Nodes(nodes.directory / "other")
+    other.at["n1"] = nodes.at["n1"]
+    try:
+        other.start("n2", joins="n1")
+        assert "another process named n2 is a member" in other.logged("n2", "does not take")
+        assert "give it another --name" in nodes.logged("n1", "asks to be taken in as n2")
+    finally:
+        other.stop_all()
+
+
+def test_nobody_to_join_is_logged(nodes: Nodes) -> None:
+    nodes.at["n1"] = "127.0.0.1", free_ports(1)[0]
+    nodes.start("n2", joins="n1")
+    assert shown(nodes.at["n1"]) in nodes.logged("n2", "this node is no member yet")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--join=127.0.0.1:7"], "--join names this node itself"),
+        (["--join=127.0.0.1:9", "--gossip=full"], "with --gossip full the members stay as they are listed"),
+        (["--join=127.0.0.1"], "is not HOST:PORT"),
+        (["--join=127.0.0.1:0"], "nobody can be reached at port 0"),
+    ],
+)
+def test_wrong_options_are_refused(arguments: list[str], says: str) -> None:
+    assert says in node_refuses("--name=n1", "--bind=127.0.0.1:7", "--ephemeral", *arguments)

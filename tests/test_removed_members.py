@@ -1,0 +1,214 @@
+"""Claim: who was removed stays out, who is another is not taken in, and a forged record does little."""
+
+import pytest
+
+from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE
+from gossip_counter.node.core.limits import MAX_COUNT, MAX_VERSION
+from gossip_counter.node.core.messages import (
+    ErrorReply,
+    Join,
+    ListMembers,
+    Members,
+)
+from gossip_counter.node.core.roster import MAX_MEMBERS, MemberRecord, Roster
+from tests.support.replica import sends, settle
+from tests.support.town import THREE, Town, is_ok, three, without_n3
+
+# Removal.
+
+
+def test_who_is_gone_for_good_is_without_n3() -> None:
+    town = without_n3()
+    assert town.lists() == {"n1": ("n1", "n2"), "n2": ("n1", "n2")}
+    assert town.nodes["n1"].status(town.now_ns).members == 2
+
+
+def test_a_removed_node_that_comes_back_with_its_journal_is_refused_and_learns_why() -> None:
+    town = without_n3()
+    n3 = town.start("n3", peers=["n1", "n2"])
+    town.run(3)
+    assert n3.roster.own.is_removed
+    town.replies.clear()
+    town.add("n3")
+    (_, reply) = town.replies[0]
+    assert isinstance(reply, ErrorReply)
+    assert "removed" in reply.text
+    assert town.lists()["n1"] == ("n1", "n2")
+    assert town.nodes["n1"].stats.non_members
+
+
+@pytest.mark.parametrize("clock_ms", [0, -10_000_000])
+def test_a_removed_name_comes_back_with_an_empty_journal_whatever_its_clock_says(clock_ms: int) -> None:
+    town = without_n3()
+    town.lose_journal("n3")
+    town.skew_ms = clock_ms
+    town.start("n3", peers=["n1", "n2"])
+    town.until_agreed()
+    assert len(town.lists()["n1"]) == 3
+
+
+def test_a_removal_is_stored() -> None:
+    town = without_n3()
+    for name in ("n1", "n2"):
+        town.stop(name)
+        town.start(name, peers=[each for each in THREE if each != name])  # the file lists n3 still
+    town.until_agreed()
+    assert town.lists() == {"n1": ("n1", "n2"), "n2": ("n1", "n2")}
+
+
+def test_one_that_was_never_there_is_removed_and_the_others_settle_on_an_id() -> None:
+    town = Town()
+    for name in ("n1", "n2"):
+        town.start(name, peers=[each for each in THREE if each != name])
+    town.run(4)
+    assert not town.nodes["n1"].cluster_id.is_settled
+    assert is_ok(town.remove("n3", at="n1"))
+    town.until_agreed()
+    town.run(1)
+    assert town.nodes["n1"].cluster_id.is_settled
+
+
+def test_who_is_up_is_not_without_n3() -> None:
+    town = three()
+    reply = town.remove("n3", at="n1")
+    assert isinstance(reply, ErrorReply)
+    assert (reply.code, "n3 is up" in reply.text) == (TEMPORARILY_UNAVAILABLE, True)
+
+
+@pytest.mark.parametrize(("name", "says"), [("n1", "this node itself"), ("n9", "there are n2, n3")])
+def test_only_another_member_is_removed(name: str, says: str) -> None:
+    reply = three().remove(name, at="n1")
+    assert isinstance(reply, ErrorReply)
+    assert reply.code == MALFORMED
+    assert says in reply.text
+
+
+# Who is not taken in.
+
+
+def test_a_name_that_a_living_member_has_is_refused() -> None:
+    town = three()
+    n1 = town.nodes["n1"]
+    join = Join("n2", 1, 77, MemberRecord("n2", 5, 1), cluster_id=n1.cluster_id)
+    n1.step(join, ("elsewhere",), town.now_ns)
+    (answer,) = [each.message for each in sends(settle(n1, town.now_ns))]
+    assert isinstance(answer, Members)
+    assert answer.is_taken
+    assert n1.stats.joins_refused == 1
+    assert n1.take_taken() == ("n2", ("elsewhere",))
+    assert n1.roster.records["n2"].life > 5
+
+
+def test_who_joins_itself_is_refused() -> None:
+    town = three()
+    alone = town.start("n9", seeds=["n9"])
+    town.run(2)
+    assert alone.is_joining
+    assert alone.stats.joins_refused
+
+
+def test_nobody_becomes_a_member_of_two_clusters() -> None:
+    """n6 asks both: it is of the one that answers first, and the other never lists it."""
+    town = three()
+    for name in ("m1", "m2"):
+        town.start(name, peers=[each for each in ("m1", "m2") if each != name])
+    town.run(2)
+    town.start("n6", seeds=["n1", "m1"])
+    town.run(3)
+    assert "n6" in town.lists()["n1"]
+    assert "n6" not in town.lists()["m1"]
+    assert "m1" not in town.lists()["n6"]
+
+
+def test_nobody_is_taken_in_with_the_id_of_another_cluster() -> None:
+    town = three()
+    other = town.start("m1")
+    town.run(1)
+    n1 = town.nodes["n1"]
+    n1.step(Join("m1", 1, 7, other.roster.own, cluster_id=other.cluster_id), ("m1",), town.now_ns)
+    settle(n1, town.now_ns)
+    assert "m1" not in n1.roster.records
+
+
+def test_records_of_another_cluster_or_of_no_member_are_not_taken() -> None:
+    town = three()
+    n1, evil = town.nodes["n1"], (MemberRecord("n2", MAX_COUNT, 1, has_left=True), MemberRecord("x", 1, 1))
+    before = n1.roster.hash
+    foreign = town.start("m1").cluster_id
+    for message in (
+        Members("n2", 1, evil, cluster_id=foreign),
+        Members("nobody", 1, evil, cluster_id=n1.cluster_id),
+        Members("nobody", 1, evil, boot=n1.roster.own.boot, cluster_id=n1.cluster_id),
+    ):
+        n1.step(message, ("m1",), town.now_ns)
+    assert n1.roster.hash == before
+
+
+# Forged records.
+
+
+def test_a_living_member_takes_back_what_it_did_not_say() -> None:
+    town = three()
+    n1 = town.nodes["n1"]
+    forged = n1.roster.records["n2"]._replace(version=50, has_left=True, addresses=("nowhere",))
+    n1.step(Members("n3", 1, (forged,), cluster_id=n1.cluster_id), ("n3",), town.now_ns)
+    town.until_agreed()
+    assert n1.roster.records["n2"].addresses == ("n2",)
+
+
+def test_numbers_at_their_end_do_no_more_than_that() -> None:
+    town = three()
+    n1 = town.nodes["n1"]
+    forged = n1.roster.records["n2"]._replace(version=MAX_VERSION, boot=1)
+    n1.step(Members("n3", 1, (forged,), cluster_id=n1.cluster_id), ("n3",), town.now_ns)
+    town.until_agreed()
+    assert n1.roster.records["n2"].boot == town.nodes["n2"].roster.own.boot
+
+
+def test_records_are_bounded() -> None:
+    roster = Roster("n1", ["n2"])
+    roster.merge(MemberRecord(f"x{number}", 1, 1) for number in range(2 * MAX_MEMBERS))
+    assert len(roster.records) == MAX_MEMBERS
+
+
+def test_merging_knows_no_order() -> None:
+    """Idempotent, commutative, associative: the list is a map of maxima."""
+    records = [
+        MemberRecord("n", life, version, left, removed=removed)
+        for life in (0, 1, 2)
+        for version in (0, 1)
+        for left in (False, True)
+        for removed in (0, 1)
+    ]
+    for a in records:
+        assert a.merged(a) == a
+        for b in records:
+            assert a.merged(b) == b.merged(a)
+            for c in records:
+                assert a.merged(b).merged(c) == a.merged(b.merged(c))
+
+
+# What people see.
+
+
+def test_members_are_listed_with_how_they_stand() -> None:
+    town = without_n3()
+    town.start("n4", seeds=["n1"])
+    town.run(1)
+    town.replies.clear()
+    town.nodes["n1"].step(ListMembers(1), "c", town.now_ns)
+    town.advance("n1")
+    listed = {each["name"]: each for each in town.replies[0][1].listed}  # type: ignore[union-attr]
+    assert {name: each["state"] for name, each in listed.items()} == {
+        "n1": "up", "n2": "up", "n3": "removed", "n4": "up"
+    }  # fmt: skip
+    assert (listed["n4"]["addresses"], listed["n4"]["version"]) == (["n4"], "1.0")
+    town.stop("n4")
+    states = []
+    for _ in range(2):
+        town.run(20)
+        town.replies.clear()
+        town.nodes["n1"].step(ListMembers(1, "n3"), "c", town.now_ns)
+        town.advance("n1")
+        states += [each["state"] for each in town.replies[0][1].listed]  # type: ignore[union-attr]
+    assert states == ["suspect", "down"]
