@@ -34,6 +34,14 @@ class Members:
         self.gone = list[Node]()
         self._to_remove = list[str]()
 
+    def restart_who_found_nobody(self) -> None:
+        """Whom a node was to ask may be gone: people name another."""
+        for node in self._nodes.values():
+            if node.replica.is_joining:
+                node.crash()
+                self._environment.oracle.crashed(node.name, node.life)
+                node.start()
+
     @property
     def are_settled(self) -> bool:
         """Whether all nodes have one list, which is just they, and nobody is about to leave or to be removed."""
@@ -56,7 +64,7 @@ class Members:
         if act == self._join:
             if len(self._nodes) < MOST:
                 self._join(node)
-        elif act == self._move or len(self._nodes) > LEAST:
+        elif act == self._move or len(free) > LEAST:
             act(node)
 
     def _join(self, _: Node) -> None:
@@ -69,9 +77,11 @@ class Members:
         life = node.life
 
         def left(_: Node, body: Any) -> None:
-            self._busy.discard(node.name)
             if body["type"] == "leave_ok":
-                self._end(node)
+                self._later(lambda: self._end(node), 1)
+                self._remove_soon(node.name)  # if who saw it leave was gone before it could spread
+            else:
+                self._busy.discard(node.name)
 
         def crashed() -> None:
             if node.life != life or node.process is None:
@@ -84,6 +94,7 @@ class Members:
 
     def _end(self, node: Node) -> None:
         """A node is gone."""
+        self._busy.discard(node.name)
         node.crash()
         self._environment.oracle.crashed(node.name, node.life)
         if self._nodes.pop(node.name, None):
@@ -97,24 +108,22 @@ class Members:
         self._end(node)
         others = self._nodes.values()
         losses.count_orphans([each.replica.state.row if each.process else each.disk.contents.row for each in others])
-        self._to_remove.append(node.name)
-        self._later(lambda: self._remove(node.name), UP_NS / MS)
+        self._remove_soon(node.name)
+
+    def _remove_soon(self, name: str) -> None:
+        self._to_remove.append(name)
+        self._later(lambda: self._remove(name), UP_NS / MS)
 
     def _remove(self, name: str) -> None:
-        """Ask somebody, again and again until it is done."""
-        if name not in self._to_remove:
+        """Ask somebody who lists it, again and again until nobody does: who was asked may be gone as well."""
+        running = [each for each in self._nodes.values() if each.process]
+        listing = [each for each in running if name in each.replica.roster.others]
+        if not listing and len(running) == len(self._nodes):
+            self._to_remove.remove(name)
             return
         self._later(lambda: self._remove(name), 1000)
-        knowing = [each for each in self._nodes.values() if each.process]
-        if knowing:
-            body = {"type": "remove", "name": name}
-            self._ask(self._rng.choice(knowing), body, lambda _, reply: self._removed(name, reply))
-
-    def _removed(self, name: str, body: Any) -> None:
-        is_known = any(name in node.replica.roster.records for node in self._nodes.values() if node.process)
-        is_done = body["type"] == "remove_ok"
-        if name in self._to_remove and (is_done or not is_known):  # or it died before anybody took it in
-            self._to_remove.remove(name)
+        if listing:
+            self._ask(self._rng.choice(listing), {"type": "remove", "name": name}, lambda *_: None)
 
     def _move(self, node: Node) -> None:
         node.crash()

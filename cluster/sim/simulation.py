@@ -72,6 +72,9 @@ class Simulation:
         self._plan()
         self.run_until(int(self.scenario.seconds * SECOND))
         self._faults.heal()
+        if self.scenario.member_changes:
+            self.run_until(self.clock.now_ns + 5 * SECOND)
+            self._members.restart_who_found_nobody()
         self._settle()
         if self.scenario.transactions:
             self._let_a_day_pass()
