@@ -11,7 +11,7 @@ from gossip_counter.node.core.messages import (
     Members,
 )
 from gossip_counter.node.core.roster import MAX_MEMBERS, MemberRecord, Roster
-from tests.support.replica import sends, settle
+from tests.support.replica import MS, sends, settle
 from tests.support.town import THREE, Town, is_ok, three, without_n3
 
 # Removal.
@@ -66,6 +66,21 @@ def test_one_that_was_never_there_is_removed_and_the_others_settle_on_an_id() ->
     town.until_agreed()
     town.run(1)
     assert town.nodes["n1"].cluster_id.is_settled
+
+
+def test_an_exchange_with_one_that_was_removed_is_not_begun_again() -> None:
+    town = three()
+    town.stop("n3")
+    town.run(4)
+    assert is_ok(town.remove("n3", at="n2"))
+    n1, asks = town.nodes["n1"], 0
+    while not asks:  # until it is n3's turn
+        town.now_ns += 100 * MS
+        n1.tick(town.now_ns)
+        asks = sum("n3" in each.to for each in sends(settle(n1, town.now_ns)))
+    n1.step(Members("n2", 1, (town.nodes["n2"].roster.records["n3"],), cluster_id=n1.cluster_id), "n2", town.now_ns)
+    town.now_ns += 50 * MS
+    assert not any("n3" in each.to for each in sends(settle(n1, town.now_ns)))
 
 
 def test_who_is_up_is_not_without_n3() -> None:

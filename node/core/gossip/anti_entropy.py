@@ -203,6 +203,9 @@ class AntiEntropy:
         asked = self._asked[peer]
         if asked.retry_ns > now_ns:
             return False
+        if peer not in self._membership:  # it has left meanwhile, or was removed
+            del self._asked[peer]
+            return False
         if not asked.retries_left:
             self._outbox.paths.was_silent(peer, now_ns)
             del self._asked[peer]
