@@ -7,6 +7,7 @@ from gossip_counter.node.core.limits import MAX_COUNT, MAX_VERSION
 from gossip_counter.node.core.messages import (
     ErrorReply,
     Join,
+    Leave,
     ListMembers,
     Members,
 )
@@ -81,6 +82,21 @@ def test_an_exchange_with_one_that_was_removed_is_not_begun_again() -> None:
     n1.step(Members("n2", 1, (town.nodes["n2"].roster.records["n3"],), cluster_id=n1.cluster_id), "n2", town.now_ns)
     town.now_ns += 50 * MS
     assert not any("n3" in each.to for each in sends(settle(n1, town.now_ns)))
+
+
+def test_who_is_removed_while_it_leaves_takes_no_writes_again() -> None:
+    town = three()
+    n3, own = town.nodes["n3"], town.nodes["n3"].roster.own
+    town.loss = 1.0
+    n3.step(Leave(1), "c", town.now_ns)
+    removal = Members("n1", 1, (own._replace(removed=own.life),), cluster_id=n3.cluster_id)
+    n3.step(removal, ("n1",), town.now_ns)
+    town.replies.clear()
+    town.run(12)
+    town.add("n3")
+    texts = [reply.text for _, reply in town.replies if isinstance(reply, ErrorReply)]
+    assert len(texts) == 2
+    assert all("was removed" in text for text in texts)
 
 
 def test_who_is_up_is_not_without_n3() -> None:

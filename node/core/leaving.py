@@ -83,7 +83,9 @@ class Leaving:
         """One gossip round is due."""
         if not self._asked:
             return
-        if self._roster.own.has_left:
+        if self._roster.own.is_removed:
+            self._give_up(REMOVED)
+        elif self._roster.own.has_left:
             self._tell(now_ns)
         else:
             self._hand_over(now_ns)
@@ -128,11 +130,14 @@ class Leaving:
             f"no member that is up has confirmed within {PATIENCE_NS // 10**9} s that it stores all that this one does:"
             " it stays a member, and takes writes again"
         )
+        self._give_up(text)
+        self._admission.closed = ""
+
+    def _give_up(self, text: str) -> None:
         for client, msg_id in self._asked:
             self._outbox.reply(client, ErrorReply(msg_id, TEMPORARILY_UNAVAILABLE, text))
         self._asked.clear()
         self._confirmed.clear()
-        self._admission.closed = ""
 
     # Having left.
 

@@ -271,6 +271,11 @@ class Replica:
         return self.roster.own.is_member and not self.is_joining
 
     @property
+    def closed(self) -> str:
+        """Why this node takes no writes: it is leaving, or was removed; else empty."""
+        return self._admission.closed
+
+    @property
     def is_joining(self) -> bool:
         """Whether this node still asks to be taken in as a member."""
         return self._member_changes.is_joining
