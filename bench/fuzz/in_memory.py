@@ -13,6 +13,7 @@ from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.messages import Reply
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.core.roster import Presence
 from gossip_counter.node.endpoints.addresses import Sockaddr
 from gossip_counter.node.endpoints.udp import UdpClient, UdpEndpoint
 from gossip_counter.node.security.sealing import Sealing
@@ -55,7 +56,8 @@ class InMemory:
 
     def __init__(self, sealing: Sealing | None = None) -> None:
         config = Config(name="n1", cluster=CLUSTER, peers=tuple(PEERS))
-        self.replica = Replica(config, Random(1), 0, Recovered(None, cluster_id=CLUSTER_ID))
+        recovered, presence = Recovered(None, cluster_id=CLUSTER_ID), Presence(("192.0.2.1:7001",), "1.0")
+        self.replica = Replica(config, Random(1), 0, recovered, None, presence)
         self.stats = self.replica.stats
         self.socket = MemorySocket()
         bound = cast(socket.socket, self.socket)

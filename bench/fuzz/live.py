@@ -22,6 +22,7 @@ from gossip_counter.cluster.manifest import Settings
 from gossip_counter.cluster.processes import Cluster, temporary
 from gossip_counter.cluster.sim import recomputed
 from gossip_counter.node.core.cluster_id import ClusterId
+from gossip_counter.node.core.messages import Members
 from gossip_counter.node.core.state import State
 from gossip_counter.node.endpoints.addresses import Address
 from gossip_counter.node.storage.journal import Journal
@@ -34,6 +35,9 @@ PER_CLUSTER = 20_000
 """Datagrams at one cluster: a plain one believes some of them, and actors that they make up stay in its digests."""
 
 TIMEOUT_S = 10.0
+
+ENDS_MEMBERS = (Members, "leave", "remove")
+"""What may end the node's membership if it is believed: then there is nothing more to try."""
 
 KEPT, KEPT_VALUE = "kept", 5
 """A counter that no sample names, and what it comes to."""
@@ -91,7 +95,7 @@ async def _send_all(
     client: Client, address: Address, status: Status, count: int, seed: int, done: Callable[[int], None]
 ) -> None:
     cluster_id = ClusterId(int(status["cluster_id"], 16), True)
-    mutator = Mutator(samples.of_datagrams(str(status["cluster"]), cluster_id), WIRE, Random(seed))
+    mutator = Mutator(samples.of_datagrams(str(status["cluster"]), cluster_id, ENDS_MEMBERS), WIRE, Random(seed))
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(SOCKETS)]
         for each in sockets:

@@ -18,12 +18,15 @@ from gossip_counter.node.core.messages import (
     Confirmed,
     Delta,
     Gossip,
+    Join,
+    Members,
     Push,
     Replicate,
     Rival,
     Syn,
     SynAck,
 )
+from gossip_counter.node.core.roster import MemberRecord
 from gossip_counter.node.security import header
 from gossip_counter.node.security.keyring import Key, Keyring
 from gossip_counter.node.storage import entries
@@ -51,6 +54,12 @@ DELTAS = (
 )
 DIGEST = {N1: DigestEntry(1, 5, 0), N2: DigestEntry(9, 2**64 - 1, 3), X: DigestEntry(MAX_VERSION, 1, 0)}
 
+SECOND = MemberRecord("n2", 2**61, 3, boot=3, addresses=("192.0.2.2:7002",), release="1.0", key="ab")
+HAS_LEFT = SECOND._replace(version=4, has_left=True)
+FOURTH = MemberRecord("n4", 2**60, 1, boot=9, addresses=("192.0.2.4:7004", "four.example:7004"), release="1.0")
+RECORDS = (SECOND, FOURTH, MemberRecord("n3", removed=5), MemberRecord("n1", 2**62, 9, boot=5))
+"""Of members; the last is about the node that is sent it, which did not write that."""
+
 BODIES: tuple[dict[str, object], ...] = (
     {"type": "add", "msg_id": 1, "delta": 5},
     {"type": "add", "msg_id": 2, "delta": -5, "counter": "likes", "copies": 2},
@@ -61,6 +70,9 @@ BODIES: tuple[dict[str, object], ...] = (
     {"type": "read", "msg_id": 7, "token": "AA"},
     {"type": "gossip_status", "msg_id": 8},
     {"type": "fault", "msg_id": 9, "cut": ["n2"]},
+    {"type": "members", "msg_id": 10, "after": "n1"},
+    {"type": "leave", "msg_id": 11},
+    {"type": "remove", "msg_id": 12, "name": "n3"},
     {"type": "read_ok", "in_reply_to": 1, "msg_id": 3, "value": 2},
 )
 
@@ -72,6 +84,10 @@ def messages(cluster_id: ClusterId = CLUSTER_ID) -> list[Gossip]:
         Replicate("n2", 7, DELTAS[:2]), Syn("n2", 7, DIGEST, boot=3, clock_ms=NOW_MS), Syn("n2", 7, {}, "a", "b"),
         SynAck("n2", 7, DELTAS, {N1: 0, X: 9}, 3), Ack("n3", 7, DELTAS[1:3]), Confirm("n2", 7, N1, 1),
         Confirm("n3", 7, X, 40), Confirmed("n2", 7, N1, 1), Rival("n2", 7, 3, {N1: 0}),
+        Join("n4", 7, 9, FOURTH), Join("n1", 7, 3, RECORDS[-1]),
+        Members("n2", 7, RECORDS), Members("n3", 7, (HAS_LEFT,)),
+        Members("n2", 7, (MemberRecord("n1", removed=2**62),)), Members("n2", 7, (), 3, True),
+        Syn("n2", 7, {}, boot=3, clock_ms=NOW_MS, members=2**64 - 1),
     ]  # fmt: skip
     return [replace(each, cluster_id=cluster_id) for each in made]
 
@@ -81,14 +97,17 @@ def _packed(message: Gossip, cluster: str) -> bytes:
     return datagrams.pack_gossip(message, cluster, 1200, 1)[0]
 
 
-def of_datagrams(cluster: str = CLUSTER, cluster_id: ClusterId = CLUSTER_ID) -> list[Item]:
-    """Datagrams as members and clients send them."""
-    gossip = messages(cluster_id)
+def of_datagrams(
+    cluster: str = CLUSTER, cluster_id: ClusterId = CLUSTER_ID, left_out: tuple[type[Gossip] | str, ...] = ()
+) -> list[Item]:
+    """Datagrams as members and clients send them; `left_out` are kinds of gossip, and types of requests."""
+    gossip = [each for each in messages(cluster_id) if type(each) not in left_out]
+    bodies = [each for each in BODIES if each["type"] not in left_out]
     unsettled = replace(gossip[0], cluster_id=ClusterId(9, False))
     packed = [_packed(each, cluster) for each in (*gossip, unsettled)]
     foreign = _packed(gossip[0], "another")
     as_if_sealed = header.PREFIX + bytes(range(header.OVERHEAD + 9 - len(header.PREFIX)))
-    return [Item(0, each) for each in (*packed, foreign, as_if_sealed, *map(datagrams.pack_body, BODIES))]
+    return [Item(0, each) for each in (*packed, foreign, as_if_sealed, *map(datagrams.pack_body, bodies))]
 
 
 def of_lines() -> list[Item]:
@@ -111,6 +130,7 @@ def of_entries() -> list[Item]:
         Commit(N1, (Stored(N1, 1, 1, {"own": (5, 0, 1)}),)),
         Commit(N1, (Stored(X, 12, 20, rows, Floors(5, 3)), Stored(N2, 0, 0, {"": (0, 0, 0)})), CLUSTER_ID),
         Commit(N1, ()),
+        Commit(N1, (), CLUSTER_ID, RECORDS),
     ]
     return [Item(0, entries.encode(each).encode()) for each in commits]
 

@@ -22,6 +22,7 @@ from gossip_counter.node.core.errors import ProtocolError, RequestError
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.messages import Gossip, Written
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.core.roster import Presence
 from gossip_counter.node.storage import entries
 from gossip_counter.node.storage.contents import Contents
 
@@ -54,7 +55,8 @@ class Node:
         self.lives += 1
         recovered = self.contents.recovered() or Recovered(None, cluster_id=CLUSTER_ID)
         seed = f"{self._config.name} {self.lives}"
-        self.replica = Replica(self._config, Random(seed), self.now_ns, recovered)
+        presence = Presence((self._config.name,), "1.0")
+        self.replica = Replica(self._config, Random(seed), self.now_ns, recovered, None, presence)
         self.at(self.now_ns)
         self.replica.begin(self.now_ns)
 
@@ -188,6 +190,11 @@ class Sequence:
         """All of them."""
         return [node.replica for node in self.nodes.values()]
 
+    @property
+    def members(self) -> list[Replica]:
+        """Those that take writes: they neither leave nor were removed."""
+        return [each for each in self.replicas if not each.closed]
+
     def heal(self) -> bool:
         """Lose nothing until all have one state; whether they come to it."""
         for _ in range(HEAL_ROUNDS):
@@ -199,7 +206,7 @@ class Sequence:
                     self.nodes[to].receive(datagram)
                     self.nodes[to].advance(self.pool)
             self.pass_time(100 * MS)
-            if in_sync(self.replicas):
+            if len(self.members) < 2 or in_sync(self.members):
                 return True
         return False
 
@@ -217,7 +224,7 @@ def try_sequence(data: bytes) -> int:
         _check_adds(node, sequence.pool)
     if first & HONEST:
         check(sequence.heal(), "the nodes do not come to one state")
-        for replica in sequence.replicas:
+        for replica in sequence.members:
             recomputed.check(replica.state)
             totals = {counter: replica.state.value(counter) for counter in COUNTERS}
             expected = {counter: sequence.added[counter] for counter in COUNTERS}
@@ -230,6 +237,8 @@ def _check_adds(node: Node, pool: Pool) -> None:
     node.fails = False
     node.at(node.now_ns + 1000 * MS)  # peers that do not answer are given up by then
     node.advance(pool)
+    if node.replica.closed:
+        return
     before = len(node.acknowledged)
     node.replica.submit("client", 1, [("alive", 1)])
     node.advance(pool)

@@ -379,9 +379,7 @@ class Join(_FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class Members(_FromPeer):
-    """Records of members. `boot` is that of the Join that it answers, else 0; `is_taken`: a living process has that
-    name, so its sender was not taken in.
-    """
+    """Records of members. `boot`: of the Join that it answers, else 0. `is_taken`: another process has that name."""
 
     sender: str
     fingerprint: int
@@ -398,9 +396,4 @@ Gossip = Carrier | Syn | Rival | Confirm | Confirmed | Join | Members
 
 def boot_answered(message: Gossip) -> int:
     """The boot id of the SYN that a message answers; 0: it answers none, or another kind."""
-    match message:
-        case Syn():
-            return message.answered
-        case SynAck():
-            return message.boot
-    return 0
+    return message.answered if isinstance(message, Syn) else message.boot if isinstance(message, SynAck) else 0
