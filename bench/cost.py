@@ -29,6 +29,7 @@ from gossip_counter.node.core.identity import Recovered, mint
 from gossip_counter.node.core.messages import Delta, Gossip, Push, Syn, SynAck
 from gossip_counter.node.core.recent_writes import MAX_WRITES
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.core.roster import Presence
 
 SETTLE_S = 1.0
 """Between the start of a cluster and the first look at what it costs."""
@@ -214,7 +215,7 @@ def bytes_on_the_wire() -> dict[str, int]:
     level, search = _one_of_many(4000)
     return {
         "SYN of five nodes that hold something each": _bytes(
-            Syn("n1", FINGERPRINT, digest, boot=2**32 - 1, clock_ms=NOW_MS)
+            Syn("n1", FINGERPRINT, digest, boot=2**32 - 1, clock_ms=NOW_MS, members=FINGERPRINT)
         ),
         "SYN to a node of equal state, 4,000 actors": level,
         "SYN-ACK when states are equal": _bytes(SynAck("n1", FINGERPRINT, (), {}, 2**32 - 1)),
@@ -235,12 +236,15 @@ def _one_of_many(actors: int) -> tuple[int, int]:
     """Bytes of a SYN between two nodes of equal state, and of all SYNs once one of so many actors differs."""
     rng, recovered = Random(1), Recovered(None, cluster_id=ClusterId(2**63 - 1, True))
     nodes = {
-        name: Replica(Config(name=name, peers=(peer,), cluster=CLUSTER, max_actors=actors), rng, 0, recovered)
+        name: Replica(
+            Config(name=name, peers=(peer,), cluster=CLUSTER, max_actors=actors), rng, 0, recovered, None, Presence()
+        )
         for name, peer in (("n1", "n2"), ("n2", "n1"))
     }
     names = [mint(f"n{number % 5}", rng.getrandbits(63)) for number in range(actors)]
     for node in nodes.values():
         node.set_clock(0, NOW_MS)
+        node.begin(0)
         for actor in names:
             node.state.merge(actor, 0, ((COUNTER, Row(1500, 0, 2000)),))
     _syns_of_a_round(nodes)  # in which they learn that they are equal

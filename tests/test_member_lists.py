@@ -5,12 +5,15 @@ import os
 import pytest
 
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE
+from gossip_counter.node.core.leaving import Leaving
 from gossip_counter.node.core.messages import (
+    Ack,
     Delta,
     ErrorReply,
     Leave,
     LeaveOk,
     Push,
+    SynAck,
 )
 from tests.support.replica import sends, settle
 from tests.support.town import Town, is_ok, three
@@ -119,6 +122,22 @@ def test_rows_that_only_the_leaving_node_has_of_another_are_handed_over() -> Non
     town.run(0.2)
     assert is_ok(town.leave("n3"))
     assert town.nodes["n1"].state.value("x") == 3
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_nobody_else_stores_is_lost_unless_who_leaves_waits(monkeypatch: pytest.MonkeyPatch, waits: bool) -> None:
+    """It reaches the others, but no rows of it do."""
+    if not waits:
+        monkeypatch.setattr(Leaving, "_owed", lambda *_: [])
+    town = three()
+    town.lost_kinds = (Push, SynAck, Ack)
+    town.add("n3")
+    reply = town.leave("n3")
+    assert town.acknowledged == {"n3": 1}
+    town.lost_kinds = ()
+    town.run(2)
+    values = {node.state.value("x") for node in town.nodes.values()}
+    assert (is_ok(reply), values) == ((False, {1}) if waits else (True, {0}))
 
 
 def test_the_last_one_can_not_leave() -> None:

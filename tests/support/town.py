@@ -38,6 +38,8 @@ class Town:
         """By node, what it acknowledged of the counter x."""
         self.now_ns = 0
         self.loss = loss
+        self.lost_kinds: tuple[type[Gossip], ...] = ()
+        """None of these arrives."""
         self.rng = Random(seed)
         self.heard: dict[tuple[str, str], str] = {}
         """By node and peer, where that one last sent a SYN from."""
@@ -122,7 +124,7 @@ class Town:
             self.acknowledged[name] = self.acknowledged.get(name, 0) + 1
 
     def _carry(self, source: str, to: str, message: Gossip) -> None:
-        if self.rng.random() < self.loss:
+        if isinstance(message, self.lost_kinds) or self.rng.random() < self.loss:
             return
         if self.loss and self.rng.random() < 0.2:
             self._under_way.append((source, to, message))  # and later once more
