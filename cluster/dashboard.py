@@ -17,6 +17,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gossip_counter.cluster.client import Status
 from gossip_counter.cluster.monitor import DEAD, PAUSED, SILENT, UP, NodeView, Snapshot
 from gossip_counter.cluster.wording import counted, duration, shown
 from gossip_counter.node.core.membership import LARGE_SKEW_MS
@@ -62,7 +63,7 @@ def _columns(nodes: Sequence[NodeView], width: int) -> list[_Column]:
     room = width - 1 - sum(widths[title] for title in kept)
     if room < 0:
         return []
-    empty = {title for title, names in _IF_ANY.items() if not any(node.status.get(x) for node in nodes for x in names)}
+    empty = {title for title, says in _IF_ANY.items() if not any(says(node.status) for node in nodes)}
     for titles in _BY_IMPORTANCE:
         if titles <= empty:
             continue
@@ -193,6 +194,19 @@ def _synced(node: NodeView) -> str:
     return NOT_KNOWN if peers and node.status["peers_unheard"] == peers else _field("peers_synced")(node)
 
 
+def _not_up(node: NodeView) -> str:
+    """Members that are not up, as this node sees them."""
+    by_state = node.status.get("members_by_state")
+    if by_state is None:
+        return _unknown(node)
+    return ", ".join(f"{count} {state}" for state, count in by_state.items() if count and state != UP)
+
+
+def _misses_members(status: Status) -> bool:
+    by_state = status.get("members_by_state", {})
+    return any(by_state.get(each) for each in ("suspect", "down"))
+
+
 def _convergence(node: NodeView) -> str:
     took = node.status.get("convergence_ms")
     return _unknown(node) if took is None else f"{took:,.0f}"
@@ -224,6 +238,7 @@ _COLUMNS: list[_Column] = [
     ("rounds", _field("gossip_rounds")),
     ("synced", _synced),
     ("unheard", _field("peers_unheard")),
+    ("not up", _not_up),
     ("refused", _refused),
     ("conv. ms", _convergence),
     ("dgrams/s in / out", _in_and_out("datagrams")),
@@ -231,11 +246,16 @@ _COLUMNS: list[_Column] = [
     ("cpu %", lambda node: _unknown(node) if node.cpu is None else f"{node.cpu:.1f}"),
     ("MB", lambda node: _unknown(node) if node.memory is None else f"{node.memory / 1e6:.1f}"),
 ]
-_IF_ANY = {"unheard": ("peers_unheard",), "left": ("deadline",), "refused": _REFUSED}
-"""Columns that are shown if any node has something to say in them, and the fields that say so."""
+_IF_ANY: dict[str, Callable[[Status], object]] = {
+    "unheard": lambda status: status.get("peers_unheard"),
+    "left": lambda status: status.get("deadline"),
+    "not up": _misses_members,
+    "refused": lambda status: any(status.get(each) for each in _REFUSED),
+}
+"""Columns that are shown if any node's status has something to say in them."""
 _NEVER_LEFT_OUT = {"node", "state", "port", "value"}
 _BY_IMPORTANCE = (
-    {"unheard"}, {"refused"}, {"left"}, {"synced"}, {"pid"}, {"rounds"}, {"+", "-"}, {"dgrams/s in / out"},
+    {"unheard"}, {"not up"}, {"refused"}, {"left"}, {"synced"}, {"pid"}, {"rounds"}, {"+", "-"}, {"dgrams/s in / out"},
     {"kB/s in / out"}, {"conv. ms"}, {"cpu %"}, {"MB"},
 )  # fmt: skip
 """The other columns, those together that mean little alone. The last ones are left out first."""

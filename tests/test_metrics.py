@@ -136,6 +136,8 @@ def test_a_peer_that_is_dead_since_before_the_start_shows_as_silent_and_behind(f
     assert figures[PREFIX + "peer_behind_seconds", level] == 0
     assert figures[PREFIX + "peer_silent_seconds", dead] > figures[PREFIX + "peer_silent_seconds", level] > 0
     assert figures[PREFIX + "peers_unheard", ()] == 1
+    states = {dict(labels)["state"]: n for (name, labels), n in figures.items() if name == PREFIX + "members_by_state"}
+    assert states == {"up": 2, "suspect": 1, "down": 0, "left": 0, "removed": 0}
 
 
 def test_a_clock_is_ahead_or_behind_once_its_peer_has_said_its_time(found: Served) -> None:

@@ -161,10 +161,11 @@ def test_info_tells_an_unheard_peer_from_one_that_is_behind() -> None:
     receive(node, push_of(node, "n4"), now_ns=5 * MS)
     gossip = sections(node.status(9 * MS), {})["Gossip"]
     assert (gossip["peers_synced"], gossip["peers_unheard"]) == (1, 1)
+    assert [gossip[f"members_{state}"] for state in ("up", "suspect", "down", "left")] == [3, 1, 0, 0]
     assert [gossip[f"peer{i}"] for i in range(3)] == [
-        "name=n2,state=unheard,ms_behind=9,ms_silent=9",
-        "name=n3,state=behind,versions_behind=0,ms_behind=7,ms_silent=7",
-        "name=n4,state=level,versions_behind=0,ms_behind=0,ms_silent=4",
+        "name=n2,state=unheard,ms_behind=9,ms_silent=9,member=suspect",
+        "name=n3,state=behind,versions_behind=0,ms_behind=7,ms_silent=7,member=up",
+        "name=n4,state=level,versions_behind=0,ms_behind=0,ms_silent=4,member=up",
     ]
 
 

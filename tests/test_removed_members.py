@@ -21,7 +21,8 @@ from tests.support.town import THREE, Town, is_ok, three, without_n3
 def test_who_is_gone_for_good_is_without_n3() -> None:
     town = without_n3()
     assert town.lists() == {"n1": ("n1", "n2"), "n2": ("n1", "n2")}
-    assert town.nodes["n1"].status(town.now_ns).members == 2
+    status = town.nodes["n1"].status(town.now_ns)
+    assert (status.members, status.members_by_state["up"], status.members_by_state["removed"]) == (2, 2, 1)
 
 
 def test_a_removed_node_that_comes_back_with_its_journal_is_refused_and_learns_why() -> None:

@@ -51,6 +51,15 @@ def text(snapshot: Snapshot, width: int, height: int | None = None) -> str:
 # The table.
 
 
+@pytest.mark.parametrize("state", ["suspect", "down"])
+def test_members_that_are_not_up_have_a_column_while_there_are_any(state: str) -> None:
+    by_state = {"up": 2, "suspect": 0, "down": 0, "left": 1, "removed": 0}
+    assert "not up" not in text(Snapshot([view(1, members_by_state=by_state)]), 120)
+    shown = text(Snapshot([view(1, members_by_state=by_state | {state: 1})]), 120)
+    assert "not up" in shown
+    assert f"1 {state}, 1 left" in shown
+
+
 @pytest.mark.parametrize("nodes", [3, 50])
 @pytest.mark.parametrize("value", [7, -MOST, 2 * MOST])
 @pytest.mark.parametrize(("width", "height"), [(40, 15), (60, 20), (80, 24), (120, 40)])

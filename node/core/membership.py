@@ -35,6 +35,12 @@ class Standing(NamedTuple):
     skew_ms: int | None = None
     """By how much its clock was ahead of ours when it last sent its digest; None: it did not say."""
 
+    @property
+    def state(self) -> str:
+        """up, suspect or down, by when it was last heard."""
+        silent_ns = self.silent_ms * 1e6
+        return "up" if self.heard and silent_ns < UP_NS else "suspect" if silent_ns < DOWN_NS else "down"
+
 
 class Membership:
     """The other members of the cluster, in sorted order: the order of a set would differ between processes."""

@@ -162,8 +162,8 @@ class GossipStatusOk:
     `convergence_ms` is null until every other member is known to hold our state. `state_since_ns` is when the state
     last changed, on this machine's monotonic clock. `fingerprint` is the state's hash: equal states, equal hashes.
     `counted` is the sum of every row's increments and decrements, `dirty_rows` how many rows of peers' are not durable
-    yet. `members` includes this node; `peers_unheard` are those that sent nothing since it started. Values and
-    `counted` are sums over nodes, and so may be beyond 64 bits. `deadline` is when the counter ends, in Unix
+    yet. `members` includes this node, and `members_by_state` also those that left or were removed; `peers_unheard` sent
+    nothing since it started. Values and `counted` may be beyond 64 bits. `deadline` is when the counter ends, in Unix
     milliseconds; None: never. `skew_ms` is by how much the clock of `skewed_peer` is ahead of ours, which of all
     differs most; null until one said its time. `cluster_id` is in hexadecimal. `keys` are the ids of those that
     seal datagrams, which the first does, and open them. `stats` are the counts of `core.stats`;
@@ -183,6 +183,7 @@ class GossipStatusOk:
     counted: int
     dirty_rows: int
     members: int
+    members_by_state: dict[str, int]
     peers_unheard: int
     skew_ms: int | None
     skewed_peer: str | None

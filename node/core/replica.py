@@ -292,7 +292,7 @@ class Replica:
     def status(self, now_ns: int, counter: str = "") -> Status:
         """A snapshot of this node; `counter` is the one whose value it has."""
         return snapshot(
-            self.config, self.state, self.stats, self.membership, now_ns, counter,
+            self.config, self.state, self.stats, self.membership, self.roster, now_ns, counter,
             actor=self.actor, rounds=self.rounds, is_ready=self.is_ready and self.is_member,
             dirty_rows=self._commits.dirty_rows, cluster_id=self.cluster_id, keys=self.keys,
         )  # fmt: skip

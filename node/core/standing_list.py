@@ -3,10 +3,13 @@
 Pure. A member is *up*, *suspect* or *down* by when it was last heard; nobody is removed because of that.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
-from gossip_counter.node.core.membership import DOWN_NS, UP_NS, Membership, Standing
+from gossip_counter.node.core.membership import Membership, Standing
 from gossip_counter.node.core.roster import MemberRecord, Roster
+
+STATES = ("up", "suspect", "down", "left", "removed")
 
 PAGE = 30
 """Members in one reply, so that it fits a datagram whatever their names and addresses are."""
@@ -44,6 +47,12 @@ def state_of(record: MemberRecord, standing: Standing | None) -> str:
         return "removed"
     if record.has_left:
         return "left"
-    if standing is None or (standing.heard and standing.silent_ms * 1e6 < UP_NS):
-        return "up"
-    return "suspect" if standing.silent_ms * 1e6 < DOWN_NS else "down"
+    return standing.state if standing else "up"
+
+
+def by_state(roster: Roster, standings: Iterable[Standing]) -> dict[str, int]:
+    """How many members stand how, this node included, and how many have left or were removed."""
+    counts, listed = dict.fromkeys(STATES, 0), {each.name: each for each in standings}
+    for name in {roster.name, *roster.records, *listed}:
+        counts[state_of(roster.records.get(name) or MemberRecord(name), listed.get(name))] += 1
+    return counts

@@ -10,6 +10,8 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.membership import Membership, Standing
 from gossip_counter.node.core.messages import GossipStatusOk
+from gossip_counter.node.core.roster import Roster
+from gossip_counter.node.core.standing_list import by_state
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
@@ -26,6 +28,8 @@ class Status:
     actor: Actor
     members: int
     """This node included."""
+    members_by_state: dict[str, int]
+    """up, suspect or down; left and removed are no members any more."""
     is_ready: bool
     """Whether an add would be committed at once: peers have said what they hold of it, or were given up."""
     rounds: int
@@ -76,6 +80,7 @@ class Status:
             counted=self.counted,
             dirty_rows=self.dirty_rows,
             members=self.members,
+            members_by_state=self.members_by_state,
             peers_unheard=self.peers_unheard,
             skew_ms=skew_ms,
             skewed_peer=skewed_peer,
@@ -91,15 +96,18 @@ class Status:
 
 
 def snapshot(
-    config: Config, state: State, stats: Stats, membership: Membership, now_ns: int, counter: str, **of_replica: object
-) -> Status:
+    config: Config, state: State, stats: Stats, membership: Membership, roster: Roster, now_ns: int, counter: str,
+    **of_replica: object,
+) -> Status:  # fmt: skip
     """Gather it. `of_replica` are the fields that only the replica knows."""
     lives = state.lives(counter)
     increments, decrements = lives.counts
+    standings = tuple(membership.standings(now_ns))
     return Status(
         name=config.name,
         cluster=config.cluster,
         members=len(membership) + 1,
+        members_by_state=by_state(roster, standings),
         local_value=state.value(counter),
         increments=increments,
         decrements=decrements,
@@ -114,7 +122,7 @@ def snapshot(
         peers_unheard=len(membership.unheard),
         convergence_ms=membership.convergence_ms,
         state_since_ns=membership.state_since_ns,
-        standings=tuple(membership.standings(now_ns)),
+        standings=standings,
         stats=stats,
         **of_replica,  # type: ignore[arg-type]
     )

@@ -93,6 +93,7 @@ class Metrics(Collector):
             *self._counts(status),
             *self._by_kind(),
             *self._gauges(status),
+            _members_by_state(status),
             *_standings(status),
             _build_info(status),
         ]
@@ -130,6 +131,14 @@ class Metrics(Collector):
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(PREFIX + name, text, value=value)
+
+
+def _members_by_state(status: Status) -> Metric:
+    text = "Members by how they stand, this node included; those that left or were removed, too."
+    family = GaugeMetricFamily(f"{PREFIX}members_by_state", text, labels=["state"])
+    for state, count in status.members_by_state.items():
+        family.add_metric([state], count)
+    return family
 
 
 def _standings(status: Status) -> Iterable[Metric]:

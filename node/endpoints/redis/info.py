@@ -52,6 +52,7 @@ def _gossip(status: Status) -> dict[str, object]:
         "cluster_id_settled": int(status.cluster_id.is_settled),
         "keys": ",".join(status.keys),
         "members": status.members,
+        **{f"members_{state}": count for state, count in status.members_by_state.items()},
         "peers_synced": status.peers_synced,
         "peers_unheard": status.peers_unheard,
         "convergence_ms": "" if status.convergence_ms is None else f"{status.convergence_ms:.1f}",
@@ -65,7 +66,8 @@ def _gossip(status: Status) -> dict[str, object]:
 def _peer(peer: Standing) -> str:
     state = "level" if peer.level else "behind" if peer.heard else "unheard"
     versions = f",versions_behind={peer.versions}" if peer.heard else ""
-    return f"name={peer.name},state={state}{versions},ms_behind={peer.behind_ms:.0f},ms_silent={peer.silent_ms:.0f}"
+    how_long = f"ms_behind={peer.behind_ms:.0f},ms_silent={peer.silent_ms:.0f}"
+    return f"name={peer.name},state={state}{versions},{how_long},member={peer.state}"
 
 
 def _human(size: float) -> str:
