@@ -35,6 +35,7 @@ SOAK = {
     "ending": 20,
     "cloned-ending": 20,
     "sealed": 40,
+    "members": 40,
 }
 """Seeds of each scenario, in slices that can run side by side; `make sim` runs as many as you like."""
 SLICE = 20
