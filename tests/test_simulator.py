@@ -186,7 +186,7 @@ PLANTS: list[tuple[Plant, Scenario, int]] = [
     (faults.a_datagram_for_another_process_is_taken, TAMPERED, 20),
     (faults.what_does_not_open_is_taken_as_it_is, TAMPERED, 3),
     (ends.lineages_are_not_born, FORGETFUL, 3),
-    (ends.deleted_rows_stay, FORGETFUL, 6),
+    (ends.deleted_rows_stay, FORGETFUL, 40),
     (ends.empty_rows_stay, FORGETFUL, 12),
 ]
 
