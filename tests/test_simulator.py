@@ -26,18 +26,18 @@ from tests.support.planted_faults import Plant
 
 SOAK = {
     "faulty": 40,
-    "truncating": 20,
-    "crowd": 20,
-    "copied": 20,
+    "truncating": 10,
+    "crowd": 10,
+    "copied": 10,
     "restored": 40,
     "redis": 20,
-    "cloned": 20,
+    "cloned": 10,
     "ending": 20,
-    "cloned-ending": 20,
-    "sealed": 40,
+    "cloned-ending": 10,
+    "sealed": 20,
 }
 """Seeds of each scenario, in slices that can run side by side; `make sim` runs as many as you like."""
-SLICE = 20
+SLICE = 10
 
 
 def check(name: str, seed: int) -> None:
