@@ -55,6 +55,11 @@ def test_a_log_that_is_not_complete_does_not_tell_what_was_forgotten(monkeypatch
     assert run(496, "dead")
 
 
+@pytest.mark.parametrize("seed", [13050, 19278])
+def test_what_an_old_backup_brings_back_is_told_apart_from_what_comes_back_by_itself(seed: int) -> None:
+    assert run(seed, "lost") is None
+
+
 @pytest.mark.parametrize("seed", [401, 1556])
 def test_nodes_agree_though_the_writer_of_a_cut_delta_is_gone(seed: int) -> None:
     assert run(seed, "chaos") is None

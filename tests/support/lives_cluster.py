@@ -199,17 +199,18 @@ class Cluster:
             self.nodes.remove(node)
             del self.memories[node.actor]
 
-    def only_in(self, backup: Backup) -> set[OwnRow]:
-        """The rows of a backup that no node received, nor anything later of them."""
+    def only_in(self, backup: Backup, lost: Node) -> set[OwnRow]:
+        """The rows of a backup of which no node but the lost one knows more: that they were deleted, or later ones."""
+
+        def knows_more(node: Node, actor: str, counter: str, version: int) -> bool:
+            stored = dict(node.rows(counter)).get(actor)
+            return stored.version > version if stored else node.log(actor).complete >= version
+
         return {
             OwnRow(actor, counter, row.born, row.version)
             for actor, log in backup[0].items()
             for counter, row in log.rows.items()
-            if all(
-                node.log(actor).complete < row.version
-                and dict(node.rows(counter)).get(actor, Row()).version < row.version
-                for node in self.nodes
-            )
+            if not any(knows_more(node, actor, counter, row.version) for node in self.nodes if node is not lost)
         }
 
     def lose_journal(self, node: Node, backup: Backup | None) -> None:

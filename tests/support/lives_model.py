@@ -67,6 +67,7 @@ def dead(cluster: Cluster) -> None:
 def lost(cluster: Cluster) -> None:
     """Journals are lost, or come back from a backup."""
     backups: dict[str, tuple[Backup, int]] = {}
+    old: list[Backup] = []
 
     def trouble(node: Node) -> None:
         x = cluster.rng.random()
@@ -75,7 +76,9 @@ def lost(cluster: Cluster) -> None:
             return
         backup, taken_at = backups.get(node.actor, (None, 0)) if x < 0.85 else (None, 0)
         if backup and cluster.time - taken_at > FORGET // 2:
-            cluster.returned |= cluster.only_in(backup)  # what was deleted of these is remembered no longer
+            old.append(backup)
+        for each in old:  # what was deleted of these is remembered no longer, once who remembered it is lost
+            cluster.returned |= cluster.only_in(each, node)
         cluster.lose_journal(node, backup)
 
     deleting(cluster, trouble, 0.06)
