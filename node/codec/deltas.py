@@ -19,9 +19,9 @@ from itertools import groupby
 
 from gossip_counter.node.codec.packing import ARRAY_BYTES, COUNT_BYTES, array_header, flat, flat_array, records
 from gossip_counter.node.core import limits
-from gossip_counter.node.core.counts import FIELDS, Actor, AnyRow, NamedRow, Row, decode, encode
+from gossip_counter.node.core.counts import FIELDS, Actor, AnyRow, NamedRow, decode, encode
 from gossip_counter.node.core.holdings import NO_FLOORS, Floors
-from gossip_counter.node.core.limits import MAX_COUNT, MAX_NAME_BYTES, MAX_TIES, MAX_VERSION
+from gossip_counter.node.core.limits import MAX_TIES
 from gossip_counter.node.core.messages import Delta
 
 _ROW_WIDTH = 1 + len(FIELDS)
@@ -47,14 +47,13 @@ def pack_deltas(deltas: Iterable[Delta], room: int) -> Iterator[bytes]:
         size += section.size
         for rows in groups:
             packed = section.pack(rows)
-            grown = size + _size(packed)
-            if grown > room and (full or section.rows):
+            if size + _size(packed) > room and (full or section.rows):
                 yield _joined([*full, *section.packed()])
                 section = section.rest()
-                full, packed = [], section.pack(rows)
-                grown = section.size + _size(packed)
+                full, size = [], section.size
+                packed = section.pack(rows)
             section.add(packed, rows[-1][1].version)
-            size = grown
+            size += _size(packed)
         if size > room and full and not section.rows:
             yield _joined(full)
             full, size = [], section.size
@@ -67,9 +66,7 @@ def _begin(delta: Delta) -> tuple["_Section", list[list[NamedRow]]]:
     one_by_one = [[named] for named in delta.rows]
     if delta.since is None:
         return _Section(delta, None, 0), one_by_one
-    groups = one_by_one
-    if len({row.version for _, row in delta.rows}) < len(groups):  # seldom
-        groups = [list(group) for _, group in groupby(delta.rows, _version)]
+    groups = [list(group) for _, group in groupby(delta.rows, _version)]
     # Each part is sent with the version of the state that it was cut from.
     source_version = max(delta.source_version, _version(delta.rows[-1])) if delta.rows else delta.source_version
     section = _Section(delta, delta.since, source_version)
@@ -87,7 +84,7 @@ def _joined(sections: list[bytes]) -> bytes:
 
 
 def _size(packed: list[bytes]) -> int:
-    return len(packed[0]) if len(packed) == 1 else sum(map(len, packed))
+    return sum(map(len, packed))
 
 
 class _Section:
@@ -114,10 +111,7 @@ class _Section:
     def pack(self, rows: list[NamedRow]) -> list[bytes]:
         """Rows as they stand in this section."""
         base = self._since or 0
-        return [
-            flat(counter, row.p, row.n, row.version - base) if type(row) is Row else flat(counter, *_fields(row, base))
-            for counter, row in rows
-        ]
+        return [flat(counter, *_fields(row, base)) for counter, row in rows]
 
     def add(self, packed: list[bytes], version: int) -> None:
         """Take in rows of one version, packed for this section."""
@@ -174,32 +168,19 @@ def _unpack_delta(value: object) -> Delta:
 
 def _unpack_rows(value: object, since: int | None) -> tuple[NamedRow, ...]:
     last = base = since or 0
-    rows, ties = list[NamedRow](), 0
-    for counter, p, n, above in records(value, _ROW_WIDTH, "rows"):
-        row: AnyRow
-        if type(p) is type(n) is type(above) is int and 0 <= p <= MAX_COUNT and 0 <= n <= MAX_COUNT:
-            version = base + above  # fewer calls, where there are very many rows
-            row = Row(p, n, version)
-        else:
-            row = decode((p, n[0], above, *n[1:]) if type(n) is tuple and n else (p, n, above), base)
-            version = row.version
-        if version < base or version > MAX_VERSION:
-            limits.count(above, "version")
-            limits.version(version, "version")
-        if version > last:  # most often
-            ties = 1
-        elif since is None:
-            ties = 1 if version else MAX_TIES + 1
-        else:
-            ties = ties + 1 if base < version == last else MAX_TIES + 1
-        if ties > MAX_TIES:
+    rows, ties = [], 0
+    for record in records(value, _ROW_WIDTH, "rows"):
+        _, p, n, above = record
+        row = decode((p, n[0], above, *n[1:]) if type(n) is tuple and n else (p, n, above), base)
+        limits.version(row.version, "version")
+        ties = ties + 1 if row.version == last and since is not None else 1
+        if not row.version or ties > MAX_TIES or (since is not None and (row.version <= base or row.version < last)):
             raise ValueError(
                 "rows of a delta must come in ascending order of version, all above since and 0, and at most"
                 f" {MAX_TIES} at one"
             )
-        last = version
-        is_short = type(counter) is str and len(counter) <= MAX_NAME_BYTES and counter.isascii()
-        rows.append((counter if is_short else limits.name(counter, "counter"), row))
+        last = row.version
+        rows.append((limits.name(record[0], "counter"), row))
     return tuple(rows)
 
 

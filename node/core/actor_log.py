@@ -127,15 +127,15 @@ class ActorLog:
 
         The log must be settled. Cost: the rows given, and old entries of rewritten rows among them.
         """
-        last, rows, versions, names = since, self.rows, self._index_versions, self._index_names
+        last, rows, versions = since, self.rows, self._index_versions
         for at in range(bisect_right(versions, since), len(versions)):
-            held, version = rows.get(names[at], ZERO), versions[at]
-            if held[2] == version:
+            row = as_row(rows.get(self._index_names[at], ZERO))
+            if row.version == versions[at]:
                 most -= 1
-                if most < 0 and version > last:
+                if most < 0 and row.version > last:
                     return
-                last = version
-                yield names[at], as_row(held)
+                last = row.version
+                yield self._index_names[at], row
 
     # Changing it.
 
@@ -187,13 +187,7 @@ class ActorLog:
         for counter, row in rows:
             if self.floors.forgotten and self.has_forgotten(counter, row) and counter not in going_on:
                 continue
-            held, old_detached = contiguous.get(counter), detached.get(counter) if detached else None
-            if held is None and old_detached is None and row.version <= upto and row is not ZERO:
-                # There is nothing to compare it with: so it is with most rows that a node takes in when it joins.
-                unsettled.setdefault(counter, ZERO)
-                contiguous[counter] = row
-                changes.append(Change(counter, ZERO, row))
-                continue
+            held, old_detached = contiguous.get(counter), detached.get(counter)
             old = as_row(held) if held else None
             counted = new = old_detached or old or ZERO
             if row.version <= upto:
@@ -270,13 +264,8 @@ class ActorLog:
 
     def settle(self, actor: Actor) -> int:
         """Bring hashes and index up to date; by how much the hash of the rows that count changes."""
-        difference, rows, has_detached = 0, self.rows, bool(self.detached or self._unsettled_detached)
+        difference, rows = 0, self.rows
         for counter, old in self._unsettled.items():
-            if old is ZERO and not has_detached and not self.unhashed:
-                hashed = row_hash(actor, counter, rows.get(counter, ZERO))
-                self.hash += hashed
-                difference += hashed
-                continue
             was, now = self._hash(actor, counter, old), self._hash(actor, counter, rows.get(counter, ZERO))
             self.hash += now - was
             if counter in self._unsettled_detached:

@@ -226,7 +226,7 @@ def row_hash(actor: Actor, counter: str, row: HeldRow) -> int:
     Lengths keep two names from running together. The version is left out: an actor's `(p, n)` fixes it, and nodes that
     speak the seed's `replicate` send none.
     """
-    if row is ZERO or counts_nothing(row):
+    if counts_nothing(row):
         return 0
     text = f"{row[0]} {row[1]} {len(actor)} {actor}{counter}"
     if isinstance(row, EndingRow):

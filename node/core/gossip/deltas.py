@@ -14,9 +14,6 @@ from gossip_counter.node.core.state import State
 LEAST_ROW_BYTES = 8
 """Fewer bytes no row has on the wire but the very shortest: it bounds the rows looked up for one answer."""
 
-ROW_BYTES = 5
-"""What most rows cost, their names not counted."""
-
 MOST_ANSWERS = 128
 """Digests in the name of one peer that are answered from one tick to the next: no peer sends so many."""
 
@@ -37,11 +34,6 @@ def _extra_bytes(row: AnyRow) -> int:
     return 66 + 24 * bool(row.taken.before) + 40 * len(row.taken.seen) if isinstance(row, EndingRow) else 0
 
 
-def _least_bytes(named: NamedRow) -> int:
-    """What a row costs on the wire at the least, about."""
-    return len(named[0]) + ROW_BYTES
-
-
 class Deltas:
     """Cuts deltas. What one peer gets is bounded from one tick to the next: who is far behind is fed steadily."""
 
@@ -51,7 +43,7 @@ class Deltas:
         self._datagram_bytes = config.datagram_bytes
         self._room_bytes = config.exchange_datagrams * config.datagram_bytes
         self._room: dict[str, int] = {}
-        """By peer, the bytes of rows that it may get before the next tick."""
+        """By peer, the rows that it may get before the next tick."""
         self._answers = Counter[str]()
         """By peer, the digests of it that were answered since the last tick."""
         self._detail_bytes = Counter[str]()
@@ -87,31 +79,19 @@ class Deltas:
         say that nothing is lacking.
         """
         deltas = []
-        room = max(1, self._room.get(peer, self._room_bytes))
+        room = max(1, self._room.get(peer, self._most_rows))
         for actor in self._rng.sample(list(wanted), len(wanted)):
-            newer, room = self._newer(actor, wanted[actor], room)
+            rows = self._state.newer(actor, wanted[actor], room)
+            newer = self.cut(actor, wanted[actor], rows, is_all=len(rows) < room)
+            room -= len(newer.rows)
             # At random, or an answer with room for some would bring the same ones every time.
-            loose = Delta(actor, None, self._state.log(actor).detached.sample(room // LEAST_ROW_BYTES, self._rng))
-            room -= sum(map(_least_bytes, loose.rows))
+            loose = Delta(actor, None, self._state.log(actor).detached.sample(room, self._rng))
+            room -= len(loose.rows)
             deltas += [each for each in (newer, loose) if each.rows or each.upto]
             if room <= 0:
                 break
         self._room[peer] = room
         return tuple(deltas)
-
-    def _newer(self, actor: Actor, since: int, room: int) -> tuple[Delta, int]:
-        """The oldest rows above a version, as many as may fit so many bytes and at least one; the bytes that are left.
-
-        No more are looked up than may be sent: to look one up costs as much as to send it.
-        """
-        rows, last = list[NamedRow](), 0
-        for named in self._state.log(actor).newer(since, self._most_rows):
-            if room <= 0 and rows and named[1].version > last:
-                return self.cut(actor, since, tuple(rows)), room
-            rows.append(named)
-            last = named[1].version
-            room -= _least_bytes(named)
-        return self.cut(actor, since, tuple(rows), is_all=len(rows) < self._most_rows), room
 
     def next_push(self, actor: Actor, since: int) -> Delta:
         """The oldest rows above a version, as many as surely fit the datagrams of one push."""
