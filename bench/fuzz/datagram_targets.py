@@ -188,5 +188,5 @@ def _refused(node: InMemory) -> int:
 
 def _all_of(node: InMemory) -> tuple[object, ...]:
     replica, state = node.replica, node.replica.state
-    said = state.fingerprint, state.row_count, state.counted, state.digest(), replica.actor, replica.cluster_id
-    return (*said, len(state.totals), replica.membership.skew_ms, node.stats.adds, node.stats.commits)
+    kept = state.fingerprint, state.row_count, state.counted, state.digest(), replica.actor, replica.cluster_id
+    return (*kept, len(state.totals), replica.membership.skew_ms, node.stats.adds, node.stats.commits)
