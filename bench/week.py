@@ -1,7 +1,7 @@
 """A rate limiter that runs for a week, on a virtual clock: what nodes keep of windows that were over long ago.
 
 The nodes are those of the simulator: the real replica, committer and Redis session, with nothing that goes wrong. Each
-user calls about once a minute, at one of the nodes, in a window of a minute. A week takes about an hour.
+user calls about once a minute, at one of the nodes, in a window of a minute. A week takes some two hours.
 """
 
 from collections.abc import Callable

@@ -254,7 +254,7 @@ def test_a_lost_detail_is_asked_for_again() -> None:
 
 
 def test_rows_that_come_while_a_part_is_asked_about_are_not_sent_with_a_gap() -> None:
-    """An answer about a part says nothing of other actors: the peer may hold less of them than we did."""
+    """An answer about a part proves nothing of other actors: the peer may hold less of them than we did."""
     first, second = level(40)
     store(second, {former(7): 2, X: 3})
     (root,) = messages(tick(first))

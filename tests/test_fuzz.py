@@ -268,6 +268,7 @@ ROWS = (("a", Row(5, 2, 1)), ("b", Row(1, 0, 2)))
         (lambda state: setattr(state._logs[X], "version", 1), "x's rows above its version"),
         (lambda state: state._logs[X]._index_names.__setitem__(0, "b"), "x's rows by name"),
         (lambda state: state._logs[X].unhashed.add("a"), "fingerprint"),
+        (lambda state: setattr(state.ends, "expiring", 1), "counters that expire"),
     ],
 )
 def test_what_is_kept_is_compared_with_the_rows(harm: Callable[[Any], None], named: str) -> None:

@@ -1,4 +1,4 @@
-"""Claim: a file of keys comes back as it was written. What is wrong with one is said in one line, without a secret."""
+"""Claim: a file of keys comes back as it was written. An error about one is one line, without a secret."""
 
 import asyncio
 import logging

@@ -1,6 +1,6 @@
 """Decoders and encoders agree: what was decoded, encoded and decoded again is the same.
 
-Pure. The encoders leave out what says nothing: a delta of no rows that reaches nowhere, rows of zeros.
+Pure. The encoders leave out what carries nothing: a delta of no rows that reaches nowhere, rows of zeros.
 """
 
 import json

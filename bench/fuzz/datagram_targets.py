@@ -189,9 +189,9 @@ def _refused(node: InMemory) -> int:
 
 def _all_of(node: InMemory) -> tuple[object, ...]:
     replica, state = node.replica, node.replica.state
-    said = state.fingerprint, state.row_count, state.counted, state.digest(), replica.actor, replica.cluster_id
+    kept = state.fingerprint, state.row_count, state.counted, state.digest(), replica.actor, replica.cluster_id
     return (
-        *said,
+        *kept,
         replica.roster.hash,
         replica.closed,
         len(state.totals),

@@ -1,6 +1,6 @@
 """An input as bytes: items one after the other, so that any bytes are an input.
 
-Pure. An item is a byte that says how it is to be taken (each target has its own meaning for it), its length in two
+Pure. An item is a byte that determines how it is taken (each target has its own meaning for it), its length in two
 bytes, and its content. The last one may be cut short.
 """
 

@@ -152,7 +152,7 @@ def _reply(data: bytes, at: int) -> tuple[object, int]:
 def _text(data: bytes, at: int, size: int) -> tuple[object, int]:
     if size < 0:
         return None, at
-    check(data[at + size : at + size + 2] == b"\r\n", "a text is not as long as it says:", data[at : at + 40])
+    check(data[at + size : at + size + 2] == b"\r\n", "a text is not of the length before it:", data[at : at + 40])
     return data[at : at + size], at + size + 2
 
 

@@ -1,6 +1,6 @@
 """Whole sequences at a cluster of three replicas: adds, deletes, rounds, starts, and datagrams of a hostile member.
 
-The control byte of an item says what happens (its lowest 4 bits) and where (the next 2). Its content is what that
+The control byte of an item determines what happens (its lowest 4 bits) and where (the next 2). Its content is what that
 needs: a number, or a datagram. Messages wait in a pool, from which any may arrive, any number of times. If the first
 item has bit 6, nobody is hostile: then everything is healed at the end, and all must come to one state. If it has bit 7
 as well, nothing ends and no journal is lost: then all that was acknowledged counts once.

@@ -85,7 +85,7 @@ def rotate(file: KeyFileArgument = None, directory: Directory = DEFAULT_DIRECTOR
     else:
         ring = key_rings.promote(path)
         done, then = f"key {ring.names[0]} seals now, and the old one still opens", "retire"
-    _report(path, done, f"then 'cluster keys {then}", file, directory, ring)
+    _report(path, done, then, file, directory, ring)
 
 
 @app.command("retire")
@@ -113,13 +113,12 @@ def _of_cluster(directory: Path) -> Path:
 
 
 def _report(path: Path, done: str, then: str, file: Path | None, directory: Path, ring: Keyring) -> None:
-    """Say what was done, and what comes next; of a cluster, once all its running nodes use the change."""
+    """Print what was done and the next command; of a cluster, once all its running nodes use the change."""
     if file:
-        then = f", {then} {file}'" if then else ""
-        typer.echo(f"{path}: {done}; copy it to every host{then}")
+        typer.echo(f"{path}: {done}; copy it to every host" + (f", then 'cluster keys {then} {file}'" if then else ""))
         return
     late = run(_not_yet(Cluster.load(directory), ring))
-    typer.echo(f"{done}{f'; {then}' if then else ''}{chr(39) if then else ''}")
+    typer.echo(done + (f"; then 'cluster keys {then}'" if then else ""))
     if late:
         typer.echo(f"{', '.join(late)} did not confirm it: look with 'cluster status' before the next step", err=True)
 

@@ -66,7 +66,7 @@ class Ends:
         self._lingering = set[str]()
         """Counters that have a time among `special`, and are gone or have no deadline."""
         self._behind = set[str]()
-        """Counters that expire, and of which the owner's row does not say all that it must."""
+        """Counters that expire, and of which the owner's row lacks something: see `schedule`."""
         self.awaits: Callable[[str], bool] = lambda _: False
         """Whether a row of a counter is on its way here, so that it stays among `special`."""
         self._logs = logs
@@ -104,7 +104,7 @@ class Ends:
     def schedule(self, counter: str, lives: Lives, exists: bool, is_behind: bool) -> None:
         """See to it that `take_due` names a counter when it changes next, at the latest.
 
-        `is_behind`: the owner's row does not say all that is known of its life, or of what deletes took of it.
+        `is_behind`: the owner's row lacks what is known of its life, or of what deletes took of it.
         """
         self.are_seen = True
         self._forget_standing(counter)

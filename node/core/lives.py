@@ -141,7 +141,7 @@ class Lives:
         return self._said[max(living)][1] if living else 0
 
     def is_behind(self, me: Actor | None) -> bool:
-        """Whether our own row does not say what is known of the life that adds go on in, or may not: we are nobody."""
+        """Whether our own row lacks what is known of the life that adds go on in; also as long as we have no actor."""
         if me is None:
             return True
         row, life = self.rows.get(me), self.life_to_join(ends=True)

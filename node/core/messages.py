@@ -165,7 +165,7 @@ class GossipStatusOk:
     yet. `members` includes this node, and `members_by_state` also those that left or were removed; `peers_unheard` sent
     nothing since it started. Values and `counted` may be beyond 64 bits. `deadline` is when the counter ends, in Unix
     milliseconds; None: never. `skew_ms` is by how much the clock of `skewed_peer` is ahead of ours, which of all
-    differs most; null until one said its time. `cluster_id` is in hexadecimal. `keys` are the ids of those that
+    differs most; null until one sent its time. `cluster_id` is in hexadecimal. `keys` are the ids of those that
     seal datagrams, which the first does, and open them. `stats` are the counts of `core.stats`;
     they stand beside the other fields.
     """

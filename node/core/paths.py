@@ -1,4 +1,4 @@
-"""To which peers large datagrams do not get: something on the way there takes none of that size, and does not say so.
+"""To which peers large datagrams do not get: something on the way there takes none of that size, and sends no error.
 
 Pure. It shows in what comes back. A peer that asks again and again for the very rows that it was sent has got none of
 them; one that never answers may have got no question. What such a peer is sent goes in small datagrams, as many bytes
@@ -26,9 +26,9 @@ SILENT_NS = 10_000_000_000
 
 @dataclass(slots=True)
 class _Stuck:
-    """What a peer said that it stores when it was last answered with rows, and since when it says just that."""
+    """What a peer stored, by its digest, when it was last answered with rows, and since when that is its digest."""
 
-    said: object
+    stored: object
     since_ns: int
     answers: int = 1
 
@@ -46,11 +46,11 @@ class Paths:
         """It is that time now."""
         self._now_ns = now_ns
 
-    def answered(self, peer: str, said: object, now_ns: int) -> None:
-        """A peer that says that it stores this much is answered with rows that it lacks."""
+    def answered(self, peer: str, stored: object, now_ns: int) -> None:
+        """A peer that stores this much, by its digest, is answered with rows that it lacks."""
         stuck = self._stuck.get(peer)
-        if stuck is None or stuck.said != said:
-            self._stuck[peer] = _Stuck(said, now_ns)
+        if stuck is None or stuck.stored != stored:
+            self._stuck[peer] = _Stuck(stored, now_ns)
             return
         stuck.answers += 1
         if stuck.answers > ANSWERS and now_ns >= stuck.since_ns + STUCK_NS:

@@ -1,7 +1,7 @@
 """Whether what this node writes finds a place at its peers, and theirs here.
 
 Pure. Each node stores rows of so many actors at the most. Of each member a few more always find a place, so that former
-actors, or forged ones, keep no member out. Where even those are taken, a peer says so in its answer to our digest, and
+actors, or forged ones, keep no member out. Where even those are taken, its answer to our digest shows it, and
 adds are refused: they would be acknowledged, and nobody else would ever store them.
 """
 

@@ -66,8 +66,9 @@ class Replica:
         """
         self.config, self.state, self.stats, self.rounds = config, State(), Stats(), 0
         self.keys: tuple[str, ...] = ()
-        """Ids of the keys that datagrams are sealed with, as an adapter says: the first seals, all open."""
-        self._unix_ahead_ms = 0  # by how much the wall clock is ahead of the one that `now_ns` is of
+        """Ids of the keys that datagrams are sealed with, as an adapter reports them: the first seals, all open."""
+        self._unix_ahead_ms = 0
+        """By how much the wall clock is ahead of the one that `now_ns` is of."""
         state, stats = self.state, self.stats
         for stored in recovered.stored if recovered else ():
             state.restore(stored)

@@ -2,7 +2,7 @@
 
 Pure. Several keys let a cluster change its key while it runs: the new one is added everywhere as one that opens, then
 made the first, and then the old one is retired. Of a retired key its id stays, not its secret, so that a node that
-comes back with an old file is told apart from one that never belonged to the cluster. The file is text:
+comes back with an old file is distinguished from one that never belonged to the cluster. The file is text:
 
     key ID CREATED SECRET     8 hexadecimal digits, a time (UTC), 64 hexadecimal digits
     retired ID
@@ -32,7 +32,7 @@ _HEX = re.compile(r"(?:[0-9a-f]{2})*")
 
 
 class KeyringError(ValueError):
-    """Text that is no keyring, or a change that can't be made. The text says what is wrong and what to do."""
+    """Text that is no keyring, or a change that can't be made. The text: what is wrong and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

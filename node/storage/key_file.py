@@ -29,12 +29,12 @@ class KeyFile:
             found = self.path.stat()
         except OSError as error:
             if self._stamp is None:
-                return None  # which was said already
+                return None  # which was reported already
             self._stamp = None
             raise ConfigError(f"can't read the keys in {self.path}: {error.strerror}") from None
         if _stamp(found) == self._stamp:
             return None
-        self._stamp = _stamp(found)  # what is wrong with a file is said once
+        self._stamp = _stamp(found)  # what is wrong with a file is reported once
         self.ring = self._read()
         return self.ring
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import NamedTuple, Self, cast
 
+from gossip_counter.cluster.sim import recomputed
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow, as_ending, as_row
@@ -55,15 +56,8 @@ class RealNode:
         self._check_shortcuts()
 
     def _check_shortcuts(self) -> None:
-        """Whether what is kept of lives, so that not each add looks at all rows, is what a look gives."""
-        state, expiring = self.replica.state, 0
-        for counter in COUNTERS:
-            lives, own = state.lives(counter), state.row(self.replica.actor, counter)
-            expiring += counter in state.totals and lives.deadline > 0
-            if isinstance(own, EndingRow) and state.ends.goes_on(counter, own):
-                added = lives.added(self.replica.actor, 1, False)
-                check(added == own._replace(p=own.p + 1), "an add changes more than its totals", own, added)
-        check(state.ends.expiring == expiring, "too few or too many expire", state.ends.expiring, expiring)
+        for what, kept, computed in recomputed.shortcuts(self.replica.state):
+            check(kept == computed, what, kept, computed)
 
     def settle(self) -> None:
         self.effects += drain(self.replica, self.ns)

@@ -40,7 +40,7 @@ class _Asked:
     since_ns: int
     retry_ns: int
     digest: dict[Actor, DigestEntry] | None
-    """What we said that we hold; None: something was said of some actors only."""
+    """The digest that we sent; None: it was of some actors only."""
     fingerprint: int
     retries_left: int = RETRIES
 
@@ -127,8 +127,8 @@ class AntiEntropy:
         """Answer digest entries, if the answer would reach their sender; what we want of it."""
         answer = self._syn_ack(syn)
         if lacked := [delta.actor for delta in answer.deltas]:
-            said = {actor: syn.digest.get(actor, NO_ENTRY) for actor in lacked}
-            self._outbox.paths.answered(syn.sender, said, now_ns)
+            stored = {actor: syn.digest.get(actor, NO_ENTRY) for actor in lacked}
+            self._outbox.paths.answered(syn.sender, stored, now_ns)
         if is_for_sender:
             if answer.wants:
                 self._expect(syn.sender, now_ns)
@@ -178,7 +178,7 @@ class AntiEntropy:
             self._outbox.send((rival.sender,), Ack(self._config.name, self._state.fingerprint, deltas))
 
     def _may_answer(self, peer: str) -> bool:
-        """Whether to answer what says to be a peer's: who floods this node in its name does not flood the peer."""
+        """Whether to answer what comes in a peer's name: who floods this node in its name does not flood the peer."""
         is_answered = self._deltas.may_answer(peer)
         self._stats.answers_withheld += not is_answered
         return is_answered
@@ -312,7 +312,7 @@ class AntiEntropy:
         return False
 
     def _has_ours(self, peer: str, entry: DigestEntry) -> None:
-        """A peer says what it holds of our own actor, and it is no more than we do."""
+        """A peer sent what it holds of our own actor, and it is no more than we do."""
         if entry != NO_ENTRY:
             self._places.stored_by(peer)
         self.agreeing.add(peer)

@@ -78,7 +78,7 @@ class Intake:
         return replace(delta, rows=tuple(news))
 
     def _without_future(self, delta: Delta) -> Delta:
-        """What a peer says of our own actor, without versions above what we wrote.
+        """What a peer sends of our own actor, without versions above what we wrote.
 
         They are believed where rows bring news: then another process wrote as this actor, which is ours no longer.
         """
