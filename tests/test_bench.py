@@ -151,8 +151,8 @@ def test_cost_measures_each_part_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 100 < memory["memory"]["bytes_per_row"]["max"] < memory["memory"]["bytes_per_expiring_row"]["max"] < 10_000
     wire = figures("cost", "--only=wire")
     assert list(wire) == ["wire"]
-    assert wire["wire"]["SYN of five nodes that hold something each"] < 200
-    assert wire["wire"]["SYN to a node of equal state, 4,000 actors"] < 70
+    assert wire["wire"]["SYN of five nodes that hold something each"] < 210
+    assert wire["wire"]["SYN to a node of equal state, 4,000 actors"] < 80
     assert 1000 < wire["wire"]["all SYNs that find the one of 4,000 actors that differs"] < 1500
 
 

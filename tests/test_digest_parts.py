@@ -12,10 +12,10 @@ from tests.support.replica import packed, with_checksum
 
 
 def test_the_bytes_of_parts_are_those_of_protocol_version_3() -> None:
-    syn = Syn("n1", 7, {}, "n0", "n3", 1, 2, (Part("n1", 5), Part("n3", 2**64 - 1)), 3)
+    syn = Syn("n1", 7, {}, "n0", "n3", 1, 2, (Part("n1", 5), Part("n3", 2**64 - 1)), 3, 4)
     (datagram,) = packed(syn, "likes")
     assert datagram.hex() == (
-        "9d0301a56c696b65730fa26e3107010203a26e30a26e339094a26e3105a26e33cfffffffffffffffff7c83bc0f"
+        "9e0301a56c696b65730fa26e310701020304a26e30a26e339094a26e3105a26e33cfffffffffffffffffd93b11e9"
     )
     assert datagrams.unpack(datagram, "likes") == syn
 
@@ -51,7 +51,7 @@ MANY = [each for number in range(MAX_PARTS) for each in (f"n2{number:02}", 5)]
 )
 def test_parts_that_break_a_limit_are_refused(parts: object) -> None:
     def datagram(entries: list[object], parts: object) -> bytes:
-        syn = [datagrams.VERSION, 1, "c", 14, "n1", 7, 1, 0, 1, "n1", "n3", entries, parts]
+        syn = [datagrams.VERSION, 1, "c", 14, "n1", 7, 1, 0, 1, 2**64 - 1, "n1", "n3", entries, parts]
         return with_checksum(msgpack.packb(syn))
 
     datagrams.unpack(datagram([], GOOD), "c")

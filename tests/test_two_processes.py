@@ -97,12 +97,14 @@ def test_adds_at_a_node_and_at_its_copy_count_once(nodes: Processes, apart: bool
 
 
 def test_a_node_that_restarts_beside_its_copy_loses_nothing(nodes: Processes) -> None:
-    """The copy speaks first, and the original comes back as the second of the name."""
+    """The copy speaks first, and the original comes back as the second of the name. The peer sends to one of them."""
     nodes.copy_data()
     nodes.kill(nodes.original)
     nodes.start(nodes.copy, nodes.peer)
     nodes.start(nodes.original, nodes.peer)
     total = 100 + nodes.add_at_both()
+    nodes.hold(total, nodes.peer)
+    nodes.kill(nodes.copy)
     nodes.hold(total, nodes.original, nodes.peer)
 
 
