@@ -64,16 +64,14 @@ class Replica:
         """`rng` picks peers. `entropy` mints epochs: it must be the system's, except where lives are to be repeated.
         Without `presence`, this node says nothing of itself.
         """
-        self.config, self.state, self.stats, self.rounds = config, State(), Stats(), 0
+        state, stats = _state(recovered), Stats()
+        self.config, self.state, self.stats, self.rounds = config, state, stats, 0
         self.keys: tuple[str, ...] = ()
         """Ids of the keys that datagrams are sealed with, as an adapter reports them: the first seals, all open."""
         self._unix_ahead_ms = 0
         """By how much the wall clock is ahead of the one that `now_ns` is of."""
-        state, stats = self.state, self.stats
-        for stored in recovered.stored if recovered else ():
-            state.restore(stored)
-        self._identity = identity = Identity(config.name, entropy or rng, state, recovered)
         self._presence, self._entropy = presence or Presence(), entropy or rng
+        self._identity = identity = Identity(config.name, self._entropy, state, recovered)
         self.roster = roster = _roster(config, recovered, presence)
         self.membership = membership = Membership(roster.others, lambda: state.fingerprint, now_ns, lambda: roster.hash)
         stored_id, joins = recovered.cluster_id if recovered else None, bool(self._presence.seeds)
@@ -297,6 +295,14 @@ class Replica:
             actor=self.actor, rounds=self.rounds, is_ready=self.is_ready and self.is_member,
             dirty_rows=self._commits.dirty_rows, cluster_id=self.cluster_id, keys=self.keys,
         )  # fmt: skip
+
+
+def _state(recovered: Recovered | None) -> State:
+    """What the journal has."""
+    state = State()
+    for stored in recovered.stored if recovered else ():
+        state.restore(stored)
+    return state
 
 
 def _roster(config: Config, recovered: Recovered | None, presence: Presence | None) -> Roster:
