@@ -127,6 +127,8 @@ class UdpEndpoint:
         self._faults = faults
         self._envelopes = Envelopes(sealing, note, self._count_quietly)
         self._reply_ids = count()
+        self._replies = defaultdict[tuple[Sockaddr, bytes], list[bytes]](list)
+        """By client, and the address of ours that it asked, replies that share its next datagram."""
 
     @property
     def address(self) -> Address:
@@ -230,12 +232,16 @@ class UdpEndpoint:
             self._count_in("sealed", datagram)
             if not (self._envelopes.proves(client[0]) or self.peers.are_at(client[0])):
                 self._senders.was_worthless(client[0])
+        elif self._envelopes.proves(client[0]):
+            for number, message in enumerate(datagrams.split(content)):
+                self._receive_content(message, b"" if number else datagram, client, now_ns, step, refuse)
         else:
             self._receive_content(content, datagram, client, now_ns, step, refuse)
 
     def _receive_content(
         self, content: bytes, datagram: bytes, client: UdpClient, now_ns: int, step: Step, refuse: Refuse
     ) -> None:
+        """Take a message. What came in one datagram with another before it is counted as no further one."""
         try:
             message = self._unpack(content, datagram)
             if not isinstance(message, dict):
@@ -317,7 +323,24 @@ class UdpEndpoint:
         datagram = datagrams.pack_reply(requests.reply_body(reply, next(self._reply_ids)))
         if write:
             self._recent.replied(write, datagram)
-        self._send(datagram, source, asked)
+        if self._envelopes.proves(source):
+            self._seal_with_others(datagram, source, asked)
+        else:
+            self._send(datagram, source, asked)
+
+    def _seal_with_others(self, reply: bytes, source: Sockaddr, asked: bytes) -> None:
+        """Let replies to one client share a datagram: sealing costs as much as all else."""
+        waiting = self._replies[source, asked]
+        if waiting and sum(map(len, waiting)) + len(reply) > datagrams.SHARED_BYTES:
+            self._send(datagrams.joined(waiting), source, asked)
+            waiting.clear()
+        waiting.append(reply)
+
+    def send_replies(self) -> None:
+        """Send those that waited for others, which are all there are now."""
+        replies, self._replies = self._replies, defaultdict(list)
+        for (source, asked), waiting in replies.items():
+            self._send(datagrams.joined(waiting), source, asked)
 
     def gossip(self, send: Send) -> None:
         """Send gossip, in as many datagrams as it takes."""
@@ -373,6 +396,8 @@ class UdpEndpoint:
         self._stats.bytes_out += len(datagram)
 
     def _count_in(self, kind: str, datagram: bytes) -> None:
+        if not datagram:
+            return
         self._stats.datagrams_in += 1
         self._stats.bytes_in += len(datagram)
         self._count("in", kind, datagram)
