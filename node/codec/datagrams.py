@@ -97,9 +97,12 @@ def split(content: bytes) -> list[bytes]:
     pieces, at = list[bytes](), 0
     while content.startswith(_BIN, at):
         begin = at + len(_BIN) + 2
-        at = begin + int.from_bytes(content[begin - 2 : begin])
-        pieces.append(content[begin:at])
-    if at != len(content):
+        end = begin + int.from_bytes(content[begin - 2 : begin])
+        if end > len(content):
+            break
+        pieces.append(content[begin:end])
+        at = end
+    if at < len(content):
         pieces.append(content[at:])
     return pieces
 

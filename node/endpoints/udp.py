@@ -8,13 +8,13 @@ arrives than there is time for, senders take turns; what is no use is not even d
 import socket
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from hashlib import blake2b
 from itertools import chain, count
 from random import Random
 from time import monotonic_ns, thread_time_ns
 from typing import TYPE_CHECKING, Any, cast
 
 from gossip_counter.node.codec import datagrams, requests
+from gossip_counter.node.core import recent_writes
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Client, Send
 from gossip_counter.node.core.errors import BadDatagramError, RequestError
@@ -35,7 +35,6 @@ from gossip_counter.node.core.messages import (
     SynAck,
     boot_answered,
 )
-from gossip_counter.node.core.recent_writes import RecentWrites
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.endpoints.addresses import Address, Sockaddr, shown
 from gossip_counter.node.endpoints.arrivals import Arrival, Arrivals
@@ -44,6 +43,7 @@ from gossip_counter.node.endpoints.envelopes import Envelopes
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
 from gossip_counter.node.endpoints.senders import Senders, is_of_this_machine
+from gossip_counter.node.endpoints.shared_replies import SharedReplies
 from gossip_counter.node.endpoints.socket_errors import why_not_sent
 from gossip_counter.node.security.keyring import Keyring
 
@@ -83,9 +83,6 @@ ANSWERS = SynAck | Ack | Confirmed | Rival
 TO_SOURCE = SynAck | Members
 """Gossip that goes to where its receiver last sent a SYN from: it may have moved."""
 
-LONG_BYTES = 128
-"""A write of more than so many bytes is recognised by a hash of them."""
-
 
 class UdpEndpoint:
     """Reads and writes the datagrams of one node. `note(kind, text, *args)` counts and logs what goes wrong.
@@ -115,7 +112,7 @@ class UdpEndpoint:
         """By peer, the trusted address from which it last sent a SYN, and that of ours to which."""
         self._cluster_number: int | None = None
         """The id of our cluster, as we last sent it. Whoever sends another is no peer, and moves none."""
-        self._recent = RecentWrites()
+        self._recent = recent_writes.RecentWrites()
         self._arrivals = Arrivals()
         self._senders = Senders()
         self._boot = 0
@@ -127,8 +124,7 @@ class UdpEndpoint:
         self._faults = faults
         self._envelopes = Envelopes(sealing, note, self._count_quietly)
         self._reply_ids = count()
-        self._replies = defaultdict[tuple[Sockaddr, bytes], list[bytes]](list)
-        """By client, and the address of ours that it asked, replies that share its next datagram."""
+        self._shared_replies = SharedReplies(self._send)
 
     @property
     def address(self) -> Address:
@@ -289,7 +285,7 @@ class UdpEndpoint:
     def _write(self, write: Add | Delete, datagram: bytes, client: UdpClient, now_ns: int, step: Step) -> None:
         """Take a write, unless it has come before: then the reply that it got is sent again, once there is one."""
         source, asked, _ = client
-        key = _key(datagram, source, asked)
+        key = recent_writes.key(datagram, (source, asked))
         client = (source, asked, key)
         reply = self._recent.arrived(key, now_ns)
         if reply is None:
@@ -324,23 +320,13 @@ class UdpEndpoint:
         if write:
             self._recent.replied(write, datagram)
         if self._envelopes.proves(source):
-            self._seal_with_others(datagram, source, asked)
+            self._shared_replies.put(datagram, source, asked)
         else:
             self._send(datagram, source, asked)
 
-    def _seal_with_others(self, reply: bytes, source: Sockaddr, asked: bytes) -> None:
-        """Let replies to one client share a datagram: sealing costs as much as all else."""
-        waiting = self._replies[source, asked]
-        if waiting and sum(map(len, waiting)) + len(reply) > datagrams.SHARED_BYTES:
-            self._send(datagrams.joined(waiting), source, asked)
-            waiting.clear()
-        waiting.append(reply)
-
     def send_replies(self) -> None:
-        """Send those that waited for others, which are all there are now."""
-        replies, self._replies = self._replies, defaultdict(list)
-        for (source, asked), waiting in replies.items():
-            self._send(datagrams.joined(waiting), source, asked)
+        """Send the replies that wait for others: there are no more now."""
+        self._shared_replies.send_all()
 
     def gossip(self, send: Send) -> None:
         """Send gossip, in as many datagrams as it takes."""
@@ -409,9 +395,3 @@ class UdpEndpoint:
         counts = self.traffic[direction, kind]
         counts[0] += 1
         counts[1] += len(datagram)
-
-
-def _key(datagram: bytes, source: Sockaddr, asked: bytes) -> bytes:
-    """What a write is recognised by. Bytes of one piece take a third of the memory that a tuple of the three takes."""
-    content = datagram if len(datagram) <= LONG_BYTES else blake2b(datagram).digest()
-    return b"%d %b" % (hash((source, asked)), content)
