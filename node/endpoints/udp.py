@@ -230,14 +230,14 @@ class UdpEndpoint:
                 self._senders.was_worthless(client[0])
         elif self._envelopes.proves(client[0]):
             for number, message in enumerate(datagrams.split(content)):
-                self._receive_content(message, b"" if number else datagram, client, now_ns, step, refuse)
+                self._receive_content(message, None if number else datagram, client, now_ns, step, refuse)
         else:
             self._receive_content(content, datagram, client, now_ns, step, refuse)
 
     def _receive_content(
-        self, content: bytes, datagram: bytes, client: UdpClient, now_ns: int, step: Step, refuse: Refuse
+        self, content: bytes, datagram: bytes | None, client: UdpClient, now_ns: int, step: Step, refuse: Refuse
     ) -> None:
-        """Take a message. What came in one datagram with another before it is counted as no further one."""
+        """Take a message; None if its datagram is counted already, with another message in it."""
         try:
             message = self._unpack(content, datagram)
             if not isinstance(message, dict):
@@ -245,7 +245,7 @@ class UdpEndpoint:
                     self._heard_from(message, client)
                     # Which of our addresses was asked makes it no other process.
                     step(message, (client[0], b"", b""))
-            elif not (self._envelopes.proves(client[0]) or self._senders.may_ask(client[0], len(datagram))):
+            elif not (self._envelopes.proves(client[0]) or self._senders.may_ask(client[0], len(content))):
                 self._stats.answers_withheld += 1
             elif not self._took_fault(message, client):
                 request = requests.parse(message)
@@ -295,7 +295,7 @@ class UdpEndpoint:
         if reply:
             self._send(reply, source, asked)
 
-    def _unpack(self, content: bytes, datagram: bytes) -> dict[Any, Any] | Gossip:
+    def _unpack(self, content: bytes, datagram: bytes | None) -> dict[Any, Any] | Gossip:
         kind = "unreadable"
         try:
             message = datagrams.unpack(content, self._config.cluster)
@@ -381,8 +381,8 @@ class UdpEndpoint:
         self._stats.datagrams_out += 1
         self._stats.bytes_out += len(datagram)
 
-    def _count_in(self, kind: str, datagram: bytes) -> None:
-        if not datagram:
+    def _count_in(self, kind: str, datagram: bytes | None) -> None:
+        if datagram is None:
             return
         self._stats.datagrams_in += 1
         self._stats.bytes_in += len(datagram)
