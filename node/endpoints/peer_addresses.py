@@ -24,6 +24,8 @@ class PeerAddresses:
     def __init__(self, listed: Mapping[str, Address]) -> None:
         """`listed` are hosts and ports as people gave them."""
         self.listed = dict(listed)
+        """Those, and the first that the record of any other peer names."""
+        self._by_people = set(listed)
         self._found: dict[str, Sequence[Sockaddr]] = {}
         """Those that people listed."""
         self._learned: dict[str, Sequence[Sockaddr]] = {}
@@ -64,6 +66,7 @@ class PeerAddresses:
         )  # fmt: skip
         for each in by_name:
             each.pop(peer, None)
+        self._by_people.discard(peer)
         self._note_places()
 
     def _note(self, peer: str, used: Sockaddr | None) -> None:
@@ -80,6 +83,10 @@ class PeerAddresses:
         if peer in self._known and self._proven.get(peer) != source:
             self._proven[peer] = source
             self._note_places()
+
+    def is_listed_by_people(self, peer: str) -> bool:
+        """Whether people gave an address of it: then its record does not replace that."""
+        return peer in self._by_people
 
     def __contains__(self, peer: str) -> bool:
         return peer in self._known
