@@ -6,7 +6,7 @@ from typing import cast
 
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.roster import MemberRecord
-from gossip_counter.node.endpoints.addresses import Address, Sockaddr, look_up, of_text, shown, usable
+from gossip_counter.node.endpoints.addresses import WILDCARDS, Address, Sockaddr, look_up, of_text, shown, usable
 from gossip_counter.node.endpoints.udp import UdpClient, UdpEndpoint
 from gossip_counter.node.runtime.diagnostics import Diagnostics
 from gossip_counter.node.runtime.peer_finder import PeerFinder
@@ -50,6 +50,8 @@ class RosterWatch:
     def follow(self) -> None:
         """Send to those who are members now. To be called before anything is sent."""
         roster, listed = self._roster, self._udp.peers.listed
+        if self._udp.reached_at and not roster.own.addresses:
+            self._note_own_address()
         if roster.revision == self._revision:
             return
         before, names = self._names, set(roster.others)
@@ -65,6 +67,12 @@ class RosterWatch:
         for name in names - before if before is not None else ():
             log.info("%s is a member now", name)
         self._names, self._revision = names, roster.revision
+
+    def _note_own_address(self) -> None:
+        """Bound to all addresses, this node knows none of its own, and writes that at which a member reached it."""
+        (host, port), reached = self._udp.address, of_text(self._udp.reached_at)
+        if reached and host in WILDCARDS:
+            self._roster.use_address(shown((reached[0], port)))
 
     def _learn(self, record: MemberRecord) -> None:
         peers, name, found, named = self._udp.peers, record.name, list[Sockaddr](), list[Address]()
