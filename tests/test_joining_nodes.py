@@ -1,7 +1,8 @@
 """Claim: real nodes join by one address, move, leave and are removed; and who can't join is told why in one line."""
 
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from gossip_counter.cluster import key_rings
 from gossip_counter.cluster.client import Client
 from gossip_counter.cluster.ports import free_ports
 from gossip_counter.cluster.seals import Keys
-from gossip_counter.node.endpoints.addresses import Address, shown
+from gossip_counter.node.endpoints.addresses import Address, is_loopback, shown
 from tests.support.commands import node_refuses
 from tests.support.processes import ask, node_process
 from tests.support.waiting import until
@@ -26,13 +27,20 @@ class Nodes:
         self._stacks: dict[str, ExitStack] = {}
         self.errors: dict[str, Any] = {}
 
-    def start(self, name: str, *arguments: str, joins: str = "", port: int = 0) -> None:
-        self.at[name] = "127.0.0.1", port or free_ports(1)[0]
+    def start(
+        self, name: str, *arguments: str, joins: str = "", port: int = 0, host: str = "127.0.0.1", bind: str = ""
+    ) -> None:
+        """`host` is where the others find it; it binds another address if that is given."""
+        self.at[name] = host, port or free_ports(1)[0]
         stack = self._stacks[name] = ExitStack()
         join = [f"--join={shown(self.at[joins])}"] if joins else []
         process = stack.enter_context(
             node_process(
-                f"--name={name}", f"--bind={shown(self.at[name])}", f"--data={self.directory / name}", *join, *arguments
+                f"--name={name}",
+                f"--bind={shown((bind or host, self.at[name][1]))}",
+                f"--data={self.directory / name}",
+                *join,
+                *arguments,
             )
         )
         assert process.stderr
@@ -49,6 +57,10 @@ class Nodes:
     def members(self, name: str) -> dict[str, str]:
         """The members as a node knows them, and how each stands."""
         return {each["name"]: each["state"] for each in ask(self.at[name], lambda client: client.members())}
+
+    def addresses(self, name: str) -> dict[str, list[str]]:
+        """Those of all members, as a node knows them."""
+        return {each["name"]: list(each["addresses"]) for each in ask(self.at[name], lambda client: client.members())}
 
     def knows(self, name: str, *others: str) -> Callable[[], bool]:
         return lambda: [each for each, state in self.members(name).items() if state == "up"] == sorted([name, *others])
@@ -112,6 +124,44 @@ def test_a_removed_node_does_not_start_again_with_its_journal(nodes: Nodes) -> N
     refusal = node_refuses("--name=n3", f"--bind={shown(nodes.at['n3'])}", f"--data={nodes.directory / 'n3'}")
     assert "was removed from the cluster" in refusal
     assert "empty data directory" in refusal
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0", "::"])
+def test_nodes_that_are_bound_to_all_addresses_find_each_other(nodes: Nodes, bind: str) -> None:
+    """They are reached where those that they join send to, and go on without those."""
+    if bind == "::" and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    for name, joins in (("n1", ""), ("n2", "n1"), ("n3", "n1")):
+        nodes.start(name, "--insecure", joins=joins, bind=bind)
+    expected = {name: [shown(address)] for name, address in nodes.at.items()}
+    until(lambda: all(nodes.addresses(name) == expected for name in nodes.at))
+    until(nodes.knows("n2", "n1", "n3"))
+    nodes.stop("n1")
+    ask(nodes.at["n2"], lambda client: client.add(5))
+    until(lambda: nodes.value("n3") == 5)
+
+
+def test_nodes_on_a_network_join_and_count_without_keys(nodes: Nodes) -> None:
+    """There, unlike on loopback, an address has to prove itself."""
+    host = own_address()
+    if is_loopback(host):
+        pytest.skip("this machine has no address but loopback")
+    for name, joins in (("n1", ""), ("n2", "n1"), ("n3", "n2")):
+        nodes.start(name, "--insecure", joins=joins, host=host)
+    ask(nodes.at["n1"], lambda client: client.add(5))
+    until(nodes.knows("n1", "n2", "n3"))
+    until(lambda: nodes.value("n2") == nodes.value("n3") == 5)
+    nodes.start("n4", "--insecure", joins="n3", host=host)
+    until(lambda: nodes.value("n4") == 5)
+    until(nodes.knows("n1", "n2", "n3", "n4"))
+
+
+def own_address() -> str:
+    """The address of this machine on its network; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial, suppress(OSError):
+        trial.connect(("198.51.100.1", 9))
+        return str(trial.getsockname()[0])
+    return "127.0.0.1"
 
 
 def test_sealed_nodes_join_too(nodes: Nodes) -> None:

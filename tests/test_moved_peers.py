@@ -1,20 +1,25 @@
-"""Claim: a peer that comes back at another address is found there, if it is listed by a name."""
+"""Claim: a peer that comes back at another address is found there, if it is listed by a name; look-ups never end."""
 
 import asyncio
 import logging
 from collections.abc import Callable
 from itertools import pairwise
+from threading import Event
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from gossip_counter.node.core.roster import MemberRecord
 from gossip_counter.node.endpoints.addresses import Address, Found
 from gossip_counter.node.endpoints.peer_addresses import SILENT_ROUNDS, PeerAddresses
 from gossip_counter.node.runtime import peer_finder
+from gossip_counter.node.runtime.diagnostics import Diagnostics
 from gossip_counter.node.runtime.peer_finder import PeerFinder
+from gossip_counter.node.runtime.roster_watch import RosterWatch
 from tests.support import waiting
 from tests.support.finding import FIRST, NO_NAME, SECOND, V4, V6, finding
+from tests.support.udp import UdpNode, udp_endpoint
 
 
 class NameServer:
@@ -34,9 +39,9 @@ class NameServer:
         return answer
 
 
-def silent(peers: PeerAddresses, rounds: int = SILENT_ROUNDS + 1) -> None:
+def silent(peers: PeerAddresses, rounds: int = SILENT_ROUNDS + 1, name: str = "n2") -> None:
     for _ in range(rounds):
-        peers.round_begins("n2")
+        peers.round_begins(name)
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +129,113 @@ def test_of_the_addresses_found_anew_those_that_were_not_tried_come_first() -> N
     assert peers.found("n2", [FIRST, SECOND])
     assert peers.current("n2") == SECOND
     assert not peers.found("n2", [FIRST, SECOND])
+
+
+# Members that records name.
+
+
+def watched(node: UdpNode, finder: PeerFinder) -> RosterWatch:
+    return RosterWatch(node.replica, node.udp, finder, cast(Diagnostics, None), {})
+
+
+def test_who_moves_to_another_name_is_looked_up_there() -> None:
+    names = {"old.example": FIRST, "new.example": SECOND}
+    with udp_endpoint() as node:
+
+        async def move(finder: PeerFinder) -> None:
+            watch, peers = watched(node, finder), node.udp.peers
+            for version, (name, address) in enumerate(names.items()):
+                node.replica.roster.merge([MemberRecord("n4", 5, version, addresses=(f"{name}:1",))])
+                watch.follow()
+                if version:
+                    assert peers.current("n4") == FIRST  # until another is found
+                await until(lambda address=address: peers.current("n4") == address)  # type: ignore[misc]
+
+        finding(node.udp.peers, lambda listed: [(V4, names[listed[0]])], move)
+
+
+def test_what_people_listed_is_not_replaced_by_a_record() -> None:
+    with udp_endpoint(n4=FIRST) as node:
+
+        async def move(finder: PeerFinder) -> None:
+            node.replica.roster.merge([MemberRecord("n4", 5, 1, addresses=("new.example:1",))])
+            watched(node, finder).follow()
+            assert node.udp.peers.listed["n4"] == FIRST
+            assert node.udp.peers.current("n4") == FIRST
+
+        finding(node.udp.peers, lambda _: [], move)
+
+
+def test_a_late_answer_for_a_former_name_is_not_taken() -> None:
+    peers, gate = PeerAddresses({"n2": ("old.example", 1)}), Event()
+
+    def look_up(listed: Address) -> list[Found]:
+        if listed[0] == "new.example":
+            return [(V4, SECOND)]
+        gate.wait(2)
+        return [(V4, FIRST)]
+
+    async def move(finder: PeerFinder) -> None:
+        finder.look_for("n2", ("new.example", 1))
+        gate.set()
+        used = list[Any]()
+        await until(lambda: used.append(peers.current("n2")) or used[-1] is not None)  # type: ignore[func-returns-value]
+        assert used[-1] == SECOND
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peer_finder, "START_S", 0.01)
+        finding(peers, look_up, move)
+
+
+def test_a_silent_member_without_an_address_does_not_end_all_look_ups() -> None:
+    names = NameServer(NO_NAME)
+    with udp_endpoint(n2=("n2.example", 1)) as node:
+
+        async def be_silent(finder: PeerFinder) -> None:
+            watch, roster = watched(node, finder), node.replica.roster
+            roster.merge([MemberRecord("n4", 5, 1)])
+            watch.follow()
+            silent(node.udp.peers, name="n4")
+            before = len(names.asked)
+            await until(lambda: len(names.asked) > before + 1)
+            others = [f"n{number}" for number in (5, 6, 7)]
+            roster.merge([MemberRecord(name, 5, 1, addresses=(f"10.0.0.{name[1]}:1",)) for name in others])
+            watch.follow()
+            assert all(map(node.udp.peers.current, others))
+
+        finding(node.udp.peers, names.look_up, be_silent)
+
+
+def test_one_that_leaves_while_it_is_looked_up_does_not_end_all_look_ups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_finder, "START_S", 0.01)
+    peers = PeerAddresses({"n2": ("n2.example", 1), "n3": ("n3.example", 1)})
+    gate, names = Event(), NameServer(NO_NAME)
+
+    def look_up(listed: Address) -> list[Found]:
+        if listed[0] == "n3.example":
+            gate.wait(2)
+        return names.look_up(listed)
+
+    async def leave(finder: PeerFinder) -> None:
+        await until(lambda: "n2" in finder._failed)
+        peers.forget("n2")
+        gate.set()
+        await until(lambda: names.asked.count("n3.example") > 1)
+
+    finding(peers, look_up, leave)
+
+
+def test_the_list_of_members_is_followed_to_its_end_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with udp_endpoint() as node:
+
+        async def follow(finder: PeerFinder) -> None:
+            watch = watched(node, finder)
+            node.replica.roster.merge([MemberRecord("n4", 5, 1, addresses=("10.0.0.4:1",))])
+            with monkeypatch.context() as patch:
+                patch.setattr(finder, "look_for", lambda *_: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    watch.follow()
+            watch.follow()
+            assert node.udp.peers.current("n4") == ("10.0.0.4", 1)
+
+        finding(node.udp.peers, lambda _: [], follow)

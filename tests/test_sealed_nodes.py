@@ -64,7 +64,7 @@ def test_requests_that_are_sealed_together_are_answered_together() -> None:
             ("add_ok", number) for number in range(1, 21)
         ]
         assert (node.replica.value(""), node.replica.stats.commits) == (210, 1)
-        assert node.udp.traffic["in", "request"][0] == 1
+        assert node.udp.traffic.by_kind["in", "request"][0] == 1
 
 
 @pytest.mark.parametrize("junk", [b"\xc5\xff\xff" + ADD, b"\xc5\x00\x00", b"\xc5", b"\xc5\x00\x01\xc5", b"x"])

@@ -11,31 +11,33 @@ from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core.errors import BadDatagramError
 from gossip_counter.node.core.limits import MAX_COUNT, MAX_NAME_BYTES, MAX_VERSION
 from gossip_counter.node.core.messages import Gossip, Join, Members
+from gossip_counter.node.core.paths import NARROW_BYTES
 from gossip_counter.node.core.roster import MemberRecord
 from tests.support.replica import packed, with_checksum
 
 RECORD = MemberRecord("n6", 2**62, 3, False, 2**32 - 1, ("10.0.0.6:7100", "[::1]:7100"), "0.3.0", "ab12cd34")
 GOLDEN: list[tuple[Gossip, int, int, list[str]]] = [
     (
-        Join("n6", 7, 5, RECORD), 1200, 16,
+        Join("n6", 7, 5, RECORD), 100, 16,
         [
-            "980308a56c696b65730fa26e36070599a26e36cf400000000000000003c2ceffffffff92ad31302e302e302e363a37313030aa"
-            "5b3a3a315d3a37313030a5302e332e30a86162313263643334005f5c94db",
+            "990308a56c696b65730fa26e36070599a26e36cf400000000000000003c2ceffffffff92ad31302e302e302e363a37313030"
+            "aa5b3a3a315d3a37313030a5302e332e30a8616231326364333400c41000000000000000000000000000000000a54be6b5",
         ],
     ),
     (
-        Members("n1", 7, (RECORD, MemberRecord("n2", 1, 2, removed=3)), 5, is_taken=True), 1200, 16,
+        Members("n1", 7, (RECORD, MemberRecord("n2", 1, 2, removed=3)), 5, True, "10.0.0.6:7100"), 1200, 16,
         [
-            "990309a56c696b65730fa26e310705c3dc0012a26e36cf400000000000000003c2ceffffffff92ad31302e302e302e363a3731"
-            "3030aa5b3a3a315d3a37313030a5302e332e30a8616231326364333400a26e320102c20090a0a00352ff05ff",
+            "9a0309a56c696b65730fa26e310705c3ad31302e302e302e363a37313030dc0012a26e36cf400000000000000003c2ceffff"
+            "ffff92ad31302e302e302e363a37313030aa5b3a3a315d3a37313030a5302e332e30a8616231326364333400a26e320102c2"
+            "0090a0a0033ded9eb0",
         ],
     ),
     (
         Members("n1", 7, (RECORD, MemberRecord("n2", 1, 2, removed=3))), 60, 16,
         [
-            "990309a56c696b65730fa26e310700c299a26e36cf400000000000000003c2ceffffffff92ad31302e302e302e363a37313030"
-            "aa5b3a3a315d3a37313030a5302e332e30a86162313263643334003e93d0db",
-            "990309a56c696b65730fa26e310700c299a26e320102c20090a0a00341f6a907",
+            "9a0309a56c696b65730fa26e310700c2a099a26e36cf400000000000000003c2ceffffffff92ad31302e302e302e363a3731"
+            "3030aa5b3a3a315d3a37313030a5302e332e30a8616231326364333400f3a4a4c3",
+            "9a0309a56c696b65730fa26e310700c2a099a26e320102c20090a0a00330e3f0b6",
         ],
     ),
 ]  # fmt: skip
@@ -56,17 +58,28 @@ records = st.builds(
 )  # fmt: skip
 
 
-@given(st.lists(records, max_size=9).map(tuple), st.integers(0, 2**32 - 1), st.booleans())
-def test_records_come_back_as_they_were_and_fit(sent: tuple[MemberRecord, ...], boot: int, is_taken: bool) -> None:
-    datagrams = packed(Members("n1", 7, sent, boot, is_taken), budget=400, most=99)
+@given(st.lists(records, max_size=9).map(tuple), st.integers(0, 2**32 - 1), st.booleans(), st.text("a:1", max_size=50))
+def test_records_come_back_as_they_were_and_fit(
+    sent: tuple[MemberRecord, ...], boot: int, is_taken: bool, to: str
+) -> None:
+    datagrams = packed(Members("n1", 7, sent, boot, is_taken, to), budget=400, most=99)
     assert all(len(each) <= 400 for each in datagrams)
     parts = [wire.unpack(each, "c") for each in datagrams]
     assert [part for part in parts if not isinstance(part, Members)] == []
     assert tuple(record for part in parts for record in part.records) == sent  # type: ignore[union-attr]
-    assert {(part.boot, part.is_taken) for part in parts} == {(boot, is_taken)}  # type: ignore[union-attr]
+    said = {(part.boot, part.is_taken, part.sent_to) for part in parts}  # type: ignore[union-attr]
+    assert said == {(boot, is_taken, to)}
 
 
-MEMBERS = [wire.VERSION, 9, "c", 14, "n1", 7, 1, False, list(RECORD)]
+@given(records, st.sampled_from([100, 400, 513, 1200]))
+def test_a_join_is_as_long_as_its_answer_may_be(record: MemberRecord, budget: int) -> None:
+    (datagram,) = packed(Join("n6", 7, 5, record), budget=budget)
+    length = min(budget, NARROW_BYTES)
+    assert length - 1 <= len(datagram) <= length or len(datagram) > budget == 100
+    assert wire.unpack(datagram, "c") == Join("n6", 7, 5, record)
+
+
+MEMBERS = [wire.VERSION, 9, "c", 14, "n1", 7, 1, False, "10.0.0.6:7", list(RECORD)]
 BAD_FIELDS: list[tuple[int, Any]] = [
     *((0, bad) for bad in ("", 5, "n" * (MAX_NAME_BYTES + 1))),
     *((field, bad) for field in (1, 2, 8) for bad in (-1, 2**63, True, "1", None)),
@@ -90,9 +103,11 @@ def test_a_well_formed_record_is_accepted() -> None:
     [
         *(changed(MEMBERS, 6, bad) for bad in (-1, 2**32, True, 1.0, "1", None)),
         *(changed(MEMBERS, 7, bad) for bad in (None, 0, 1)),
-        *(changed(MEMBERS, 8, bad) for bad in (None, 5, RECORD[:-1], [*RECORD, *RECORD, 1])),
-        *(changed(MEMBERS, 8, changed(list(RECORD), field, bad)) for field, bad in BAD_FIELDS),
-        *([wire.VERSION, 8, "c", 14, "n1", 7, 1, times * list(RECORD)] for times in (0, 2)),
+        *(changed(MEMBERS, 8, bad) for bad in (None, 5, "x" * 301, b"x")),
+        *(changed(MEMBERS, 9, bad) for bad in (None, 5, RECORD[:-1], [*RECORD, *RECORD, 1])),
+        *(changed(MEMBERS, 9, changed(list(RECORD), field, bad)) for field, bad in BAD_FIELDS),
+        *([wire.VERSION, 8, "c", 14, "n1", 7, 1, times * list(RECORD), b""] for times in (0, 2)),
+        *([wire.VERSION, 8, "c", 14, "n1", 7, 1, list(RECORD), bad] for bad in (None, 0, "")),
     ],
     ids=repr,
 )

@@ -86,7 +86,7 @@ def messages(cluster_id: ClusterId = CLUSTER_ID) -> list[Gossip]:
         Confirm("n3", 7, X, 40), Confirmed("n2", 7, N1, 1), Rival("n2", 7, 3, {N1: 0}),
         Join("n4", 7, 9, FOURTH), Join("n1", 7, 3, RECORDS[-1]),
         Members("n2", 7, RECORDS), Members("n3", 7, (HAS_LEFT,)),
-        Members("n2", 7, (MemberRecord("n1", removed=2**62),)), Members("n2", 7, (), 3, True),
+        Members("n2", 7, (MemberRecord("n1", removed=2**62),)), Members("n2", 7, (), 3, True, "10.0.0.4:7100"),
         Syn("n2", 7, {}, boot=3, clock_ms=NOW_MS, members=2**64 - 1),
     ]  # fmt: skip
     return [replace(each, cluster_id=cluster_id) for each in made]

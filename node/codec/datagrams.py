@@ -14,13 +14,13 @@ follow it, a checksum (CRC-32) of what stands before them:
     5 confirm    actor, version
     6 confirmed  actor, version
     7 rival      boot, [actor, version, actor, ...]
-    8 join       boot, [a record of `members.py`]
-    9 members    boot, is taken, [such a record, ...]
+    8 join       boot, [a record of `members.py`], padding
+    9 members    boot, is taken, sent to, [such a record, ...]
 
 `members` of a SYN is the hash of the sender's list. The cluster id is twice its number, and one more if it is settled.
 `deltas` has the form that is given in `deltas.py`. A message that does not fit one datagram is sent as several, each of
 use alone. Sizes are checked before anything is built from them: msgpack refuses an array or a string that is longer
-than the datagram it came in.
+than the datagram it came in. A join is padded, so that its answer may be as long: see `endpoints/senders.py`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ from zlib import crc32
 import msgpack
 
 from gossip_counter.node.codec.deltas import pack_deltas, unpack_actor, unpack_deltas
-from gossip_counter.node.codec.members import BOOT_MAX, pack_records, unpack_records
+from gossip_counter.node.codec.members import BOOT_MAX, MAX_ADDRESS_BYTES, pack_records, unpack_records
 from gossip_counter.node.codec.packing import (
     ARRAY_BYTES,
     COUNT_BYTES,
@@ -60,12 +60,13 @@ from gossip_counter.node.core.messages import (
     Syn,
     SynAck,
 )
+from gossip_counter.node.core.paths import NARROW_BYTES
 
 VERSION = 3
 MAX_DATAGRAM_BYTES = 65_507
 
 _KINDS: tuple[type[Gossip], ...] = (Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed, Rival, Join, Members)
-_FIELDS: dict[type[Gossip], int] = {Syn: 14, SynAck: 9, Confirm: 8, Confirmed: 8, Rival: 8, Join: 8, Members: 9}
+_FIELDS: dict[type[Gossip], int] = {Syn: 14, SynAck: 9, Confirm: 8, Confirmed: 8, Rival: 8, Join: 9, Members: 10}
 """By kind, the length of its array; of the others it is 7."""
 CHECKSUM_BYTES = 4
 """The 16 bits of UDP let some flipped bits through, and a maximum never forgets one."""
@@ -148,10 +149,12 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
         case Rival():
             rests = [[flat(message.boot), _pack_wants(message.wants, room - _BOOT_BYTES)]]
         case Join():
-            rests = [[flat(message.boot), *pack_records((message.record,), room)]]
+            opening = flat(message.boot) + b"".join(pack_records((message.record,), room))
+            rests = [[opening, pack(bytes(max(0, min(room, room - budget + NARROW_BYTES) - len(opening) - 3)))]]
         case Members():
-            parts = islice(pack_records(message.records, room - _BOOT_BYTES - 1), most)
-            rests = [[flat(message.boot, message.is_taken), part] for part in parts]
+            opening = flat(message.boot, message.is_taken, message.sent_to)
+            parts = islice(pack_records(message.records, room - len(opening)), most)
+            rests = [[opening, part] for part in parts]
         case Replicate():
             rests = [[part] for part in pack_deltas(message.deltas, room)]
         case _:
@@ -286,11 +289,11 @@ def _of_processes(kind: int, sender: str, fingerprint: int, cluster_id: ClusterI
     match kind, rest:
         case 7, [boot, wants]:
             return Rival(sender, fingerprint, _unpack_boot(boot), _unpack_wants(wants), cluster_id=cluster_id)
-        case 8, [boot, listed] if len(records := unpack_records(listed)) == 1:
+        case 8, [boot, listed, bytes()] if len(records := unpack_records(listed)) == 1:
             return Join(sender, fingerprint, _unpack_boot(boot), records[0], cluster_id=cluster_id)
-        case 9, [boot, bool(is_taken), listed]:
-            members = unpack_records(listed)
-            return Members(sender, fingerprint, members, _unpack_boot(boot), is_taken, cluster_id=cluster_id)
+        case 9, [boot, bool(is_taken), sent_to, listed]:
+            members, to = unpack_records(listed), limits.name(sent_to, "address", MAX_ADDRESS_BYTES)
+            return Members(sender, fingerprint, members, _unpack_boot(boot), is_taken, to, cluster_id=cluster_id)
     raise ValueError(f"kind {kind} with {len(rest)} fields is not known here")
 
 

@@ -166,8 +166,7 @@ class GossipStatusOk:
     nothing since it started. Values and `counted` may be beyond 64 bits. `deadline` is when the counter ends, in Unix
     milliseconds; None: never. `skew_ms` is by how much the clock of `skewed_peer` is ahead of ours, which of all
     differs most; null until one sent its time. `cluster_id` is in hexadecimal. `keys` are the ids of those that
-    seal datagrams, which the first does, and open them. `stats` are the counts of `core.stats`;
-    they stand beside the other fields.
+    seal datagrams, which the first does, and open them. `stats` are the counts of `core.stats`, beside the others.
     """
 
     in_reply_to: int
@@ -283,8 +282,7 @@ class Syn(_FromPeer):
     """What the sender holds of the actors above `above` up to `upto` ("" and None: no bound).
 
     It opens an exchange, or goes into the detail of what differs. Either `digest` has all of them, or `parts` divide
-    the range, and the last ends where it does. What is too large for one datagram is sent in several ranges, each
-    answered by itself.
+    the range, and the last ends where it does. What is too large for one datagram is sent in several ranges.
     """
 
     sender: str
@@ -387,6 +385,8 @@ class Members(_FromPeer):
     records: tuple[MemberRecord, ...]
     boot: int = 0
     is_taken: bool = False
+    sent_to: str = ""
+    """The address to which it is sent, as the sender's endpoint writes it: the receiver may know none of its own."""
 
 
 Carrier = Replicate | SynAck | Ack | Push

@@ -4,11 +4,8 @@ Pure. A write, which is an add or a delete, is recognised by who sent it and by 
 older ones are forgotten sooner: a duplicate that comes after that is a new write.
 """
 
-from collections.abc import Hashable
 from hashlib import blake2b
-
-LONG_BYTES = 128
-"""A write of more than so many bytes is recognised by a hash of them."""
+from typing import Any
 
 Key = bytes
 """What a write is recognised by: who sent it, to which address of ours, and its bytes, in one."""
@@ -17,11 +14,14 @@ KEEP_NS = 10_000_000_000
 MAX_WRITES = 8192
 MAX_REPLY_BYTES = 2 * 2**20  # together: a token makes a reply long
 
+LONG_BYTES = 128
+"""A write of more than so many bytes is recognised by a hash of them."""
 
-def key(write: bytes, sender: Hashable) -> Key:
-    """Of these bytes. One piece of bytes takes a third of the memory that a tuple takes."""
+
+def key_of(write: bytes, source: tuple[Any, ...], asked: bytes) -> Key:
+    """What a write is recognised by. Bytes of one piece take a third of the memory that a tuple of the three takes."""
     content = write if len(write) <= LONG_BYTES else blake2b(write).digest()
-    return b"%d %b" % (hash(sender), content)
+    return b"%d %b" % (hash((source, asked)), content)
 
 
 class RecentWrites:

@@ -148,6 +148,11 @@ class Roster:
         if self._presence and self.own.life and key != self.own.key:
             self._write(self.own._replace(key=key))
 
+    def use_address(self, address: str) -> None:
+        """Others reach this node here, HOST:PORT, as it turns out."""
+        if self._presence and self.own.life and address not in self.own.addresses:
+            self._write(self.own._replace(addresses=(address,)))
+
     def leave(self) -> MemberRecord:
         """This node is no member any more. Its record."""
         self._write(self.own._replace(has_left=True))

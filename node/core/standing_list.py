@@ -11,8 +11,8 @@ from gossip_counter.node.core.roster import MemberRecord, Roster
 
 STATES = ("up", "suspect", "down", "left", "removed")
 
-PAGE = 30
-"""Members in one reply, so that it fits a datagram whatever their names and addresses are."""
+PAGE_BYTES = 1200
+"""Of the members in one reply, about: who sends few bytes gets few. One that takes more goes alone."""
 
 
 Page = tuple[tuple[dict[str, Any], ...], bool]
@@ -23,8 +23,14 @@ def page(roster: Roster, membership: Membership, now_ns: int, after: str = "") -
     """The members after a name, in order. Who left or was removed is among them."""
     standings = {each.name: each for each in membership.standings(now_ns)}
     names = sorted(name for name in {roster.name, *roster.records, *standings} if name > after)
-    listed = (_entry(roster.records.get(name) or MemberRecord(name), standings.get(name)) for name in names[:PAGE])
-    return tuple(listed), len(names) > PAGE
+    listed, room = list[dict[str, Any]](), PAGE_BYTES
+    for name in names:
+        entry = _entry(roster.records.get(name) or MemberRecord(name), standings.get(name))
+        room -= len(repr(entry).encode())
+        if listed and room < 0:
+            break
+        listed.append(entry)
+    return tuple(listed), len(listed) < len(names)
 
 
 def _entry(record: MemberRecord, standing: Standing | None) -> dict[str, Any]:

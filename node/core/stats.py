@@ -33,8 +33,8 @@ class Stats:
         "Datagrams dropped unread because their sender had too many waiting, or all together had."
     )
     answers_withheld: int = _count(
-        "Digests not answered because their sender had many answers just before, and requests because their address is"
-        " not proven and had as many bytes as came from it."
+        "Digests not answered because their sender had many answers just before, and requests and gossip because their"
+        " address is not proven and had as many bytes as came from it."
     )
     requests_refused: int = _count("Requests answered with an error.")
     repeated_adds: int = _count(

@@ -101,6 +101,12 @@ def of_text(text: str) -> Address | None:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def plain(address: Sockaddr) -> str:
+    """An address as another host may use it; empty for one that is of use on one network only."""
+    host = str(address[0]).removeprefix("::ffff:")
+    return "" if "%" in host or host.startswith("fe80:") else shown((host, address[1]))
+
+
 def shown(address: Sockaddr) -> str:
     """An address as people write it."""
     host, port = address[:2]

@@ -30,6 +30,11 @@ class Envelopes:
             self._sealing.use(ring)
 
     @property
+    def are_sealed(self) -> bool:
+        """Whether datagrams are sealed: then what goes to an unproven address is as small as what came from there."""
+        return self._sealing is not None
+
+    @property
     def overhead(self) -> int:
         """Bytes that are added to each datagram."""
         return header.OVERHEAD if self._sealing else 0

@@ -24,6 +24,8 @@ class PeerAddresses:
     def __init__(self, listed: Mapping[str, Address]) -> None:
         """`listed` are hosts and ports as people gave them."""
         self.listed = dict(listed)
+        """Those, and the first that the record of any other peer names."""
+        self._by_people = set(listed)
         self._found: dict[str, Sequence[Sockaddr]] = {}
         """Those that people listed."""
         self._learned: dict[str, Sequence[Sockaddr]] = {}
@@ -37,7 +39,9 @@ class PeerAddresses:
         self._proven: dict[str, Sockaddr] = {}
         """By peer, where an answer of it last came from."""
         self._places = frozenset[Sockaddr]()
-        """All of these, and those above."""
+        """All that are listed, in records, or proven."""
+        self._proven_places = frozenset[Sockaddr]()
+        """Those of them that are not in records alone."""
         self._rounds: dict[str, int] = {}
         """Of the same, the rounds begun since the peer was last heard from there, or its addresses changed."""
 
@@ -64,6 +68,7 @@ class PeerAddresses:
         )  # fmt: skip
         for each in by_name:
             each.pop(peer, None)
+        self._by_people.discard(peer)
         self._note_places()
 
     def _note(self, peer: str, used: Sockaddr | None) -> None:
@@ -81,16 +86,26 @@ class PeerAddresses:
             self._proven[peer] = source
             self._note_places()
 
+    def is_listed_by_people(self, peer: str) -> bool:
+        """Whether people gave an address of it: then its record does not replace that."""
+        return peer in self._by_people
+
     def __contains__(self, peer: str) -> bool:
         return peer in self._known
 
     def are_at(self, source: Sockaddr) -> bool:
-        """Whether this is an address of a peer's, listed or proven."""
+        """Whether this is an address of a peer's: listed, in its record, or proven."""
         return source in self._places
 
+    def are_proven_at(self, source: Sockaddr) -> bool:
+        """Whether this is an address of a peer's that people listed, or from which it has answered."""
+        return source in self._proven_places
+
     def _note_places(self) -> None:
+        by_people = [each for peer, each in self._found.items() if peer in self._by_people]
+        self._proven_places = frozenset([*self._proven.values(), *chain.from_iterable(by_people)])
         lists = chain(self._found.values(), self._learned.values())
-        self._places = frozenset([*self._proven.values(), *chain.from_iterable(lists)])
+        self._places = self._proven_places.union(*lists)
 
     def current(self, peer: str) -> Sockaddr | None:
         """The address to send to. None: it has none, or there is no such peer."""

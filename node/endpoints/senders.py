@@ -1,10 +1,12 @@
 """What senders of datagrams have used up: who sends what is worth nothing is not read, nobody is a mirror for others.
 
 Pure. All of it is kept for a short time and for so many addresses: a sender has only to be quiet for that time. An
-address is *proven* if whoever it is of receives what is sent there: a peer's that has answered us, or one of this
-machine, in whose name nobody elsewhere can send. To any other, about as many bytes are sent as have come from it.
+address is *proven* if whoever it is of receives what is sent there: a peer's that people listed or that has answered,
+or one of this machine, in whose name nobody elsewhere can send. To any other, about as many bytes are sent as have come
+from it, though a record names it.
 """
 
+from gossip_counter.node.core.messages import Gossip, Join, Members, Syn
 from gossip_counter.node.endpoints.addresses import Sockaddr
 
 PERIOD_NS = 100_000_000
@@ -12,8 +14,11 @@ MOST_WORTHLESS = 32
 """Datagrams of one sender in a period that are no use; then nothing more of it is read until the next."""
 
 SECOND_NS = 1_000_000_000
-FREE_BYTES = 4096
-"""Bytes that an unproven address gets in a second beyond what it sends: enough for a person, not for a flood."""
+FREE_BYTES = 8192
+"""Bytes that an unproven address gets in a second beyond what it sends: one reply of any kind, and no flood.
+
+They are for replies, and for gossip that has to come first, or nobody could prove anything.
+"""
 
 MOST_SENDERS = 1024
 """Addresses that are distinguished in a period, and unproven ones that are answered in a second."""
@@ -26,10 +31,8 @@ class Senders:
         self._worthless: dict[Sockaddr, int] = {}
         self._period_ends_ns = 0
         self._credit: dict[Sockaddr, int] = {}
-        """Bytes that may be sent to an unproven address."""
+        """By unproven address, the bytes that came from there, less those that were sent there."""
         self._second_ends_ns = 0
-        self._reply_bytes = 0
-        """Of the last reply: as many are set aside for the next."""
 
     def at(self, now_ns: int) -> None:
         """It is that time now, by a monotonic clock."""
@@ -55,25 +58,34 @@ class Senders:
         if count or len(self._worthless) < MOST_SENDERS:
             self._worthless[source] = count + 1
 
-    def may_ask(self, source: Sockaddr, size: int) -> bool:
-        """Whether a request of so many bytes is answered, to an address that is not a peer's."""
-        if is_of_this_machine(source):
-            return True
+    def came(self, source: Sockaddr, size: int) -> None:
+        """A datagram of so many bytes came from an unproven address."""
         credit = self._credit.get(source)
-        if credit is None:
-            if len(self._credit) >= MOST_SENDERS:
-                return False
-            credit = FREE_BYTES
-        if is_answered := credit > 0:
-            credit -= self._reply_bytes
-        self._credit[source] = credit + size
-        return is_answered
+        if credit is not None or len(self._credit) < MOST_SENDERS:
+            self._credit[source] = (credit or 0) + size
 
-    def replied(self, source: Sockaddr, size: int) -> None:
-        """A reply of so many bytes was sent."""
-        if source in self._credit:
-            self._credit[source] += self._reply_bytes - size
-            self._reply_bytes = size
+    def may_ask(self, source: Sockaddr) -> bool:
+        """Whether a request is handled that came from an unproven address."""
+        return self._credit.get(source, -FREE_BYTES) > -FREE_BYTES
+
+    def may_send(self, to: Sockaddr, size: int, free: int) -> bool:
+        """Whether so many bytes may be sent to an unproven address, `free` beyond what came; if so, they count."""
+        credit = self._credit.get(to)
+        if credit is None and len(self._credit) >= MOST_SENDERS:
+            return False
+        if is_sent := size <= (credit or 0) + free:
+            self._credit[to] = (credit or 0) - size
+        return is_sent
+
+
+def free_bytes(gossip: Gossip, is_for_member: bool) -> int:
+    """How many bytes of this may be sent to an unproven address beyond what came from there.
+
+    Somebody has to open an exchange. And who is no member any more is sent the record that says so, once a tick.
+    """
+    opens = isinstance(gossip, Join) or (isinstance(gossip, Syn) and not gossip.answered)
+    corrects = isinstance(gossip, Members) and not (gossip.boot or is_for_member)
+    return FREE_BYTES if opens or corrects else 0
 
 
 def is_of_this_machine(source: Sockaddr) -> bool:

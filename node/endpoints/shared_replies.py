@@ -10,7 +10,7 @@ from gossip_counter.node.endpoints.addresses import Sockaddr
 class SharedReplies:
     """Replies that wait for others. `send` takes what goes into a datagram, to whom, and the address that was asked."""
 
-    def __init__(self, send: Callable[[bytes, Sockaddr, bytes], None]) -> None:
+    def __init__(self, send: Callable[[bytes, Sockaddr, bytes], object]) -> None:
         self._send = send
         self._waiting = defaultdict[tuple[Sockaddr, bytes], list[bytes]](list)
 

@@ -6,15 +6,14 @@ arrives than there is time for, senders take turns; what is no use is not even d
 """
 
 import socket
-from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import chain, count
 from random import Random
 from time import monotonic_ns, thread_time_ns
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from gossip_counter.node.codec import datagrams, requests
-from gossip_counter.node.core import recent_writes
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Client, Send
 from gossip_counter.node.core.errors import BadDatagramError, RequestError
@@ -35,16 +34,20 @@ from gossip_counter.node.core.messages import (
     SynAck,
     boot_answered,
 )
+from gossip_counter.node.core.paths import NARROW_BYTES
+from gossip_counter.node.core.recent_writes import RecentWrites, key_of
 from gossip_counter.node.core.stats import Stats
-from gossip_counter.node.endpoints.addresses import Address, Sockaddr, shown
+from gossip_counter.node.endpoints.addresses import Address, Sockaddr, plain, shown
 from gossip_counter.node.endpoints.arrivals import Arrival, Arrivals
 from gossip_counter.node.endpoints.asked_address import answers_from_asked_address
 from gossip_counter.node.endpoints.envelopes import Envelopes
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
-from gossip_counter.node.endpoints.senders import Senders, is_of_this_machine
+from gossip_counter.node.endpoints.routes import Routes
+from gossip_counter.node.endpoints.senders import FREE_BYTES, Senders, free_bytes, is_of_this_machine
 from gossip_counter.node.endpoints.shared_replies import SharedReplies
 from gossip_counter.node.endpoints.socket_errors import why_not_sent
+from gossip_counter.node.endpoints.traffic import Traffic
 from gossip_counter.node.security.keyring import Keyring
 
 if TYPE_CHECKING:
@@ -57,9 +60,6 @@ write, what that is recognised by.
 
 Step = Callable[[Request | Gossip, Client], None]
 Refuse = Callable[[Client, RequestError], None]
-
-Traffic = dict[tuple[str, str], list[int]]
-"""By direction (in, out) and kind of message: datagrams and bytes."""
 
 BURST = 128
 """Datagrams read at once. Where there are so many, more are read before any is handled, so that senders take turns."""
@@ -80,9 +80,6 @@ WRITES = (Add, Delete)
 ANSWERS = SynAck | Ack | Confirmed | Rival
 """Gossip that is sent only by who has received some; so is a SYN that answers another."""
 
-TO_SOURCE = SynAck | Members
-"""Gossip that goes to where its receiver last sent a SYN from: it may have moved."""
-
 
 class UdpEndpoint:
     """Reads and writes the datagrams of one node. `note(kind, text, *args)` counts and logs what goes wrong.
@@ -102,19 +99,20 @@ class UdpEndpoint:
         faults: Faults | None = None,
         sealing: "Sealing | None" = None,
     ) -> None:
-        self.traffic: Traffic = defaultdict(lambda: [0, 0])
+        self.traffic = Traffic(stats)
         self.peers = PeerAddresses(peers)
         self.socket = bound
         self._asked_address = answers_from_asked_address(bound)
-        self._asked: dict[str, tuple[Sockaddr, bytes]] = {}
-        """By peer, its address and that of ours to which it sends from there, if several are served."""
-        self._asks_from: dict[str, tuple[Sockaddr, bytes]] = {}
-        """By peer, the trusted address from which it last sent a SYN, and that of ours to which."""
+        self._routes = Routes(self.peers)
+        self.reached_at = ""
+        """The address at which a member of our cluster last reached us, as it sees it, if it sent that."""
         self._cluster_number: int | None = None
         """The id of our cluster, as we last sent it. Whoever sends another is no peer, and moves none."""
-        self._recent = recent_writes.RecentWrites()
+        self._recent = RecentWrites()
         self._arrivals = Arrivals()
         self._senders = Senders()
+        self._opening = b""
+        """The SYN that last opened an exchange. Whoever answers it proves its address."""
         self._boot = 0
         """This process's boot id, once it has sent it: whoever sends it back receives what is sent there."""
         self._config = config
@@ -122,7 +120,7 @@ class UdpEndpoint:
         self._stats = stats
         self._note = note
         self._faults = faults
-        self._envelopes = Envelopes(sealing, note, self._count_quietly)
+        self._envelopes = Envelopes(sealing, note, self.traffic.note)
         self._reply_ids = count()
         self._shared_replies = SharedReplies(self._send)
 
@@ -144,8 +142,7 @@ class UdpEndpoint:
     def forget(self, peer: str) -> None:
         """Who was a peer is none any more."""
         self.peers.forget(peer)
-        self._asks_from.pop(peer, None)
-        self._asked.pop(peer, None)
+        self._routes.forget(peer)
 
     # Receiving.
 
@@ -193,7 +190,7 @@ class UdpEndpoint:
                 self._note("receive_errors", "receiving: %s", error)
                 break
             if senders.has_shed and senders.is_shed(source):
-                self._drop("worthless_dropped", datagram)
+                self.traffic.dropped("worthless_dropped", datagram)
             else:
                 arrived.append((datagram, source, asked))
         return arrived
@@ -202,20 +199,14 @@ class UdpEndpoint:
         """Let these wait for their turn."""
         for arrival in arrived:
             if not self._arrivals.put(arrival, self.peers.are_at(arrival[1])):
-                self._drop("overload_dropped", arrival[0])
-
-    def _drop(self, reason: str, datagram: bytes) -> None:
-        """Count a datagram that is not handled. Nothing is logged: there are very many of them."""
-        self._stats.datagrams_in += 1
-        self._stats.bytes_in += len(datagram)
-        setattr(self._stats, reason, getattr(self._stats, reason) + 1)
+                self.traffic.dropped("overload_dropped", arrival[0])
 
     def _handle(
         self, arrival: Arrival, now_ns: int, step: Step, refuse: Refuse, unexpected: Callable[[Exception], None]
     ) -> None:
         datagram, source, asked = arrival
         if self._senders.has_shed and self._senders.is_shed(source):
-            self._drop("worthless_dropped", datagram)
+            self.traffic.dropped("worthless_dropped", datagram)
             return
         try:
             self._receive(datagram, (source, asked, b""), now_ns, step, refuse)
@@ -225,7 +216,7 @@ class UdpEndpoint:
     def _receive(self, datagram: bytes, client: UdpClient, now_ns: int, step: Step, refuse: Refuse) -> None:
         content = self._envelopes.opened(datagram, client[0], client[1], self._send_as_is)
         if content is None:
-            self._count_in("sealed", datagram)
+            self.traffic.came("sealed", datagram)
             if not (self._envelopes.proves(client[0]) or self.peers.are_at(client[0])):
                 self._senders.was_worthless(client[0])
         elif self._envelopes.proves(client[0]):
@@ -240,12 +231,13 @@ class UdpEndpoint:
         """Take a message; None if its datagram is counted already, with another message in it."""
         try:
             message = self._unpack(content, datagram)
+            is_admitted = self._is_admitted(message, client[0], len(content))
             if not isinstance(message, dict):
                 if not (self._faults and message.sender in self._faults.cut):
                     self._heard_from(message, client)
                     # Which of our addresses was asked makes it no other process.
                     step(message, (client[0], b"", b""))
-            elif not (self._envelopes.proves(client[0]) or self._senders.may_ask(client[0], len(content))):
+            elif not is_admitted:
                 self._stats.answers_withheld += 1
             elif not self._took_fault(message, client):
                 request = requests.parse(message)
@@ -277,15 +269,14 @@ class UdpEndpoint:
         is_ours = message.cluster_id is not None and message.cluster_id.number == self._cluster_number
         is_trusted = is_ours and (self._envelopes.proves(source) or is_of_this_machine(source))
         self.peers.heard_from(message.sender, source, is_answer, is_ours, is_trusted)
-        if isinstance(message, Syn) and is_trusted and message.sender in self.peers:
-            self._asks_from[message.sender] = source, asked
-        if asked and source == self.peers.current(message.sender):
-            self._asked[message.sender] = source, asked
+        if isinstance(message, Members) and is_ours and message.sender in self.peers:
+            self.reached_at = message.sent_to
+        self._routes.heard(message.sender, source, asked, is_trusted and isinstance(message, Syn))
 
     def _write(self, write: Add | Delete, datagram: bytes, client: UdpClient, now_ns: int, step: Step) -> None:
         """Take a write, unless it has come before: then the reply that it got is sent again, once there is one."""
         source, asked, _ = client
-        key = recent_writes.key(datagram, (source, asked))
+        key = key_of(datagram, source, asked)
         client = (source, asked, key)
         reply = self._recent.arrived(key, now_ns)
         if reply is None:
@@ -302,7 +293,7 @@ class UdpEndpoint:
             kind = "request" if isinstance(message, dict) else type(message).__name__.lower()
             return message
         finally:
-            self._count_in(kind, datagram)
+            self.traffic.came(kind, datagram)
 
     def _took_fault(self, body: requests.Body, client: UdpClient) -> bool:
         if not self._faults or body.get("type") != "fault":
@@ -310,6 +301,18 @@ class UdpEndpoint:
         reply = {"type": "fault_ok", "in_reply_to": self._faults.set(body), "msg_id": next(self._reply_ids)}
         self._send(datagrams.pack_reply(reply), *client[:2])
         return True
+
+    def _is_unproven(self, address: Sockaddr) -> bool:
+        """Whether nothing shows yet that who sends from there also receives there: see `senders`."""
+        is_proven = self._envelopes.are_sealed or self.peers.are_proven_at(address)
+        return not (is_proven or is_of_this_machine(address))
+
+    def _is_admitted(self, message: object, source: Sockaddr, size: int) -> bool:
+        """Whether a message is handled; it counts for what may be sent where it came from."""
+        if not self._is_unproven(source):
+            return True
+        self._senders.came(source, size)
+        return not isinstance(message, dict) or self._senders.may_ask(source)
 
     # Sending.
 
@@ -330,41 +333,53 @@ class UdpEndpoint:
 
     def gossip(self, send: Send) -> None:
         """Send gossip, in as many datagrams as it takes."""
-        config, message = self._config, send.message
-        budget, most = send.bounds(config)
+        message = send.message
         self._cluster_number = message.cluster_id.number if message.cluster_id else None
-        packed = datagrams.pack_gossip(message, config.cluster, budget - self._envelopes.overhead, most)
+        packed = self._packed(message, send)
         if isinstance(message, Replicate):
             # A burst may overrun the receiver's buffer; in random order, it is not always the same rows that are lost.
             self._rng.shuffle(packed)
         kind = type(message).__name__.lower()
         carries_rows = isinstance(message, Carrier) and bool(message.deltas)
+        if isinstance(message, Syn) and not message.answered:
+            self._opening = packed[0]
         for peer in send.to:
             if isinstance(message, Syn | Replicate | Join) and isinstance(peer, str):
                 self.peers.round_begins(peer)
                 self._boot = message.boot if isinstance(message, Syn) else self._boot
-            address, asked = self._address_of(peer, message)
+            address, asked = self._routes.to(peer, message)
             if address is None:
                 continue
+            if isinstance(message, Members):
+                packed = self._packed(replace(message, sent_to=plain(address)), send)
+            free = free_bytes(message, isinstance(peer, str))
             # One greeting is enough.
             for datagram in packed if self._envelopes.knows(address) else packed[:1]:
                 if self._faults and isinstance(peer, str) and self._faults.stop(peer):
                     continue
-                self._send(datagram, address, asked, kind)
+                if not self._send(datagram, address, asked, kind, free):
+                    self._ask_for_proof(message, address, asked)
+                    break
                 self._stats.row_bytes_out += carries_rows * len(datagram)
 
-    def _address_of(self, peer: object, message: Gossip) -> tuple[Sockaddr | None, bytes]:
-        """Where to send gossip, and from which address of ours: to a member, or to whoever sent some."""
-        if isinstance(peer, str):
-            if isinstance(message, TO_SOURCE) and peer in self._asks_from:
-                return self._asks_from[peer]
-            address = self.peers.current(peer)
-            source, asked = self._asked.get(peer, (None, b""))
-            return address, asked if source == address else b""
-        return cast(UdpClient, peer)[:2]
+    def _packed(self, message: Gossip, send: Send) -> list[bytes]:
+        budget, most = send.bounds(self._config)
+        if isinstance(message, Members) and message.boot:
+            budget = min(budget, NARROW_BYTES)  # as the Join that it answers
+        return datagrams.pack_gossip(message, self._config.cluster, budget - self._envelopes.overhead, most)
 
-    def _send(self, content: bytes, to: Sockaddr, asked: bytes, kind: str = "reply") -> None:
+    def _ask_for_proof(self, withheld: Gossip, address: Sockaddr, asked: bytes) -> None:
+        """An answer is withheld: send a SYN in its place. Whoever answers that is proven to be there."""
+        if isinstance(withheld, SynAck) and self._opening:
+            self._send(self._opening, address, asked, "syn")
+
+    def _send(self, content: bytes, to: Sockaddr, asked: bytes, kind: str = "reply", free: int = FREE_BYTES) -> bool:
+        """Send, unless so much has gone to an unproven address already: `free` bytes beyond what came from there."""
+        if self._is_unproven(to) and not self._senders.may_send(to, len(content), free):
+            self._stats.answers_withheld += 1
+            return False
         self._send_as_is(self._envelopes.sealed(content, to), to, asked, kind)
+        return True
 
     def _send_as_is(self, datagram: bytes, to: Sockaddr, asked: bytes, kind: str = "challenge") -> None:
         try:
@@ -375,23 +390,4 @@ class UdpEndpoint:
         except OSError as error:
             self._note("send_errors", "sending %d bytes to %s: %s", len(datagram), shown(to), why_not_sent(error))
             return
-        if kind == "reply":
-            self._senders.replied(to, len(datagram))
-        self._count("out", kind, datagram)
-        self._stats.datagrams_out += 1
-        self._stats.bytes_out += len(datagram)
-
-    def _count_in(self, kind: str, datagram: bytes | None) -> None:
-        if datagram is None:
-            return
-        self._stats.datagrams_in += 1
-        self._stats.bytes_in += len(datagram)
-        self._count("in", kind, datagram)
-
-    def _count_quietly(self, kind: str) -> None:
-        setattr(self._stats, kind, getattr(self._stats, kind) + 1)
-
-    def _count(self, direction: str, kind: str, datagram: bytes) -> None:
-        counts = self.traffic[direction, kind]
-        counts[0] += 1
-        counts[1] += len(datagram)
+        self.traffic.left(kind, datagram)

@@ -336,7 +336,7 @@ class Node:
         from gossip_counter.node.endpoints.http import metrics, server  # noqa: PLC0415
 
         connections = self._redis.connections if self._redis else ()
-        self._metrics = metrics.Metrics(self.replica, self._udp.traffic, lambda: len(connections), self._loop)
+        self._metrics = metrics.Metrics(self.replica, self._udp.traffic.by_kind, lambda: len(connections), self._loop)
         return server.HttpServer(self._metrics, host, port, self._unexpected_elsewhere)
 
     def _unexpected_elsewhere(self, error: BaseException) -> None:

@@ -68,6 +68,8 @@ class PeerFinder:
         self._look_up = look_up
         self._numeric = set[str]()
         """Peers that are listed by a numeric address: no name server has another."""
+        self._relisted = set[str]()
+        """Peers that are listed anew and were not found since. What was found before stays until then."""
         self._searches: dict[str, _Search] = {}
         self._awaited = set[str]()
         """Peers that are being looked up."""
@@ -90,9 +92,11 @@ class PeerFinder:
             self._numeric.add(name)
 
     def look_for(self, name: str, listed: Address) -> None:
-        """There is another peer."""
+        """There is another peer, or one is listed elsewhere now."""
         self._peers.listed[name] = listed
         self._numeric.discard(name)
+        self._relisted.add(name)
+        self._searches[name] = _Search(self._loop.time(), FIRST_PAUSE_S)
         self._find_by_number(name, listed)
         if not (self._awaited or self._is_timed) and self._first_round.is_set():
             self._begin_round()
@@ -110,8 +114,9 @@ class PeerFinder:
     @property
     def sought(self) -> dict[str, Address]:
         """The peers that are to be found, as they are listed."""
-        moved = self._peers.silent - self._numeric
-        return self._peers.missing | {name: self._peers.listed[name] for name in moved}
+        listed = self._peers.listed
+        names = self._peers.missing.keys() | self._relisted | (self._peers.silent - self._numeric)
+        return {name: listed[name] for name in names if name in listed}  # a record may name no address
 
     def _begin_round(self) -> None:
         """Look up those whose turn it is."""
@@ -139,13 +144,13 @@ class PeerFinder:
             except Exception as error:  # noqa: BLE001 the loop counts and logs it
                 outcome = error
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile, and nobody waits for it
-                self._loop.call_soon_threadsafe(self._ended, name, outcome)
+                self._loop.call_soon_threadsafe(self._ended, name, listed, outcome)
 
-    def _ended(self, name: str, outcome: Outcome) -> None:
+    def _ended(self, name: str, listed: Address, outcome: Outcome) -> None:
         if name not in self._awaited:
             return
         self._awaited.discard(name)
-        if name in self.sought:  # and was not heard from meanwhile
+        if self.sought.get(name) == listed:  # it was neither heard from nor listed elsewhere meanwhile
             if isinstance(outcome, Exception):
                 self._failed[name] = why_not(outcome) if isinstance(outcome, OSError | UnicodeError) else repr(outcome)
             else:
@@ -157,6 +162,7 @@ class PeerFinder:
 
     def _found(self, name: str, found: list[Found]) -> None:
         if usable := addresses.usable(self._bound, found):
+            self._relisted.discard(name)
             before = self._peers.current(name)
             if self._peers.found(name, usable) and self._first_round.is_set():
                 places = ", ".join(map(addresses.shown, usable))
@@ -173,8 +179,9 @@ class PeerFinder:
         if self._awaited:
             return
         self._first_round.set()
-        if self._failed:
-            shown = [f"{self._unfound(name)}: {why}" for name, why in self._failed.items()]
+        # One may have left during the round.
+        shown = [f"{self._unfound(name)}: {why}" for name, why in self._failed.items() if name in self._peers.listed]
+        if shown:
             more = f", and {len(shown) - MOST_SHOWN} more" if len(shown) > MOST_SHOWN else ""
             self._note("unresolved_names", "%s%s", "; ".join(shown[:MOST_SHOWN]), more)
         if self._peers.listed.keys() - self._numeric or self._peers.missing:

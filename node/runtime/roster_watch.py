@@ -1,13 +1,12 @@
 """Follows the list of members: whom datagrams go to and where, and what is logged of it."""
 
-import contextlib
 import logging
 import socket
 from typing import cast
 
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.roster import MemberRecord
-from gossip_counter.node.endpoints.addresses import Address, Sockaddr, look_up, of_text, shown, usable
+from gossip_counter.node.endpoints.addresses import WILDCARDS, Address, Sockaddr, look_up, of_text, shown, usable
 from gossip_counter.node.endpoints.udp import UdpClient, UdpEndpoint
 from gossip_counter.node.runtime.diagnostics import Diagnostics
 from gossip_counter.node.runtime.peer_finder import PeerFinder
@@ -51,9 +50,10 @@ class RosterWatch:
     def follow(self) -> None:
         """Send to those who are members now. To be called before anything is sent."""
         roster, listed = self._roster, self._udp.peers.listed
+        if self._udp.reached_at and not roster.own.addresses:
+            self._note_own_address()
         if roster.revision == self._revision:
             return
-        self._revision = roster.revision
         before, names = self._names, set(roster.others)
         for name in [each for each in listed if each not in names and each not in self._seeds]:
             self._udp.forget(name)
@@ -66,17 +66,26 @@ class RosterWatch:
             log.info("%s %s the cluster", name, "was removed from" if is_removed else "has left")
         for name in names - before if before is not None else ():
             log.info("%s is a member now", name)
-        self._names = names
+        self._names, self._revision = names, roster.revision
+
+    def _note_own_address(self) -> None:
+        """Bound to all addresses, this node knows none of its own, and writes that at which a member reached it."""
+        (host, port), reached = self._udp.address, of_text(self._udp.reached_at)
+        if reached and host in WILDCARDS:
+            self._roster.use_address(shown((reached[0], port)))
 
     def _learn(self, record: MemberRecord) -> None:
+        peers, name, found, named = self._udp.peers, record.name, list[Sockaddr](), list[Address]()
         addresses = [address for text in record.addresses if (address := of_text(text))]
-        if addresses and record.name not in self._udp.peers.listed:
-            self._finder.look_for(record.name, addresses[0])
-        found = []
         for address in addresses:
-            with contextlib.suppress(OSError, UnicodeError):  # a name: looked up if it is the first
+            try:
                 found += usable(self._udp.socket, look_up(address, socket.AI_NUMERICHOST))
-        self._udp.peers.learned(record.name, found)
+            except (OSError, UnicodeError):
+                named.append(address)  # looked up if it is the first
+        is_new = bool(addresses) and (name not in peers.listed or addresses[0] in named)
+        if is_new and not peers.is_listed_by_people(name) and peers.listed.get(name) != addresses[0]:
+            self._finder.look_for(name, addresses[0])
+        peers.learned(name, found)
 
     def look(self, now_ns: int) -> None:
         """Log what people should know, about once a second."""

@@ -1,0 +1,191 @@
+"""Claim: nobody makes a node send much to an address of which nothing shows that its owner asked for it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import msgpack
+import pytest
+
+from gossip_counter.node.codec import datagrams
+from gossip_counter.node.core.cluster_id import ClusterId
+from gossip_counter.node.core.messages import Join, Members, Push, Syn, SynAck
+from gossip_counter.node.core.roster import MemberRecord
+from gossip_counter.node.endpoints.addresses import Sockaddr
+from gossip_counter.node.endpoints.senders import FREE_BYTES, MOST_SENDERS, SECOND_NS, Senders, is_of_this_machine
+from tests.support.replica import CLUSTER_ID, MS, fill, packed, with_checksum
+from tests.support.udp import UdpNode, udp_endpoint
+
+VICTIM = ("192.0.2.7", 4242)
+READ = msgpack.packb({"type": "read", "msg_id": 1})
+
+
+class Wire:
+    """A node that lists n2, at an address that does not exist, and what it sends to each address."""
+
+    def __init__(self, node: UdpNode) -> None:
+        self.node = node
+        self.sent: list[tuple[Sockaddr, bytes]] = []
+        self.came = 0
+        """Bytes that came in the victim's name."""
+
+    def send_as_is(self, datagram: bytes, to: Sockaddr, *_: object) -> None:
+        self.sent.append((to, datagram))
+
+    def spoofed(self, datagram: bytes, now_ns: int = 0, source: Sockaddr = VICTIM) -> None:
+        """A datagram arrives in the name of the victim."""
+        replica, udp = self.node.replica, self.node.udp
+        udp._senders.at(now_ns)
+        udp._handle(
+            (datagram, source, b""), now_ns, lambda each, client: replica.step(each, client, now_ns), *self.node._refuse
+        )
+        self.came += len(datagram)
+        self.advance(now_ns)
+
+    def advance(self, now_ns: int = 0) -> None:
+        """All commits succeed."""
+        while ready := self.node.replica.ready(now_ns):
+            for answer in ready.replies:
+                self.node.udp.reply(answer.to, answer.reply)  # type: ignore[arg-type]
+            for name, record in self.node.replica.roster.records.items():
+                self.node.udp.peers.learned(name, [VICTIM] if record.addresses else [])
+            for each in ready.sends:
+                self.node.udp.gossip(each)
+            if ready.commit:
+                self.node.replica.persisted()
+
+    def to_victim(self, kind: type | None = None) -> list[bytes]:
+        """What was sent to the victim: all, or the gossip of one kind."""
+        sent = [datagram for to, datagram in self.sent if to[0] == VICTIM[0]]
+        return [each for each in sent if kind is None or isinstance(datagrams.unpack(each, "c"), kind)]
+
+    @property
+    def bytes_to_victim(self) -> int:
+        return sum(map(len, self.to_victim()))
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+    with udp_endpoint(n2=("127.0.0.1", 9)) as node:
+        made = Wire(node)
+        monkeypatch.setattr(node.udp, "_send_as_is", made.send_as_is)
+        node.udp.peers.found("n2", [("127.0.0.1", 9)])
+        made.advance()
+        yield made
+
+
+# Requests.
+
+
+def test_an_unproven_address_gets_little_more_than_it_sends() -> None:
+    senders, source, sent, got = Senders(), ("192.0.2.1", 7), 0, 0
+    for now_ns in range(0, 10 * SECOND_NS, SECOND_NS // 2000):
+        senders.at(now_ns)
+        senders.came(source, len(READ))
+        sent += len(READ)
+        if senders.may_ask(source) and senders.may_send(source, 6400, FREE_BYTES):
+            got += 6400
+    assert 0 < got <= sent + 10 * FREE_BYTES
+
+
+def test_so_many_unproven_addresses_are_answered_in_a_second() -> None:
+    senders, sources = Senders(), [(f"192.0.2.{i % 256}", i) for i in range(5000)]
+    senders.at(0)
+    for source in sources:
+        senders.came(source, 20)
+    for act in (senders.may_ask, lambda source: senders.may_send(source, 20, 0)):
+        assert sum(map(act, sources)) == MOST_SENDERS
+    senders.at(SECOND_NS)
+    senders.came(sources[-1], 20)
+    assert senders.may_ask(sources[-1])
+
+
+def test_who_sends_from_this_machine_receives_here() -> None:
+    assert all(is_of_this_machine((host, 1)) for host in ("127.0.0.1", "::1", "::ffff:127.0.0.2"))
+    assert not any(is_of_this_machine((host, 1)) for host in ("10.0.0.1", "::2", "::ffff:10.0.0.1"))
+
+
+def test_an_unproven_client_that_asks_now_and_then_is_always_answered(wire: Wire) -> None:
+    for number in range(200):
+        wire.spoofed(msgpack.packb({"type": "read", "msg_id": number}), number * SECOND_NS // 20)
+    assert len(wire.to_victim()) == 200
+
+
+def test_the_list_of_members_is_no_amplifier(wire: Wire) -> None:
+    long = tuple("a" * 290 + f"{number}:7101" for number in range(4))
+    wire.node.replica.roster.merge(MemberRecord("x" * 250 + str(number), 5, 5, True, 1, long) for number in range(40))
+    request = msgpack.packb({"type": "members", "msg_id": 1, "after": "n9"})
+    wire.spoofed(request)
+    assert 0 < wire.bytes_to_victim <= 4096
+    for _ in range(100):
+        wire.spoofed(request)
+    assert wire.bytes_to_victim <= wire.came + FREE_BYTES
+    assert wire.node.replica.stats.answers_withheld > 90
+
+
+# Members.
+
+
+@pytest.mark.parametrize("record", [MemberRecord("x", 1, 1), MemberRecord("x", 1, 1, addresses=("192.0.2.7:4242",))])
+def test_a_forged_member_is_no_amplifier(wire: Wire, record: MemberRecord) -> None:
+    fill(wire.node.replica, 2000)
+    wire.advance()
+    wire.node.replica.roster.merge(MemberRecord(f"old-{number}", 1, 1, True) for number in range(300))
+    wire.spoofed(packed(Members("n2", 1, (record,)))[0])
+    for number in range(200):
+        wire.spoofed(packed(Syn("x", 1, {}, boot=5, members=1))[0], number * MS)
+        if number % 100 == 0:
+            wire.node.replica.tick(number * MS)
+            wire.advance(number * MS)
+    assert not wire.to_victim(Push)
+    assert wire.bytes_to_victim <= wire.came + FREE_BYTES
+
+
+def test_a_member_that_only_a_record_names_is_answered_in_full_once_it_has_answered(wire: Wire) -> None:
+    replica = wire.node.replica
+    fill(replica, 500)
+    wire.advance()
+    wire.spoofed(packed(Members("n2", 1, (MemberRecord("n4", 1, 1),)))[0])
+    replica.tick(0)
+    wire.advance()
+    wire.sent.clear()
+    syn = packed(Syn("n4", 1, {}, boot=5))[0]
+    wire.spoofed(syn)
+    assert not wire.to_victim(SynAck)
+    (asked,) = (datagrams.unpack(each, "c") for each in wire.to_victim(Syn))
+    wire.spoofed(packed(SynAck("n4", 1, (), {}, boot=asked.boot))[0])  # type: ignore[union-attr]
+    wire.sent.clear()
+    wire.spoofed(syn)
+    assert sum(map(len, wire.to_victim(SynAck))) > 1200
+
+
+# Joins.
+
+
+def unpadded(join: Join) -> bytes:
+    value = msgpack.unpackb(packed(join)[0][:-4])
+    return with_checksum(msgpack.packb([*value[:-1], b""]))
+
+
+def test_a_join_in_anothers_name_is_no_amplifier(wire: Wire) -> None:
+    records = [MemberRecord(f"old-{number:04}", 2**62, 3, False, number, ("10.0.0.1:7101",)) for number in range(20)]
+    wire.node.replica.roster.merge(records)
+    wire.node.replica._set_members(0)
+    join = unpadded(Join("old-0001", 1, 1, MemberRecord("old-0001", 2**62)))
+    for port in range(1024, 2024):
+        wire.spoofed(join, source=(VICTIM[0], port))
+    assert wire.bytes_to_victim == 0
+    for _ in range(100):
+        wire.spoofed(join)
+    assert wire.bytes_to_victim <= 100 * len(join)
+
+
+def test_a_join_is_answered_at_once(wire: Wire) -> None:
+    """It is padded, so that there are as many bytes to answer with."""
+    joins = Join("n4", 0, 5, MemberRecord("n4", 7, 1, addresses=("192.0.2.7:4242",)))
+    wire.spoofed(datagrams.pack_gossip(replace(joins, cluster_id=ClusterId(0, False)), "c", 1200, 16)[0])
+    wire.spoofed(packed(joins)[0])
+    wire.spoofed(packed(joins)[0])  # the first was taken in, and had to become durable
+    sent = [each for datagram in wire.to_victim() if isinstance(each := datagrams.unpack(datagram, "c"), Members)]
+    first, last = (each for each in sent if each.boot == 5)
+    assert (first.sent_to, first.cluster_id) == ("192.0.2.7:4242", CLUSTER_ID)
+    assert "n4" in [record.name for record in last.records]
