@@ -165,9 +165,8 @@ class GossipStatusOk:
     yet. `members` includes this node, and `members_by_state` also those that left or were removed; `peers_unheard` sent
     nothing since it started. Values and `counted` may be beyond 64 bits. `deadline` is when the counter ends, in Unix
     milliseconds; None: never. `skew_ms` is by how much the clock of `skewed_peer` is ahead of ours, which of all
-    differs most; null until one sent its time. `cluster_id` is in hexadecimal. `keys` are the ids of those that
-    seal datagrams, which the first does, and open them. `stats` are the counts of `core.stats`;
-    they stand beside the other fields.
+    differs most; null until one sent its time. `cluster_id` is in hexadecimal. `keys` are the ids of those that seal
+    datagrams, which the first does, and open them. `stats` are the counts of `core.stats`, beside the other fields.
     """
 
     in_reply_to: int
@@ -282,9 +281,8 @@ class Replicate(_FromPeer):
 class Syn(_FromPeer):
     """What the sender holds of the actors above `above` up to `upto` ("" and None: no bound).
 
-    It opens an exchange, or goes into the detail of what differs. Either `digest` has all of them, or `parts` divide
-    the range, and the last ends where it does. What is too large for one datagram is sent in several ranges, each
-    answered by itself.
+    It opens an exchange, or goes into the detail of what differs. Either `digest` has all, or `parts` divide the range,
+    the last up to its end. What is too large for one datagram is sent in several ranges, each answered by itself.
     """
 
     sender: str
@@ -337,22 +335,24 @@ class Push(_FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class Confirm(_FromPeer):
-    """Asks for a Confirmed as soon as the receiver holds every write of an actor up to `version` durably."""
+    """Asks whether all writes of an actor up to `version`, or just what `entry_hash` is of if not 0, are durable."""
 
     sender: str
     fingerprint: int
     actor: Actor
     version: int
+    entry_hash: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed(_FromPeer):
-    """Answers Confirm: every write of the actor up to `version` is stored durably."""
+    """Answers Confirm: every write up to `version` is stored durably, and so is what Confirm's `entry_hash` is of."""
 
     sender: str
     fingerprint: int
     actor: Actor
     version: int
+    entry_hash: int = 0
 
 
 @dataclass(frozen=True, slots=True)

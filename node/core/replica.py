@@ -82,7 +82,7 @@ class Replica:
         self._admission = admission = Admission(config, state, stats, strategy.claims_versions)
         self._commits = commits = Commits(state, stats, identity, cluster_id, roster, dirty, outbox)
         self._acks = acks = Acks(config, state, stats, identity, tokens, outbox)
-        self._confirmations = Confirmations(config, state, outbox)
+        self._confirmations = Confirmations(config, state, admission, commits, dirty, outbox)
         self._reads = reads = Reads(config, state, stats, tokens, strategy.claims_versions, outbox)
         self._start = start = Start(config.retry_ms, outbox)
         self._gossip = strategy(config, state, stats, rng, identity, membership, admission, dirty, start, outbox)
