@@ -11,6 +11,7 @@ from gossip_counter.node.core.messages import (
     Add,
     Confirm,
     Confirmed,
+    Delete,
     Delta,
     ErrorReply,
     Gossip,
@@ -209,6 +210,25 @@ def test_who_leaves_waits_for_no_writes_of_those_that_stay() -> None:
         town.add("n1")
         town.run(0.1)
     assert town.nodes["n3"].has_left
+
+
+def test_who_leaves_waits_for_no_deletes_of_those_that_stay() -> None:
+    """Each takes of what n3 counted, which n3 notes in its rows as long as it stays. Its actor is inherited."""
+    town = three()
+    names = [f"counter-{number}" for number in range(200)]
+    town.nodes["n3"].submit("c", 1, [(name, 1) for name in names])
+    town.run(1)
+    town.stop("n3")
+    town.start("n3", peers=["n1", "n2"])
+    town.until_agreed()
+    begin_to_leave(town, "n3")
+    for name in names[:30]:
+        town.nodes["n1"].step(Delete(1, name), "c", town.now_ns)
+        town.run(0.1)
+    assert town.nodes["n3"].has_left
+    town.stop("n3")
+    town.until_agreed()
+    assert sorted(town.nodes["n2"].state.totals) == sorted(names[30:])
 
 
 def test_rows_of_one_that_died_meanwhile_are_handed_over() -> None:

@@ -77,8 +77,8 @@ class Confirmations:
             self._asked.clear()
         for peer, (asked, _) in list(self._asked.items()):
             actor, version = asked.actor, self._durable.get(asked.actor, 0)
-            same = asked.entry_hash if asked.entry_hash and self._is_stored(actor) and self._is_same(asked) else 0
-            if same or version >= asked.version:
+            same = asked.entry_hash if asked.entry_hash and self._is_same(asked) else 0
+            if (same and self._is_stored(actor)) or (not same and version >= asked.version):
                 del self._asked[peer]
                 fingerprint = self._state.fingerprint
                 self._outbox.send((peer,), Confirmed(self._config.name, fingerprint, actor, version, same))

@@ -43,22 +43,22 @@ REMOVED = "this node was removed from its cluster: ask another member; to come b
 
 
 class Held(NamedTuple):
-    """What a member stores durably of an actor: all up to `version`, and just what `entry_hash` is of, if not 0."""
+    """What a member stores durably of an actor: all up to `version`, and all that we stored when we were at `same`."""
 
     version: int = 0
-    entry_hash: int = 0
+    same: int = 0
 
 
 class Wanted(NamedTuple):
-    """What a member is to store of an actor: either."""
+    """What a member is to store of an actor."""
 
     actor: Actor
-    held: Held
+    version: int
     is_version_enough: bool
 
     def is_met_by(self, held: Held) -> bool:
         """Whether this is stored."""
-        return held.entry_hash == self.held.entry_hash or (self.is_version_enough and held.version >= self.held.version)
+        return held.same >= self.version or (self.is_version_enough and held.version >= self.version)
 
 
 class Leaving:
@@ -144,7 +144,9 @@ class Leaving:
         elif is_late:
             self._stay()
         for peer, missing in owed.items():
-            for actor, (version, hashed), _ in missing[:CONFIRMS]:
+            for actor, version, is_version_enough in missing[:CONFIRMS]:
+                is_complete = self._state.complete_version(actor) >= version
+                hashed = 0 if is_version_enough and is_complete else self._hash(actor)
                 self._outbox.send((peer,), Confirm(self._config.name, self._state.fingerprint, actor, version, hashed))
 
     @property
@@ -155,11 +157,10 @@ class Leaving:
 
     def _wanted(self, up: set[str], is_late: bool) -> Iterator[Wanted]:
         """What has to be stored elsewhere."""
-        for actor, entry in self._state.digest().items():
+        for actor in self._state.digest():
             has_owner = node_of(actor) in up
             version = self._known.get(actor, 0) if has_owner else self._state.covering_version(actor)
-            held = Held(version, entry_hash(actor, entry))
-            yield Wanted(actor, held, has_owner or (is_late and not self._may_be_of_other_lives(actor)))
+            yield Wanted(actor, version, has_owner or (is_late and not self._may_be_of_other_lives(actor)))
 
     def _may_be_of_other_lives(self, actor: Actor) -> bool:
         """Whether rows that others store of our versions need not be those that we do."""
@@ -176,8 +177,12 @@ class Leaving:
         if self._asked and message.actor in self._state:
             by_actor = self._confirmed.setdefault(message.sender, {})
             held = by_actor.get(message.actor, Held())
-            hashed = message.entry_hash or held.entry_hash
-            by_actor[message.actor] = Held(max(message.version, held.version), hashed)
+            is_same = message.entry_hash == self._hash(message.actor)
+            same = self._state.covering_version(message.actor) if is_same else 0
+            by_actor[message.actor] = Held(max(message.version, held.version), max(same, held.same))
+
+    def _hash(self, actor: Actor) -> int:
+        return entry_hash(actor, self._state.entry(actor))
 
     def _stay(self) -> None:
         text = (

@@ -145,7 +145,7 @@ class Replica:
     def tick(self, now_ns: int) -> None:
         """One gossip round, due every `gossip_interval_ms`."""
         self.rounds += 1
-        self._commits.request_if_needed()
+        self._commits.request_if_needed(is_leaving=bool(self._admission.closed))
         self._member_changes.tick(now_ns)
         self._leaving.tick(now_ns)
         if not self.roster.own.is_removed:
