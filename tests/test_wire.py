@@ -63,8 +63,8 @@ messages = st.one_of(
     st.builds(SynAck, senders, hashes, many, wants),
     st.builds(Ack, senders, hashes, many),
     st.builds(Push, senders, hashes, many),
-    st.builds(Confirm, senders, hashes, actors, versions),
-    st.builds(Confirmed, senders, hashes, actors, versions),
+    st.builds(Confirm, senders, hashes, actors, versions, hashes),
+    st.builds(Confirmed, senders, hashes, actors, versions, hashes),
     st.builds(Rival, senders, hashes, st.integers(0, 2**32 - 1), wants),
 )
 
@@ -176,15 +176,15 @@ GOLDEN: list[tuple[Gossip, int, int, list[str]]] = [
         ],
     ),
     (
-        Confirm("n1", 7, A, 2**40), 1200, 16,
+        Confirm("n1", 7, A, 2**40, 2**63), 1200, 16,
         [
-            "980305a56c696b65730fa26e3107ae6e312e4141414141414141414145cf0000010000000000385183b0",
+            "990305a56c696b65730fa26e3107ae6e312e4141414141414141414145cf0000010000000000cf8000000000000000436e73ef",
         ],
     ),
     (
         Confirmed("n1", 7, A, 0), 1200, 16,
         [
-            "980306a56c696b65730fa26e3107ae6e312e4141414141414141414145002c306589",
+            "990306a56c696b65730fa26e3107ae6e312e4141414141414141414145000048ad0cbd",
         ],
     ),
     (
@@ -319,7 +319,7 @@ def test_damaged_gossip_is_refused(message: Gossip, data: st.DataObject) -> None
 DELTA = ["n1.1", 5, 0, ["likes", 3, 2, 1, "x", 1, 0, 2]]
 PUSH = [wire.VERSION, 4, "c", 14, "n1", 7, [DELTA]]
 SYN = [wire.VERSION, 1, "c", 14, "n1", 7, 1, 0, 1, 0, "", None, ["n1.1", 5, 9, 0], []]
-CONFIRM = [wire.VERSION, 5, "c", 14, "n1", 7, "n1.1", 5]
+CONFIRM = [wire.VERSION, 5, "c", 14, "n1", 7, "n1.1", 5, 0]
 BAD_WANTS: list[Any] = [None, ["n1.1"], [5, 5], ["n1.1", -1], ["n1.1", MAX_COUNT + 1]]
 RIVAL = [wire.VERSION, 7, "c", 14, "n1", 7, 1, ["n1.1", 5]]
 SYN_ACK = [wire.VERSION, 2, "c", 14, "n1", 7, 1, ["n1.1", 5], [DELTA]]

@@ -83,7 +83,7 @@ def messages(cluster_id: ClusterId = CLUSTER_ID) -> list[Gossip]:
     made += [
         Replicate("n2", 7, DELTAS[:2]), Syn("n2", 7, DIGEST, boot=3, clock_ms=NOW_MS), Syn("n2", 7, {}, "a", "b"),
         SynAck("n2", 7, DELTAS, {N1: 0, X: 9}, 3), Ack("n3", 7, DELTAS[1:3]), Confirm("n2", 7, N1, 1),
-        Confirm("n3", 7, X, 40), Confirmed("n2", 7, N1, 1), Rival("n2", 7, 3, {N1: 0}),
+        Confirm("n3", 7, X, 40, 5), Confirmed("n2", 7, N1, 1, 5), Rival("n2", 7, 3, {N1: 0}),
         Join("n4", 7, 9, FOURTH), Join("n1", 7, 3, RECORDS[-1]),
         Members("n2", 7, RECORDS), Members("n3", 7, (HAS_LEFT,)),
         Members("n2", 7, (MemberRecord("n1", removed=2**62),)), Members("n2", 7, (), 3, True, "10.0.0.4:7100"),

@@ -30,7 +30,7 @@ from gossip_counter.node.endpoints.redis.context import RedisClient
 from gossip_counter.node.endpoints.redis.ports import Runtime
 from gossip_counter.node.endpoints.redis.scheduler import Scheduler
 from gossip_counter.node.endpoints.redis.scripts import Scripts
-from gossip_counter.node.endpoints.udp import TO_SOURCE
+from gossip_counter.node.endpoints.routes import TO_SOURCE
 from gossip_counter.node.runtime.committer import Committer, Done
 from gossip_counter.node.security.keyring import Keyring
 from gossip_counter.node.security.sealing import Sealing

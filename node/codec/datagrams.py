@@ -11,8 +11,8 @@ follow it, a checksum (CRC-32) of what stands before them:
     2 syn-ack    boot, [actor, version, actor, ...], deltas
     3 ack        deltas
     4 push       deltas
-    5 confirm    actor, version
-    6 confirmed  actor, version
+    5 confirm    actor, version, hash of its digest entry
+    6 confirmed  actor, version, the same
     7 rival      boot, [actor, version, actor, ...]
     8 join       boot, [a record of `members.py`], padding
     9 members    boot, is taken, sent to, [such a record, ...]
@@ -66,7 +66,7 @@ VERSION = 3
 MAX_DATAGRAM_BYTES = 65_507
 
 _KINDS: tuple[type[Gossip], ...] = (Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed, Rival, Join, Members)
-_FIELDS: dict[type[Gossip], int] = {Syn: 14, SynAck: 9, Confirm: 8, Confirmed: 8, Rival: 8, Join: 9, Members: 10}
+_FIELDS: dict[type[Gossip], int] = {Syn: 14, SynAck: 9, Confirm: 9, Confirmed: 9, Rival: 8, Join: 9, Members: 10}
 """By kind, the length of its array; of the others it is 7."""
 CHECKSUM_BYTES = 4
 """The 16 bits of UDP let some flipped bits through, and a maximum never forgets one."""
@@ -145,7 +145,7 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
         case SynAck():
             rests = _answers(message, room - _BOOT_BYTES, most)
         case Confirm() | Confirmed():
-            rests = [[flat(message.actor, message.version)]]
+            rests = [[flat(message.actor, message.version, message.entry_hash)]]
         case Rival():
             rests = [[flat(message.boot), _pack_wants(message.wants, room - _BOOT_BYTES)]]
         case Join():
@@ -273,14 +273,14 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
         case 2, [boot, wants, deltas]:
             rows, wanted = unpack_deltas(deltas), _unpack_wants(wants)
             return SynAck(sender, fingerprint, rows, wanted, _unpack_boot(boot), cluster_id=identified)
-        case 5 | 6, [actor, version]:
-            asked, upto = {5: Confirm, 6: Confirmed}[kind], limits.version(version, "version")
-            return cast(Gossip, asked(sender, fingerprint, unpack_actor(actor), upto, cluster_id=identified))
+        case 5 | 6, [actor, version, hashed]:
+            made, upto, entry = {5: Confirm, 6: Confirmed}[kind], limits.version(version, "version"), _hash(hashed)
+            return cast(Gossip, made(sender, fingerprint, unpack_actor(actor), upto, entry, cluster_id=identified))
         case 7 | 8 | 9, _:
             return _of_processes(kind, sender, fingerprint, identified, rest)
         case 0 | 3 | 4, [deltas]:
-            made = {0: Replicate, 3: Ack, 4: Push}[kind]
-            return cast(Gossip, made(sender, fingerprint, unpack_deltas(deltas), cluster_id=identified))
+            carrier = {0: Replicate, 3: Ack, 4: Push}[kind]
+            return cast(Gossip, carrier(sender, fingerprint, unpack_deltas(deltas), cluster_id=identified))
     raise ValueError(f"kind {kind!r:.20} with {len(rest)} fields is not known here")
 
 

@@ -97,9 +97,9 @@ class Commits:
             batch.ending[counter] = row._replace(p=p, n=n, born=0, taken=row.taken._replace(p=0, n=0))
         self.request()
 
-    def request_if_needed(self) -> None:
+    def request_if_needed(self, is_leaving: bool = False) -> None:
         """Let the next commit begin if rows or members wait to be stored, or the journal names another actor or id."""
-        self.react()
+        self.react(is_leaving)
         is_named = self._identity.is_durable and not self._cluster_id.awaits_commit
         if self._dirty or self._roster.unsaved or self.batch.reapplied or not is_named:
             self._is_requested = True
@@ -385,13 +385,13 @@ class Commits:
         if delta:
             self.batch.ended.add(counter, delta)
 
-    def react(self) -> None:
-        """Note in our rows what deletes took of them, and take over what markers say that others forgot."""
+    def react(self, is_leaving: bool = False) -> None:
+        """Note in our rows, but not in our last ones, what deletes took of them; keep markers that others forgot."""
         state, me = self._state, self._identity.actor
         for counter, seen in state.adopted.items():
             self.put_ending(counter, self.lives_soon(counter).adopted(me, self.is_first, seen))
         state.adopted.clear()
-        for counter in list(state.unsaid):
+        for counter in () if is_leaving else list(state.unsaid):
             if noted := self.lives_soon(counter).noted(me):
                 self.put_ending(counter, noted)
             elif not state.lives(counter).noted(me):

@@ -18,7 +18,7 @@ class DirtyRows:
         self._rows: dict[Actor, set[str]] = {}
 
     def __contains__(self, actor: Actor) -> bool:
-        return actor in self._rows
+        return actor in self._rows or actor in self._state.forgotten
 
     def __bool__(self) -> bool:
         """Whether there is anything to store, be it only how far an actor's rows reach."""

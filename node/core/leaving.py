@@ -1,10 +1,22 @@
 """A member that leaves: it takes no more writes, gives others what it stores, and says that it left.
 
-Pure. It hands over first: members that are up confirm that they store durably all that it wrote, and all that it knows
-of every other actor up to where it knew it when it began to leave. It waits for all of them for some seconds, and then
-for one. If there is none, it stays a member, and takes writes again. Then it writes that it has left, durably, and
-sends that until they have seen it. Only then its leaving is answered.
+Pure. It hands over first. A member that is up has taken over once it confirmed, of every actor, what is wanted:
+
+- Of an actor whose node is up: all that we knew of it when we began to leave. That node has what it wrote since.
+- Of any other, ours among them: just the rows that we store, by the hash of their digest entry. A version would not
+  show rows past a gap, nor which of two lives of a restored backup wrote it, nor what was forgotten.
+
+All that are up are waited for, for some seconds. Then one is enough, and so is a complete version, since clocks that
+differ make hashes differ; but not of rows of ours that may be another life's. If there is none, this node stays a
+member, and takes writes again.
+
+Who leaves confirms nothing, neither to those that wait for copies nor to others that leave: see `confirmations`.
+
+Then it writes that it has left, durably, and sends that until they have seen it. Only then its leaving is answered.
 """
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.commits import Commits
@@ -12,9 +24,11 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.errors import NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.gossip.ranges import entry_hash
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import Confirm, Confirmed, ErrorReply, Leave, LeaveOk, Members
+from gossip_counter.node.core.places import node_of
 from gossip_counter.node.core.roster import Roster
 from gossip_counter.node.core.state import State
 
@@ -26,6 +40,25 @@ CONFIRMS = 64
 
 REFUSAL = "this node is leaving the cluster: ask another member"
 REMOVED = "this node was removed from its cluster: ask another member; to come back, it needs an empty data directory"
+
+
+class Held(NamedTuple):
+    """What a member stores durably of an actor: all up to `version`, and all that we stored when we were at `same`."""
+
+    version: int = 0
+    same: int = 0
+
+
+class Wanted(NamedTuple):
+    """What a member is to store of an actor."""
+
+    actor: Actor
+    version: int
+    is_version_enough: bool
+
+    def is_met_by(self, held: Held) -> bool:
+        """Whether this is stored."""
+        return held.same >= self.version or (self.is_version_enough and held.version >= self.version)
 
 
 class Leaving:
@@ -52,10 +85,10 @@ class Leaving:
         self._outbox = outbox
         self._asked: list[tuple[Client, int]] = []
         """Who waits for us to leave."""
-        self._wanted: dict[Actor, int] = {}
-        """By actor of others, how far we knew it when we began to leave."""
-        self._confirmed: dict[str, dict[Actor, int]] = {}
-        """By member and actor, how far it is durable there."""
+        self._known: dict[Actor, int] = {}
+        """By actor, the version at which somebody who is complete has all that we had when we began to leave."""
+        self._confirmed: dict[str, dict[Actor, Held]] = {}
+        """By member and actor."""
         self._seen_by: set[str] = set()
         """Who knows that we left."""
         self._until_ns = 0
@@ -69,13 +102,15 @@ class Leaving:
         """Leave. Raises `RequestError`."""
         if self._config.gossip == "full":
             raise RequestError(NOT_SUPPORTED, "with full-state gossip the list of members stays as it is")
+        if self._roster.own.is_removed:
+            raise RequestError(TEMPORARILY_UNAVAILABLE, REMOVED)
         if not self._up(now_ns):
             raise RequestError(
                 TEMPORARILY_UNAVAILABLE, "no other member is up that could take over what this node stores: start one"
             )
         if not self._asked:
             self._until_ns = now_ns + PATIENCE_NS
-            self._wanted = {actor: self._state.complete_version(actor) for actor in self._state.digest()}
+            self._known = {actor: self._state.covering_version(actor) for actor in self._state.digest()}
             self._admission.closed = REFUSAL
         self._asked.append((client, request.msg_id))
 
@@ -96,34 +131,58 @@ class Leaving:
     # Handing over.
 
     def _hand_over(self, now_ns: int) -> None:
-        up, owed = self._up(now_ns), {}
-        is_writing = self._commits.under_way is not None or self._commits.has_adds
+        up, owed, is_late = self._up(now_ns), {}, now_ns >= self._until_ns
+        wanted = list(self._wanted(up, is_late))
         for peer in up:
-            if missing := self._owed(peer):
+            if missing := self._owed(peer, wanted):
                 owed[peer] = missing
-        done, is_late = up - owed.keys(), now_ns >= self._until_ns
-        if done and not is_writing and (not owed or is_late):
+        done = up - owed.keys()
+        if done and not self._is_writing and (not owed or is_late):
             self._roster.leave()
             self._until_ns = now_ns + PATIENCE_NS
             self._commits.request()
         elif is_late:
             self._stay()
         for peer, missing in owed.items():
-            for actor, version in missing[:CONFIRMS]:
-                self._outbox.send((peer,), Confirm(self._config.name, self._state.fingerprint, actor, version))
+            for actor, version, is_version_enough in missing[:CONFIRMS]:
+                is_complete = self._state.complete_version(actor) >= version
+                hashed = 0 if is_version_enough and is_complete else self._hash(actor)
+                self._outbox.send((peer,), Confirm(self._config.name, self._state.fingerprint, actor, version, hashed))
 
-    def _owed(self, peer: str) -> list[tuple[Actor, int]]:
+    @property
+    def _is_writing(self) -> bool:
+        """Whether rows of our own are on their way to the journal."""
+        under_way = self._commits.under_way
+        return self._commits.has_adds or (under_way is not None and bool(under_way.rows))
+
+    def _wanted(self, up: set[str], is_late: bool) -> Iterator[Wanted]:
+        """What has to be stored elsewhere."""
+        for actor in self._state.digest():
+            has_owner = node_of(actor) in up
+            version = self._known.get(actor, 0) if has_owner else self._state.covering_version(actor)
+            yield Wanted(actor, version, has_owner or (is_late and not self._may_be_of_other_lives(actor)))
+
+    def _may_be_of_other_lives(self, actor: Actor) -> bool:
+        """Whether rows that others store of our versions need not be those that we do."""
+        is_ours, is_new = node_of(actor) == self._config.name, not self._identity.is_inherited
+        return is_ours and not (is_new and actor == self._identity.actor)
+
+    def _owed(self, peer: str, wanted: list[Wanted]) -> list[Wanted]:
         """What a member did not confirm yet."""
-        wanted = self._wanted | {self._identity.actor: self._state.version(self._identity.actor)}
         confirmed = self._confirmed.get(peer, {})
-        return [(actor, version) for actor, version in wanted.items() if confirmed.get(actor, 0) < version]
+        return [each for each in wanted if not each.is_met_by(confirmed.get(each.actor, Held()))]
 
     def confirmed(self, message: Confirmed) -> None:
         """A member stores something durably."""
-        if self._asked:
+        if self._asked and message.actor in self._state:
             by_actor = self._confirmed.setdefault(message.sender, {})
-            if message.actor in self._wanted or message.actor == self._identity.actor:
-                by_actor[message.actor] = max(message.version, by_actor.get(message.actor, 0))
+            held = by_actor.get(message.actor, Held())
+            is_same = message.entry_hash == self._hash(message.actor)
+            same = self._state.covering_version(message.actor) if is_same else 0
+            by_actor[message.actor] = Held(max(message.version, held.version), max(same, held.same))
+
+    def _hash(self, actor: Actor) -> int:
+        return entry_hash(actor, self._state.entry(actor))
 
     def _stay(self) -> None:
         text = (

@@ -303,16 +303,14 @@ class Syn(_FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class SynAck(_FromPeer):
-    """Answers Syn: rows that its sender lacks, and what we lack of theirs, as the version to go on from.
-
-    `boot` is that of the SYN: it may have come from another process than the one this reaches.
-    """
+    """Answers Syn: rows that its sender lacks, and what we lack of theirs, as the version to go on from."""
 
     sender: str
     fingerprint: int
     deltas: tuple[Delta, ...]
     wants: dict[Actor, int]
     boot: int = 0
+    """That of the SYN, which may have come from another process than the one this reaches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,22 +333,24 @@ class Push(_FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class Confirm(_FromPeer):
-    """Asks for a Confirmed as soon as the receiver holds every write of an actor up to `version` durably."""
+    """Asks whether all writes of an actor up to `version`, or just what `entry_hash` is of if not 0, are durable."""
 
     sender: str
     fingerprint: int
     actor: Actor
     version: int
+    entry_hash: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed(_FromPeer):
-    """Answers Confirm: every write of the actor up to `version` is stored durably."""
+    """Answers Confirm: every write up to `version` is stored durably, and so is what Confirm's `entry_hash` is of."""
 
     sender: str
     fingerprint: int
     actor: Actor
     version: int
+    entry_hash: int = 0
 
 
 @dataclass(frozen=True, slots=True)

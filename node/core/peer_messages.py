@@ -153,9 +153,10 @@ class PeerMessages:
     def _confirm(self, asked: Confirm, now_ns: int) -> None:
         """A peer waits for copies: make durable what is not yet, and fetch what is missing."""
         self._confirmations.ask(asked, now_ns)
-        if self._state.complete_version(asked.actor) < asked.version:
-            if not self._gossip.anti_entropy.is_asking(asked.sender):
-                self._gossip.anti_entropy.ask((asked.sender,), now_ns)
+        is_lacking = self._confirmations.lacks(asked)
+        if is_lacking and not self._gossip.anti_entropy.is_asking(asked.sender):
+            self._gossip.anti_entropy.ask((asked.sender,), now_ns)
+        if is_lacking and not asked.entry_hash:
             return
         if asked.actor in self._dirty:
             self._commits.request()

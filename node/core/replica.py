@@ -85,7 +85,7 @@ class Replica:
         self._admission = admission = Admission(config, state, stats, strategy.claims_versions)
         self._commits = commits = Commits(state, stats, identity, cluster_id, roster, dirty, outbox)
         self._acks = acks = Acks(config, state, stats, identity, tokens, outbox)
-        self._confirmations = Confirmations(config, state, outbox)
+        self._confirmations = Confirmations(config, state, admission, commits, dirty, outbox)
         self._reads = reads = Reads(config, state, stats, tokens, strategy.claims_versions, outbox)
         self._start = start = Start(config.retry_ms, outbox)
         self._gossip = strategy(config, state, stats, rng, identity, membership, admission, dirty, start, outbox)
@@ -148,7 +148,7 @@ class Replica:
     def tick(self, now_ns: int) -> None:
         """One gossip round, due every `gossip_interval_ms`."""
         self.rounds += 1
-        self._commits.request_if_needed()
+        self._commits.request_if_needed(is_leaving=bool(self._admission.closed))
         self._member_changes.tick(now_ns)
         self._leaving.tick(now_ns)
         if not self.roster.own.is_removed:

@@ -1,4 +1,4 @@
-"""Where gossip to each peer goes, and from which of our addresses: where several are served, it must be the one known."""
+"""Where gossip to each peer goes, and from which of our addresses: if several are served, from the one it knows."""
 
 from typing import cast
 

@@ -114,13 +114,14 @@ class DigestRanges:
         if digest is former:
             return
         for actor in [actor for actor, entry in digest.items() if former.get(actor) is not entry]:
-            hashed = _entry_hash(actor, digest[actor])
+            hashed = entry_hash(actor, digest[actor])
             self._total = (self._total + hashed - self._hashes.get(actor, 0)) % WRAP
             self._hashes[actor] = hashed
         self._digest, self._sums = digest, []
 
 
-def _entry_hash(actor: Actor, entry: DigestEntry) -> int:
+def entry_hash(actor: Actor, entry: DigestEntry) -> int:
+    """Equal for equal entries."""
     version, hashed, detached = entry
     text = f"{actor} {version} {hashed} {detached}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
