@@ -230,9 +230,10 @@ def torture(
     """Make everything go wrong for real nodes while clients count; check every reply, and every counter at the end.
 
     Nodes are killed, restarted, paused, cut off; gossip is lost. Their data directories are wiped, moved, put back from
-    backups, damaged by flipped bits and cut files, and copied while nodes run: copies run as second processes. Redis
-    clients delete counters, and count in transactions and in windows that end. After that it takes another minute or
-    so, until nodes must have forgotten what ended.
+    backups, damaged by flipped bits and cut files, and copied while nodes run: copies run as second processes. Nodes
+    leave, join, are removed, and come back at other addresses: at the end each must list all. Redis clients delete
+    counters, and count in transactions and in windows that end. After that it takes another minute or so, until nodes
+    must have forgotten what ended.
 
     Exit code: 0 if every promise was kept, 1 if not; then the schedule is printed, and logs and journals are kept.
     """

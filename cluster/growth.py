@@ -19,8 +19,11 @@ REMOVE_S = 2 * UP_NS / 1e9
 POLL_S = 0.02
 
 
-async def join(cluster: Cluster) -> Member:
-    """Start a new node and wait until it is a member. It is gone again if it can't. Raises `ClusterError`."""
+async def join(cluster: Cluster, name: str = "") -> Member:
+    """Start a new node and wait until it is a member. It is gone again if it can't. Raises `ClusterError`.
+
+    Without a name it gets the next one.
+    """
     manifest = cluster.manifest
     if cluster.settings.gossip == "full":
         raise ClusterError("nodes that were started with --gossip full stay as many as they are")
@@ -28,7 +31,7 @@ async def join(cluster: Cluster) -> Member:
         raise ClusterError(f"a cluster has at most {MAX_NODES} nodes")
     if not cluster.alive():
         raise ClusterError("no node is up that could be joined: 'cluster restart n1' starts one")
-    member = Member(_new_name(cluster), joined=True)
+    member = Member(name or _new_name(cluster), joined=True)
     ports.assign_one(manifest, member)
     _add(manifest, member, cluster.alive()[0])
     try:

@@ -52,6 +52,10 @@ class Copies:
         self._trial = trial
         self._running: dict[str, Copy] = {}
 
+    def has_one(self, node: str) -> bool:
+        """Whether a copy of a node runs."""
+        return any(copy.node == node for copy in self._running.values())
+
     async def start(self, name: str, is_apart: bool) -> bool:
         """Copy a node's data, whatever the node does meanwhile, and start from it; False if there is none.
 
@@ -129,6 +133,7 @@ class Copies:
         if copy.is_apart or cluster.settings.loss > MOST_LOSS or not await self._set_faults(name, copy):
             return []
         apart = set(cluster.manifest.cut_off_from(copy.node))
+        apart |= cluster.members.keys() - set(self._trial.nodes)
         up = [each for each in cluster.alive() if each.name not in apart and not cluster.is_paused(each)]
         original = next((each for each in up if each.name == copy.node), None)
         if original is None:

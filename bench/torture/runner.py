@@ -26,12 +26,13 @@ async def run(plan: Plan, watch: Callable[[Progress], None]) -> Verdict:
         trial, findings, broken = Trial(plan, cluster, watch), Findings(), None
         faults = Faults(trial)
         try:
-            await trial.connect()
+            await trial.begin()
             await _torture(trial, faults)
             await check(trial, faults, findings)
         except (PromiseBroken, ClusterError, ClientError, OSError, EOFError) as error:
             broken = str(error) or type(error).__name__
         finally:
+            await faults.movers.stop()
             faults.copies.kill_all()
             trial.close()
         if broken:
