@@ -22,9 +22,10 @@ from tests.support import journals
         pytest.param(torture.Plan(kill_all=5, seed=1, awaits_end=False), marks=pytest.mark.soak),
         pytest.param(torture.Plan(seconds=30, seed=5), marks=pytest.mark.soak),
         pytest.param(torture.Plan(seconds=30, seed=11, awaits_end=False), marks=pytest.mark.soak),
+        pytest.param(torture.Plan(seconds=30, seed=3, sealed=True, awaits_end=False), marks=pytest.mark.soak),
         pytest.param(torture.Plan(seconds=30, seed=6, loss=0.3, awaits_end=False), marks=pytest.mark.soak),
     ],
-    ids=["smoke", "kill all", "everything", "members come and go", "everything, 30 % loss"],
+    ids=["smoke", "kill all", "everything", "members come and go", "keys are rotated", "everything, 30 % loss"],
 )
 @pytest.mark.timeout(240)
 def test_torture(plan: torture.Plan) -> None:
@@ -53,6 +54,9 @@ def test_a_schedule_is_the_same_for_the_same_seed() -> None:
         *("kill", "restart", "pause", "resume", "partition", "heal", "loss", "wipe", "damage"),
         *("copy", "copy apart", "meet", "end copy", "move", "back up", "put back"),
         *("leave", "remove", "join", "new address"),
+    }
+    assert {step.action for step in torture.schedule(torture.Plan(seconds=600, sealed=True))} == actions | {
+        "rotate keys"
     }
 
 

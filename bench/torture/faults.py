@@ -10,6 +10,7 @@ from gossip_counter.bench.torture import disks
 from gossip_counter.bench.torture.copies import Copies
 from gossip_counter.bench.torture.movers import Movers
 from gossip_counter.bench.torture.plan import Step, schedule
+from gossip_counter.bench.torture.rotations import Rotations
 from gossip_counter.bench.torture.trial import Trial
 from gossip_counter.cluster import faults, ports
 from gossip_counter.cluster.errors import ClusterError
@@ -25,7 +26,8 @@ class Faults:
 
     def __init__(self, trial: Trial) -> None:
         self.copies = Copies(trial)
-        self.movers = Movers(trial)
+        self.movers = Movers(trial, self.copies)
+        self.rotations = Rotations(trial)
         self._trial = trial
         self._cluster = trial.cluster
         self._rng = Random(f"disks {trial.plan.seed}")
@@ -67,16 +69,14 @@ class Faults:
     async def _do(self, step: Step) -> bool:
         """Do one step; False where it makes no sense now, such as to kill the dead."""
         match step.action:
-            case "copy" | "copy apart":
-                return self._stays(step.what) and await self.copies.start(step.what, step.action == "copy apart")
-            case "meet":
-                return await self.copies.meet(step.what)
-            case "end copy":
-                return self.copies.end(step.what)
+            case "copy" | "copy apart" | "meet" | "end copy":
+                return await self._do_to_copies(step)
             case "wipe" | "damage" | "put back":
                 return self._stays(step.what) and await self._do_to_disk(step)
             case "leave" | "remove" | "new address" | "join":
-                return await self._do_to_list(step)
+                return (step.action == "join" or self._stays(step.what)) and await self._do_to_list(step)
+            case "rotate keys":
+                return not self.copies.have_one() and self.rotations.begin()
             case "partition" | "heal" | "loss":
                 await self._do_to_network(step)
                 done = True
@@ -85,6 +85,17 @@ class Faults:
                 done = bool(members) and await self._do_to_processes(step.action, members)
         self._trial.note_conditions()
         return done
+
+    async def _do_to_copies(self, step: Step) -> bool:
+        match step.action:
+            case "meet":
+                return await self.copies.meet(step.what)
+            case "end copy":
+                return self.copies.end(step.what)
+            case _:
+                # While keys are rotated, a copy may be in no contact for a second: until it looks for them again.
+                is_possible = self._stays(step.what) and not self.rotations.is_under_way
+                return is_possible and await self.copies.start(step.what, step.action == "copy apart")
 
     def _stays(self, what: str) -> bool:
         """Whether the node that a step names first is a member, and does not come or go at present."""
@@ -114,7 +125,7 @@ class Faults:
     def kill(self, *members: Member) -> None:
         """Kill these, which run. Raises `ClusterError`."""
         for member in members:
-            self.movers.killed(member.name)
+            self.movers.killed(member)
             self._trial.note_end(member.name)
         self._cluster.kill(*members)
 
@@ -150,20 +161,22 @@ class Faults:
     # The list of members.
 
     async def _do_to_list(self, step: Step) -> bool:
+        """As many go as come: one that can't be removed now leaves."""
         if step.action == "join":
             self.movers.join(step.what)
             return True
-        if not self._stays(step.what) or self.copies.has_one(step.what) or len(self._staying) == 1:
-            return False
         member = self._cluster.members[step.what]
+        has_copy = self.copies.have_one(step.what)
         match step.action:
-            case "leave":
-                return self.movers.leave(member)
-            case "remove":
-                return await self._at_rest(member, lambda: self._remove(member))
-            case _:
+            case "new address" if not has_copy:
                 await self._change_address(member)
-                return True
+            case "remove" if not has_copy and await self._at_rest(member, lambda: self._remove(member)):
+                pass
+            case "leave" | "remove":
+                self.movers.leave(member)
+            case _:
+                return False
+        return True
 
     def _remove(self, member: Member) -> bool:
         self.kill(member)

@@ -1,7 +1,7 @@
 """Members that come and go while clients count: nodes leave, join, come back at other addresses, and are removed.
 
 All other faults go on meanwhile. What takes its time runs as a task beside the schedule. A node that leaves may refuse
-adds; one that is killed before it has left stays.
+adds; one that is killed before it has left does so later.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from gossip_counter.bench.torture.copies import Copies
 from gossip_counter.bench.torture.trial import Trial
 from gossip_counter.cluster import growth
 from gossip_counter.cluster.client import ClientError, Status
@@ -29,40 +30,36 @@ Lists = dict[str, dict[str, Status]]
 class Movers:
     """All members of one trial that come or go at present."""
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: Trial, copies: Copies) -> None:
         self._trial = trial
+        self._copies = copies
         self._cluster = trial.cluster
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """By node."""
 
-    def leave(self, member: Member) -> bool:
-        """Let a node leave; False if it is dead, or leaves already."""
-        if member.name in self._tasks or not self._cluster.process(member):
-            return False
-        self._trial.leaving.add(member.name)
-        self._trial.refusing.add(member.name)
+    def leave(self, member: Member) -> None:
+        """Let a node leave, as soon as it runs, no copy of it does, and others take over what it stores."""
         self._begin(member.name, self._leave(member))
-        return True
 
     async def _leave(self, member: Member) -> None:
-        """It may be refused, as long as no other node is up and confirms."""
-        try:
-            while member.name in self._cluster.members:
-                await self._cluster.ready(member)  # one that starts at present could not be asked yet
-                with contextlib.suppress(ClientError):
+        name, leaving = member.name, self._trial.leaving
+        while name in self._cluster.members:
+            if self._cluster.process(member) and not self._copies.have_one(name):
+                leaving.add(name)
+                self._trial.refusing.add(name)
+                with contextlib.suppress(ClientError, ClusterError):
+                    await self._cluster.ready(member)  # one that starts at present could not be asked yet
                     await growth.leave(self._cluster, member)
-                    self._trial.forget(member.name)
-                await asyncio.sleep(RETRY_S)
-        except ClusterError as error:  # it is the only one, or has ended by itself, which `note_conditions` finds
-            self._trial.progress.note(f"            {error}")
-        finally:
-            self._trial.leaving.discard(member.name)
+                    self._trial.forget(name)
+                leaving.discard(name)
+            await asyncio.sleep(RETRY_S)
 
-    def killed(self, name: str) -> None:
-        """A node is being killed. If it was to leave, it stays."""
-        if name in self._trial.leaving:
-            self._trial.leaving.discard(name)
-            self._tasks.pop(name).cancel()
+    def killed(self, member: Member) -> None:
+        """A node is being killed. If it was about to leave, it will be once it runs again."""
+        if member.name in self._trial.leaving:
+            self._trial.leaving.discard(member.name)
+            self._tasks.pop(member.name).cancel()
+            self.leave(member)
 
     def remove(self, member: Member) -> None:
         """Remove a node that was killed just now."""

@@ -22,6 +22,8 @@ ACTIONS = {
     "new address": 0.5,
 }
 """How often each begins, relative to the others."""
+ROTATE = {"rotate keys": 1}
+"""The same, of a sealed cluster only."""
 PER_SECOND = 1.5
 APART_SHARE = 0.4
 """Of the copies of nodes, how many meet nobody at first."""
@@ -42,6 +44,8 @@ class Plan:
     counters: int = 5
     kill_all: int = 0
     redis_clients: int = 8
+    sealed: bool = False
+    """Whether datagrams are sealed, and keys rotated too."""
     awaits_end: bool = True
     """Whether it goes on until all that ended must be forgotten: for a minute and some seconds."""
 
@@ -84,9 +88,10 @@ def _kill_all(plan: Plan, rng: Random) -> Iterator[Step]:
 
 def _everything(plan: Plan, rng: Random) -> Iterator[Step]:
     at, number, names = 0.0, 0, plan.names
+    actions = ACTIONS | (ROTATE if plan.sealed else {})
     while (at := at + rng.expovariate(PER_SECOND)) < plan.seconds:
         number += 1
-        action = rng.choices(list(ACTIONS), list(ACTIONS.values()))[0]
+        action = rng.choices(list(actions), list(actions.values()))[0]
         node, until = rng.choice(names), at + rng.uniform(0.1, 3.0)
         match action:
             case "kill all":
@@ -100,6 +105,8 @@ def _everything(plan: Plan, rng: Random) -> Iterator[Step]:
                 new = f"n{1 + max(int(name[1:]) for name in names)}"
                 yield from (Step(at, action, node), Step(until, "join", new))
                 names = [*(name for name in names if name != node), new]
+            case "rotate keys":
+                yield Step(at, action)
             case "copy":
                 yield from _copy(at, f"{node} copy {number}", rng)
             case _:

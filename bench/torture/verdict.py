@@ -51,6 +51,7 @@ class Verdict:
         plan, kept = self.plan, "a promise was broken" if self.broken else "every promise was kept"
         what = f"all killed {plan.kill_all} times, " if plan.kill_all else f"{plan.seconds:g} s, "
         setting = f"{plan.nodes} nodes, {what}seed {plan.seed}, {plan.loss:.0%} loss, {plan.clients} clients"
+        setting += ", sealed" if plan.sealed else ""
         shown = report.table_of(f"{setting}: {kept}", ("", ""))
         shown.add_row("acknowledged writes", f"{self.acknowledged:,}")
         shown.add_row("writes of unknown outcome", f"{self.unknown:,}")
@@ -107,6 +108,7 @@ async def check(trial: Trial, faults: Faults, findings: Findings) -> None:
     await faults.remove_all()
     await faults.copies.end_all()
     await faults.movers.finish()
+    await faults.rotations.finish()
     await faults.remove_all()  # for those that have come since
     began = loop.time()
     if not await trial.in_sync(IN_SYNC_S):
