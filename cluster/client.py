@@ -40,6 +40,11 @@ Status = dict[str, Any]
 _SUMS = ("local_value", "increments", "decrements", "counted")
 """Fields of a status that are sums over nodes. One beyond 64 bits arrives as a string of its digits."""
 
+GREETING_S = 0.02
+"""How long the answer to a greeting is waited for before the next request sends one more. A node takes dozens at once
+for a flood.
+"""
+
 BURST = 64
 """Datagrams read before other tasks run again."""
 
@@ -105,6 +110,8 @@ class Client:
         self._pending: dict[int, _Pending] = {}
         """By message id, in the order of their deadlines: all requests wait equally long."""
         self._seal = seal
+        self._greeted_s = -GREETING_S
+        """When the node was last greeted."""
         self._unsent: dict[int, bytes] = {}
         """By message id, requests that wait for the node's answer to a greeting."""
         self._timer: asyncio.TimerHandle | None = None
@@ -260,8 +267,14 @@ class Client:
         elif sealed := self._seal.sealed(datagram, self._loop.time()):
             self._send(sealed)
         else:
-            self._send(self._seal.greeting())
+            self._greet(self._seal)
             self._unsent[msg_id] = datagram
+
+    def _greet(self, seal: "ClientSeal") -> None:
+        now_s = self._loop.time()
+        if now_s >= self._greeted_s + GREETING_S:
+            self._send(seal.greeting())
+            self._greeted_s = now_s
 
     def _send_waiting(self) -> None:
         """The node is known now: send what waited for that."""
