@@ -56,10 +56,17 @@ class Faults:
         for member in self._cluster.alive():
             if self._cluster.is_paused(member):
                 self._cluster.resume(member)
-        await asyncio.gather(*(self._cluster.ready(member) for member in self._staying))
+        await asyncio.gather(*(self._ready(member) for member in self._staying))
         self._cluster.settings.loss = self._trial.plan.loss
         await self._part([])
         self._trial.note_conditions()
+
+    async def _ready(self, member: Member) -> None:
+        try:
+            await self._cluster.ready(member)
+        except ClusterError:
+            if member in self._staying:  # else it has just left
+                raise
 
     @property
     def _staying(self) -> list[Member]:
