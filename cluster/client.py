@@ -40,11 +40,6 @@ Status = dict[str, Any]
 _SUMS = ("local_value", "increments", "decrements", "counted")
 """Fields of a status that are sums over nodes. One beyond 64 bits arrives as a string of its digits."""
 
-GREETING_S = 0.02
-"""How long the answer to a greeting is waited for before the next request sends one more. A node takes dozens at once
-for a flood.
-"""
-
 BURST = 64
 """Datagrams read before other tasks run again."""
 
@@ -110,10 +105,10 @@ class Client:
         self._pending: dict[int, _Pending] = {}
         """By message id, in the order of their deadlines: all requests wait equally long."""
         self._seal = seal
-        self._greeted_s = -GREETING_S
-        """When the node was last greeted."""
         self._unsent: dict[int, bytes] = {}
-        """By message id, requests that wait for the node's answer to a greeting."""
+        """By message id, requests that wait for others to be sealed with, or for the node's answer to a greeting."""
+        self._is_sending = False
+        """Whether they are sent once this client's other tasks had their turn."""
         self._timer: asyncio.TimerHandle | None = None
         self._loop.add_reader(connected.fileno(), self._drain)
 
@@ -261,30 +256,45 @@ class Client:
             self._unsent.pop(msg_id, None)
 
     def _send_request(self, msg_id: int, datagram: bytes) -> None:
-        """Send a request, or, if the node is not known, a greeting: the request then waits for the answer to that."""
+        """Send a request. To be sealed it waits for those of other tasks: sealing costs as much as all else."""
         if self._seal is None:
             self._send(datagram)
-        elif sealed := self._seal.sealed(datagram, self._loop.time()):
-            self._send(sealed)
-        else:
-            self._greet(self._seal)
-            self._unsent[msg_id] = datagram
+            return
+        self._unsent[msg_id] = datagram
+        if not self._is_sending:
+            self._is_sending = True
+            self._loop.call_soon(self._seal_waiting)
 
-    def _greet(self, seal: "ClientSeal") -> None:
-        now_s = self._loop.time()
-        if now_s >= self._greeted_s + GREETING_S:
-            self._send(seal.greeting())
-            self._greeted_s = now_s
+    def _seal_waiting(self) -> None:
+        """Send what waits, or, if the node is not known, a greeting: all waits for the answer to that."""
+        self._is_sending = False
+        while self._unsent and self._seal:
+            ids = self._next_ids()
+            sealed = self._seal.sealed(wire.joined([self._unsent[each] for each in ids]), self._loop.time())
+            if not sealed:
+                self._send_for(list(self._unsent), self._seal.greeting())
+                return
+            self._send_for(ids, sealed)
+            for each in ids:
+                del self._unsent[each]
 
-    def _send_waiting(self) -> None:
-        """The node is known now: send what waited for that."""
-        waiting, self._unsent = self._unsent, {}
-        for msg_id, datagram in waiting.items():
-            try:
-                self._send_request(msg_id, datagram)
-            except NotSentError as error:
-                if not self._pending[msg_id].reply.done():
-                    self._pending[msg_id].reply.set_exception(error)
+    def _send_for(self, ids: list[int], datagram: bytes) -> None:
+        try:
+            self._send(datagram)
+        except NotSentError as error:
+            for each in ids:
+                if not self._pending[each].reply.done():
+                    self._pending[each].reply.set_exception(error)
+
+    def _next_ids(self) -> list[int]:
+        """Those of the first requests that wait, as many as share a datagram."""
+        room, ids = wire.SHARED_BYTES, list[int]()
+        for msg_id, datagram in self._unsent.items():
+            room -= len(datagram)
+            if ids and room < 0:
+                break
+            ids.append(msg_id)
+        return ids
 
     def _send(self, datagram: bytes) -> None:
         try:
@@ -313,11 +323,15 @@ class Client:
             content = self._seal.opened(datagram, self._loop.time())
             if content is None:
                 return
-            if self._unsent:
-                self._send_waiting()
-            datagram = content
+            self._seal_waiting()
+            for reply in wire.split(content):
+                self._take(reply)
+        else:
+            self._take(datagram)
+
+    def _take(self, reply: bytes) -> None:
         try:
-            body = wire.unpack(datagram, "")
+            body = wire.unpack(reply, "")
         except BadDatagramError:
             return  # not a reply; ours may still come
         if not isinstance(body, dict):

@@ -12,7 +12,7 @@ from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.roster import MemberRecord
+from gossip_counter.node.core.roster import MAX_GONE, MemberRecord
 from gossip_counter.node.storage import database, schema
 from gossip_counter.node.storage.journal import Journal, JournalError, Tuning
 from tests.support.journals import ME, PEER, change, look, mine, opened, rows
@@ -40,6 +40,18 @@ def test_records_of_members_come_back_from_the_log_and_from_the_tables(tmp_path:
         assert again.recovered == Recovered(ME, (), None, (n2._replace(version=4), n3))
     with opened(tmp_path / "copy") as copy:
         assert copy.recovered == Recovered(None, (), None, (n2,))
+
+
+def test_records_of_those_who_are_gone_for_longest_are_forgotten(tmp_path: Path) -> None:
+    gone = [MemberRecord(f"n{number}", number, 1, True) for number in range(1, MAX_GONE + 11)]
+    for some in (gone[:300], gone[300:]):
+        with opened(tmp_path) as made:
+            made.commit(Commit(ME, (), None, tuple(some)))
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as db:
+        assert db.execute("SELECT count(*) FROM meta WHERE key GLOB 'member *'").fetchone() == (MAX_GONE,)
+    with opened(tmp_path) as again:
+        assert again.recovered
+        assert {record.name for record in again.recovered.members} == {record.name for record in gone[10:]}
 
 
 def test_a_start_that_wrote_nothing_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_each_member_stands_where_it_was_last_heard_to_stand() -> None:
     receive(node, push_of(node, "n3"), now_ns=20 * MS)
     assert node.membership.standings(30 * MS) == [
         Standing("n2", True, False, 2, 28.0, 20.0), Standing("n3", True, True, 0, 0.0, 10.0),
-        Standing("n4", False, False, 0, 30.0, 30.0),
+        Standing("n4", False, False, 0, 30.0, 30.0, state="suspect"),
     ]  # fmt: skip
     assert node.status(30 * MS).standings == tuple(node.membership.standings(30 * MS))
 

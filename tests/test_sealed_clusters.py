@@ -14,6 +14,7 @@ from gossip_counter.cluster.client import Client, NotSentError, OutcomeUnknownEr
 from gossip_counter.cluster.processes import Cluster
 from gossip_counter.cluster.seals import Keys
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.endpoints.addresses import Address
 from gossip_counter.node.runtime.key_watch import LOOK_S
 from gossip_counter.node.security.sealing import Sealing
 from gossip_counter.node.storage import key_file
@@ -188,6 +189,23 @@ def test_a_node_with_an_old_file_is_told_apart_from_a_non_member(tmp_path: Path)
 async def read_with(address: tuple[str, int], path: Path) -> int:
     async with await Client.connect(address, 0.2, Keys.read(path, "counter")) as client:
         return await client.read()
+
+
+async def added_at_once(address: Address, keys: Keys) -> tuple[int, int]:
+    """Datagrams in which a client sends 100 adds at once, and what they come to."""
+    async with await Client.connect(address, keys=keys) as client:
+        await client.add(1)
+        before = (await client.gossip_status())["datagrams_in"]
+        await asyncio.gather(*(client.add(1) for _ in range(100)))
+        return (await client.gossip_status())["datagrams_in"] - before, await client.read()
+
+
+def test_adds_that_a_client_makes_at_once_share_datagrams(cluster: Commands) -> None:
+    cluster.up(1, "--sealed")
+    manifest = loaded(cluster).manifest
+    sent, value = asyncio.run(added_at_once(manifest.members["n1"].address, Keys.read(manifest.keys_path, manifest.id)))
+    assert value == 101
+    assert sent < 30
 
 
 def test_what_a_client_sends_after_a_restart_counts_once(cluster: Commands) -> None:

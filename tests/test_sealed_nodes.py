@@ -2,6 +2,7 @@
 
 import socket
 from dataclasses import replace
+from typing import Any
 
 import msgpack
 import pytest
@@ -47,6 +48,44 @@ def test_a_sealed_request_is_answered_sealed() -> None:
         assert msgpack.unpackb(seal.unseal(reply, "b"))["type"] == "add_ok"
         assert node.replica.value("") == 5
         assert refused(node) == {}
+
+
+def test_requests_that_are_sealed_together_are_answered_together() -> None:
+    seal, replies = process(1), list[dict[str, Any]]()
+    adds = [msgpack.packb({"type": "add", "delta": number, "msg_id": number}) for number in range(1, 21)]
+    with udp_endpoint(seal=process(2)) as node, asking(node.udp.address) as client:
+        meet(client, seal, node)
+        client.send(sealed(seal, datagrams.joined(adds)))
+        node.receive()
+        node.persisted()
+        answers = received(client)
+        assert len(answers) < len(adds) / 2
+        for answer in answers:
+            assert len(answer) <= datagrams.SHARED_BYTES + 3 * len(adds) + header.OVERHEAD
+            replies += map(msgpack.unpackb, datagrams.split(seal.unseal(answer, "b")))
+        assert [(each["type"], each["in_reply_to"]) for each in replies] == [
+            ("add_ok", number) for number in range(1, 21)
+        ]
+        assert (node.replica.value(""), node.replica.stats.commits) == (210, 1)
+        assert node.udp.traffic["in", "request"][0] == 1
+
+
+@pytest.mark.parametrize("junk", [b"\xc5\xff\xff" + ADD, b"\xc5\x00\x00", b"\xc5", b"\xc5\x00\x01\xc5", b"x"])
+def test_what_no_message_is_among_those_that_are_sealed_together_is_counted(junk: bytes) -> None:
+    seal = process(1)
+    with udp_endpoint(seal=process(2)) as node, asking(node.udp.address) as client:
+        meet(client, seal, node)
+        client.send(sealed(seal, datagrams.joined([ADD, ADD]) + junk))
+        node.receive()
+        node.persisted()
+        assert (node.replica.value(""), refused(node)) == (5, {"bad_input": 1})  # the second add is the first one again
+
+
+def test_plain_requests_do_not_share_a_datagram() -> None:
+    with udp_endpoint() as node, asking(node.udp.address) as client:
+        client.send(datagrams.joined([ADD, ADD]))
+        node.receive()
+        assert (node.replica.value(""), refused(node)) == (None, {"bad_input": 1})
 
 
 def test_a_captured_request_counts_once_and_not_again_after_a_restart_nor_from_elsewhere() -> None:

@@ -101,6 +101,7 @@ class InMemory:
                     self.udp.reply(cast(UdpClient, answer.to), answer.reply)
                 else:
                     self.replies.append(answer.reply)
+            self.udp.send_replies()
             for send in ready.sends:
                 self.udp.gossip(send)
             if ready.commit:

@@ -1,7 +1,8 @@
 """Datagrams <-> messages, in msgpack, within limits.
 
-Pure. A datagram holds one msgpack value. A map is a request or a reply, with the fields of the
-protocol's table. An array is gossip, and four bytes follow it, a checksum (CRC-32) of what stands before them:
+Pure. A datagram holds one msgpack value. A map is a request or a reply, with the fields of the protocol's table. What
+is sealed together may be several of these, each in a msgpack value of type bin. An array is gossip, and four bytes
+follow it, a checksum (CRC-32) of what stands before them:
 
     [VERSION, kind, cluster, cluster id, sender, fingerprint, ...]
     0 replicate  deltas
@@ -68,6 +69,10 @@ _FIELDS: dict[type[Gossip], int] = {Syn: 14, SynAck: 9, Confirm: 8, Confirmed: 8
 """By kind, the length of its array; of the others it is 7."""
 CHECKSUM_BYTES = 4
 """The 16 bits of UDP let some flipped bits through, and a maximum never forgets one."""
+SHARED_BYTES = 400
+"""So much of requests or replies is sealed together at most: it fits every path, and little is lost with it."""
+_BIN = b"\xc5"
+"""What msgpack puts in front of up to 65,535 bytes, and of their number in two more bytes."""
 _BOOT_BYTES = 5
 """The most that a boot id takes."""
 _HASH_MAX = 2**64 - 1
@@ -78,6 +83,28 @@ _ENTRY_WIDTH = 1 + len(DigestEntry._fields)
 
 class OtherClusterError(BadDatagramError):
     """Gossip of another cluster, perhaps one that used this address before."""
+
+
+def joined(bodies: Sequence[bytes]) -> bytes:
+    """Requests or replies, packed each, to be sealed together."""
+    if len(bodies) == 1:
+        return bodies[0]
+    return b"".join(piece for body in bodies for piece in (_BIN, len(body).to_bytes(2), body))
+
+
+def split(content: bytes) -> list[bytes]:
+    """What was sealed together, and perhaps something that no message is as the last piece."""
+    pieces, at = list[bytes](), 0
+    while content.startswith(_BIN, at):
+        begin = at + len(_BIN) + 2
+        end = begin + int.from_bytes(content[begin - 2 : begin])
+        if end > len(content):
+            break
+        pieces.append(content[begin:end])
+        at = end
+    if at < len(content):
+        pieces.append(content[at:])
+    return pieces
 
 
 def pack_body(body: dict[str, Any]) -> bytes:

@@ -89,6 +89,7 @@ class OwnClusterId:
         self._stored = stored
         self._ours = stored or ClusterId(entropy.getrandbits(63), False)
         """Once it is settled it never changes any more, be it durable or not."""
+        self._joins = joins
         self._agreeing = set[str]()
         """Members that have replied with our present id."""
         if not joins:
@@ -97,7 +98,7 @@ class OwnClusterId:
     def set_members(self, members: Collection[str]) -> None:
         """The others are these now. Who joins takes part in nothing until then."""
         self._members = frozenset(members)
-        if self._members:
+        if self._members or not self._joins:
             self._settle_if_all_agree()
 
     @property

@@ -1,8 +1,9 @@
 """How the list of members changes and spreads: who asks to join, what peers say of whom, who is removed.
 
-Pure. SYNs carry the hash of the sender's list. Whoever receives another than its own replies with its records, at most
-once a tick to each peer; whoever has a newer record than one that arrives sends that back. A change of one's own making
-is sent to all at once, and the rest is left to SYNs.
+Pure. SYNs carry the hash of the sender's list. Whoever receives another than its own replies with its records, as many
+as fit some datagrams, picked at random; whoever has a newer record than one that arrives sends that back. Each peer is
+sent such replies at most once a tick. A change of one's own making is sent to all as soon as it is durable, and the
+rest is left to SYNs.
 
 Nothing is taken from those of another cluster, or who are no members, but these two:
 
@@ -19,6 +20,7 @@ not: it refuses writes, and says so.
 """
 
 from collections.abc import Callable
+from random import Random
 from typing import NamedTuple
 
 from gossip_counter.node.core.cluster_id import OwnClusterId
@@ -28,7 +30,7 @@ from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Gossip, Join, Members, Remove, RemoveOk
+from gossip_counter.node.core.messages import ErrorReply, Gossip, Join, Members, Remove, RemoveOk
 from gossip_counter.node.core.roster import MemberRecord, Roster
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
@@ -56,6 +58,7 @@ class MemberChanges:
         config: Config,
         state: State,
         stats: Stats,
+        rng: Random,
         identity: Identity,
         cluster_id: OwnClusterId,
         roster: Roster,
@@ -65,6 +68,7 @@ class MemberChanges:
         changed: Callable[[int], None],
     ) -> None:
         self._config = config
+        self._rng = rng
         self._state = state
         self._stats = stats
         self._identity = identity
@@ -82,7 +86,9 @@ class MemberChanges:
         self._rounds = 0
         self._answered = set[Client]()
         """Who was sent records since the last tick."""
-        self._removing = list[tuple[Client, int]]()
+        self._removing = list[tuple[Client, Remove]]()
+        self._joined_as: int | None = None
+        """The cluster id that our last Join carried."""
 
     def begin(self, now_ns: int, is_other_life: bool, seeds: tuple[Client, ...]) -> None:
         """This node starts. It asks to be taken in if it has `seeds`, known already or not, or had left."""
@@ -104,7 +110,7 @@ class MemberChanges:
             self._send_join((asked[at],))
 
     def _send_join(self, to: tuple[Client, ...]) -> None:
-        fingerprint = self._state.fingerprint
+        fingerprint, self._joined_as = self._state.fingerprint, self._cluster_id.shown.number
         self._outbox.send(to, Join(self._config.name, fingerprint, self._identity.boot, self._roster.own))
 
     # What others send.
@@ -112,8 +118,10 @@ class MemberChanges:
     def receive_join(self, join: Join, source: Client, now_ns: int) -> None:
         """Somebody asks to be taken in."""
         name, shown, roster = join.sender, self._cluster_id.shown, self._roster
-        is_certain = shown.is_settled and self._cluster_id.unsaved is None  # or a crash could take the id back
-        if name != join.record.name or not (roster.own.is_member and is_certain):
+        is_certain = shown.is_settled and self._cluster_id.unsaved is None
+        if not is_certain:
+            self._commits.request()  # a crash could take the id back; the other asks again
+        if name != join.record.name or self._is_static or not (roster.own.is_member and is_certain):
             self._stats.joins_refused += 1
             return
         known, is_taken = roster.records.get(name), self._is_taken(join, now_ns)
@@ -127,6 +135,7 @@ class MemberChanges:
             if known in roster.unsaved:  # it asks again, and is answered once we can't forget it
                 self._commits.request()
                 return
+            self._stats.joins_refused += known is None  # the list is full
         records: tuple[MemberRecord, ...] = (roster.own,)
         if known and not is_taken:  # and a few others, or all would be lost with us
             others = (roster.records.get(each) for each in self._membership.names if each != name)
@@ -148,6 +157,8 @@ class MemberChanges:
 
     def receive(self, message: Members, source: Client, now_ns: int) -> None:
         """Take in records of a member, or of who answers our Join."""
+        if self._is_static:
+            return
         is_answer = self.is_answer(message)
         if is_answer and message.is_taken:
             self.taken = Taken(self._config.name, source)
@@ -157,17 +168,18 @@ class MemberChanges:
             self._was_answered(message, source)
         if message.sender in self._membership:
             newer = [ours for each in message.records if (ours := self._roster.records.get(each.name, each)) != each]
-            if newer:
+            if newer and message.sender not in self._answered:
+                self._answered.add(message.sender)
                 self._send((message.sender,), tuple(newer))
         elif not is_answer:
             self.correct(message, source)
 
     def _was_answered(self, message: Members, source: Client) -> None:
-        """We are members once somebody's records say so; else it was our cluster id that had to become theirs."""
+        """We are members once somebody's records say so; else we ask again, at once if we have their cluster id now."""
         own = self._roster.own
         if any(each.name == own.name and each.life == own.life and not each.is_removed for each in message.records):
             self.is_joining = False
-        elif not own.is_removed:
+        elif not own.is_removed and self._cluster_id.shown.number != self._joined_as:
             self._send_join((source,))
 
     def correct(self, message: Gossip, source: Client) -> None:
@@ -176,16 +188,19 @@ class MemberChanges:
         """
         record, theirs, shown = self._roster.records.get(message.sender), message.cluster_id, self._cluster_id.shown
         is_lost = theirs is not None and theirs.number == shown.number and shown.is_settled
-        if (record or is_lost) and source not in self._answered:
+        if (record or is_lost) and source not in self._answered and not self._is_static:
             self._answered.add(source)
             self._send((source,), (record,) if record else ())
 
     def compare(self, peer: str, theirs: int) -> None:
-        """A peer's list has this hash."""
-        records = tuple(self._roster.records.values())
-        if theirs != self._roster.hash and records and peer not in self._answered and peer in self._membership:
+        """A peer's list has this hash. If it is another one, it is sent as many of our records as there is room for."""
+        if theirs == self._roster.hash:
+            self._roster.note_known()
+            return
+        records = list(self._roster.records.values())
+        if records and peer not in self._answered and peer in self._membership:
             self._answered.add(peer)
-            self._send((peer,), records)
+            self._send((peer,), tuple(self._rng.sample(records, len(records))))
 
     def _take(self, records: tuple[MemberRecord, ...], now_ns: int, is_own: bool = False) -> None:
         news = self._roster.merge(records)
@@ -226,17 +241,29 @@ class MemberChanges:
         if name in self._membership:
             self._roster.remove(name, self._state.ends.now_ms)
             self._changed(now_ns)
-            self._send(self._membership.names, (self._roster.records[name],))
-        self._removing.append((client, request.msg_id))
+        self._removing.append((client, request))
         self._commits.request()
 
+    @property
+    def _is_static(self) -> bool:
+        return self._config.gossip == "full"
+
     def _check_is_dynamic(self) -> None:
-        if self._config.gossip == "full":
+        if self._is_static:
             raise RequestError(NOT_SUPPORTED, "with full-state gossip the list of members stays as it is")
 
     def persisted(self) -> None:
         """A commit is durable, and perhaps what was asked for in it."""
         if self._removing and not self._roster.unsaved:
-            for client, msg_id in self._removing:
-                self._outbox.reply(client, RemoveOk(msg_id))
+            for client, request in self._removing:
+                if record := self._roster.records.get(request.name):
+                    self._send(self._membership.names, (record,))
+                self._outbox.reply(client, RemoveOk(request.msg_id))
             self._removing.clear()
+
+    def failed(self, reason: str) -> None:
+        """A commit is not durable, and so is nothing that was asked for in it. The next one has it all the same."""
+        for client, request in self._removing:
+            text = f"the removal of {request.name:.80} is not durable yet, ask again: {reason}"
+            self._outbox.reply(client, ErrorReply(request.msg_id, TEMPORARILY_UNAVAILABLE, text))
+        self._removing.clear()

@@ -8,14 +8,24 @@ from collections.abc import Callable, Collection
 from random import Random
 from typing import NamedTuple
 
-UP_NS = 3_000_000_000
-"""A member that was heard within this time is up."""
+from gossip_counter.node.core.config import Config
 
-DOWN_NS = 30_000_000_000
-"""One that was not heard for so long is down. In between, it is suspect."""
+UP_NS = 3_000_000_000
+"""A member that was heard within this time is up; in a large cluster, see `up_ns`."""
+
+UP_TURNS = 12
+"""Or so many times as long as it takes on average until one of two members picks the other for a round."""
+
+DOWN = 10
+"""One that was not heard for so many times as long is down. In between, it is suspect."""
 
 LARGE_SKEW_MS = 1000
 """Clocks that differ by no more are as good as equal."""
+
+
+def up_ns(others: int, interval_ns: int, fanout: int) -> int:
+    """How long one of so many others may be silent that is up: as peers are picked at random, chance passes it over."""
+    return max(UP_NS, UP_TURNS * interval_ns * others // (2 * fanout))
 
 
 class Standing(NamedTuple):
@@ -34,12 +44,8 @@ class Standing(NamedTuple):
     silent_ms: float
     skew_ms: int | None = None
     """By how much its clock was ahead of ours when it last sent its digest; None: it did not say."""
-
-    @property
-    def state(self) -> str:
-        """up, suspect or down, by when it was last heard."""
-        silent_ns = self.silent_ms * 1e6
-        return "up" if self.heard and silent_ns < UP_NS else "suspect" if silent_ns < DOWN_NS else "down"
+    state: str = "up"
+    """up, suspect or down, by when it was last heard."""
 
 
 class Membership:
@@ -51,6 +57,7 @@ class Membership:
 
     def __init__(
         self,
+        config: Config,
         names: tuple[str, ...],
         fingerprint: Callable[[], int],
         now_ns: int,
@@ -61,6 +68,7 @@ class Membership:
         `roster_hash` gives that of our list of members.
         """
         self.roster_hash = roster_hash
+        self._config = config
         self.names = tuple(sorted(names))
         self._fingerprints: dict[str, int | None] = dict.fromkeys(self.names)
         self._fingerprint = fingerprint
@@ -87,7 +95,18 @@ class Membership:
 
     def is_up(self, name: str, now_ns: int) -> bool:
         """Whether a member was heard just now."""
-        return self._fingerprints.get(name) is not None and now_ns < self._heard_ns[name] + UP_NS
+        return self._fingerprints.get(name) is not None and self._state(name, now_ns) == "up"
+
+    @property
+    def _patience_ns(self) -> int:
+        config = self._config
+        return up_ns(len(self.names), config.gossip_interval_ns, config.gossip_fanout)
+
+    def _state(self, name: str, now_ns: int) -> str:
+        silent_ns, patience_ns = now_ns - self._heard_ns[name], self._patience_ns
+        if silent_ns < patience_ns:
+            return "suspect" if self._fingerprints[name] is None else "up"
+        return "suspect" if silent_ns < DOWN * patience_ns else "down"
 
     def __contains__(self, name: str) -> bool:
         return name in self._fingerprints
@@ -124,11 +143,11 @@ class Membership:
 
     def _standing(self, name: str, now_ns: int) -> Standing:
         fingerprint, silent_ms = self._fingerprints[name], (now_ns - self._heard_ns[name]) / 1e6
-        skew_ms = self.skew_ms.get(name)
+        skew_ms, state = self.skew_ms.get(name), self._state(name, now_ns)
         if fingerprint == self._fingerprint():
-            return Standing(name, True, True, 0, 0.0, silent_ms, skew_ms)
+            return Standing(name, True, True, 0, 0.0, silent_ms, skew_ms, state)
         behind_ms, versions = (now_ns - self._in_sync_ns[name]) / 1e6, self.versions_behind[name]
-        return Standing(name, fingerprint is not None, False, versions, behind_ms, silent_ms, skew_ms)
+        return Standing(name, fingerprint is not None, False, versions, behind_ms, silent_ms, skew_ms, state)
 
     @property
     def unheard(self) -> list[str]:

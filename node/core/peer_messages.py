@@ -86,8 +86,7 @@ class PeerMessages:
             return
         is_answer = self._member_changes.is_answer(message)
         if message.sender not in self._membership and not is_answer:
-            self._stats.non_members += 1
-            self._member_changes.correct(message, source)
+            self._receive_from_non_member(message, source)
             return
         if not self._is_of_this_cluster(message, source, now_ns):
             return
@@ -105,6 +104,14 @@ class PeerMessages:
                 self._gossip.anti_entropy.receive_rival(message)
             case _:
                 self._exchange(message, source, now_ns)
+
+    def _receive_from_non_member(self, message: Gossip, source: Client) -> None:
+        theirs, ours = message.cluster_id, self._cluster_id.shown
+        if theirs and theirs.is_settled and ours.is_settled and theirs.number != ours.number:
+            self._refuse(message.sender, source, None)
+        else:
+            self._stats.non_members += 1
+            self._member_changes.correct(message, source)
 
     def _is_of_this_cluster(self, message: Gossip, source: Client, now_ns: int) -> bool:
         """Whether the message is to be handled. If not, its sender is replied to, asked, or refused."""

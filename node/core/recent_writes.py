@@ -4,12 +4,24 @@ Pure. A write, which is an add or a delete, is recognised by who sent it and by 
 older ones are forgotten sooner: a duplicate that comes after that is a new write.
 """
 
+from collections.abc import Hashable
+from hashlib import blake2b
+
+LONG_BYTES = 128
+"""A write of more than so many bytes is recognised by a hash of them."""
+
 Key = bytes
 """What a write is recognised by: who sent it, to which address of ours, and its bytes, in one."""
 
 KEEP_NS = 10_000_000_000
 MAX_WRITES = 8192
 MAX_REPLY_BYTES = 2 * 2**20  # together: a token makes a reply long
+
+
+def key(write: bytes, sender: Hashable) -> Key:
+    """Of these bytes. One piece of bytes takes a third of the memory that a tuple takes."""
+    content = write if len(write) <= LONG_BYTES else blake2b(write).digest()
+    return b"%d %b" % (hash(sender), content)
 
 
 class RecentWrites:

@@ -52,6 +52,11 @@ STRATEGIES = {"delta": DeltaGossip, "full": FullStateGossip}
 class Replica:
     """One member of the cluster. Without `recovered` it begins a new epoch."""
 
+    keys: tuple[str, ...] = ()
+    """Ids of the keys that datagrams are sealed with, as an adapter reports them: the first seals, all open."""
+    _unix_ahead_ms = 0
+    """By how much the wall clock is ahead of the one that `now_ns` is of."""
+
     def __init__(
         self,
         config: Config,
@@ -61,21 +66,17 @@ class Replica:
         entropy: Random | None = None,
         presence: Presence | None = None,
     ) -> None:
-        """`rng` picks peers. `entropy` mints epochs: it must be the system's, except where lives are to be repeated.
-        Without `presence`, this node says nothing of itself.
+        """`rng` picks peers. `entropy` mints epochs and lives: it must be the system's, except in a simulation. Without
+        `presence`, this node says nothing of itself.
         """
-        self.config, self.state, self.stats, self.rounds = config, State(), Stats(), 0
-        self.keys: tuple[str, ...] = ()
-        """Ids of the keys that datagrams are sealed with, as an adapter reports them: the first seals, all open."""
-        self._unix_ahead_ms = 0
-        """By how much the wall clock is ahead of the one that `now_ns` is of."""
-        state, stats = self.state, self.stats
-        for stored in recovered.stored if recovered else ():
-            state.restore(stored)
-        self._identity = identity = Identity(config.name, entropy or rng, state, recovered)
+        state, stats = _state(recovered), Stats()
+        self.config, self.state, self.stats, self.rounds = config, state, stats, 0
         self._presence, self._entropy = presence or Presence(), entropy or rng
+        self._identity = identity = Identity(config.name, self._entropy, state, recovered)
         self.roster = roster = _roster(config, recovered, presence)
-        self.membership = membership = Membership(roster.others, lambda: state.fingerprint, now_ns, lambda: roster.hash)
+        self.membership = membership = Membership(
+            config, roster.others, lambda: state.fingerprint, now_ns, lambda: roster.hash
+        )
         stored_id, joins = recovered.cluster_id if recovered else None, bool(self._presence.seeds)
         self._cluster_id = cluster_id = OwnClusterId(roster.others, stored_id, self._entropy, joins)
         self._outbox = outbox = Outbox(lambda: cluster_id.shown)
@@ -91,7 +92,7 @@ class Replica:
         self._epochs = epochs = Epochs(stats, identity, start, self._gossip, commits, acks)
         self._writes = writes = Writes(state, stats, identity, admission, commits, strategy.claims_versions)
         self._member_changes = changes = MemberChanges(
-            config, state, stats, identity, cluster_id, roster, membership, commits, outbox, self._set_members
+            config, state, stats, rng, identity, cluster_id, roster, membership, commits, outbox, self._set_members
         )
         self._leaving = leaving = Leaving(config, state, identity, admission, roster, membership, commits, outbox)
         self._client_requests = ClientRequests(
@@ -188,6 +189,7 @@ class Replica:
             self._commits.persisted()
         else:
             self._commits.failed(error)
+            self._member_changes.failed(error)
 
     def wake(self, now_ns: int) -> None:
         """Do what is due. An adapter whose timers end a little early passes the time it set, not the one it is."""
@@ -297,6 +299,14 @@ class Replica:
             actor=self.actor, rounds=self.rounds, is_ready=self.is_ready and self.is_member,
             dirty_rows=self._commits.dirty_rows, cluster_id=self.cluster_id, keys=self.keys,
         )  # fmt: skip
+
+
+def _state(recovered: Recovered | None) -> State:
+    """What the journal has."""
+    state = State()
+    for stored in recovered.stored if recovered else ():
+        state.restore(stored)
+    return state
 
 
 def _roster(config: Config, recovered: Recovered | None, presence: Presence | None) -> Roster:

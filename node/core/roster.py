@@ -5,16 +5,18 @@ with each change: a start, another address, another key, that it left. Of two re
 within a life the one of the higher version. A *removal* is what anybody may write about another: up to which life of a
 name its processes are no members. It is merged by itself, by maximum, so no record of a removed life undoes it.
 
-A life is when it began, in Unix milliseconds, with random bits behind. It lasts as long as the journal. A node whose
-journal is new, and that learns that a former life of its name was removed, begins its life after that one, whatever its
-clock says. One that goes on with the journal of the removed life learns that it is no member any more.
+A life is when it began, in Unix milliseconds, with random bits behind. It lasts as long as the journal, which stores it
+as soon as a member has it. Until then a node that learns that a former life of its name was removed begins its life
+after that one, whatever its clock says. One that goes on with the journal of the removed life learns that it is no
+member any more.
 
-A member that finds a record about itself that it did not write (of an earlier process, or forged) writes a later one.
+A member that finds a record about itself that it did not write (of an earlier process, or forged) writes a later one;
+but only once for each other process that runs under its name: else two would do so in turn, for ever.
 
 The members are those of the file or the command line, and those with a record, but for those who left or were removed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from random import Random
 from typing import NamedTuple, Self
@@ -23,6 +25,14 @@ from gossip_counter.node.core.limits import MAX_COUNT, MAX_VERSION
 
 MAX_MEMBERS = 1000
 """Records that are stored. Those of names that nobody heard of before are dropped beyond it."""
+
+MAX_GONE = 500
+"""Of these, such as left or were removed. Those who did so with the earliest lives are forgotten beyond it: all nodes
+keep the same ones.
+"""
+
+MAX_BOOTS = 64
+"""Processes of our own name that are distinguished."""
 
 MAX_ADDRESSES = 4
 """Of one member."""
@@ -89,6 +99,8 @@ class Roster:
         """`listed` are the others, as people listed them; `stored` is what the journal has."""
         self.name = name
         self.records = {record.name: record for record in stored}
+        for old in too_old(self.records, name):
+            del self.records[old]
         self.hash = 0
         """Equal for equal records; 0 for none."""
         self.revision = 0
@@ -97,9 +109,12 @@ class Roster:
             self.hash ^= _hash(record)
         self._listed = frozenset(listed)
         self._presence = presence
+        self._boot = 0
         self._unsaved = set[str]()
-        self.is_new = not self.own.life
-        """Whether no journal had a record of this life when it began."""
+        self._is_new = not self.own.life
+        """Whether nobody else is known to have a record of this life."""
+        self._answered = set[int]()
+        """Other processes of our name whose records we have replaced, by their boot ids."""
 
     @property
     def own(self) -> MemberRecord:
@@ -124,6 +139,7 @@ class Roster:
         if self._presence:
             addresses, release, _ = self._presence
             life = self.own.life or min(unix_ms << _RANDOM_BITS | entropy.getrandbits(_RANDOM_BITS), MAX_COUNT)
+            self._boot = boot
             began = self.own._replace(life=max(life, 1), has_left=False, addresses=addresses[:MAX_ADDRESSES])
             self._write(began._replace(boot=boot, release=release))
 
@@ -158,7 +174,7 @@ class Roster:
         news = []
         for record in records:
             known = self.records.get(record.name)
-            if known is None and len(self.records) >= MAX_MEMBERS:
+            if known is None and not self._has_room(record):
                 continue
             if record.name == self.name and self._presence:
                 self._answer(record)
@@ -166,17 +182,45 @@ class Roster:
                 self._put(known.merged(record) if known else record)
             if self.records.get(record.name) != known:
                 news.append(self.records[record.name])
-        return news
+        self._forget_oldest()
+        return [record for record in news if record.name in self.records]
+
+    def _has_room(self, record: MemberRecord) -> bool:
+        """Whether a name that nobody heard of before is stored. If it is gone already, it is one of the latest."""
+        return record.name == self.name or not record.is_member or len(self.records) < MAX_MEMBERS
+
+    def _forget_oldest(self) -> None:
+        for name in too_old(self.records, self.name):
+            self.hash ^= _hash(self.records.pop(name))
 
     def _answer(self, theirs: MemberRecord) -> None:
         """Somebody has this record about us."""
         removed, ours = max(theirs.removed, self.own.removed), self.own
-        if removed > ours.life and self.is_new and removed < MAX_COUNT:
+        if removed > ours.life and self._is_new and removed < MAX_COUNT:
             ours = ours._replace(life=removed + 1)  # it was a former life that was removed
         self._put(ours._replace(removed=removed))
-        if theirs.merged(ours)[:-1] != ours[:-1] and not self.own.is_removed:
+        if theirs.life == ours.life and theirs.boot == ours.boot:
+            self.note_known()
+        if theirs.merged(ours)[:-1] == ours[:-1] or self.own.is_removed:
+            return
+        if self._may_replace(theirs):
             self._write(theirs._replace(has_left=ours.has_left, boot=ours.boot, addresses=ours.addresses,
                                         release=ours.release, key=ours.key, removed=removed))  # fmt: skip
+        else:
+            self._put(theirs._replace(removed=removed))
+
+    def _may_replace(self, theirs: MemberRecord) -> bool:
+        """Whether to write a later record about us than this one."""
+        is_first = theirs.boot not in self._answered and len(self._answered) < MAX_BOOTS
+        if theirs.boot != self._boot:
+            self._answered.add(theirs.boot)
+        return is_first or theirs.has_left or theirs.boot == self._boot
+
+    def note_known(self) -> None:
+        """A member has our record: this life is one that can be removed."""
+        if self._is_new and self.own.life:
+            self._is_new = False
+            self._unsaved.add(self.name)
 
     def _put(self, record: MemberRecord) -> None:
         known = self.records.get(record.name)
@@ -185,18 +229,28 @@ class Roster:
         self.hash ^= _hash(record) ^ (_hash(known) if known else 0)
         self.records[record.name] = record
         self.revision += 1
-        self._unsaved.add(record.name)
+        if record.name != self.name or not self._is_new:
+            self._unsaved.add(record.name)
 
     # What is durable.
 
     @property
     def unsaved(self) -> tuple[MemberRecord, ...]:
         """The records that the journal does not have."""
-        return tuple(self.records[name] for name in sorted(self._unsaved)) if self._unsaved else ()
+        return tuple(self.records[name] for name in sorted(self._unsaved) if name in self.records)
 
     def saved(self, records: Iterable[MemberRecord]) -> None:
         """The journal has these."""
-        self._unsaved -= {record.name for record in records if self.records[record.name] == record}
+        self._unsaved -= {record.name for record in records if self.records.get(record.name) == record}
+
+
+def too_old(records: Mapping[str, MemberRecord], own_name: str = "") -> list[str]:
+    """The names to forget, of those that left or were removed; our own stays."""
+    if len(records) <= MAX_GONE:
+        return []
+    gone = [each for each in records.values() if not each.is_member and each.name != own_name]
+    gone.sort(key=lambda each: (max(each.life, each.removed), each.name))
+    return [each.name for each in gone[: max(0, len(gone) - MAX_GONE)]]
 
 
 def _hash(record: MemberRecord) -> int:

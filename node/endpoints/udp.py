@@ -8,13 +8,13 @@ arrives than there is time for, senders take turns; what is no use is not even d
 import socket
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from hashlib import blake2b
 from itertools import chain, count
 from random import Random
 from time import monotonic_ns, thread_time_ns
 from typing import TYPE_CHECKING, Any, cast
 
 from gossip_counter.node.codec import datagrams, requests
+from gossip_counter.node.core import recent_writes
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Client, Send
 from gossip_counter.node.core.errors import BadDatagramError, RequestError
@@ -35,7 +35,6 @@ from gossip_counter.node.core.messages import (
     SynAck,
     boot_answered,
 )
-from gossip_counter.node.core.recent_writes import RecentWrites
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.endpoints.addresses import Address, Sockaddr, shown
 from gossip_counter.node.endpoints.arrivals import Arrival, Arrivals
@@ -44,6 +43,7 @@ from gossip_counter.node.endpoints.envelopes import Envelopes
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
 from gossip_counter.node.endpoints.senders import Senders, is_of_this_machine
+from gossip_counter.node.endpoints.shared_replies import SharedReplies
 from gossip_counter.node.endpoints.socket_errors import why_not_sent
 from gossip_counter.node.security.keyring import Keyring
 
@@ -83,9 +83,6 @@ ANSWERS = SynAck | Ack | Confirmed | Rival
 TO_SOURCE = SynAck | Members
 """Gossip that goes to where its receiver last sent a SYN from: it may have moved."""
 
-LONG_BYTES = 128
-"""A write of more than so many bytes is recognised by a hash of them."""
-
 
 class UdpEndpoint:
     """Reads and writes the datagrams of one node. `note(kind, text, *args)` counts and logs what goes wrong.
@@ -115,7 +112,7 @@ class UdpEndpoint:
         """By peer, the trusted address from which it last sent a SYN, and that of ours to which."""
         self._cluster_number: int | None = None
         """The id of our cluster, as we last sent it. Whoever sends another is no peer, and moves none."""
-        self._recent = RecentWrites()
+        self._recent = recent_writes.RecentWrites()
         self._arrivals = Arrivals()
         self._senders = Senders()
         self._boot = 0
@@ -127,6 +124,7 @@ class UdpEndpoint:
         self._faults = faults
         self._envelopes = Envelopes(sealing, note, self._count_quietly)
         self._reply_ids = count()
+        self._shared_replies = SharedReplies(self._send)
 
     @property
     def address(self) -> Address:
@@ -230,12 +228,16 @@ class UdpEndpoint:
             self._count_in("sealed", datagram)
             if not (self._envelopes.proves(client[0]) or self.peers.are_at(client[0])):
                 self._senders.was_worthless(client[0])
+        elif self._envelopes.proves(client[0]):
+            for number, message in enumerate(datagrams.split(content)):
+                self._receive_content(message, None if number else datagram, client, now_ns, step, refuse)
         else:
             self._receive_content(content, datagram, client, now_ns, step, refuse)
 
     def _receive_content(
-        self, content: bytes, datagram: bytes, client: UdpClient, now_ns: int, step: Step, refuse: Refuse
+        self, content: bytes, datagram: bytes | None, client: UdpClient, now_ns: int, step: Step, refuse: Refuse
     ) -> None:
+        """Take a message; None if its datagram is counted already, with another message in it."""
         try:
             message = self._unpack(content, datagram)
             if not isinstance(message, dict):
@@ -243,7 +245,7 @@ class UdpEndpoint:
                     self._heard_from(message, client)
                     # Which of our addresses was asked makes it no other process.
                     step(message, (client[0], b"", b""))
-            elif not (self._envelopes.proves(client[0]) or self._senders.may_ask(client[0], len(datagram))):
+            elif not (self._envelopes.proves(client[0]) or self._senders.may_ask(client[0], len(content))):
                 self._stats.answers_withheld += 1
             elif not self._took_fault(message, client):
                 request = requests.parse(message)
@@ -286,7 +288,7 @@ class UdpEndpoint:
     def _write(self, write: Add | Delete, datagram: bytes, client: UdpClient, now_ns: int, step: Step) -> None:
         """Take a write, unless it has come before: then the reply that it got is sent again, once there is one."""
         source, asked, _ = client
-        key = _key(datagram, source, asked)
+        key = recent_writes.key(datagram, (source, asked))
         client = (source, asked, key)
         reply = self._recent.arrived(key, now_ns)
         if reply is None:
@@ -296,7 +298,7 @@ class UdpEndpoint:
         if reply:
             self._send(reply, source, asked)
 
-    def _unpack(self, content: bytes, datagram: bytes) -> dict[Any, Any] | Gossip:
+    def _unpack(self, content: bytes, datagram: bytes | None) -> dict[Any, Any] | Gossip:
         kind = "unreadable"
         try:
             message = datagrams.unpack(content, self._config.cluster)
@@ -320,7 +322,14 @@ class UdpEndpoint:
         datagram = datagrams.pack_reply(requests.reply_body(reply, next(self._reply_ids)))
         if write:
             self._recent.replied(write, datagram)
-        self._send(datagram, source, asked)
+        if self._envelopes.proves(source):
+            self._shared_replies.put(datagram, source, asked)
+        else:
+            self._send(datagram, source, asked)
+
+    def send_replies(self) -> None:
+        """Send the replies that wait for others: there are no more now."""
+        self._shared_replies.send_all()
 
     def gossip(self, send: Send) -> None:
         """Send gossip, in as many datagrams as it takes."""
@@ -375,7 +384,9 @@ class UdpEndpoint:
         self._stats.datagrams_out += 1
         self._stats.bytes_out += len(datagram)
 
-    def _count_in(self, kind: str, datagram: bytes) -> None:
+    def _count_in(self, kind: str, datagram: bytes | None) -> None:
+        if datagram is None:
+            return
         self._stats.datagrams_in += 1
         self._stats.bytes_in += len(datagram)
         self._count("in", kind, datagram)
@@ -387,9 +398,3 @@ class UdpEndpoint:
         counts = self.traffic[direction, kind]
         counts[0] += 1
         counts[1] += len(datagram)
-
-
-def _key(datagram: bytes, source: Sockaddr, asked: bytes) -> bytes:
-    """What a write is recognised by. Bytes of one piece take a third of the memory that a tuple of the three takes."""
-    content = datagram if len(datagram) <= LONG_BYTES else blake2b(datagram).digest()
-    return b"%d %b" % (hash((source, asked)), content)

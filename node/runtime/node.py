@@ -270,6 +270,7 @@ class Node:
                 self._alarm.set(ready.wake_ns)
             for answer in ready.replies:
                 self._guarded(self._reply, answer)
+            self._guarded(self._udp.send_replies)
             self._guarded(self._roster_watch.follow)
             for send in ready.sends:
                 self._guarded(self._udp.gossip, send)

@@ -18,8 +18,8 @@ def why_refused(refused: Refused, cluster: str) -> str:
         )
     return (
         f"{name} at {source} is of another cluster that is named {cluster!r} too: correct the address in its list of"
-        f" members or in this node's, and give one cluster another name; if it is to be of this one, start it with an"
-        f" empty data directory"
+        f" members or in this node's, and give one cluster another name; a node that is to change its cluster must be"
+        f" started with --join and an empty data directory"
     )
 
 

@@ -7,7 +7,7 @@ from gossip_counter.node.core.counts import Actor, HeldRow
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.holdings import Floors, Stored
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.roster import MemberRecord
+from gossip_counter.node.core.roster import MemberRecord, too_old
 
 
 @dataclass(slots=True)
@@ -30,6 +30,8 @@ class Contents:
         self.actor = commit.actor
         self.cluster_id = commit.cluster_id or self.cluster_id
         self.members.update((record.name, record) for record in commit.members)
+        for name in too_old(self.members):
+            del self.members[name]
         for actor, version, source_version, rows, floors in commit.stored:
             self.versions[actor] = version, source_version, floors
             mine = self.rows.setdefault(actor, {})

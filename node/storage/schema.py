@@ -20,6 +20,7 @@ from gossip_counter.node.core import limits
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import FIELDS, Actor, HeldRow, Row, counts_nothing, decode, encode
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.core.roster import MemberRecord, too_old
 from gossip_counter.node.storage import database
 from gossip_counter.node.storage.contents import Contents
 from gossip_counter.node.storage.entries import (
@@ -189,6 +190,11 @@ def _put_meta(db: sqlite3.Connection, values: Mapping[str, str]) -> None:
     database.put(db, "meta", [(key, value, _checksum(key, value, ())) for key, value in values.items()])
 
 
+def _members(meta: Mapping[str, str]) -> dict[str, MemberRecord]:
+    listed = checked_members(json.loads(value) for key, value in meta.items() if key.startswith(_MEMBER))
+    return {record.name: record for record in listed}
+
+
 def read(db: sqlite3.Connection) -> tuple[Contents, int]:
     """What the tables contain, and the number of the last log entry that is in them.
 
@@ -198,8 +204,7 @@ def read(db: sqlite3.Connection) -> tuple[Contents, int]:
     contents = Contents(checked_actor(meta["actor"]) if "actor" in meta else None)
     if CLUSTER_ID in meta:
         contents.cluster_id = ClusterId.unpacked(int(meta[CLUSTER_ID]))
-    listed = checked_members(json.loads(value) for key, value in meta.items() if key.startswith(_MEMBER))
-    contents.members = {record.name: record for record in listed}
+    contents.members = _members(meta)
     for actor, version, source_version, *floors, checksum in db.execute("SELECT * FROM actors"):
         if checksum != _checksum(actor, "", (version, source_version, *floors)):
             raise ValueError(f"the versions of {actor!r} are not as they were written")
@@ -270,6 +275,9 @@ def write_end(db: sqlite3.Connection, contents: Contents, compacted: int) -> Non
         meta[CLUSTER_ID] = str(contents.cluster_id.packed())
     meta.update((_MEMBER + name, json.dumps(record)) for name, record in contents.members.items())
     _put_meta(db, meta)
+    if contents.members:
+        old = too_old(_members(_meta(db)))
+        db.executemany("DELETE FROM meta WHERE key = ?", [(_MEMBER + name,) for name in old])
 
 
 def entry_checksum(number: int, entry: str) -> int:

@@ -55,6 +55,7 @@ class UdpNode:
         while ready := self.replica.ready(now_ns):
             for answer in ready.replies:
                 self.udp.reply(answer.to, answer.reply)  # type: ignore[arg-type]
+            self.udp.send_replies()
             for send in ready.sends:
                 self.udp.gossip(send)
 
