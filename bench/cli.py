@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress import MofNCompleteColumn, Progress
 
 from gossip_counter import __version__
-from gossip_counter.bench import cli_flood, cli_fuzz, cli_throughput, cli_windows, options, workload
+from gossip_counter.bench import cli_flood, cli_fuzz, cli_rotation, cli_throughput, cli_windows, options, workload
 from gossip_counter.bench import converge as converging
 from gossip_counter.bench import cost as costing
 from gossip_counter.bench import judge as judging
@@ -56,6 +56,8 @@ HELP = """Measure gossip counters: real processes, real sockets, every acknowled
 
     bench flood --rate 20000             # what does a flood at one node cost?
 
+    bench rotation                       # does anybody wait while keys are rotated?
+
     bench fuzz --count 100000            # does any input go wrong?
 
 sim and judge simulate, and fuzz starts no node. All others start clusters of their own on free ports. None leaves
@@ -85,6 +87,7 @@ for command in (
     cli_windows.ends,
     cli_windows.limiter,
     cli_flood.flood,
+    cli_rotation.rotation,
     cli_fuzz.fuzz,
 ):
     app.command()(in_one_line(command))
@@ -225,20 +228,22 @@ def torture(
     kill_all: Annotated[
         int, typer.Option(min=0, max=100_000, help="Instead: kill all nodes at once, so many times, once a second.")
     ] = 0,
+    sealed: Sealed = False,
     as_json: Json = False,
 ) -> None:
     """Make everything go wrong for real nodes while clients count; check every reply, and every counter at the end.
 
     Nodes are killed, restarted, paused, cut off; gossip is lost. Their data directories are wiped, moved, put back from
-    backups, damaged by flipped bits and cut files, and copied while nodes run: copies run as second processes. Redis
-    clients delete counters, and count in transactions and in windows that end. After that it takes another minute or
-    so, until nodes must have forgotten what ended.
+    backups, damaged by flipped bits and cut files, and copied while nodes run: copies run as second processes. Nodes
+    leave, join, are removed, and come back at other addresses: at the end each must list all. With
+    --sealed, keys are rotated too. Redis clients delete counters, and count in transactions and in windows that end.
+    After that it takes another minute or so, until nodes must have forgotten what ended.
 
     Exit code: 0 if every promise was kept, 1 if not; then the schedule is printed, and logs and journals are kept.
     """
     if kill_all and seconds:
         raise typer.BadParameter("it takes a second each time: leave out --seconds", param_hint="--kill-all")
-    plan = torturing.Plan(seconds or 60, seed, nodes, loss, clients, counters, kill_all)
+    plan = torturing.Plan(seconds or 60, seed, nodes, loss, clients, counters, kill_all, sealed=sealed)
     if not torturing.schedule(plan):
         raise typer.BadParameter("nothing would go wrong in so short a time: take more", param_hint="--seconds")
     if err.is_terminal:

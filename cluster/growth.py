@@ -1,21 +1,29 @@
 """Nodes of a cluster that come and go while it runs."""
 
 import asyncio
+import contextlib
 
 from gossip_counter.cluster import ports
-from gossip_counter.cluster.client import NoAnswerError
+from gossip_counter.cluster.client import ClientError, NoAnswerError, RequestRefusedError
 from gossip_counter.cluster.errors import ClusterError
-from gossip_counter.cluster.manifest import MAX_NODES, Member
+from gossip_counter.cluster.manifest import MAX_NODES, Manifest, Member
 from gossip_counter.cluster.processes import READY_S, Cluster
+from gossip_counter.node.core.membership import UP_NS
 
 LEAVE_S = 25.0
 """Longer than a node takes to hand over, or to say that it can't."""
 
+REMOVE_S = 2 * UP_NS / 1e9
+"""How long a node that has just died may seem to be up."""
+
 POLL_S = 0.02
 
 
-async def join(cluster: Cluster) -> Member:
-    """Start a new node and wait until it is a member. It is gone again if it can't. Raises `ClusterError`."""
+async def join(cluster: Cluster, name: str = "") -> Member:
+    """Start a new node and wait until it is a member. It is gone again if it can't. Raises `ClusterError`.
+
+    Without a name it gets the next one.
+    """
     manifest = cluster.manifest
     if cluster.settings.gossip == "full":
         raise ClusterError("nodes that were started with --gossip full stay as many as they are")
@@ -23,9 +31,9 @@ async def join(cluster: Cluster) -> Member:
         raise ClusterError(f"a cluster has at most {MAX_NODES} nodes")
     if not cluster.alive():
         raise ClusterError("no node is up that could be joined: 'cluster restart n1' starts one")
-    member = Member(_new_name(cluster), joined=True)
+    member = Member(name or _new_name(cluster), joined=True)
     ports.assign_one(manifest, member)
-    manifest.members[member.name] = member
+    _add(manifest, member, cluster.alive()[0])
     try:
         cluster.start(member)
         await cluster.ready(member)
@@ -35,6 +43,14 @@ async def join(cluster: Cluster) -> Member:
         drop(cluster, member)
         raise
     return member
+
+
+def _add(manifest: Manifest, member: Member, beside: Member) -> None:
+    """A new node; while a partition lasts, in the group of this other one."""
+    for group in manifest.partition:
+        if beside.name in group:
+            group.append(member.name)
+    manifest.members[member.name] = member
 
 
 def _new_name(cluster: Cluster) -> str:
@@ -70,7 +86,38 @@ async def leave(cluster: Cluster, member: Member) -> None:
         except NoAnswerError:
             if cluster.process(member):
                 raise
+            await _check_has_left(cluster, member)
     cluster.stop([member])
+    drop(cluster, member)
+
+
+async def _check_has_left(cluster: Cluster, member: Member) -> None:
+    """Whether some other node knows that this one, which ended, has left: then it had handed over first.
+
+    Raises `ClusterError` if not.
+    """
+    for other in cluster.alive():
+        async with await cluster.connect(other) as client:
+            with contextlib.suppress(ClientError):
+                if any((each["name"], each["state"]) == (member.name, "left") for each in await client.members()):
+                    return
+    raise ClusterError(
+        f"{member.name} ended before it had handed over, and is a member yet: 'cluster restart {member.name}' first"
+    )
+
+
+async def remove(cluster: Cluster, member: Member) -> None:
+    """Remove a dead node for good, once the others have missed it. Raises `ClusterError` and `ClientError`."""
+    deadline = asyncio.get_running_loop().time() + REMOVE_S
+    while True:
+        async with await cluster.connect(cluster.any_running()) as client:
+            try:
+                await client.remove(member.name)
+                break
+            except RequestRefusedError as error:
+                if "is up" not in str(error) or asyncio.get_running_loop().time() > deadline:
+                    raise
+        await asyncio.sleep(POLL_S)
     drop(cluster, member)
 
 
@@ -79,5 +126,6 @@ def drop(cluster: Cluster, member: Member) -> None:
     manifest = cluster.manifest
     manifest.members.pop(member.name, None)
     groups = [[name for name in group if name != member.name] for group in manifest.partition]
-    manifest.partition = [group for group in groups if group]
+    groups = [group for group in groups if group]
+    manifest.partition = groups if len(groups) > 1 else []
     manifest.save()

@@ -194,7 +194,7 @@ def test_torture_tells_its_verdict_in_every_form(monkeypatch: pytest.MonkeyPatch
     async def run(plan: torture.Plan, watch: Any) -> torture.Verdict:
         watch(torture.Progress(plan))
         return torture.Verdict(
-            plan, 1000, 20, 300, {"deletes": 9}, {"kill": 2}, 0.25, {"n1": 30.0}, {"n1": 0.5}, next(verdicts)
+            plan, 1000, 20, 300, {"deletes": 9}, {"kill": 2}, ["n1"], 0.25, {"n1": 30.0}, {"n1": 0.5}, next(verdicts)
         )
 
     monkeypatch.setattr(torture, "run", run)

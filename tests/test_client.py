@@ -3,13 +3,16 @@
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
 
+from gossip_counter.cluster import key_rings
 from gossip_counter.cluster.client import Client, NoAnswerError, NotSentError, OutcomeUnknownError, Reading
 from gossip_counter.cluster.ports import free_ports
+from gossip_counter.cluster.seals import Keys
 
 NONSENSE: tuple[Any, ...] = ({"in_reply_to": None}, {"in_reply_to": [1]}, {"in_reply_to": {}}, [1], 5)
 
@@ -166,5 +169,28 @@ def test_nobody_listening_is_noticed_at_once() -> None:
                 await client.add(1)
             with pytest.raises(NoAnswerError, match="nobody listens"):
                 await client.read()
+
+    asyncio.run(main())
+
+
+def test_requests_at_once_to_a_sealed_node_share_one_greeting(tmp_path: Path) -> None:
+    key_rings.new(tmp_path / "keys")
+
+    async def main() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            server.setblocking(False)
+            keys = Keys.read(tmp_path / "keys", "likes")
+            async with await Client.connect(server.getsockname(), 0.2, keys) as client:
+                adds = asyncio.gather(*(client.add(1) for _ in range(100)), return_exceptions=True)
+                for _ in range(3):  # turns of the loop: requests are sent, then sealed together
+                    await asyncio.sleep(0)
+                assert server.recv(65_536)
+                with pytest.raises(BlockingIOError):
+                    server.recv(65_536)
+                assert {type(outcome) for outcome in await adds} == {NotSentError}
+                with pytest.raises(NotSentError):  # the greeting may be lost
+                    await client.add(1)
+                assert server.recv(65_536)
 
     asyncio.run(main())

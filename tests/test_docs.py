@@ -90,6 +90,7 @@ def test_what_a_sample_shows_is_compared() -> None:
     assert matches("5 nodes up in 0.26 s on 127.0.0.1:7101", "5 nodes up in 11.03 s on 127.0.0.1:7101\n")
     assert matches("n3 up again, pid 4711", "n3 up again, pid 99")
     assert matches("a\n…", "a\nb\nc") and matches("a\n…", "a") and matches("… listens", "today n1 listens")
+    assert matches("name  clock  heard", "name  clock     heard") and not matches("name  clock", "name clock")
     assert not matches("n1 counted +42", "n1 counted +43")
     assert not matches("", "error")
     assert shown_by('print(a)  # 3 3: why\nprint("b")  # b') == "3 3\nb"

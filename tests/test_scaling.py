@@ -1,7 +1,14 @@
 """Claim: a cluster grows and shrinks by commands while it runs, loses nothing, and a wrong command says what to do."""
 
+import asyncio
 import json
 
+import pytest
+
+from gossip_counter.cluster import growth
+from gossip_counter.cluster.client import RequestRefusedError
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.processes import Cluster
 from tests.support.commands import Commands
 from tests.support.waiting import until
 
@@ -55,3 +62,40 @@ def test_a_cluster_of_full_state_gossip_stays_as_it_is(cluster: Commands) -> Non
     cluster.up(2, "--gossip=full")
     assert "--gossip full" in cluster.refused("join")
     assert "full-state gossip" in cluster.refused("leave", "n2")
+
+
+def test_a_node_that_joins_a_cluster_that_is_cut_is_in_one_of_its_groups(cluster: Commands) -> None:
+    cluster.up(2, "--faults")
+    cluster.ok("partition", "n1/n2")
+    cluster.ok("join")
+    assert cluster.status()["partition"] == [["n1", "n3"], ["n2"]]
+    cluster.ok("leave", "n3")
+    assert cluster.status()["partition"] == [["n1"], ["n2"]]
+    cluster.ok("kill", "n2")
+    cluster.ok("remove", "n2")
+    assert cluster.status()["partition"] == []
+
+
+def test_a_node_that_is_killed_while_it_hands_over_has_not_left(
+    cluster: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "LEAVE_S", 1.0)
+    cluster.up(2)
+    cluster.ok("pause", "n1")
+    with pytest.raises(ClusterError, match="before it had handed over"):
+        asyncio.run(leave_and_be_killed(Cluster.load_up(cluster.directory)))
+    cluster.ok("restart", "n2")
+    until(cluster.agreed_on(0, nodes=2))
+
+
+async def leave_and_be_killed(cluster: Cluster) -> None:
+    """Let n2 leave, and kill it when it takes no more adds. n1 is paused, and goes on then."""
+    n1, n2 = cluster.members.values()
+    leaving = asyncio.create_task(growth.leave(cluster, n2))
+    async with await cluster.connect(n2) as client:
+        with pytest.raises(RequestRefusedError, match="is leaving"):
+            while True:
+                await client.add(1, expire_ms=1)
+    cluster.kill(n2)
+    cluster.resume(n1)
+    await leaving

@@ -15,8 +15,10 @@ from gossip_counter.cluster.processes import Cluster
 from gossip_counter.cluster.seals import Keys
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.endpoints.addresses import Address
+from gossip_counter.node.runtime.key_watch import LOOK_S
 from gossip_counter.node.security.sealing import Sealing
 from gossip_counter.node.storage import key_file
+from tests.support.bench import figures
 from tests.support.commands import Commands
 from tests.support.processes import ask, node_process
 from tests.support.waiting import LIMIT_S, until
@@ -130,6 +132,32 @@ async def add_while_rotating(cluster: Commands) -> int:
     stop.set()
     await asyncio.gather(*adding)
     return added
+
+
+def gaps_while_rotating(seconds: float) -> tuple[float, float]:
+    """The longest gaps in adds and in gossip, in milliseconds: at rest, and while keys are rotated."""
+    rest, *steps = figures("rotation", "-n3", f"--seconds={seconds}")["phases"]
+    assert [each["phase"] for each in steps] == ["a key that opens", "it seals", "the old one goes"]
+    assert all(each["acknowledged_adds"] > 0 for each in (rest, *steps))
+    at_rest, rotating = (
+        max(each[f"longest_gap_in_{kind}_ms"] for each in phases for kind in ("adds", "gossip"))
+        for phases in ([rest], steps)
+    )
+    assert rotating > 0
+    return at_rest, rotating
+
+
+def test_nobody_waits_until_nodes_look_for_keys_again() -> None:
+    assert gaps_while_rotating(0.2)[1] < LOOK_S * 1000
+
+
+@pytest.mark.soak
+def test_nobody_waits_longer_than_a_gossip_interval_while_keys_are_rotated_with_a_node_down() -> None:
+    """One run of several must show it: whatever else this machine does may keep all waiting for as long."""
+    runs: list[tuple[float, float]] = []
+    while len(runs) < 5 and not any(rotating <= 100 for _, rotating in runs):
+        runs.append(gaps_while_rotating(1))
+    assert min(rotating for _, rotating in runs) <= 100, runs
 
 
 async def run_aside(cluster: Commands, *arguments: str) -> None:

@@ -8,12 +8,15 @@ import msgpack
 import pytest
 
 from gossip_counter.node.codec import datagrams
+from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.effects import Send
+from gossip_counter.node.core.messages import Syn
+from gossip_counter.node.endpoints.peer_addresses import SILENT_ROUNDS
 from gossip_counter.node.endpoints.senders import MOST_WORTHLESS
 from gossip_counter.node.security import header
 from gossip_counter.node.security.sealing import Sealing
-from tests.support.replica import CLUSTER_ID, X, packed, pushed
+from tests.support.replica import CLUSTER_ID, MS, X, packed, pushed
 from tests.support.sealing import process, ring, sealed
 from tests.support.udp import UdpNode, asking, received, send, udp_endpoint
 
@@ -185,3 +188,22 @@ def test_sealed_gossip_fits_the_same_datagrams() -> None:
         sizes = [len(each) for each in received(client)]
         assert len(sizes) > 3
         assert 1100 < max(sizes) <= 1200
+
+
+@pytest.mark.parametrize("has_key", [True, False])
+def test_a_member_that_has_no_id_yet_is_answered_where_it_is_if_it_has_the_key(has_key: bool) -> None:
+    """It comes back at another address without its journal, and its peers list the old one by a number."""
+    keys = (process(1), process(2)) if has_key else (None, None)
+    syn = Syn("n2", 0, {}, boot=5, cluster_id=ClusterId(3, False))
+    with udp_endpoint(seal=keys[1], n2=("127.0.0.1", 9)) as node, asking(node.udp.address) as client:
+        node.udp.peers.found("n2", [("127.0.0.1", 9)])
+        for number in range(SILENT_ROUNDS + 2):
+            node.replica.tick(number * 100 * MS)
+            node.advance(number * 100 * MS)
+        (datagram,) = datagrams.pack_gossip(syn, "c", 1100, 16)
+        if keys[0]:
+            meet(client, keys[0], node)
+            datagram = sealed(keys[0], datagram)
+        client.send(datagram)
+        node.receive(2000 * MS)
+        assert len(received(client)) == has_key

@@ -21,9 +21,11 @@ from tests.support import journals
         torture.Plan(seconds=2.5, nodes=3, seed=339, clients=8, awaits_end=False),
         pytest.param(torture.Plan(kill_all=5, seed=1, awaits_end=False), marks=pytest.mark.soak),
         pytest.param(torture.Plan(seconds=30, seed=5), marks=pytest.mark.soak),
+        pytest.param(torture.Plan(seconds=30, seed=11, awaits_end=False), marks=pytest.mark.soak),
+        pytest.param(torture.Plan(seconds=30, seed=3, sealed=True, awaits_end=False), marks=pytest.mark.soak),
         pytest.param(torture.Plan(seconds=30, seed=6, loss=0.3, awaits_end=False), marks=pytest.mark.soak),
     ],
-    ids=["smoke", "kill all", "everything", "everything, 30 % loss"],
+    ids=["smoke", "kill all", "everything", "members come and go", "keys are rotated", "everything, 30 % loss"],
 )
 @pytest.mark.timeout(240)
 def test_torture(plan: torture.Plan) -> None:
@@ -34,6 +36,16 @@ def test_torture(plan: torture.Plan) -> None:
     assert sum(verdict.redis.values()) > 10
 
 
+def test_n5_leaves_n6_joins_n2_changes_its_address_and_nothing_is_lost_or_counted_twice() -> None:
+    plan = torture.Plan(seconds=2.5, seed=57210, clients=8, awaits_end=False)
+    moves = {("leave", "n5"), ("join", "n6"), ("new address", "n2"), ("kill", "n1")}
+    assert moves <= {(step.action, step.what) for step in torture.schedule(plan)}
+    verdict = asyncio.run(torture.run(plan, lambda _: None))
+    assert verdict.broken is None
+    assert verdict.members == ["n1", "n2", "n3", "n4", "n6"]
+    assert verdict.acknowledged > 100
+
+
 def test_a_schedule_is_the_same_for_the_same_seed() -> None:
     assert torture.schedule(torture.Plan(seed=1)) == torture.schedule(torture.Plan(seed=1))
     assert torture.schedule(torture.Plan(seed=1)) != torture.schedule(torture.Plan(seed=2))
@@ -41,6 +53,10 @@ def test_a_schedule_is_the_same_for_the_same_seed() -> None:
     assert actions == {
         *("kill", "restart", "pause", "resume", "partition", "heal", "loss", "wipe", "damage"),
         *("copy", "copy apart", "meet", "end copy", "move", "back up", "put back"),
+        *("leave", "remove", "join", "new address"),
+    }
+    assert {step.action for step in torture.schedule(torture.Plan(seconds=600, sealed=True))} == actions | {
+        "rotate keys"
     }
 
 
@@ -55,10 +71,11 @@ def test_a_copy_is_in_contact_only_while_its_original_runs(monkeypatch: pytest.M
     cluster: Any = SimpleNamespace(
         settings=SimpleNamespace(loss=0.0),
         manifest=SimpleNamespace(cut_off_from=lambda _: ["n3"]),
+        members=running,
         alive=lambda: [SimpleNamespace(name=name, pid=pid) for name, pid in running.items()],
         is_paused=lambda member: member.name in paused,
     )
-    trial: Any = SimpleNamespace(cluster=cluster)
+    trial: Any = SimpleNamespace(cluster=cluster, nodes=list(running))
 
     def in_reach() -> list[tuple[int, int]]:
         return asyncio.run(Copies(trial)._in_reach("n1 copy 1", Copy("n1", cluster, is_apart=False)))

@@ -8,6 +8,9 @@ What one node alone acknowledged is lost with its disk. So a disk is wiped, dama
 when the other nodes hold durably all that it holds: the clients pause for that moment. Copies of a node's data run as
 second processes under its name (`copies`), and what they acknowledged must count too.
 
+Members leave, join, are removed once they are dead, and come back at other addresses (`movers`). At the end each node
+must list all, at their addresses.
+
 Beside them, Redis clients count in windows, in transactions on pairs of counters, and in counters that they delete
 (`redis_clients`). What must come of that is in the `books`. At the end the run goes on for a minute: then no node may
 store anything of a window.

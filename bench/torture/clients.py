@@ -49,7 +49,7 @@ class Clients:
         except (ClientError, asyncio.CancelledError) as error:
             if not isinstance(error, RequestRefusedError):
                 progress.unknown[name] += 1
-            return self._failed(asked, error)
+            return self._failed(name, asked, error)
         oracle.acknowledged(asked)
         progress.acknowledged[name] += 1
         return True
@@ -60,16 +60,17 @@ class Clients:
         try:
             value = await self._trial.connections[name].read(counter)
         except (ClientError, asyncio.CancelledError) as error:
-            return self._failed(asked, error)
+            return self._failed(name, asked, error)
         oracle.replied(asked, value)
         self._trial.answering.add(name)
         progress.reads[name] += 1
         return True
 
-    def _failed(self, asked: int, error: BaseException) -> bool:
+    def _failed(self, name: str, asked: int, error: BaseException) -> bool:
         """Record a request that was refused, or whose outcome is unknown. Raises what cancelled it."""
         if isinstance(error, RequestRefusedError):
-            self._trial.oracle.failed(asked, error.code, str(error), disk_failed=False)
+            may_refuse = name in self._trial.refusing
+            self._trial.oracle.failed(asked, error.code, str(error), disk_failed=may_refuse)
             return False
         self._trial.oracle.unknown(asked)
         if isinstance(error, asyncio.CancelledError):

@@ -8,9 +8,9 @@ import asyncio
 from dataclasses import dataclass, field
 
 from gossip_counter.bench.torture import disks
-from gossip_counter.bench.torture.trial import Trial
+from gossip_counter.bench.torture.trial import TIMEOUT_S, Trial
 from gossip_counter.cluster import ports
-from gossip_counter.cluster.client import Client, ClientError
+from gossip_counter.cluster.client import ClientError
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.manifest import Manifest, Member
 from gossip_counter.cluster.processes import Cluster
@@ -52,6 +52,10 @@ class Copies:
         self._trial = trial
         self._running: dict[str, Copy] = {}
 
+    def have_one(self, node: str = "") -> bool:
+        """Whether there is a copy of a node, or of any."""
+        return any(node in ("", copy.node) for copy in self._running.values())
+
     async def start(self, name: str, is_apart: bool) -> bool:
         """Copy a node's data, whatever the node does meanwhile, and start from it; False if there is none.
 
@@ -62,13 +66,14 @@ class Copies:
         if not await asyncio.to_thread(disks.copy, manifest.data_path(node), directory / "data" / node):
             return False
         (directory / "logs").mkdir()
+        (directory / manifest.keys_path.name).symlink_to(manifest.keys_path)
         members = manifest.members | {node: Member(node, port=ports.free_ports(1)[0])}
         copy = Copy(node, Cluster(Manifest(directory, manifest.id, manifest.settings, members)), is_apart)
         copy.cluster.manifest.partition = [[each] for each in members] if is_apart else manifest.partition
         self._running[name] = copy
         self._trial.note_start(name)
         copy.cluster.start(copy.member)
-        self._trial.connections[name] = await Client.connect(copy.member.address, timeout_s=1.5)
+        self._trial.connections[name] = await copy.cluster.connect(copy.member, TIMEOUT_S)
         self._trial.progress.conditions[name] = "up"
         return True
 
@@ -129,6 +134,7 @@ class Copies:
         if copy.is_apart or cluster.settings.loss > MOST_LOSS or not await self._set_faults(name, copy):
             return []
         apart = set(cluster.manifest.cut_off_from(copy.node))
+        apart |= cluster.members.keys() - set(self._trial.nodes)
         up = [each for each in cluster.alive() if each.name not in apart and not cluster.is_paused(each)]
         original = next((each for each in up if each.name == copy.node), None)
         if original is None:

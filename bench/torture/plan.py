@@ -17,8 +17,13 @@ ACTIONS = {
     "damage": 0.5,
     "move": 0.25,
     "back up": 0.25,
+    "leave": 0.5,
+    "remove": 0.25,
+    "new address": 0.5,
 }
 """How often each begins, relative to the others."""
+ROTATE = {"rotate keys": 1}
+"""The same, of a sealed cluster only."""
 PER_SECOND = 1.5
 APART_SHARE = 0.4
 """Of the copies of nodes, how many meet nobody at first."""
@@ -39,6 +44,8 @@ class Plan:
     counters: int = 5
     kill_all: int = 0
     redis_clients: int = 8
+    sealed: bool = False
+    """Whether datagrams are sealed, and keys rotated too."""
     awaits_end: bool = True
     """Whether it goes on until all that ended must be forgotten: for a minute and some seconds."""
 
@@ -80,31 +87,45 @@ def _kill_all(plan: Plan, rng: Random) -> Iterator[Step]:
 
 
 def _everything(plan: Plan, rng: Random) -> Iterator[Step]:
-    at, number = 0.0, 0
+    at, number, names = 0.0, 0, plan.names
+    actions = ACTIONS | (ROTATE if plan.sealed else {})
     while (at := at + rng.expovariate(PER_SECOND)) < plan.seconds:
         number += 1
-        action = rng.choices(list(ACTIONS), list(ACTIONS.values()))[0]
-        node, until = rng.choice(plan.names), at + rng.uniform(0.1, 3.0)
+        action = rng.choices(list(actions), list(actions.values()))[0]
+        node, until = rng.choice(names), at + rng.uniform(0.1, 3.0)
         match action:
-            case "kill":
-                yield from (Step(at, "kill", node), Step(until, "restart", node))
             case "kill all":
-                everyone = ",".join(plan.names)
+                everyone = ",".join(names)
                 yield from (Step(at, "kill", everyone), Step(at + 0.1, "restart", everyone))
-            case "pause":
-                yield from (Step(at, "pause", node), Step(until, "resume", node))
             case "partition":
-                yield from (Step(at, "partition", _two_groups(plan, rng)), Step(until, "heal"))
+                yield from (Step(at, "partition", _two_groups(names, rng)), Step(until, "heal"))
             case "loss":
                 yield from (Step(at, "loss", f"{rng.uniform(0.1, 0.9):.2f}"), Step(until, "loss", f"{plan.loss}"))
+            case "leave" | "remove":
+                new = f"n{1 + max(int(name[1:]) for name in names)}"
+                yield from (Step(at, action, node), Step(until, "join", new))
+                names = [*(name for name in names if name != node), new]
+            case "rotate keys":
+                yield Step(at, action)
             case "copy":
                 yield from _copy(at, f"{node} copy {number}", rng)
-            case "damage":
-                yield Step(at, "damage", f"{node} {rng.choice(disks.DAMAGE)}")
-            case "wipe":
-                yield Step(at, "wipe", node)
-            case _:  # "move", "back up"
-                yield from (Step(at, action, node), Step(at + rng.uniform(0.5, 10.0), "put back", _put_back(node, rng)))
+            case _:
+                yield from _to_one(action, node, at, until, rng)
+
+
+def _to_one(action: str, node: str, at: float, until: float, rng: Random) -> Iterator[Step]:
+    """What happens to one node."""
+    match action:
+        case "kill":
+            yield from (Step(at, "kill", node), Step(until, "restart", node))
+        case "pause":
+            yield from (Step(at, "pause", node), Step(until, "resume", node))
+        case "damage":
+            yield Step(at, "damage", f"{node} {rng.choice(disks.DAMAGE)}")
+        case "wipe" | "new address":
+            yield Step(at, action, node)
+        case _:  # "move", "back up"
+            yield from (Step(at, action, node), Step(at + rng.uniform(0.5, 10.0), "put back", _put_back(node, rng)))
 
 
 def _copy(at: float, copy: str, rng: Random) -> Iterator[Step]:
@@ -121,7 +142,7 @@ def _put_back(node: str, rng: Random) -> str:
     return f"{node} {rng.choice(disks.PUT_BACK)}"
 
 
-def _two_groups(plan: Plan, rng: Random) -> str:
-    names = rng.sample(plan.names, plan.nodes)
-    size = rng.randrange(1, plan.nodes)
+def _two_groups(names: list[str], rng: Random) -> str:
+    names = rng.sample(names, len(names))
+    size = rng.randrange(1, len(names))
     return f"{','.join(names[:size])}/{','.join(names[size:])}"

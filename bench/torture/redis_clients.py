@@ -27,6 +27,10 @@ PIPELINE = 100
 """Counters that are read at a time."""
 
 
+class RefusedError(PromiseBroken):
+    """An error was the reply: nothing was done. Only a node that was asked to leave may refuse."""
+
+
 def now_ms() -> float:
     """The time, in Unix milliseconds."""
     return time() * 1000
@@ -36,7 +40,7 @@ async def ask(address: Address, *commands: str, timeout_s: float = TIMEOUT_S) ->
     """The replies to some commands, whose words are separated by spaces, on a connection of their own.
 
     Raises `ConnectionRefusedError` if they were not sent; `OSError` or `EOFError` if they may be carried out all
-    the same; `PromiseBroken` for an error in reply.
+    the same; `RefusedError` for an error in reply.
     """
     async with asyncio.timeout(timeout_s):
         reader, writer = await asyncio.open_connection(*address)
@@ -62,7 +66,7 @@ async def _reply(reader: asyncio.StreamReader, commands: Sequence[str]) -> Reply
             return (await reader.readexactly(int(text) + 2))[:-2].decode()
         case b"*":
             return [await _reply(reader, commands) for _ in range(int(text))]
-    raise PromiseBroken(f"{line.decode(errors='replace')} is the reply to {'; '.join(commands)}")
+    raise RefusedError(f"{line.decode(errors='replace')} is the reply to {'; '.join(commands)}")
 
 
 def value_of(reply: Reply) -> int:
@@ -145,6 +149,10 @@ class RedisClients:
         try:
             replies = await ask(self._trial.address(write.node), *commands)
         except ConnectionRefusedError:
+            self._books.not_sent(write)
+        except RefusedError:
+            if write.node not in self._trial.refusing:
+                raise
             self._books.not_sent(write)
         except (OSError, EOFError):
             self._trial.progress.unknown[write.node] += 1

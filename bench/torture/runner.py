@@ -21,17 +21,19 @@ from gossip_counter.cluster.sim.oracle import PromiseBroken
 
 async def run(plan: Plan, watch: Callable[[Progress], None]) -> Verdict:
     """Torture one fresh cluster. Raises `ClusterError` if it can't be started."""
-    settings = Settings(faults=True, loss=plan.loss)
+    settings = Settings(faults=True, loss=plan.loss, sealed=plan.sealed)
     async with temporary(plan.nodes, settings) as cluster:
         trial, findings, broken = Trial(plan, cluster, watch), Findings(), None
         faults = Faults(trial)
         try:
-            await trial.connect()
+            await trial.begin()
             await _torture(trial, faults)
             await check(trial, faults, findings)
         except (PromiseBroken, ClusterError, ClientError, OSError, EOFError) as error:
             broken = str(error) or type(error).__name__
         finally:
+            await faults.movers.stop()
+            await faults.rotations.stop()
             faults.copies.kill_all()
             trial.close()
         if broken:

@@ -14,11 +14,14 @@ from gossip_counter.bench import report
 from gossip_counter.bench.torture.books import Books
 from gossip_counter.bench.torture.plan import Plan
 from gossip_counter.cluster.client import Client, ClientError, Status
+from gossip_counter.cluster.manifest import Member
 from gossip_counter.cluster.processes import Cluster
 from gossip_counter.cluster.sim.oracle import Oracle, PromiseBroken
 from gossip_counter.node.endpoints.addresses import Address
 
 POLL_S = 0.02
+TIMEOUT_S = 1.5
+"""How long a client waits for a reply."""
 ECHO_S = 10.0
 """For how long a process that ended may still be taken for one that speaks: its datagrams may wait at a paused node."""
 STYLES = {"up": "green", "paused": "cyan", "dead": "bold red"}
@@ -72,6 +75,10 @@ class Trial:
         """How many actors can have begun."""
         self.killed = set[str]()
         """Nodes that are dead because of a fault."""
+        self.leaving = set[str]()
+        """Nodes that were asked to leave, and may end by themselves."""
+        self.refusing = set[str]()
+        """Those that were since their start: they may refuse adds."""
         self._ended_s: dict[str, float] = {}
         """By node or copy of one, when its process ended, in monotonic seconds."""
         self.put_back = set[str]()
@@ -80,12 +87,29 @@ class Trial:
         """Clear while the clients have to pause."""
         self._watch = watch
 
-    async def connect(self) -> None:
-        """Open the connections, and let the clients count."""
+    async def begin(self) -> None:
+        """Connect to all nodes, and let the clients count."""
         for name, member in self.cluster.members.items():
             self.note_start(name)
-            self.connections[name] = await Client.connect(member.address, timeout_s=1.5)
+            await self.connect(member)
         self.may_count.set()
+
+    async def connect(self, member: Member) -> None:
+        """Open a connection to a node, instead of one to another address."""
+        before = self.connections.pop(member.name, None)
+        if before:
+            before.close()
+        self.connections[member.name] = await self.cluster.connect(member, TIMEOUT_S)
+
+    def forget(self, name: str) -> None:
+        """A node is no member any more, or soon will be none: nobody asks it for anything."""
+        self.progress.conditions.pop(name, None)
+        self.connections.pop(name).close()
+
+    @property
+    def nodes(self) -> list[str]:
+        """The names of all nodes but those that join or are removed at present."""
+        return [name for name in self.cluster.members if name in self.connections]
 
     def close(self) -> None:
         """Close the connections."""
@@ -114,6 +138,7 @@ class Trial:
         self.most_actors += 1 + 2 * len(rivals)
         self._ended_s[name] = math.inf
         self.killed.discard(name)
+        self.refusing.discard(name)
         self.answering.discard(name)
 
     def note_end(self, name: str) -> None:
@@ -123,15 +148,16 @@ class Trial:
 
     def note_conditions(self) -> None:
         """Find out which nodes are up, dead or paused. Raises `PromiseBroken` if one has ended by itself."""
-        for name, member in self.cluster.members.items():
+        for name in self.nodes:
+            member = self.cluster.members[name]
             dead = self.cluster.process(member) is None
-            if dead and name not in self.killed:
+            if dead and name not in self.killed | self.leaving:
                 raise PromiseBroken(f"{name} ended by itself: {self.cluster.manifest.log_lines(name)[-1:]}")
             self.progress.conditions[name] = "dead" if dead else "paused" if self.cluster.is_paused(member) else "up"
 
     async def statuses(self, counter: str = "") -> dict[str, Status]:
         """By node. Raises `ClientError` if one does not answer."""
-        names = self.cluster.members
+        names = self.nodes
         statuses = await asyncio.gather(*(self.connections[name].gossip_status(counter) for name in names))
         return dict(zip(names, statuses, strict=True))
 

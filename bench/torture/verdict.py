@@ -32,6 +32,8 @@ class Verdict:
     redis: dict[str, int]
     """Acknowledged requests of Redis clients: adds by the kind of counter, and deletes."""
     steps: dict[str, int]
+    members: list[str]
+    """At the end."""
     level_s: float | None
     """Seconds from the end of all faults until every node held the same."""
     memory_mb: dict[str, float]
@@ -49,12 +51,14 @@ class Verdict:
         plan, kept = self.plan, "a promise was broken" if self.broken else "every promise was kept"
         what = f"all killed {plan.kill_all} times, " if plan.kill_all else f"{plan.seconds:g} s, "
         setting = f"{plan.nodes} nodes, {what}seed {plan.seed}, {plan.loss:.0%} loss, {plan.clients} clients"
+        setting += ", sealed" if plan.sealed else ""
         shown = report.table_of(f"{setting}: {kept}", ("", ""))
         shown.add_row("acknowledged writes", f"{self.acknowledged:,}")
         shown.add_row("writes of unknown outcome", f"{self.unknown:,}")
         shown.add_row("reads, each within its bounds", f"{self.reads:,}")
         shown.add_row("writes of Redis clients, on counters that end", _in_words(self.redis))
         shown.add_row("what was done", _in_words(self.steps))
+        shown.add_row("members at the end", ", ".join(self.members))
         if self.level_s is not None:
             memory, journal = (max(each.values(), default=0) for each in (self.memory_mb, self.journal_mb))
             shown.add_row("all level after", f"{self.level_s:.2f} s")
@@ -86,6 +90,7 @@ def verdict(trial: Trial, findings: Findings, broken: str | None) -> Verdict:
         reads=progress.reads.total(),
         redis=dict(trial.books.done),
         steps=dict(progress.done),
+        members=list(trial.cluster.members),
         level_s=findings.level_s,
         memory_mb=findings.memory_mb,
         journal_mb=findings.journal_mb,
@@ -102,12 +107,16 @@ async def check(trial: Trial, faults: Faults, findings: Findings) -> None:
     trial.progress.phase = "heal"
     await faults.remove_all()
     await faults.copies.end_all()
+    await faults.movers.finish()
+    await faults.rotations.finish()
+    await faults.remove_all()  # for those that have come since
     began = loop.time()
     if not await trial.in_sync(IN_SYNC_S):
         states = {name: status["fingerprint"] for name, status in (await trial.statuses()).items()}
         raise PromiseBroken(f"the nodes do not agree {IN_SYNC_S:g} s after all was well: {states}")
     findings.level_s = loop.time() - began
     trial.books.settle(redis_clients.now_ms())
+    await faults.movers.check_lists()
     await _check_totals(trial)
     await _check_bounds(trial, findings)
     rows = await _forgotten(trial) if trial.plan.awaits_end else None
@@ -116,6 +125,7 @@ async def check(trial: Trial, faults: Faults, findings: Findings) -> None:
     await faults.remove_all()
     if not await trial.in_sync(IN_SYNC_S):
         raise PromiseBroken("the nodes do not agree after all were killed and started again")
+    await faults.movers.check_lists()
     await _check_totals(trial)
     if rows is not None:
         _check_journals(trial, rows)

@@ -1,7 +1,6 @@
 """Commands that count: add, read, counters."""
 
 import json
-import random
 import time
 from collections.abc import Callable, Coroutine
 from decimal import Decimal, InvalidOperation
@@ -205,17 +204,10 @@ async def request(cluster: Cluster, member: Member, ask: Callable[[Client], Coro
 def choose(cluster: Cluster, name: str | None) -> Member:
     """The node of that name if it runs, or else any that does. Raises `ClusterError`."""
     if name is None:
-        return _any(cluster)
+        return cluster.any_running()
     member = cluster.manifest.member(name)
     if cluster.process(member) is None:
         raise ClusterError(f"{name} is dead: 'cluster restart {name}' starts it again")
     if cluster.is_paused(member):
         raise ClusterError(f"{name} is paused: 'cluster resume {name}' lets it go on")
     return member
-
-
-def _any(cluster: Cluster) -> Member:
-    running = [each for each in cluster.alive() if not cluster.is_paused(each)]
-    if not running:
-        raise ClusterError("no node is up: 'cluster restart n1' starts one, 'cluster status' shows all")
-    return random.choice(running)

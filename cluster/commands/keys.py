@@ -1,24 +1,18 @@
 """Commands about files of keys: new, list, rotate, retire."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gossip_counter.cluster import key_rings
-from gossip_counter.cluster.client import ClientError
+from gossip_counter.cluster import key_rings, rotation
 from gossip_counter.cluster.errors import ClusterError
-from gossip_counter.cluster.manifest import FILE, Manifest, Member
+from gossip_counter.cluster.manifest import FILE, Manifest
 from gossip_counter.cluster.options import DEFAULT_DIRECTORY, Directory
 from gossip_counter.cluster.processes import Cluster
 from gossip_counter.cluster.running import in_one_line, run
 from gossip_counter.node.security.keyring import Keyring
 from gossip_counter.node.storage import key_file
-
-TAKEN_S = 5.0
-"""How long running nodes may take to use a file that has changed. They look once a second."""
-POLL_S = 0.05
 
 HELP = """Make and change files of keys, with which nodes and clients seal their datagrams.
 
@@ -117,28 +111,7 @@ def _report(path: Path, done: str, then: str, file: Path | None, directory: Path
     if file:
         typer.echo(f"{path}: {done}; copy it to every host" + (f", then 'cluster keys {then} {file}'" if then else ""))
         return
-    late = run(_not_yet(Cluster.load(directory), ring))
+    behind = run(rotation.late(Cluster.load(directory), ring))
     typer.echo(done + (f"; then 'cluster keys {then}'" if then else ""))
-    if late:
-        typer.echo(f"{', '.join(late)} did not confirm it: look with 'cluster status' before the next step", err=True)
-
-
-async def _not_yet(cluster: Cluster, ring: Keyring) -> list[str]:
-    """Wait until running nodes use these keys; those that do not in time."""
-    running = [member for member in cluster.alive() if not cluster.is_paused(member)]
-    used = await asyncio.gather(*(_uses(cluster, member, list(ring.names)) for member in running))
-    return [member.name for member, is_used in zip(running, used, strict=True) if not is_used]
-
-
-async def _uses(cluster: Cluster, member: Member, names: list[str]) -> bool:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + TAKEN_S
-    async with await cluster.connect(member, timeout_s=0.2) as client:
-        while loop.time() < deadline:
-            try:
-                if list((await client.gossip_status())["keys"]) == names:
-                    return True
-            except ClientError:
-                pass  # it does not open yet what is sealed with the new key
-            await asyncio.sleep(POLL_S)
-    return False
+    if behind:
+        typer.echo(f"{', '.join(behind)} did not confirm it: look with 'cluster status' before the next step", err=True)

@@ -1,6 +1,5 @@
 """Commands about who belongs to a cluster: members, join, scale, leave, remove."""
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from gossip_counter.cluster import growth
-from gossip_counter.cluster.client import RequestRefusedError
 from gossip_counter.cluster.commands.counting import choose, request
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.lock import changing
@@ -17,10 +15,6 @@ from gossip_counter.cluster.options import DEFAULT_DIRECTORY, AtNode, Directory,
 from gossip_counter.cluster.processes import Cluster
 from gossip_counter.cluster.running import in_one_line, run
 from gossip_counter.cluster.wording import counted, duration
-from gossip_counter.node.core.membership import UP_NS
-
-REMOVE_S = 2 * UP_NS / 1e9
-"""How long a node that has just died may seem to be up."""
 
 COLUMNS = ("name", "state", "addresses", "version", "boot", "key", "clock", "heard")
 
@@ -110,14 +104,4 @@ async def _remove(directory: Path, name: str) -> None:
             raise ClusterError(f"{name} is up: 'cluster leave {name}' lets it hand over first")
         if len(cluster.members) == 1:
             raise ClusterError(f"{name} is the only node: 'cluster restart {name}' starts it again")
-        asked = choose(cluster, None)
-        deadline = asyncio.get_running_loop().time() + REMOVE_S
-        while True:
-            try:
-                await request(cluster, asked, lambda client: client.remove(name))
-                break
-            except RequestRefusedError as error:
-                if "is up" not in str(error) or asyncio.get_running_loop().time() > deadline:
-                    raise
-            await asyncio.sleep(0.1)  # until the others have missed it
-        growth.drop(cluster, member)
+        await growth.remove(cluster, member)

@@ -20,9 +20,9 @@ class Routes:
         self._asks_from: dict[str, tuple[Sockaddr, bytes]] = {}
         """The trusted address from which it last sent a SYN, and that of ours to which."""
 
-    def heard(self, peer: str, source: Sockaddr, asked: bytes, is_trusted_syn: bool) -> None:
+    def heard(self, peer: str, source: Sockaddr, asked: bytes, asks: bool) -> None:
         """A peer sent something from there, to the address of ours that was `asked`."""
-        if is_trusted_syn and peer in self._peers:
+        if asks and peer in self._peers:
             self._asks_from[peer] = source, asked
         if asked and source == self._peers.current(peer):
             self._asked[peer] = source, asked

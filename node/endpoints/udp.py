@@ -267,11 +267,14 @@ class UdpEndpoint:
             self._senders.was_worthless(source)
         is_answer = bool(answered) or isinstance(message, ANSWERS)
         is_ours = message.cluster_id is not None and message.cluster_id.number == self._cluster_number
-        is_trusted = is_ours and (self._envelopes.proves(source) or is_of_this_machine(source))
+        is_proven = self._envelopes.proves(source)
+        is_trusted = is_ours and (is_proven or is_of_this_machine(source))
         self.peers.heard_from(message.sender, source, is_answer, is_ours, is_trusted)
         if isinstance(message, Members) and is_ours and message.sender in self.peers:
             self.reached_at = message.sent_to
-        self._routes.heard(message.sender, source, asked, is_trusted and isinstance(message, Syn))
+        # One that has not our cluster's id can only get it there, if its own address is silent.
+        may_ask = is_trusted or (is_proven and message.sender in self.peers.silent)
+        self._routes.heard(message.sender, source, asked, may_ask and isinstance(message, Syn))
 
     def _write(self, write: Add | Delete, datagram: bytes, client: UdpClient, now_ns: int, step: Step) -> None:
         """Take a write, unless it has come before: then the reply that it got is sent again, once there is one."""

@@ -189,8 +189,9 @@ def shell(directory: Path) -> Iterator[Shell]:
 
 
 def matches(shown: str, printed: str) -> bool:
-    """Whether an output is as a document shows it: `…` stands for anything, times and process ids vary."""
+    """Whether an output is as a document shows it: `…` stands for anything, times, process ids and columns vary."""
     pattern = re.escape(shown).replace(_ANY_TEXT, ".*").replace("\\\n.*", "(\n.*)?")
+    pattern = re.sub(r"(\\ ){2,}", "  +", pattern)
     for varies, by in _VARIES.items():
         pattern = re.sub(varies.replace("\\", "\\\\").replace(r"\\d", r"\d"), by.replace("\\", r"\\"), pattern)
     return re.fullmatch(pattern, printed.strip(), re.S) is not None
