@@ -216,7 +216,7 @@ class Replica:
             self._outbox.wake_at((due_ms - self._unix_ahead_ms) * 1_000_000)
         if self._commits.is_durable:
             self._acknowledge(self._commits.apply(), now_ns)
-        if not self.is_ready:
+        if not self._may_commit:
             return None
         self._epochs.begin_if_nobody_can_tell()
         return self._commits.begin()
@@ -246,9 +246,14 @@ class Replica:
         return self._cluster_id.shown
 
     @property
-    def is_ready(self) -> bool:
+    def _may_commit(self) -> bool:
         """Whether an add would be committed at once: peers have said what they hold of us, or were given up."""
         return not (self._start.awaited and self._identity.is_inherited)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether clients should come here: this node is a member, and an add would be committed at once."""
+        return self.is_member and self._may_commit
 
     def forks(self, now_ns: int) -> list[tuple[str, list[Client]]]:
         """Members under whose names several processes speak, and where each does so from."""
@@ -292,7 +297,7 @@ class Replica:
         """A snapshot of this node; `counter` is the one whose value it has."""
         return snapshot(
             self.config, self.state, self.stats, self.membership, self.roster, now_ns, counter,
-            actor=self.actor, rounds=self.rounds, is_ready=self.is_ready and self.is_member,
+            actor=self.actor, rounds=self.rounds, is_ready=self.is_ready,
             dirty_rows=self._commits.dirty_rows, cluster_id=self.cluster_id, keys=self.keys,
         )  # fmt: skip
 
