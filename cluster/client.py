@@ -49,11 +49,15 @@ class ClientError(Exception):
 
 
 class RequestRefusedError(ClientError):
-    """The node replied with an error. Nothing has changed. `code` is one of Maelstrom's (`node.core.errors`)."""
+    """The node replied with an error. Nothing has changed.
+
+    `code` is one of Maelstrom's (`node.core.errors`), `text` says what is wrong.
+    """
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"refused with error {code}: {text}")
         self.code = code
+        self.text = text
 
 
 class NotSentError(ClientError):

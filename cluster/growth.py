@@ -2,14 +2,11 @@
 
 import asyncio
 
-from gossip_counter.cluster import ports
+from gossip_counter.cluster import member_lists, ports
 from gossip_counter.cluster.client import NoAnswerError
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.manifest import MAX_NODES, Member
 from gossip_counter.cluster.processes import READY_S, Cluster
-
-LEAVE_S = 25.0
-"""Longer than a node takes to hand over, or to say that it can't."""
 
 POLL_S = 0.02
 
@@ -17,15 +14,18 @@ POLL_S = 0.02
 async def join(cluster: Cluster) -> Member:
     """Start a new node and wait until it is a member. It is gone again if it can't. Raises `ClusterError`."""
     manifest = cluster.manifest
-    if cluster.settings.gossip == "full":
-        raise ClusterError("nodes that were started with --gossip full stay as many as they are")
+    check_can_change(cluster)
     if len(manifest.members) >= MAX_NODES:
         raise ClusterError(f"a cluster has at most {MAX_NODES} nodes")
-    if not cluster.alive():
+    running = [each for each in cluster.alive() if not cluster.is_paused(each)]
+    if not running:
         raise ClusterError("no node is up that could be joined: 'cluster restart n1' starts one")
     member = Member(_new_name(cluster), joined=True)
     ports.assign_one(manifest, member)
     manifest.members[member.name] = member
+    for group in manifest.partition:
+        if running[0].name in group:  # by which it joins
+            group.append(member.name)
     try:
         cluster.start(member)
         await cluster.ready(member)
@@ -35,6 +35,12 @@ async def join(cluster: Cluster) -> Member:
         drop(cluster, member)
         raise
     return member
+
+
+def check_can_change(cluster: Cluster) -> None:
+    """Whether nodes may come and go. Raises `ClusterError`."""
+    if cluster.settings.gossip == "full":
+        raise ClusterError("nodes that were started with --gossip full stay as many as they are")
 
 
 def _new_name(cluster: Cluster) -> str:
@@ -60,18 +66,53 @@ async def _is_member(cluster: Cluster, member: Member) -> None:
     )
 
 
-async def leave(cluster: Cluster, member: Member) -> None:
-    """Let a node leave, and wait until it has ended. Raises `ClusterError` and `ClientError`; it stays then."""
-    if len(cluster.members) == 1:
-        raise ClusterError(f"{member.name} is the only node: 'cluster down' stops it")
-    async with await cluster.connect(member, LEAVE_S) as client:
+async def leave(cluster: Cluster, member: Member) -> str:
+    """Let a node leave, and wait until it has ended; what came of it, in words.
+
+    Raises `ClusterError` and `ClientError`; it stays then.
+    """
+    check_can_change(cluster)
+    check_is_not_last(cluster, member)
+    done = f"{member.name} has left"
+    async with await cluster.connect(member, member_lists.LEAVE_S) as client:
         try:
-            await client.leave()
+            done = await member_lists.leave(client, member.name)
         except NoAnswerError:
             if cluster.process(member):
                 raise
     cluster.stop([member])
     drop(cluster, member)
+    return done
+
+
+async def remove(cluster: Cluster, member: Member) -> str:
+    """Remove a node that is dead; what came of it, in words. Raises `ClusterError` and `ClientError`."""
+    name = member.name
+    check_can_change(cluster)
+    check_is_not_last(cluster, member)
+    if cluster.is_paused(member):
+        raise ClusterError(f"{name} is paused: 'cluster resume {name}' lets it go on, 'cluster kill {name}' ends it")
+    if cluster.process(member):
+        raise ClusterError(f"{name} is up: 'cluster leave {name}' lets it hand over first")
+    lists = lists_of(cluster)
+    done = await lists.remove(name) if await lists.find(name) else f"{name} is removed: it was no member yet"
+    drop(cluster, member)
+    return done
+
+
+def check_is_not_last(cluster: Cluster, member: Member) -> None:
+    """Whether another node would be left. Raises `ClusterError`."""
+    if len(cluster.members) == 1:
+        what = "'cluster down' stops it" if cluster.process(member) else f"'cluster restart {member.name}' starts it"
+        raise ClusterError(f"{member.name} is the only node: {what}")
+
+
+def lists_of(cluster: Cluster) -> member_lists.MemberLists:
+    """The lists of members at the nodes that run. Raises `ClusterError` if none does."""
+    running = [each.address for each in cluster.alive() if not cluster.is_paused(each)]
+    if not running:
+        raise ClusterError("no node is up: 'cluster restart n1' starts one, 'cluster status' shows all")
+    return member_lists.MemberLists(running, cluster.keys)
 
 
 def drop(cluster: Cluster, member: Member) -> None:
@@ -79,5 +120,6 @@ def drop(cluster: Cluster, member: Member) -> None:
     manifest = cluster.manifest
     manifest.members.pop(member.name, None)
     groups = [[name for name in group if name != member.name] for group in manifest.partition]
-    manifest.partition = [group for group in groups if group]
+    left = [group for group in groups if group]
+    manifest.partition = left if len(left) > 1 else []
     manifest.save()
