@@ -207,9 +207,12 @@ class Client:
             more, after = page["more"], listed[-1]["name"]
         return listed
 
-    async def leave(self) -> None:
-        """Let the node leave its cluster. It may take 20 s. Raises `RequestRefusedError` if it stays a member."""
-        await self.request({"type": "leave"})
+    async def leave(self) -> list[str]:
+        """Let the node leave its cluster. It may take 20 s. Raises `RequestRefusedError` if it stays a member.
+
+        Names members that did not confirm that they store all that it did, 30 at most; at least one has confirmed.
+        """
+        return list((await self.request({"type": "leave"})).get("unconfirmed", ()))
 
     async def remove(self, name: str) -> None:
         """Remove another member, which is gone for good. Raises `RequestRefusedError`."""

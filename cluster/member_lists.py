@@ -145,7 +145,11 @@ class MemberLists:
 async def leave(client: Client, name: str) -> str:
     """Let the node that `client` asks leave; what came of it, in words. Raises `ClusterError` and `NoAnswerError`."""
     try:
-        await client.leave()
+        unconfirmed = await client.leave()
     except RequestRefusedError as error:
-        raise ClusterError(f"{name} stays a member: {error.text}") from None
+        raise ClusterError(f"{name} has not left: {error.text}") from None
+    if unconfirmed:
+        return (
+            f"{name} has left: others store all that it did, but not yet, as far as it knows, {', '.join(unconfirmed)}"
+        )
     return f"{name} has left: the others store all that it did"

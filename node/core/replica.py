@@ -269,6 +269,11 @@ class Replica:
         taken, self._member_changes.taken = self._member_changes.taken, None
         return taken
 
+    def take_stayed(self) -> str:
+        """Why this node last could not leave, since this was called before; else empty."""
+        stayed, self._leaving.stayed = self._leaving.stayed, ""
+        return stayed
+
     @property
     def is_member(self) -> bool:
         """Whether this node is a member, as far as it knows."""

@@ -90,6 +90,8 @@ class RosterWatch:
                 if before and before != now:
                     log.info("%s is at %s now", name, shown(now))
         self._look_at_joining()
+        if stayed := self._replica.take_stayed():
+            log.warning("this node was to leave: %s", stayed)
         if self._roster.own.is_removed and not (self._was_removed or self._roster.unsaved):
             self._was_removed = True
             log.error("%s; it refuses writes and gossips no more", why_removed(self._roster.name))
