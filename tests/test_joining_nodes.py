@@ -1,5 +1,6 @@
 """Claim: real nodes join by one address, move, leave and are removed; and who can't join is told why in one line."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ from gossip_counter.cluster import key_rings
 from gossip_counter.cluster.client import Client
 from gossip_counter.cluster.ports import free_ports
 from gossip_counter.cluster.seals import Keys
-from gossip_counter.node.endpoints.addresses import Address, shown
+from gossip_counter.node.endpoints.addresses import Address, is_own, shown
 from tests.support.commands import node_refuses
 from tests.support.processes import ask, node_process
 from tests.support.waiting import until
@@ -156,3 +157,22 @@ def test_nobody_to_join_is_logged(nodes: Nodes) -> None:
 )
 def test_wrong_options_are_refused(arguments: list[str], says: str) -> None:
     assert says in node_refuses("--name=n1", "--bind=127.0.0.1:7", "--ephemeral", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("bind", "join"),
+    [
+        ("127.0.0.1:7", "localhost:7"), ("localhost:7", "127.0.0.1:7"), ("0.0.0.0:7", "localhost:7"),
+        ("0.0.0.0:7", "127.0.0.1:7"), ("0.0.0.0:7", f"{socket.gethostname()}:7"),
+    ],
+)  # fmt: skip
+def test_who_joins_itself_by_another_address_is_refused(bind: str, join: str) -> None:
+    arguments = ("--name=n1", "--ephemeral", "--insecure", f"--bind={bind}", f"--join={join}")
+    assert "--join names this node itself" in node_refuses(*arguments)
+
+
+def test_others_of_this_host_are_not_taken_for_oneself() -> None:
+    assert not is_own(("localhost", 8), ("0.0.0.0", 7))
+    assert not is_own(("127.0.0.2", 7), ("127.0.0.1", 7))
+    assert not is_own(("192.0.2.1", 7), ("0.0.0.0", 7))
+    assert not is_own(("no-such-host.invalid", 7), ("0.0.0.0", 7))
