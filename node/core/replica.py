@@ -30,7 +30,7 @@ from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.gossip.full_state import FullStateGossip
 from gossip_counter.node.core.identity import Identity, Recovered
 from gossip_counter.node.core.leaving import REMOVED, Leaving
-from gossip_counter.node.core.member_changes import MemberChanges, Taken
+from gossip_counter.node.core.member_changes import MemberChanges, RefusedJoin
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import REQUESTS, Carrier, Gossip, Request
 from gossip_counter.node.core.peer_messages import PeerMessages, Refused
@@ -264,10 +264,15 @@ class Replica:
         refused, self._peer_messages.refused = self._peer_messages.refused, None
         return refused
 
-    def take_taken(self) -> Taken | None:
-        """Who last was not taken in as a member because its name is another's, since this was called before."""
-        taken, self._member_changes.taken = self._member_changes.taken, None
-        return taken
+    def take_refused_join(self) -> RefusedJoin | None:
+        """Who last was not taken in as a member, since this was called before."""
+        refused, self._member_changes.refused_join = self._member_changes.refused_join, None
+        return refused
+
+    @property
+    def unagreed(self) -> tuple[str, ...]:
+        """The members that have not replied with the cluster's id, as long as that is not settled."""
+        return self._cluster_id.unagreed
 
     def take_stayed(self) -> str:
         """Why this node last could not leave, since this was called before; else empty."""
