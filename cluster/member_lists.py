@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from gossip_counter.cluster.client import Client, ClientError, NoAnswerError, RequestRefusedError, Status
+from gossip_counter.cluster.client import Client, ClientError, RequestRefusedError, Status
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.wording import in_natural_order
 from gossip_counter.node.core.errors import ConfigError
@@ -76,7 +76,7 @@ class MemberLists:
         if views := [each for each in asked if isinstance(each, View)]:
             return views
         errors = [each for each in asked if isinstance(each, ClientError)]
-        if self._option and not self._keys and isinstance(errors[0], NoAnswerError):
+        if self._option and not self._keys and "did not answer" in str(errors[0]):
             raise ClusterError(f"{errors[0]}: if that cluster is sealed, say --keys FILE")
         raise errors[0]
 

@@ -132,6 +132,9 @@ def test_members_of_a_cluster_elsewhere_are_asked_by_an_address(cluster: Command
         )
         assert "h7 has left" in cluster.ok("leave", "h7", *sealed, *elsewhere)
     assert "n1 is the node that was asked" in cluster.refused("remove", "n1", *sealed)
+    nobody = cluster.refused("members", f"--at=127.0.0.1:{free_ports(1)[0]}")
+    assert "nobody listens" in nobody
+    assert "sealed" not in nobody
     assert "'here' is not HOST:PORT" in cluster.misused("members", "--at=here")
     assert "leave out one of them" in cluster.misused("members", at, "--node=n1")
 
