@@ -49,11 +49,15 @@ class ClientError(Exception):
 
 
 class RequestRefusedError(ClientError):
-    """The node replied with an error. Nothing has changed. `code` is one of Maelstrom's (`node.core.errors`)."""
+    """The node replied with an error. Nothing has changed.
+
+    `code` is one of Maelstrom's (`node.core.errors`), `text` says what is wrong.
+    """
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"refused with error {code}: {text}")
         self.code = code
+        self.text = text
 
 
 class NotSentError(ClientError):
@@ -205,9 +209,12 @@ class Client:
             more, after = page["more"], listed[-1]["name"]
         return listed
 
-    async def leave(self) -> None:
-        """Let the node leave its cluster. It may take 20 s. Raises `RequestRefusedError` if it stays a member."""
-        await self.request({"type": "leave"})
+    async def leave(self) -> list[str]:
+        """Let the node leave its cluster. It may take 20 s. Raises `RequestRefusedError` if it stays a member.
+
+        Names members that did not confirm that they store all that it did, 30 at most; at least one has confirmed.
+        """
+        return list((await self.request({"type": "leave"})).get("unconfirmed", ()))
 
     async def remove(self, name: str) -> None:
         """Remove another member, which is gone for good. Raises `RequestRefusedError`."""

@@ -194,17 +194,21 @@ def _synced(node: NodeView) -> str:
     return NOT_KNOWN if peers and node.status["peers_unheard"] == peers else _field("peers_synced")(node)
 
 
+MISSED = ("suspect", "down")
+"""States of members that are not up."""
+
+
 def _not_up(node: NodeView) -> str:
-    """Members that are not up, as this node sees them."""
+    """Members that are suspect or down, as this node sees them; who left or was removed is no member."""
     by_state = node.status.get("members_by_state")
     if by_state is None:
         return _unknown(node)
-    return ", ".join(f"{count} {state}" for state, count in by_state.items() if count and state != UP)
+    return ", ".join(f"{by_state[state]} {state}" for state in MISSED if by_state.get(state))
 
 
 def _misses_members(status: Status) -> bool:
     by_state = status.get("members_by_state", {})
-    return any(by_state.get(each) for each in ("suspect", "down"))
+    return any(map(by_state.get, MISSED))
 
 
 def _convergence(node: NodeView) -> str:

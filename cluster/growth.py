@@ -3,18 +3,11 @@
 import asyncio
 import contextlib
 
-from gossip_counter.cluster import ports
-from gossip_counter.cluster.client import ClientError, NoAnswerError, RequestRefusedError
+from gossip_counter.cluster import member_lists, ports
+from gossip_counter.cluster.client import ClientError, NoAnswerError
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.manifest import MAX_NODES, Manifest, Member
 from gossip_counter.cluster.processes import READY_S, Cluster
-from gossip_counter.node.core.membership import UP_NS
-
-LEAVE_S = 25.0
-"""Longer than a node takes to hand over, or to say that it can't."""
-
-REMOVE_S = 2 * UP_NS / 1e9
-"""How long a node that has just died may seem to be up."""
 
 POLL_S = 0.02
 
@@ -25,15 +18,15 @@ async def join(cluster: Cluster, name: str = "") -> Member:
     Without a name it gets the next one.
     """
     manifest = cluster.manifest
-    if cluster.settings.gossip == "full":
-        raise ClusterError("nodes that were started with --gossip full stay as many as they are")
+    check_can_change(cluster)
     if len(manifest.members) >= MAX_NODES:
         raise ClusterError(f"a cluster has at most {MAX_NODES} nodes")
-    if not cluster.alive():
+    running = [each for each in cluster.alive() if not cluster.is_paused(each)]
+    if not running:
         raise ClusterError("no node is up that could be joined: 'cluster restart n1' starts one")
     member = Member(name or _new_name(cluster), joined=True)
     ports.assign_one(manifest, member)
-    _add(manifest, member, cluster.alive()[0])
+    _add(manifest, member, running[0])
     try:
         cluster.start(member)
         await cluster.ready(member)
@@ -51,6 +44,12 @@ def _add(manifest: Manifest, member: Member, beside: Member) -> None:
         if beside.name in group:
             group.append(member.name)
     manifest.members[member.name] = member
+
+
+def check_can_change(cluster: Cluster) -> None:
+    """Whether nodes may come and go. Raises `ClusterError`."""
+    if cluster.settings.gossip == "full":
+        raise ClusterError("nodes that were started with --gossip full stay as many as they are")
 
 
 def _new_name(cluster: Cluster) -> str:
@@ -76,19 +75,54 @@ async def _is_member(cluster: Cluster, member: Member) -> None:
     )
 
 
-async def leave(cluster: Cluster, member: Member) -> None:
-    """Let a node leave, and wait until it has ended. Raises `ClusterError` and `ClientError`; it stays then."""
-    if len(cluster.members) == 1:
-        raise ClusterError(f"{member.name} is the only node: 'cluster down' stops it")
-    async with await cluster.connect(member, LEAVE_S) as client:
+async def leave(cluster: Cluster, member: Member) -> str:
+    """Let a node leave, and wait until it has ended; what came of it, in words.
+
+    Raises `ClusterError` and `ClientError`; it stays then.
+    """
+    check_can_change(cluster)
+    check_is_not_last(cluster, member)
+    done = f"{member.name} has left"
+    async with await cluster.connect(member, member_lists.LEAVE_S) as client:
         try:
-            await client.leave()
+            done = await member_lists.leave(client, member.name)
         except NoAnswerError:
             if cluster.process(member):
                 raise
             await _check_has_left(cluster, member)
     cluster.stop([member])
     drop(cluster, member)
+    return done
+
+
+async def remove(cluster: Cluster, member: Member) -> str:
+    """Remove a node that is dead; what came of it, in words. Raises `ClusterError` and `ClientError`."""
+    name = member.name
+    check_can_change(cluster)
+    check_is_not_last(cluster, member)
+    if cluster.is_paused(member):
+        raise ClusterError(f"{name} is paused: 'cluster resume {name}' lets it go on, 'cluster kill {name}' ends it")
+    if cluster.process(member):
+        raise ClusterError(f"{name} is up: 'cluster leave {name}' lets it hand over first")
+    lists = lists_of(cluster)
+    done = await lists.remove(name) if await lists.find(name) else f"{name} is removed: it was no member yet"
+    drop(cluster, member)
+    return done
+
+
+def check_is_not_last(cluster: Cluster, member: Member) -> None:
+    """Whether another node would be left. Raises `ClusterError`."""
+    if len(cluster.members) == 1:
+        what = "'cluster down' stops it" if cluster.process(member) else f"'cluster restart {member.name}' starts it"
+        raise ClusterError(f"{member.name} is the only node: {what}")
+
+
+def lists_of(cluster: Cluster) -> member_lists.MemberLists:
+    """The lists of members at the nodes that run. Raises `ClusterError` if none does."""
+    running = [each.address for each in cluster.alive() if not cluster.is_paused(each)]
+    if not running:
+        raise ClusterError("no node is up: 'cluster restart n1' starts one, 'cluster status' shows all")
+    return member_lists.MemberLists(running, cluster.keys)
 
 
 async def _check_has_left(cluster: Cluster, member: Member) -> None:
@@ -106,26 +140,11 @@ async def _check_has_left(cluster: Cluster, member: Member) -> None:
     )
 
 
-async def remove(cluster: Cluster, member: Member) -> None:
-    """Remove a dead node for good, once the others have missed it. Raises `ClusterError` and `ClientError`."""
-    deadline = asyncio.get_running_loop().time() + REMOVE_S
-    while True:
-        async with await cluster.connect(cluster.any_running()) as client:
-            try:
-                await client.remove(member.name)
-                break
-            except RequestRefusedError as error:
-                if "is up" not in str(error) or asyncio.get_running_loop().time() > deadline:
-                    raise
-        await asyncio.sleep(POLL_S)
-    drop(cluster, member)
-
-
 def drop(cluster: Cluster, member: Member) -> None:
     """Forget a node. Raises `ClusterError`."""
     manifest = cluster.manifest
     manifest.members.pop(member.name, None)
     groups = [[name for name in group if name != member.name] for group in manifest.partition]
-    groups = [group for group in groups if group]
-    manifest.partition = groups if len(groups) > 1 else []
+    left = [group for group in groups if group]
+    manifest.partition = left if len(left) > 1 else []
     manifest.save()

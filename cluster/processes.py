@@ -73,10 +73,11 @@ class Cluster:
 
     async def connect(self, member: Member, timeout_s: float = 2.0) -> Client:
         """A client of a node, as `Client.connect`, with the cluster's keys if it is sealed."""
-        return await Client.connect(member.address, timeout_s, self._keys)
+        return await Client.connect(member.address, timeout_s, self.keys)
 
     @property
-    def _keys(self) -> "Keys | None":
+    def keys(self) -> "Keys | None":
+        """What its clients seal with; None: datagrams are plain. Raises `node.core.errors.ConfigError`."""
         if not self.settings.sealed:
             return None
         from gossip_counter.cluster.seals import Keys  # noqa: PLC0415 half the start-up of a command
@@ -177,6 +178,7 @@ class Cluster:
     def _command(self, member: Member) -> list[str]:
         manifest, settings = self.manifest, self.settings
         peers = [each for each in self.members.values() if each is not member]
+        cut = manifest.cut_off_from(member.name)
         return [
             # -P: a folder called gossip_counter in the current directory must not be imported. -X takes any text.
             *(sys.executable, "-P", self._mark, "-m", "gossip_counter.node"),
@@ -184,10 +186,10 @@ class Cluster:
             *(f"--bind={member.host}:{member.port}", f"--resp={member.host}:{member.port}", *settings.arguments()),
             *([f"--metrics={member.host}:{member.metrics_port}"] if settings.metrics else []),
             *(f"--peer={each.name}={each.host}:{each.port}" for each in peers),
-            *(f"--join={each.host}:{each.port}" for each in peers if member.joined),
+            *(f"--join={each.host}:{each.port}" for each in peers if member.joined and each.name not in cut),
             "--ephemeral" if settings.ephemeral else f"--data={manifest.data_path(member.name)}",
             *([f"--keys={manifest.keys_path}"] if settings.sealed else []),
-            *(f"--fault-cut={name}" for name in manifest.cut_off_from(member.name)),
+            *(f"--fault-cut={name}" for name in cut),
         ]
 
     async def start_all(self, answers: Callable[[int], object] = lambda _: None) -> None:

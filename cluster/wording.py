@@ -1,6 +1,7 @@
 """How names and numbers are written for people."""
 
 import json
+import re
 
 
 def shown(counter: str) -> str:
@@ -22,3 +23,8 @@ def duration(ms: float) -> str:
         if seconds < most:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds / 86_400:,.0f} days"
+
+
+def in_natural_order(name: str) -> list[tuple[int, str]]:
+    """By which names are sorted so that n2 comes before n10."""
+    return [(int(each), "") if each.isdigit() else (-1, each) for each in re.split(r"([0-9]+)", name)]

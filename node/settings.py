@@ -19,7 +19,7 @@ from gossip_counter import __version__
 from gossip_counter.node import credentials, encodings, members
 from gossip_counter.node.core.config import BOUNDS, CHOICES, DEFAULTS, HELP, Config
 from gossip_counter.node.core.errors import ConfigError
-from gossip_counter.node.endpoints.addresses import Address, shown
+from gossip_counter.node.endpoints.addresses import Address, is_own, shown
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.redis.server import Listen
 from gossip_counter.node.members import MembersFile
@@ -297,7 +297,7 @@ def of_udp_node(options: argparse.Namespace, rng: Random) -> Settings:
 def _place(options: argparse.Namespace, listed: Address | None, bind: Address) -> Place:
     if options.join and getattr(options, "gossip", "") == "full":
         raise ConfigError("with --gossip full the members stay as they are listed: leave out --join, or --gossip full")
-    if bind in options.join or listed in options.join:
+    if any(each == listed or is_own(each, bind) for each in options.join):
         raise ConfigError("--join names this node itself: name another member, or leave it out for the first one")
     return Place(listed, {f"--join {shown(each)}": each for each in options.join})
 

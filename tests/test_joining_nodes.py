@@ -12,7 +12,7 @@ from gossip_counter.cluster import key_rings
 from gossip_counter.cluster.client import Client
 from gossip_counter.cluster.ports import free_ports
 from gossip_counter.cluster.seals import Keys
-from gossip_counter.node.endpoints.addresses import Address, is_loopback, shown
+from gossip_counter.node.endpoints.addresses import Address, is_loopback, is_own, shown
 from tests.support.commands import node_refuses
 from tests.support.processes import ask, node_process
 from tests.support.waiting import until
@@ -183,16 +183,33 @@ def test_who_is_not_taken_in_logs_why(nodes: Nodes) -> None:
     other.at["n1"] = nodes.at["n1"]
     try:
         other.start("n2", joins="n1")
-        assert "another process named n2 is a member" in other.logged("n2", "does not take")
+        line = other.logged("n2", "does not take")
+        assert "another process named n2 is a member" in line
+        assert "joins_refused" not in line
         assert "give it another --name" in nodes.logged("n1", "asks to be taken in as n2")
     finally:
         other.stop_all()
 
 
-def test_nobody_to_join_is_logged(nodes: Nodes) -> None:
-    nodes.at["n1"] = "127.0.0.1", free_ports(1)[0]
+def test_both_sides_log_that_nobody_is_taken_in_and_why(nodes: Nodes) -> None:
+    nodes.start("n1", f"--peer=n9=127.0.0.1:{free_ports(1)[0]}")
     nodes.start("n2", joins="n1")
-    assert shown(nodes.at["n1"]) in nodes.logged("n2", "this node is no member yet")
+    nodes.start("n3", joins="n2")
+    assert "start n9, or remove who is gone for good" in nodes.logged("n1", "asks to be taken in as n2")
+    assert "the first node of a cluster starts without --join" in nodes.logged("n2", "asks to be taken in as n3")
+    line = nodes.logged("n3", "this node is no member yet")
+    assert shown(nodes.at["n2"]) in line
+    assert "A member that was never up" in line
+
+
+def test_a_member_of_one_cluster_does_not_join_another(nodes: Nodes) -> None:
+    nodes.start("a1")
+    nodes.start("a2", joins="a1")
+    nodes.start("b1")
+    until(nodes.knows("a1", "a2"))
+    nodes.stop("a2")
+    nodes.start("a2", joins="b1")
+    assert f"with a1, and {shown(nodes.at['b1'])} is of another" in nodes.logged("a2", "this node is of the cluster")
 
 
 @pytest.mark.parametrize(
@@ -206,3 +223,22 @@ def test_nobody_to_join_is_logged(nodes: Nodes) -> None:
 )
 def test_wrong_options_are_refused(arguments: list[str], says: str) -> None:
     assert says in node_refuses("--name=n1", "--bind=127.0.0.1:7", "--ephemeral", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("bind", "join"),
+    [
+        ("127.0.0.1:7", "localhost:7"), ("localhost:7", "127.0.0.1:7"), ("0.0.0.0:7", "localhost:7"),
+        ("0.0.0.0:7", "127.0.0.1:7"), ("0.0.0.0:7", f"{socket.gethostname()}:7"),
+    ],
+)  # fmt: skip
+def test_who_joins_itself_by_another_address_is_refused(bind: str, join: str) -> None:
+    arguments = ("--name=n1", "--ephemeral", "--insecure", f"--bind={bind}", f"--join={join}")
+    assert "--join names this node itself" in node_refuses(*arguments)
+
+
+def test_others_of_this_host_are_not_taken_for_oneself() -> None:
+    assert not is_own(("localhost", 8), ("0.0.0.0", 7))
+    assert not is_own(("127.0.0.2", 7), ("127.0.0.1", 7))
+    assert not is_own(("192.0.2.1", 7), ("0.0.0.0", 7))
+    assert not is_own(("no-such-host.invalid", 7), ("0.0.0.0", 7))

@@ -140,6 +140,13 @@ def test_what_nobody_else_stores_is_lost_unless_who_leaves_waits(monkeypatch: py
     assert (is_ok(reply), values) == ((False, {1}) if waits else (True, {0}))
 
 
+def test_the_reply_names_who_did_not_confirm() -> None:
+    town = three()
+    town.stop("n2")
+    town.add("n3")
+    assert town.leave("n3") == LeaveOk(1, ("n2",))
+
+
 def test_the_last_one_can_not_leave() -> None:
     town = three()
     town.stop("n1")
@@ -158,7 +165,9 @@ def test_who_can_not_hand_over_stays_a_member_and_takes_writes_again() -> None:
     town.add("n3")
     reply = town.leave("n3")
     assert isinstance(reply, ErrorReply)
-    assert "stays a member" in reply.text
+    assert "(n1, n2); it stays a member" in reply.text
+    n3 = town.nodes["n3"]
+    assert (n3.take_stayed(), n3.take_stayed()) == (reply.text, "")
     town.loss = 0.0
     town.add("n3")
     town.until_agreed()

@@ -27,6 +27,7 @@ from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.replica import Replica
+from gossip_counter.node.core.roster import MemberRecord, Presence
 from gossip_counter.node.core.stats import SIZES, Stats
 from gossip_counter.node.core.status import Status
 from gossip_counter.node.endpoints.http.health import STALLED_S, Health
@@ -37,6 +38,7 @@ from tests.support.waiting import LIMIT_S, until
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 ROOT = Path(__file__).parent.parent
+REMOVED = MemberRecord("n1", life=5, version=1, removed=5)
 TRAFFIC = {("in", "request"): [2, 70], ("out", "reply"): [2, 80]}
 
 
@@ -236,6 +238,18 @@ def test_a_node_that_waits_for_its_peers_is_healthy_and_not_ready() -> None:
         not_ready = "peers have not reported yet what they hold\nnot heard since the start: n2\n"
         assert page(found.port, "/readyz") == (503, not_ready)
         assert samples(found.port)[PREFIX + "ready", ()] == 0
+
+
+def test_who_is_no_member_is_not_ready() -> None:
+    joining = Replica(Config(name="n1"), Random(1), monotonic_ns(), presence=Presence(seeds=("n2",)))
+    joining.begin(monotonic_ns())
+    removed = Replica(Config(name="n1"), Random(1), monotonic_ns(), Recovered(Actor("n1.a"), members=(REMOVED,)))
+    for node in (joining, removed):
+        with served(node) as found:
+            status, text = page(found.port, "/readyz")
+            assert (status, "no member" in text) == (503, True)
+            assert samples(found.port)[PREFIX + "ready", ()] == 0
+        assert not node.status(monotonic_ns()).is_ready
 
 
 def test_a_node_whose_loop_stands_still_is_neither_healthy_nor_ready() -> None:

@@ -187,7 +187,7 @@ def test_a_name_that_a_living_member_has_is_refused() -> None:
     assert isinstance(answer, Members)
     assert answer.is_taken
     assert n1.stats.joins_refused == 1
-    assert n1.take_taken() == ("n2", ("elsewhere",))
+    assert n1.take_refused_join() == ("n2", ("elsewhere",), True, False)
     assert n1.roster.records["n2"].life > 5
 
 

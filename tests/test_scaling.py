@@ -2,14 +2,21 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from gossip_counter.cluster import growth
+from gossip_counter.cluster import growth, member_lists
 from gossip_counter.cluster.client import RequestRefusedError
 from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.manifest import Manifest
+from gossip_counter.cluster.ports import free_ports
 from gossip_counter.cluster.processes import Cluster
+from gossip_counter.cluster.wording import in_natural_order
 from tests.support.commands import Commands
+from tests.support.processes import node_process
 from tests.support.waiting import until
 
 
@@ -18,16 +25,29 @@ def states(cluster: Commands, node: str = "n1") -> dict[str, str]:
     return {each["name"]: each["state"] for each in listed}
 
 
+@contextmanager
+def started_by_hand(cluster: Commands, name: str, *arguments: str) -> Iterator[None]:
+    """A node that joins the cluster and is not of its directory."""
+    manifest, at = Manifest.load(cluster.directory), f"127.0.0.1:{free_ports(1)[0]}"
+    first = next(iter(manifest.members.values()))
+    join = [f"--cluster-name={manifest.id}", f"--join={first.host}:{first.port}", f"--bind={at}"]
+    with node_process(f"--name={name}", "--ephemeral", *join, *arguments):
+        until(lambda: states(cluster).get(name) == "up")
+        yield
+
+
 def test_nodes_join_leave_and_are_removed_and_nothing_is_lost(cluster: Commands) -> None:
     cluster.up(2)
     assert "n3 is a member now" in cluster.ok("join")
     cluster.ok("add", "5", "--node", "n3")
     assert "n3 has left" in cluster.ok("leave", "n3")
+    assert cluster.ok("leave", "n3") == cluster.ok("remove", "n3") == "n3 has left already\n"
     until(cluster.agreed_on(5, nodes=2))
     assert cluster.ok("scale", "4") == "4 nodes: n1, n2, n4, n5\n"
     until(cluster.agreed_on(5, nodes=4))
     cluster.ok("kill", "n5")
     assert "n5 is removed" in cluster.ok("remove", "n5")
+    assert cluster.ok("remove", "n5") == cluster.ok("leave", "n5") == "n5 was removed already\n"
     assert cluster.ok("scale", "2") == "2 nodes: n1, n2\n"
     assert states(cluster) == {"n1": "up", "n2": "up", "n3": "left", "n4": "left", "n5": "removed"}
     assert "removed" in cluster.ok("members")
@@ -51,7 +71,7 @@ def test_what_can_not_be_done_is_one_line(cluster: Commands) -> None:
     cluster.up(1)
     assert "the only node" in cluster.refused("leave", "n1")
     assert "there is no node 'n7'" in cluster.refused("leave", "n7")
-    assert "'cluster leave n1' lets it hand over" in cluster.refused("remove", "n1")
+    assert "the only node: 'cluster down' stops it" in cluster.refused("remove", "n1")
     assert "greater than or equal to 1" in cluster.misused("scale", "0")
     cluster.ok("kill", "n1")
     assert "'cluster restart n1'" in cluster.refused("join")
@@ -61,25 +81,93 @@ def test_what_can_not_be_done_is_one_line(cluster: Commands) -> None:
 def test_a_cluster_of_full_state_gossip_stays_as_it_is(cluster: Commands) -> None:
     cluster.up(2, "--gossip=full")
     assert "--gossip full" in cluster.refused("join")
-    assert "full-state gossip" in cluster.refused("leave", "n2")
-
-
-def test_a_node_that_joins_a_cluster_that_is_cut_is_in_one_of_its_groups(cluster: Commands) -> None:
-    cluster.up(2, "--faults")
-    cluster.ok("partition", "n1/n2")
-    cluster.ok("join")
-    assert cluster.status()["partition"] == [["n1", "n3"], ["n2"]]
-    cluster.ok("leave", "n3")
-    assert cluster.status()["partition"] == [["n1"], ["n2"]]
+    assert "--gossip full" in cluster.refused("leave", "n2")
+    assert "--gossip full" in cluster.refused("remove", "n2")
     cluster.ok("kill", "n2")
-    cluster.ok("remove", "n2")
-    assert cluster.status()["partition"] == []
+    assert "--gossip full" in cluster.refused("remove", "n2")
+
+
+def test_who_is_up_or_paused_is_not_removed(cluster: Commands) -> None:
+    cluster.up(2)
+    assert "'cluster leave n2' lets it hand over first" in cluster.refused("remove", "n2")
+    cluster.ok("pause", "n2")
+    assert "'cluster resume n2' lets it go on, 'cluster kill n2' ends it" in cluster.refused("remove", "n2")
+    assert "'cluster resume n2' lets it go on" in cluster.refused("leave", "n2")
+    assert "n2 is paused" in cluster.refused("scale", "1")
+
+
+def test_a_node_that_joins_in_a_partition_is_in_the_group_of_who_takes_it_in(cluster: Commands) -> None:
+    cluster.up(3, "--faults")
+    until(lambda: states(cluster) == {"n1": "up", "n2": "up", "n3": "up"})
+    cluster.ok("partition", "n1/n2,n3")
+    assert "n4 is a member now" in cluster.ok("join")
+    assert cluster.status()["partition"] == [["n1", "n4"], ["n2", "n3"]]
+    cluster.ok("restart", "n4")
+    assert cluster.ok("add", "5", "--node=n4", "--copies=2")
+    assert cluster.ok("read", "--node=n2") == "0\n"
+    done = "n4 has left: others store all that it did, but not yet, as far as it knows, n2, n3\n"
+    assert cluster.ok("leave", "n4") == done
+    assert cluster.status()["partition"] == [["n1"], ["n2", "n3"]]
+    cluster.ok("heal")
+    until(cluster.agreed_on(5, nodes=3))
+
+
+def test_members_that_others_started_leave_and_are_removed_too(cluster: Commands) -> None:
+    cluster.up(1)
+    with started_by_hand(cluster, "h10"):
+        with started_by_hand(cluster, "h7"):
+            assert "h7 is up: 'cluster leave h7' lets it hand over; or stop it first" in cluster.refused("remove", "h7")
+            assert "h7 has left" in cluster.ok("leave", "h7")
+        assert cluster.ok("leave", "h7") == "h7 has left already\n"
+    assert "'cluster remove h10' if it is gone for good" in cluster.refused("leave", "h10")
+    assert "h10 is removed" in cluster.ok("remove", "h10")
+    listed = [line.split()[:2] for line in cluster.ok("members").splitlines()[1:]]
+    assert listed == [["h7", "left"], ["h10", "removed"], ["n1", "up"]]
+
+
+def test_members_of_a_cluster_elsewhere_are_asked_by_an_address(cluster: Commands, tmp_path: Path) -> None:
+    cluster.up(1, "--sealed")
+    manifest = Manifest.load(cluster.directory)
+    at = "--at={}:{}".format(*manifest.members["n1"].address)
+    sealed = [at, f"--keys={manifest.keys_path}", f"--cluster-name={manifest.id}"]
+    elsewhere = ["--dir", str(tmp_path / "none")]
+    with started_by_hand(cluster, "h7", f"--keys={manifest.keys_path}"):
+        assert "if that cluster is sealed, say --keys FILE" in cluster.refused("members", at, *elsewhere)
+        assert "h7" in cluster.ok("members", *sealed, *elsewhere)
+        assert f"'cluster leave h7 {at.replace('=', ' ')} --keys" in cluster.refused(
+            "remove", "h7", *sealed, *elsewhere
+        )
+        assert "h7 has left" in cluster.ok("leave", "h7", *sealed, *elsewhere)
+    assert "n1 is the node that was asked" in cluster.refused("remove", "n1", *sealed)
+    nobody = cluster.refused("members", f"--at=127.0.0.1:{free_ports(1)[0]}")
+    assert "nobody listens" in nobody
+    assert "sealed" not in nobody
+    assert "'here' is not HOST:PORT" in cluster.misused("members", "--at=here")
+    assert "leave out one of them" in cluster.misused("members", at, "--node=n1")
+
+
+def test_scale_counts_nobody_who_is_dead(cluster: Commands) -> None:
+    cluster.up(3)
+    cluster.ok("kill", "n2")
+    assert "'cluster restart n2' starts it again, 'cluster remove n2'" in cluster.refused("scale", "2")
+    assert cluster.ok("scale", "3") == "3 nodes: n1, n2, n3; n2 is dead: 'cluster restart n2' starts it again\n"
+
+
+def test_two_at_a_time_see_what_the_other_has_done(cluster: Commands) -> None:
+    cluster.up(1)
+    commands = [cluster.popen("scale", "2") for _ in range(2)]
+    for command in commands:
+        assert command.communicate()[0] == "2 nodes: n1, n2\n"
+
+
+def test_names_are_in_natural_order() -> None:
+    assert sorted(["n10", "n2", "n1", "a", "10", "9"], key=in_natural_order) == ["9", "10", "a", "n1", "n2", "n10"]
 
 
 def test_a_node_that_is_killed_while_it_hands_over_has_not_left(
     cluster: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(growth, "LEAVE_S", 1.0)
+    monkeypatch.setattr(member_lists, "LEAVE_S", 1.0)
     cluster.up(2)
     cluster.ok("pause", "n1")
     with pytest.raises(ClusterError, match="before it had handed over"):

@@ -107,6 +107,11 @@ class OwnClusterId:
         return self._ours._replace(is_settled=False) if self.awaits_commit else self._ours
 
     @property
+    def unagreed(self) -> tuple[str, ...]:
+        """The members that have not replied with our id yet, which keeps it from being settled."""
+        return () if self._ours.is_settled else tuple(sorted(self._members - self._agreeing))
+
+    @property
     def unsaved(self) -> ClusterId | None:
         """What the next commit is to store, if the journal does not have it."""
         return None if self._ours == self._stored else self._ours

@@ -38,6 +38,9 @@ PATIENCE_NS = 10_000_000_000
 CONFIRMS = 64
 """Questions to one member in one tick."""
 
+NAMED = 30
+"""Members that a reply names, so that it fits a datagram."""
+
 REFUSAL = "this node is leaving the cluster: ask another member"
 REMOVED = "this node was removed from its cluster: ask another member; to come back, it needs an empty data directory"
 
@@ -92,6 +95,10 @@ class Leaving:
         self._seen_by: set[str] = set()
         """Who knows that we left."""
         self._until_ns = 0
+        self._unconfirmed: tuple[str, ...] = ()
+        """Members that did not confirm when that was enough of waiting."""
+        self.stayed = ""
+        """Why this node could not leave, until that is logged."""
 
     @property
     def has_left(self) -> bool:
@@ -140,6 +147,7 @@ class Leaving:
         if done and not self._is_writing and (not owed or is_late):
             self._roster.leave()
             self._until_ns = now_ns + PATIENCE_NS
+            self._unconfirmed = tuple(name for name in self._membership.names if name not in done)[:NAMED]
             self._commits.request()
         elif is_late:
             self._stay()
@@ -185,9 +193,10 @@ class Leaving:
         return entry_hash(actor, self._state.entry(actor))
 
     def _stay(self) -> None:
-        text = (
-            f"no member that is up has confirmed within {PATIENCE_NS // 10**9} s that it stores all that this one does:"
-            " it stays a member, and takes writes again"
+        names = f"{', '.join(self._membership.names):.400}"
+        self.stayed = text = (
+            f"no member has confirmed within {PATIENCE_NS // 10**9} s that it stores all that this one does ({names});"
+            " it stays a member, and takes writes again: try again once they are up and take rows"
         )
         self._give_up(text)
         self._admission.closed = ""
@@ -210,7 +219,7 @@ class Leaving:
             self._outbox.send(unseen, Members(self._config.name, self._state.fingerprint, record))
             return
         for client, msg_id in self._asked:
-            self._outbox.reply(client, LeaveOk(msg_id))
+            self._outbox.reply(client, LeaveOk(msg_id, self._unconfirmed))
         self._asked.clear()
 
     def seen(self, message: Members) -> None:

@@ -43,11 +43,15 @@ OTHERS = 8
 """Records that a new member is sent beside its own and that of who took it in. The rest comes with gossip."""
 
 
-class Taken(NamedTuple):
-    """A name that is a living member's, under which another process speaks, and where that one is."""
+class RefusedJoin(NamedTuple):
+    """A node that was not taken in as a member, which may be this one; `source` is the other side."""
 
     name: str
     source: Client
+    is_taken: bool = True
+    """Whether another process of that name is a member and up; else the cluster's id is not settled here."""
+    is_self: bool = False
+    """Whether this node asked itself."""
 
 
 class MemberChanges:
@@ -81,8 +85,8 @@ class MemberChanges:
         self._seeds: tuple[Client, ...] = ()
         self.is_joining = False
         """Whether we still have to be taken in as a member."""
-        self.taken: Taken | None = None
-        """The last one that was not taken in for that reason, which may be we."""
+        self.refused_join: RefusedJoin | None = None
+        """The last one."""
         self._rounds = 0
         self._answered = set[Client]()
         """Who was sent records since the last tick."""
@@ -123,12 +127,13 @@ class MemberChanges:
             self._commits.request()  # a crash could take the id back; the other asks again
         if name != join.record.name or self._is_static or not (roster.own.is_member and is_certain):
             self._stats.joins_refused += 1
+            self.refused_join = RefusedJoin(name, source, is_taken=False)
             return
         known, is_taken = roster.records.get(name), self._is_taken(join, now_ns)
         is_ours = join.cluster_id is not None and join.cluster_id.number == shown.number
         if is_taken:
             self._stats.joins_refused += 1
-            self.taken = Taken(name, source)
+            self.refused_join = RefusedJoin(name, source, is_self=join.boot == self._identity.boot)
         elif is_ours and not (known and known.merged(join.record).is_removed):
             self._take((join.record,), now_ns, is_own=True)
             known = roster.records.get(name)
@@ -161,7 +166,7 @@ class MemberChanges:
             return
         is_answer = self.is_answer(message)
         if is_answer and message.is_taken:
-            self.taken = Taken(self._config.name, source)
+            self.refused_join = RefusedJoin(self._config.name, source)
             return
         self._take(message.records, now_ns)
         if is_answer:

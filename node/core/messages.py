@@ -66,9 +66,8 @@ class GossipStatus:
 
 @dataclass(frozen=True, slots=True)
 class CountCopies:
-    """Ask how many other members hold durably what `actor` wrote up to `version`.
-
-    It is answered when `members` of them do, or at `deadline_ns` (on the clock of the replica's `now_ns`).
+    """Ask how many other members hold durably what `actor` wrote up to `version`; answered when `members` of them do,
+    or at `deadline_ns` (on the clock of the replica's `now_ns`).
     """
 
     msg_id: int
@@ -216,9 +215,10 @@ class MembersOk:
 
 @dataclass(frozen=True, slots=True)
 class LeaveOk:
-    """Answers Leave: this node is no member any more."""
+    """Answers Leave: this node is no member any more. `unconfirmed` are members that did not take over, 30 at most."""
 
     in_reply_to: int
+    unconfirmed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,9 +267,8 @@ class _FromPeer:
 
 @dataclass(frozen=True, slots=True)
 class Replicate(_FromPeer):
-    """Full-state gossip: the rows of a whole state, or some of them, claiming nothing.
-
-    `fingerprint` is that of the sender's whole state, or None where the rows are all that is known of it.
+    """Full-state gossip: the rows of a whole state, or some of them, claiming nothing. `fingerprint` is that of the
+    sender's whole state, or None where the rows are all that is known of it.
     """
 
     sender: str

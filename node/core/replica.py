@@ -30,7 +30,7 @@ from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.gossip.full_state import FullStateGossip
 from gossip_counter.node.core.identity import Identity, Recovered
 from gossip_counter.node.core.leaving import REMOVED, Leaving
-from gossip_counter.node.core.member_changes import MemberChanges, Taken
+from gossip_counter.node.core.member_changes import MemberChanges, RefusedJoin
 from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import REQUESTS, Carrier, Gossip, Request
 from gossip_counter.node.core.peer_messages import PeerMessages, Refused
@@ -220,7 +220,7 @@ class Replica:
             self._outbox.wake_at((due_ms - self._unix_ahead_ms) * 1_000_000)
         if self._commits.is_durable:
             self._acknowledge(self._commits.apply(), now_ns)
-        if not self.is_ready:
+        if not self._may_commit:
             return None
         self._epochs.begin_if_nobody_can_tell()
         return self._commits.begin()
@@ -250,9 +250,14 @@ class Replica:
         return self._cluster_id.shown
 
     @property
-    def is_ready(self) -> bool:
+    def _may_commit(self) -> bool:
         """Whether an add would be committed at once: peers have said what they hold of us, or were given up."""
         return not (self._start.awaited and self._identity.is_inherited)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether clients should come here: this node is a member, and an add would be committed at once."""
+        return self.is_member and self._may_commit
 
     def forks(self, now_ns: int) -> list[tuple[str, list[Client]]]:
         """Members under whose names several processes speak, and where each does so from."""
@@ -263,10 +268,20 @@ class Replica:
         refused, self._peer_messages.refused = self._peer_messages.refused, None
         return refused
 
-    def take_taken(self) -> Taken | None:
-        """Who last was not taken in as a member because its name is another's, since this was called before."""
-        taken, self._member_changes.taken = self._member_changes.taken, None
-        return taken
+    def take_refused_join(self) -> RefusedJoin | None:
+        """Who last was not taken in as a member, since this was called before."""
+        refused, self._member_changes.refused_join = self._member_changes.refused_join, None
+        return refused
+
+    @property
+    def unagreed(self) -> tuple[str, ...]:
+        """The members that have not replied with the cluster's id, as long as that is not settled."""
+        return self._cluster_id.unagreed
+
+    def take_stayed(self) -> str:
+        """Why this node last could not leave, since this was called before; else empty."""
+        stayed, self._leaving.stayed = self._leaving.stayed, ""
+        return stayed
 
     @property
     def is_member(self) -> bool:
@@ -296,7 +311,7 @@ class Replica:
         """A snapshot of this node; `counter` is the one whose value it has."""
         return snapshot(
             self.config, self.state, self.stats, self.membership, self.roster, now_ns, counter,
-            actor=self.actor, rounds=self.rounds, is_ready=self.is_ready and self.is_member,
+            actor=self.actor, rounds=self.rounds, is_ready=self.is_ready,
             dirty_rows=self._commits.dirty_rows, cluster_id=self.cluster_id, keys=self.keys,
         )  # fmt: skip
 

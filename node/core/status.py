@@ -31,7 +31,7 @@ class Status:
     members_by_state: dict[str, int]
     """up, suspect or down; left and removed are no members any more."""
     is_ready: bool
-    """Whether an add would be committed at once: peers have said what they hold of it, or were given up."""
+    """Whether it is a member, and an add would be committed at once: see `Replica.is_ready`."""
     rounds: int
     """Gossip rounds so far."""
     local_value: int

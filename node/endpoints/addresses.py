@@ -93,6 +93,40 @@ def probe(bound: socket.socket, to: Sockaddr) -> OSError | None:
     return None
 
 
+def is_own(address: Address, bound: Address) -> bool:
+    """Whether a socket bound to `bound` is found at `address`. No name server is asked: of names, only this host's are
+    looked up.
+    """
+    if address == bound:
+        return True
+    if address[1] != bound[1]:
+        return False
+    ours, theirs = _known(bound), _known(address)
+    if any(sockaddr[0] in WILDCARDS for _, sockaddr in ours):
+        return any(_is_of_this_host(each) for each in theirs)
+    return any(sockaddr[:2] == own[:2] for _, own in ours for _, sockaddr in theirs)
+
+
+def _known(address: Address) -> list[Found]:
+    """The addresses of a host that is given by number or is this one; none for others."""
+    is_here = address[0] in ("localhost", socket.gethostname())
+    try:
+        return look_up(address, 0 if is_here else socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return []
+
+
+def _is_of_this_host(found: Found) -> bool:
+    """Whether a socket can be bound there."""
+    family, (host, _, *rest) = found
+    with socket.socket(family, socket.SOCK_DGRAM) as trial:
+        try:
+            trial.bind((host, 0, *rest))
+        except OSError:
+            return False
+    return True
+
+
 def of_text(text: str) -> Address | None:
     """`HOST:PORT` or `[IPV6]:PORT`, with a port above 0, as a pair; None for anything else."""
     host, colon, port = text.rpartition(":")

@@ -4,13 +4,20 @@ import logging
 import socket
 from typing import cast
 
+from gossip_counter.node.core.member_changes import RefusedJoin
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.roster import MemberRecord
 from gossip_counter.node.endpoints.addresses import WILDCARDS, Address, Sockaddr, look_up, of_text, shown, usable
 from gossip_counter.node.endpoints.udp import UdpClient, UdpEndpoint
 from gossip_counter.node.runtime.diagnostics import Diagnostics
 from gossip_counter.node.runtime.peer_finder import PeerFinder
-from gossip_counter.node.runtime.refusals import why_removed
+from gossip_counter.node.runtime.refusals import (
+    why_nobody,
+    why_not_taken_in,
+    why_of_another,
+    why_refused_join,
+    why_removed,
+)
 
 log = logging.getLogger("gossip_counter.node")
 
@@ -42,8 +49,11 @@ class RosterWatch:
         self._names: set[str] | None = None
         self._at: dict[str, Sockaddr] = {}
         self._due_ns = 0
+        self._looks = 0
         self._waited = 0
         self._warn_at = PATIENCE
+        self._refused = ""
+        """Why another node does not take this one in."""
         self._was_removed = False
         self._was_joining = replica.is_joining or bool(seeds)
 
@@ -92,44 +102,52 @@ class RosterWatch:
         if now_ns < self._due_ns:
             return
         self._due_ns = now_ns + PERIOD_NS
+        self._looks += 1
         for name in self._names or ():
             now, before = self._udp.peers.current(name), self._at.get(name)
             if now:
                 self._at[name] = now
                 if before and before != now:
                     log.info("%s is at %s now", name, shown(now))
+        if refused := self._replica.take_refused_join():
+            self._note_refused(refused)
         self._look_at_joining()
+        if stayed := self._replica.take_stayed():
+            log.warning("this node was to leave: %s", stayed)
         if self._roster.own.is_removed and not (self._was_removed or self._roster.unsaved):
             self._was_removed = True
             log.error("%s; it refuses writes and gossips no more", why_removed(self._roster.name))
-        if taken := self._replica.take_taken():
-            self._diagnostics.warn("joins_refused", "%s", self._why_taken(taken.name, cast(UdpClient, taken.source)))
 
     def _look_at_joining(self) -> None:
         if self._replica.is_joining:
             self._was_joining, self._waited = True, self._waited + 1
             if self._waited >= self._warn_at:
                 self._warn_at *= 2
-                asked = ", ".join(shown(each) for each in self._seeds.values()) or "the members that it knows"
-                log.warning(
-                    "this node is no member yet: nobody at %s has taken it in; check the address, the keys and the"
-                    " cluster's name, and that all members of that cluster are up or removed", asked
-                )  # fmt: skip
+                log.warning("%s", self._why_of_another() or self._refused or why_nobody(self._asked))
         elif self._was_joining:
-            self._was_joining, self._waited, self._warn_at = False, 0, PATIENCE
+            self._was_joining, self._waited, self._warn_at, self._refused = False, 0, PATIENCE, ""
             log.info("this node is a member now, of %d", len(self._roster.others) + 1)
+            if why := self._why_of_another():
+                log.warning("%s", why)
             for seed in self._seeds:
                 self._udp.forget(seed)
 
-    def _why_taken(self, name: str, source: UdpClient) -> str:
-        if name != self._replica.config.name:
-            return (
-                f"a process at {shown(source[0])} asks to be taken in as {name}, which is a member that is up: give it"
-                " another --name, or stop that one"
-            )
-        if self._replica.is_joining:
-            return (
-                f"{shown(source[0])} does not take this node in: another process named {name} is a member of that"
-                f" cluster, or this node asked itself: give it another --name, stop that one, or correct --join"
-            )
-        return f"a process at {shown(source[0])} asks to be taken in as {name}, as this node is named: rename it"
+    def _note_refused(self, refused: RefusedJoin) -> None:
+        """Log whom this node did not take in; or say soon why others do not take it in."""
+        replica, source = self._replica, shown(cast(UdpClient, refused.source)[0])
+        if refused.name == replica.config.name and replica.is_joining and (refused.is_taken or refused.is_self):
+            self._warn_at = self._warn_at if self._refused else self._waited
+            self._refused = why_not_taken_in(refused, source)
+        elif refused.is_taken or self._looks > PATIENCE:  # before, an id that is not settled is nothing to act on
+            text = why_refused_join(refused, source, replica.config.name, replica.unagreed, replica.is_joining)
+            self._diagnostics.warn("joins_refused", "%s", text)
+
+    @property
+    def _asked(self) -> str:
+        return ", ".join(shown(each) for each in self._seeds.values()) or "the members that it knows"
+
+    def _why_of_another(self) -> str:
+        """Why this node does not join those that it was to; empty if nobody there is of another cluster."""
+        own_id = self._replica.cluster_id
+        is_other = self._seeds and own_id.is_settled and self._replica.stats.foreign_gossip
+        return why_of_another(self._asked, own_id.text, self._roster.others) if is_other else ""

@@ -36,6 +36,11 @@ class Health:
         return self._replica.membership.unheard
 
     @property
+    def is_member(self) -> bool:
+        """Whether the node belongs to its cluster: it waits for nobody to take it in, and did not leave."""
+        return self._replica.is_member
+
+    @property
     def is_ready(self) -> bool:
-        """Whether it runs, and peers have reported what they hold or were given up. The disk is not asked."""
+        """Whether it runs, is a member, and peers have reported what they hold or were given up; not of the disk."""
         return self.is_healthy and self._replica.is_ready

@@ -127,7 +127,7 @@ class Metrics(Collector):
             "actors": ("Actors that have a row: lives of nodes.", status.actors),
             "dirty_rows": ("Peers' rows that are not durable yet.", status.dirty_rows),
             "redis_connections": ("Redis clients that are connected.", self._connections()),
-            "ready": ("1 once peers have reported what they hold, or were given up: adds are taken.", is_ready),
+            "ready": ("1 while it is a member, and peers have reported what they hold or were given up.", is_ready),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(PREFIX + name, text, value=value)

@@ -27,6 +27,7 @@ MAX_CLIENTS = 16
 
 _STALLED = "the event loop stands still"
 _NOT_READY = "peers have not reported yet what they hold"
+_NO_MEMBER = "this node is no member of its cluster: its log says why"
 
 _Start = Any
 """WSGI's `start_response`."""
@@ -79,8 +80,7 @@ class _Pages:
             case "/healthz":
                 return _page(start, health.is_healthy, _STALLED)
             case "/readyz":
-                trouble = _NOT_READY if health.is_healthy else _STALLED
-                return _page(start, health.is_ready, trouble, _notes(health.unheard))
+                return _page(start, health.is_ready, _not_ready(health), _notes(health.unheard))
             case _:
                 start("404 Not Found", [("Content-Type", "text/plain")])
                 return [b"there are /metrics, /healthz and /readyz\n"]
@@ -90,6 +90,13 @@ class _Pages:
             return cast(Iterable[bytes], self._scrape(request, start))
         except TimeoutError:
             return _page(start, False, _STALLED)
+
+
+def _not_ready(health: Health) -> str:
+    """Why a node that is not ready is not."""
+    if not health.is_healthy:
+        return _STALLED
+    return _NOT_READY if health.is_member else _NO_MEMBER
 
 
 def _page(start: _Start, is_good: bool, trouble: str, notes: str = "") -> Iterable[bytes]:
