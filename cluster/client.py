@@ -11,6 +11,7 @@ itself, because a node can't tell a retry from a new add. The same goes for a `d
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from itertools import islice
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -276,8 +277,9 @@ class Client:
         """Send what waits, or, if the node is not known, a greeting: all waits for the answer to that."""
         self._is_sending = False
         while self._unsent and self._seal:
-            ids = self._next_ids()
-            sealed = self._seal.sealed(wire.joined([self._unsent[each] for each in ids]), self._loop.time())
+            first = wire.sharing(self._unsent.values())
+            ids = list(islice(self._unsent, len(first)))
+            sealed = self._seal.sealed(wire.joined(first), self._loop.time())
             if not sealed:
                 self._send_for(list(self._unsent), self._seal.greeting())
                 return
@@ -292,16 +294,6 @@ class Client:
             for each in ids:
                 if not self._pending[each].reply.done():
                     self._pending[each].reply.set_exception(error)
-
-    def _next_ids(self) -> list[int]:
-        """Those of the first requests that wait, as many as share a datagram."""
-        room, ids = wire.SHARED_BYTES, list[int]()
-        for msg_id, datagram in self._unsent.items():
-            room -= len(datagram)
-            if ids and room < 0:
-                break
-            ids.append(msg_id)
-        return ids
 
     def _send(self, datagram: bytes) -> None:
         try:

@@ -23,7 +23,7 @@ use alone. Sizes are checked before anything is built from them: msgpack refuses
 than the datagram it came in. A join is padded, so that its answer may be as long: see `endpoints/senders.py`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, cast
 from zlib import crc32
@@ -84,6 +84,17 @@ _ENTRY_WIDTH = 1 + len(DigestEntry._fields)
 
 class OtherClusterError(BadDatagramError):
     """Gossip of another cluster, perhaps one that used this address before."""
+
+
+def sharing(bodies: Iterable[bytes]) -> list[bytes]:
+    """The first of these requests or replies, as many as are sealed together: at least one, if there is any."""
+    room, first = SHARED_BYTES, list[bytes]()
+    for body in bodies:
+        room -= len(body)
+        if first and room < 0:
+            break
+        first.append(body)
+    return first
 
 
 def joined(bodies: Sequence[bytes]) -> bytes:
