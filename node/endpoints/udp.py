@@ -278,9 +278,9 @@ class UdpEndpoint:
         is_proven = self._envelopes.proves(source)
         is_trusted = is_ours and (is_proven or is_of_this_machine(source))
         self.peers.heard_from(message.sender, source, is_answer, is_ours, is_trusted)
-        # One that has not our cluster's id can only get it there, if its own address is silent.
-        may_ask = is_trusted or (is_proven and message.sender in self.peers.silent)
-        if isinstance(message, Syn) and may_ask and message.sender in self.peers:
+        # One that has not our cluster's id can only get it there: at its address, or elsewhere if that is silent.
+        is_found = source == self.peers.current(message.sender) or (is_proven and message.sender in self.peers.silent)
+        if isinstance(message, Syn) and (is_trusted or is_found) and message.sender in self.peers:
             self._asks_from[message.sender] = source, asked
         if asked and source == self.peers.current(message.sender):
             self._asked[message.sender] = source, asked
