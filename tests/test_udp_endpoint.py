@@ -5,7 +5,9 @@ import socket
 import msgpack
 import pytest
 
-from gossip_counter.node.core.messages import Syn
+from gossip_counter.node.codec import datagrams
+from gossip_counter.node.core.cluster_id import ClusterId
+from gossip_counter.node.core.messages import Syn, SynAck
 from gossip_counter.node.endpoints.addresses import bind
 from tests.support.replica import packed
 from tests.support.udp import UdpNode, asking, received, send, udp_endpoint
@@ -138,3 +140,23 @@ def test_a_peer_that_starts_again_and_asks_another_address_of_ours_is_no_second_
             peer.sendto(syn, (host, node.port))
         node.receive()
         assert node.replica.stats.forks == 0
+
+
+def test_a_member_without_an_id_is_answered_at_its_address_though_another_process_of_its_name_spoke_elsewhere() -> None:
+    """Its journal was lost while a copy of it ran. Replies to where the copy was never brought it the id."""
+    with (
+        udp_endpoint(n2=("127.0.0.1", 9)) as node,
+        asking(node.udp.address) as home,
+        asking(node.udp.address) as elsewhere,
+    ):
+        node.udp.peers.found("n2", [home.getsockname()])
+        node.replica.tick(0)
+        node.advance()
+        assert received(home)
+        elsewhere.send(packed(Syn("n2", 1, {}, boot=1))[0])
+        node.receive()
+        assert any(isinstance(datagrams.unpack(each, "c"), SynAck) for each in received(elsewhere))
+        syn = Syn("n2", 1, {}, boot=2, cluster_id=ClusterId(9, False))
+        home.send(datagrams.pack_gossip(syn, "c", 1100, 16)[0])
+        node.receive(10 * SECOND)
+        assert any(isinstance(datagrams.unpack(each, "c"), SynAck) for each in received(home))

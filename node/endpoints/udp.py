@@ -272,9 +272,9 @@ class UdpEndpoint:
         self.peers.heard_from(message.sender, source, is_answer, is_ours, is_trusted)
         if isinstance(message, Members) and is_ours and message.sender in self.peers:
             self.reached_at = message.sent_to
-        # One that has not our cluster's id can only get it there, if its own address is silent.
-        may_ask = is_trusted or (is_proven and message.sender in self.peers.silent)
-        self._routes.heard(message.sender, source, asked, may_ask and isinstance(message, Syn))
+        # One that has not our cluster's id can only get it there: at its address, or elsewhere if that is silent.
+        is_found = source == self.peers.current(message.sender) or (is_proven and message.sender in self.peers.silent)
+        self._routes.heard(message.sender, source, asked, (is_trusted or is_found) and isinstance(message, Syn))
 
     def _write(self, write: Add | Delete, datagram: bytes, client: UdpClient, now_ns: int, step: Step) -> None:
         """Take a write, unless it has come before: then the reply that it got is sent again, once there is one."""
