@@ -65,6 +65,14 @@ def test_nodes_agree_though_the_writer_of_a_cut_delta_is_gone(seed: int) -> None
     assert run(seed, "chaos") is None
 
 
+def test_what_is_overruled_by_an_empty_row_goes_when_that_row_goes() -> None:
+    assert run(96086, "mixed") is None
+
+
+def test_who_never_heard_the_time_of_others_learns_it_with_the_first_exchange() -> None:
+    assert run(20767, "behind") is None
+
+
 def exchange(sender: Node, receiver: Node) -> None:
     """All that the sender stores, each log from the start."""
     for actor, log in sender.logs.items():

@@ -166,8 +166,9 @@ class Cluster:
             self.wrote(receiver)
 
     def sync(self, sender: Node, receiver: Node) -> bool:
-        """What one lossless exchange sends; whether there was anything to send."""
+        """What one lossless exchange sends; whether there was anything to send. Its first message names a time."""
         sent = False
+        receiver.latest = max(receiver.latest, sender.now)
         for actor, mine in list(sender.logs.items()):
             theirs = receiver.log(actor)
             is_equal = mine.rows == theirs.rows and mine.markers == theirs.markers

@@ -270,19 +270,26 @@ class Node:
         if not self.sees_ends or (self.due is not None and self.now < self.due):
             return
         for counter in self.counters():
-            rows = self.rows(counter)
-            over = {row.life for _, row in rows if self.is_over(counter, row.life, GRACE)}
-            is_empty = "idle" not in self.broken and all(is_noted_empty(row) for _, row in rows)
-            for actor, row in rows:
-                is_idle = is_empty and not row.deadline and row.stamp + FORGET + GRACE <= self.now
-                if row.life in over or is_idle:
-                    self.log(actor).drop((counter, False), is_idle)
+            while self.forget_rows(counter):
+                self.changed()  # what these said overruled others, perhaps
             for actor, marker in self.markers(counter):
                 kept = "needed markers" not in self.broken and self.needed(counter, marker)
                 if marker.forget_at + GRACE <= self.now and not kept:
                     self.log(actor).drop((counter, True), is_deleted=False)
         self.changed()
         self.due = min(self.ends(), default=FORGET**2)
+
+    def forget_rows(self, counter: str) -> bool:
+        rows = self.rows(counter)
+        over = {row.life for _, row in rows if self.is_over(counter, row.life, GRACE)}
+        is_empty = "idle" not in self.broken and all(is_noted_empty(row) for _, row in rows)
+        gone = False
+        for actor, row in rows:
+            is_idle = is_empty and not row.deadline and row.stamp + FORGET + GRACE <= self.now
+            if row.life in over or is_idle:
+                self.log(actor).drop((counter, False), is_idle)
+                gone = True
+        return gone
 
     def ends(self) -> Iterator[int]:
         """When something may go that is stored now."""
