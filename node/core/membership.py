@@ -25,7 +25,7 @@ LARGE_SKEW_MS = 1000
 
 def up_ns(others: int, interval_ns: int, fanout: int) -> int:
     """How long one of so many others may be silent that is up: as peers are picked at random, chance passes it over."""
-    return max(UP_NS, UP_TURNS * interval_ns * others // (2 * fanout))
+    return max(UP_NS, UP_TURNS * interval_ns * others // (2 * max(1, fanout)))
 
 
 class Standing(NamedTuple):
