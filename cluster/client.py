@@ -10,7 +10,7 @@ itself, because a node can't tell a retry from a new add. The same goes for a `d
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import islice
 from random import Random
 from types import TracebackType
@@ -301,7 +301,7 @@ class Client:
                 self._socket.send(datagram)
             except ConnectionRefusedError as error:
                 # The error is about an earlier datagram. This one was not sent.
-                self._fail_all(self._refused(error))
+                self._fail_all(self._refused(error), but=self._unsent)
                 self._socket.send(datagram)
         except OSError as error:
             raise NotSentError(f"{self._where}: {error.strerror}") from None
@@ -357,9 +357,10 @@ class Client:
             keys = "; has it the same keys?" if msg_id in self._unsent else ""
             self._fail(msg_id, f"{self._where} did not answer in {self._timeout_s:g} s{keys}")
 
-    def _fail_all(self, why: str) -> None:
+    def _fail_all(self, why: str, but: Container[int] = ()) -> None:
         for msg_id in self._pending:
-            self._fail(msg_id, why)
+            if msg_id not in but:
+                self._fail(msg_id, why)
 
     def _fail(self, msg_id: int, why: str) -> None:
         pending = self._pending[msg_id]

@@ -194,3 +194,46 @@ def test_requests_at_once_to_a_sealed_node_share_one_greeting(tmp_path: Path) ->
                 assert server.recv(65_536)
 
     asyncio.run(main())
+
+
+class Seal:
+    """Seals nothing."""
+
+    def sealed(self, datagram: bytes, _: float) -> bytes:
+        return datagram
+
+    def opened(self, datagram: bytes, _: float) -> bytes:
+        return datagram
+
+
+class RefusedOnce:
+    """A socket whose first send reports an error of an earlier datagram."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+        self._is_first = True
+
+    def send(self, datagram: bytes) -> int:
+        if self._is_first:
+            self._is_first = False
+            raise ConnectionRefusedError(111, "Connection refused")
+        return self._real.send(datagram)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+@pytest.mark.parametrize("seal", [None, Seal()])
+def test_an_error_of_an_earlier_datagram_does_not_fail_those_that_are_sent_then(seal: Any) -> None:
+    """Nobody may add again what was sent."""
+
+    async def test(client: Client, server: socket.socket) -> None:
+        client._socket = RefusedOnce(client._socket)  # type: ignore[assignment]
+        client._seal = seal
+        adds = [client.add(1, f"{number:0250}") for number in range(3)]
+        done = await asyncio.gather(*adds, return_exceptions=True)
+        assert len(received(server)) == 3
+        assert not any(isinstance(each, NotSentError) for each in done[1:])
+        assert all(isinstance(each, OutcomeUnknownError) for each in done[-1:])
+
+    with_server(test)

@@ -43,7 +43,7 @@ def test_records_of_members_come_back_from_the_log_and_from_the_tables(tmp_path:
 
 
 def test_records_of_those_who_are_gone_for_longest_are_forgotten(tmp_path: Path) -> None:
-    gone = [MemberRecord(f"n{number}", number, 1, True) for number in range(1, MAX_GONE + 11)]
+    gone = [MemberRecord(f"n{number}", 1, 1, True, gone_ms=number) for number in range(1, MAX_GONE + 11)]
     for some in (gone[:300], gone[300:]):
         with opened(tmp_path) as made:
             made.commit(Commit(ME, (), None, tuple(some)))

@@ -7,9 +7,9 @@ from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.messages import Join, Members
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.roster import MAX_GONE, MAX_MEMBERS, MemberRecord, Presence
+from gossip_counter.node.core.roster import MAX_GONE, MAX_MEMBERS, MemberRecord, Presence, Roster
 from tests.support.replica import sends, settle
-from tests.support.town import Town, three
+from tests.support.town import Town, is_ok, three
 
 LATE = 2**62
 
@@ -18,7 +18,7 @@ def records(count: int, has_left: bool = True) -> list[MemberRecord]:
     """Records of nodes that joined one after the other, and may have left."""
     places = [(f"10.0.{number // 250}.{number % 250}:7101",) for number in range(count)]
     return [
-        MemberRecord(f"old-{number:04}", LATE + number, 3, has_left, number, place, "1.0.0")
+        MemberRecord(f"old-{number:04}", LATE, 3, has_left, number, place, "1.0.0", gone_ms=number)
         for number, place in enumerate(places)
     ]
 
@@ -58,7 +58,7 @@ def test_a_new_member_learns_all_of_a_long_list() -> None:
 
 def test_who_is_gone_for_longest_is_forgotten_everywhere() -> None:
     """Those that n1 knows and those that the others know are not the same ones."""
-    town, listed = three(), records(MAX_MEMBERS + 50)
+    town, listed = three(), records(2 * MAX_GONE)
     town.nodes["n1"].roster.merge(listed[:-50])
     for name in ("n2", "n3"):
         town.nodes[name].roster.merge(listed[50:])
@@ -88,3 +88,50 @@ def test_a_full_list_takes_nobody_in_and_is_not_asked_again_at_once() -> None:
     assert "n9" not in n1.roster.records
     assert n1.stats.joins_refused == 1
     assert n9.is_joining
+
+
+def test_members_are_bounded_also_by_those_that_were_gone() -> None:
+    roster = Roster("n1", ["n2"])
+    for number in range(2 * MAX_MEMBERS):
+        roster.merge([MemberRecord(f"x{number}", 5, 1, True)])
+        roster.merge([MemberRecord(f"x{number}", 6, 1)])
+    assert sum(each.is_member for each in roster.records.values()) == MAX_MEMBERS
+    assert len(roster.records) <= MAX_MEMBERS + MAX_GONE
+
+
+def test_who_joined_first_can_leave_and_be_removed_after_many_others() -> None:
+    """It is gone last, though its life is the first."""
+    town = with_records([each._replace(gone_ms=1) for each in records(MAX_GONE)])
+    assert is_ok(town.leave("n3"))
+    town.run(1)
+    assert town.lists() == {"n1": ("n1", "n2"), "n2": ("n1", "n2")}
+    town.stop("n2")
+    town.run(4)
+    assert is_ok(town.remove("n2", at="n1"))
+    town.run(1)
+    assert town.lists() == {"n1": ("n1",)}
+    town.start("n2", peers=["n1"])
+    town.run(2)
+    assert town.nodes["n2"].roster.own.is_removed
+
+
+def test_a_listed_member_that_is_forgotten_is_no_member_again() -> None:
+    roster = Roster("n1", ["n2"])
+    roster.merge([MemberRecord("n2", 5, 1, True, gone_ms=1)])
+    revision = roster.revision
+    roster.merge(records(MAX_GONE + 1)[1:])
+    assert "n2" not in roster.records
+    assert "n2" not in roster.others
+    assert roster.revision > revision
+
+
+def test_nothing_is_kept_of_peers_that_are_gone() -> None:
+    town = three()
+    for number in range(4, 8):
+        town.start(f"n{number}", seeds=["n1"])
+        town.until_agreed()
+        assert is_ok(town.leave(f"n{number}"))
+    exchanges = town.nodes["n1"]._gossip.anti_entropy
+    town.run(1)
+    kept = {*exchanges.speakers.by_name, *exchanges.agreeing, *exchanges._answer_ns, *exchanges._asked}
+    assert kept <= {"n2", "n3"}

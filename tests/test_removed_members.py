@@ -1,30 +1,28 @@
 """Claim: who was removed stays out, who is another is not taken in, and a forged record does little."""
 
-from copy import deepcopy
-from random import Random
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
-from gossip_counter.cluster.sim.disk import Contents
-from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE
 from gossip_counter.node.core.limits import MAX_COUNT, MAX_VERSION
+from gossip_counter.node.core.member_changes import MAX_REMOVALS
 from gossip_counter.node.core.messages import (
     ErrorReply,
     Join,
     Leave,
     ListMembers,
     Members,
+    Push,
     Remove,
     RemoveOk,
+    Syn,
 )
-from gossip_counter.node.core.peer_messages import Refused
 from gossip_counter.node.core.replica import Replica
-from gossip_counter.node.core.roster import MAX_MEMBERS, MemberRecord, Presence, Roster
+from gossip_counter.node.core.roster import MAX_MEMBERS, MemberRecord, Roster
 from tests.support.replica import MS, drain, messages, replies, sends, settle
-from tests.support.town import BEGAN_MS, THREE, Town, is_ok, three, without_n3
+from tests.support.town import THREE, Town, is_ok, three, without_n3
 
 # Removal.
 
@@ -69,21 +67,6 @@ def test_a_removal_is_stored() -> None:
     assert town.lists() == {"n1": ("n1", "n2"), "n2": ("n1", "n2")}
 
 
-def test_a_restart_before_anybody_was_met_removes_nobody() -> None:
-    """n3 is back with an empty journal and a clock that is behind. Its first process reaches nobody, and counts."""
-    town = without_n3()
-    town.lose_journal("n3")
-    town.skew_ms = -10_000_000
-    town.start("n3", seeds=["nobody"])
-    town.run(1)
-    town.add("n3")
-    town.run(1)
-    town.stop("n3")
-    town.start("n3", seeds=["n1"])
-    town.until_agreed()
-    assert town.nodes["n1"].state.value("x") == 1
-
-
 def without_its_answer(town: Town) -> Replica:
     """n1 is asked to remove n3, which is gone."""
     town.stop("n3")
@@ -104,6 +87,31 @@ def test_a_removal_is_durable_before_it_is_sent_and_answered() -> None:
     effects = drain(n1, town.now_ns)
     assert [each.to for each in sends(effects) if isinstance(each.message, Members)] == [("n2",)]
     assert replies(effects) == [RemoveOk(1)]
+
+
+def test_a_record_that_is_not_durable_yet_is_in_no_other_message_either() -> None:
+    """A SYN of another hash, and old records, are answered while the removal is being stored."""
+    town = three()
+    n1 = without_its_answer(town)
+    drain(n1, town.now_ns)
+    old = n1.roster.records["n3"]._replace(removed=0, version=0)
+    for message in (Syn("n2", 1, {}, boot=5, members=7), Members("n2", 1, (old,)), Push("n3", 1, ())):
+        n1.tick(town.now_ns)
+        n1.step(replace(message, cluster_id=n1.cluster_id), (message.sender,), town.now_ns)
+        sent = [each for each in messages(drain(n1, town.now_ns)) if isinstance(each, Members)]
+        assert not any(record.is_removed for each in sent for record in each.records)
+
+
+def test_removals_that_wait_are_bounded_and_sent_once() -> None:
+    town = three()
+    n1 = without_its_answer(town)
+    for number in range(2, 200):
+        n1.step(Remove(number, "n3"), "c", town.now_ns)
+    effects = settle(n1, town.now_ns)
+    refused = [each for each in replies(effects) if isinstance(each, ErrorReply)]
+    assert len(refused) == 199 - MAX_REMOVALS
+    assert {each.text for each in refused} == {"too many removals at once: ask again"}
+    assert len([each for each in sends(effects) if isinstance(each.message, Members)]) == 1
 
 
 def test_a_removal_that_can_not_be_stored_is_answered_and_stored_later() -> None:
@@ -278,74 +286,6 @@ def test_merging_knows_no_order() -> None:
             assert a.merged(b) == b.merged(a)
             for c in records:
                 assert a.merged(b).merged(c) == a.merged(b.merged(c))
-
-
-# Two under one name.
-
-
-def twin_of(town: Town, name: str, journal: Contents, **settings: Any) -> Replica:
-    """Another process of that name, at another address, beside the one that runs."""
-    town.journals["twin"], town.addresses["twin"], town.listed["twin"] = journal, "twin", {"n1": "n1", "n2": "n2"}
-    presence = Presence(("twin",), "1.0", settings.pop("seeds", ()))
-    config = Config(name=name, **settings)
-    town.nodes["twin"] = twin = Replica(config, Random(9), town.now_ns, journal.recovered(), None, presence)
-    twin.set_clock(town.now_ns, BEGAN_MS + town.now_ns // MS)
-    twin.begin(town.now_ns)
-    return twin
-
-
-@pytest.mark.parametrize("is_clone", [True, False])
-def test_two_processes_of_a_name_do_not_replace_each_others_record_for_ever(is_clone: bool) -> None:
-    """A clone of a machine with its journal; and a new node that is taken in while the other is not heard."""
-    town = three()
-    if is_clone:
-        twin_of(town, "n3", deepcopy(town.journals["n3"]), peers=("n1", "n2"))
-    else:
-        town.start("n7", "here", seeds=["n1"])
-        twin_of(town, "n7", Contents(), seeds=(("n2",),))
-    town.run(5)
-    before = town.nodes["n1"].roster.hash
-    town.run(5)
-    assert town.nodes["n1"].roster.hash == before
-
-
-# Alone.
-
-
-def test_who_removed_all_others_takes_others_in() -> None:
-    """n2 was listed and never came."""
-    town = Town()
-    town.start("n1", peers=["n2"])
-    town.run(4)
-    assert is_ok(town.remove("n2", at="n1"))
-    town.start("n4", seeds=["n1"])
-    town.until_agreed()
-
-
-def test_the_first_node_that_is_back_without_its_journal_learns_of_the_others() -> None:
-    """Nobody is named on its command line. It is a cluster of its own now, and its counts go nowhere."""
-    town = Town()
-    town.start("n1")
-    town.run(0.5)
-    town.start("n2", seeds=["n1"])
-    town.until_agreed()
-    town.stop("n1")
-    town.lose_journal("n1")
-    n1 = town.start("n1")
-    town.add("n1")
-    town.run(3)
-    assert n1.take_refused() == Refused("n2", ("n2",), None)
-    assert n1.stats.foreign_gossip
-
-
-def test_a_node_whose_members_are_fixed_takes_nobody_in() -> None:
-    node = Replica(Config(name="n1", gossip="full"), Random(1), 0)
-    node.begin(0)
-    settle(node)
-    node.step(Join("n4", 1, 7, MemberRecord("n4", 5, 1), cluster_id=node.cluster_id), ("n4",), 0)
-    node.step(Members("n4", 1, (MemberRecord("n4", 5, 1),), cluster_id=node.cluster_id), ("n4",), 0)
-    assert messages(settle(node)) == []
-    assert (node.roster.others, node.stats.joins_refused) == ((), 1)
 
 
 # What people see.

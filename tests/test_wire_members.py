@@ -20,24 +20,24 @@ GOLDEN: list[tuple[Gossip, int, int, list[str]]] = [
     (
         Join("n6", 7, 5, RECORD), 100, 16,
         [
-            "990308a56c696b65730fa26e36070599a26e36cf400000000000000003c2ceffffffff92ad31302e302e302e363a37313030"
-            "aa5b3a3a315d3a37313030a5302e332e30a8616231326364333400c41000000000000000000000000000000000a54be6b5",
+            "990308a56c696b65730fa26e3607059aa26e36cf400000000000000003c2ceffffffff92ad31302e302e302e363a37313030"
+            "aa5b3a3a315d3a37313030a5302e332e30a861623132636433340000c40f000000000000000000000000000000931478f9",
         ],
     ),
     (
         Members("n1", 7, (RECORD, MemberRecord("n2", 1, 2, removed=3)), 5, True, "10.0.0.6:7100"), 1200, 16,
         [
-            "9a0309a56c696b65730fa26e310705c3ad31302e302e302e363a37313030dc0012a26e36cf400000000000000003c2ceffff"
-            "ffff92ad31302e302e302e363a37313030aa5b3a3a315d3a37313030a5302e332e30a8616231326364333400a26e320102c2"
-            "0090a0a0033ded9eb0",
+            "9a0309a56c696b65730fa26e310705c3ad31302e302e302e363a37313030dc0014a26e36cf400000000000000003c2ceffff"
+            "ffff92ad31302e302e302e363a37313030aa5b3a3a315d3a37313030a5302e332e30a861623132636433340000a26e320102"
+            "c20090a0a00300558577eb",
         ],
     ),
     (
         Members("n1", 7, (RECORD, MemberRecord("n2", 1, 2, removed=3))), 60, 16,
         [
-            "9a0309a56c696b65730fa26e310700c2a099a26e36cf400000000000000003c2ceffffffff92ad31302e302e302e363a3731"
-            "3030aa5b3a3a315d3a37313030a5302e332e30a8616231326364333400f3a4a4c3",
-            "9a0309a56c696b65730fa26e310700c2a099a26e320102c20090a0a00330e3f0b6",
+            "9a0309a56c696b65730fa26e310700c2a09aa26e36cf400000000000000003c2ceffffffff92ad31302e302e302e363a3731"
+            "3030aa5b3a3a315d3a37313030a5302e332e30a86162313263643334000021496747",
+            "9a0309a56c696b65730fa26e310700c2a09aa26e320102c20090a0a003004dfa760a",
         ],
     ),
 ]  # fmt: skip
@@ -55,6 +55,7 @@ text = st.text("aé:1", min_size=1, max_size=9)
 records = st.builds(
     MemberRecord, text, st.integers(0, MAX_COUNT), st.integers(0, MAX_VERSION), st.booleans(),
     st.integers(0, 2**32 - 1), st.lists(text, max_size=4).map(tuple), text, text, st.integers(0, MAX_COUNT),
+    st.integers(0, MAX_COUNT),
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Records of members <-> flat values, on the wire and in journals.
 
-Pure. A record is [name, life, version, has left, boot, [address, ...], release, key, removed].
+Pure. A record is [name, life, version, has left, boot, [address, ...], release, key, removed, gone at].
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ def checked(values: Sequence[Any]) -> MemberRecord:
     """The record that these values are. Raises `ValueError`."""
     if len(values) != WIDTH:
         raise ValueError(f"a member's record must have {WIDTH} values, not {len(values)}")
-    name, life, version, has_left, boot, addresses, release, key, removed = values
+    name, life, version, has_left, boot, addresses, release, key, removed, gone_ms = values
     if type(has_left) is not bool:
         raise ValueError(f"has_left must be a boolean, not {limits.kind(has_left)}")
     if type(addresses) not in (tuple, list) or len(addresses) > MAX_ADDRESSES:
@@ -37,6 +37,7 @@ def checked(values: Sequence[Any]) -> MemberRecord:
         limits.name(release, "release", MAX_TEXT_BYTES),
         limits.name(key, "key id", MAX_TEXT_BYTES),
         limits.count(removed, "removed"),
+        limits.count(gone_ms, "gone_ms"),
     )
 
 

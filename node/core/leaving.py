@@ -145,7 +145,7 @@ class Leaving:
                 owed[peer] = missing
         done = up - owed.keys()
         if done and not self._is_writing and (not owed or is_late):
-            self._roster.leave()
+            self._roster.leave(self._state.ends.now_ms)
             self._until_ns = now_ns + PATIENCE_NS
             self._unconfirmed = tuple(name for name in self._membership.names if name not in done)[:NAMED]
             self._commits.request()

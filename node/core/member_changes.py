@@ -35,6 +35,9 @@ from gossip_counter.node.core.roster import MemberRecord, Roster
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 
+MAX_REMOVALS = 64
+"""Requests for removals that wait for the disk."""
+
 ROUNDS_OF_ONE = 10
 """Ticks in which one is asked to take us in, before it is another's turn."""
 
@@ -95,9 +98,9 @@ class MemberChanges:
         """The cluster id that our last Join carried."""
 
     def begin(self, now_ns: int, is_other_life: bool, seeds: tuple[Client, ...]) -> None:
-        """This node starts. It asks to be taken in if it has `seeds`, known already or not, or had left."""
+        """This node starts. It asks to be taken in if it had left, or if it has `seeds` and never was a member."""
         self._seeds = seeds
-        self.is_joining = bool(is_other_life or seeds)
+        self.is_joining = is_other_life or bool(seeds and self._roster.is_new)
         self._join(now_ns)
 
     def tick(self, now_ns: int) -> None:
@@ -123,7 +126,7 @@ class MemberChanges:
         """Somebody asks to be taken in."""
         name, shown, roster = join.sender, self._cluster_id.shown, self._roster
         is_certain = shown.is_settled and self._cluster_id.unsaved is None
-        if not is_certain:
+        if shown.is_settled and not is_certain:
             self._commits.request()  # a crash could take the id back; the other asks again
         if name != join.record.name or self._is_static or not (roster.own.is_member and is_certain):
             self._stats.joins_refused += 1
@@ -142,9 +145,9 @@ class MemberChanges:
                 return
             self._stats.joins_refused += known is None  # the list is full
         records: tuple[MemberRecord, ...] = (roster.own,)
-        if known and not is_taken:  # and a few others, or all would be lost with us
-            others = (roster.records.get(each) for each in self._membership.names if each != name)
-            records = (roster.own, known, *[each for each in others if each][:OTHERS])
+        if name in roster.shown and not is_taken:  # and a few others, or all would be lost with us
+            names = [each for each in self._membership.names if each != name and each in roster.shown]
+            records = (roster.own, *(roster.shown[each] for each in (name, *names[:OTHERS])))
         fingerprint = self._state.fingerprint
         self._outbox.send((source,), Members(self._config.name, fingerprint, records, join.boot, is_taken))
 
@@ -172,7 +175,8 @@ class MemberChanges:
         if is_answer:
             self._was_answered(message, source)
         if message.sender in self._membership:
-            newer = [ours for each in message.records if (ours := self._roster.records.get(each.name, each)) != each]
+            shown = self._roster.shown
+            newer = [ours for each in message.records if (ours := shown.get(each.name, each)) != each]
             if newer and message.sender not in self._answered:
                 self._answered.add(message.sender)
                 self._send((message.sender,), tuple(newer))
@@ -191,7 +195,7 @@ class MemberChanges:
         """Send who is no member any more the record that says so, at most once a tick; and no record to one who has our
         cluster's id and is not known: who took it in was gone before anybody else learned of it.
         """
-        record, theirs, shown = self._roster.records.get(message.sender), message.cluster_id, self._cluster_id.shown
+        record, theirs, shown = self._roster.shown.get(message.sender), message.cluster_id, self._cluster_id.shown
         is_lost = theirs is not None and theirs.number == shown.number and shown.is_settled
         if (record or is_lost) and source not in self._answered and not self._is_static:
             self._answered.add(source)
@@ -202,15 +206,16 @@ class MemberChanges:
         if theirs == self._roster.hash:
             self._roster.note_known()
             return
-        records = list(self._roster.records.values())
+        records = list(self._roster.shown.values())
         if records and peer not in self._answered and peer in self._membership:
             self._answered.add(peer)
             self._send((peer,), tuple(self._rng.sample(records, len(records))))
 
     def _take(self, records: tuple[MemberRecord, ...], now_ns: int, is_own: bool = False) -> None:
+        revision = self._roster.revision
         news = self._roster.merge(records)
         self.note_doubts(records)
-        if not news:
+        if self._roster.revision == revision:
             return
         self._changed(now_ns)
         if self._roster.own.is_removed:
@@ -243,6 +248,11 @@ class MemberChanges:
             raise RequestError(MALFORMED, f"there is no other member {name!r:.80}: there are {known:.400}")
         if self._membership.is_up(name, now_ns):
             raise RequestError(TEMPORARILY_UNAVAILABLE, f"{name} is up: let it leave, or stop it first")
+        if name in self._membership and not self._membership.is_missed(name, now_ns):
+            text = f"this node has just started, and does not know yet whether {name} is up: ask again in some seconds"
+            raise RequestError(TEMPORARILY_UNAVAILABLE, text)
+        if len(self._removing) >= MAX_REMOVALS:
+            raise RequestError(TEMPORARILY_UNAVAILABLE, "too many removals at once: ask again")
         if name in self._membership:
             self._roster.remove(name, self._state.ends.now_ms)
             self._changed(now_ns)
@@ -260,9 +270,10 @@ class MemberChanges:
     def persisted(self) -> None:
         """A commit is durable, and perhaps what was asked for in it."""
         if self._removing and not self._roster.unsaved:
+            names = {request.name for _, request in self._removing}
+            records = [self._roster.records[name] for name in sorted(names) if name in self._roster.records]
+            self._send(self._membership.names, tuple(records))
             for client, request in self._removing:
-                if record := self._roster.records.get(request.name):
-                    self._send(self._membership.names, (record,))
                 self._outbox.reply(client, RemoveOk(request.msg_id))
             self._removing.clear()
 

@@ -102,6 +102,10 @@ class Membership:
         config = self._config
         return up_ns(len(self.names), config.gossip_interval_ns, config.gossip_fanout)
 
+    def is_missed(self, name: str, now_ns: int) -> bool:
+        """Whether a member was silent for so long, since our start, that it is not up."""
+        return now_ns - self._heard_ns[name] >= self._patience_ns
+
     def _state(self, name: str, now_ns: int) -> str:
         silent_ns, patience_ns = now_ns - self._heard_ns[name], self._patience_ns
         if silent_ns < patience_ns:

@@ -46,6 +46,12 @@ class Paths:
         """It is that time now."""
         self._now_ns = now_ns
 
+    def forget(self, peer: str) -> None:
+        """Who was a peer is none any more."""
+        self._stuck.pop(peer, None)
+        self._narrow_until_ns.pop(peer, None)
+        self._silent_until_ns.pop(peer, None)
+
     def answered(self, peer: str, stored: object, now_ns: int) -> None:
         """A peer that stores this much, by its digest, is answered with rows that it lacks."""
         stuck = self._stuck.get(peer)

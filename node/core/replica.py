@@ -35,7 +35,7 @@ from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import REQUESTS, Carrier, Gossip, Request
 from gossip_counter.node.core.peer_messages import PeerMessages, Refused
 from gossip_counter.node.core.reads import Reads
-from gossip_counter.node.core.roster import Presence, Roster
+from gossip_counter.node.core.roster import MemberRecord, Presence, Roster
 from gossip_counter.node.core.standing_list import page
 from gossip_counter.node.core.start import Start
 from gossip_counter.node.core.state import State
@@ -129,6 +129,8 @@ class Replica:
         """Others may be members than before."""
         others = self.roster.others
         if others != self.membership.names:
+            for gone in set(self.membership.names).difference(others):
+                self._gossip.anti_entropy.forget(gone)
             self.membership.set_names(others, now_ns)
         self._admission.set_members(others)
         self._acks.set_peers(others)
@@ -328,5 +330,10 @@ def _roster(config: Config, recovered: Recovered | None, presence: Presence | No
     """The list of members. A journal that is a copy of another is no life of a member."""
     stored = recovered.members if recovered else ()
     if recovered and recovered.actor is None:
-        stored = tuple(each._replace(life=0, version=0) if each.name == config.name else each for each in stored)
+        stored = tuple(_of_another(each) if each.name == config.name else each for each in stored)
     return Roster(config.name, config.peers, stored, presence)
+
+
+def _of_another(record: MemberRecord) -> MemberRecord:
+    """What a copy of a journal says of the member that it was copied from."""
+    return record._replace(life=0, version=0, removed=record.removed if record.is_removed else 0)

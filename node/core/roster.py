@@ -19,17 +19,15 @@ The members are those of the file or the command line, and those with a record, 
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from random import Random
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from gossip_counter.node.core.limits import MAX_COUNT, MAX_VERSION
 
-MAX_MEMBERS = 1000
-"""Records that are stored. Those of names that nobody heard of before are dropped beyond it."""
+MAX_MEMBERS = 500
+"""Records of members that are stored. Those of further ones are dropped."""
 
 MAX_GONE = 500
-"""Of these, such as left or were removed. Those who did so with the earliest lives are forgotten beyond it: all nodes
-keep the same ones.
-"""
+"""Records of such as left or were removed. Who did so first is forgotten beyond it: all nodes keep the same ones."""
 
 MAX_BOOTS = 64
 """Processes of our own name that are distinguished."""
@@ -42,7 +40,7 @@ _RANDOM_BITS = 21
 
 
 class MemberRecord(NamedTuple):
-    """What is known of a member. All but `removed` is written by itself."""
+    """What is known of a member. All but the last two is written by itself."""
 
     name: str
     life: int = 0
@@ -59,6 +57,8 @@ class MemberRecord(NamedTuple):
     """The id of the key that it seals with."""
     removed: int = 0
     """Up to this life, the name was removed."""
+    gone_ms: int = 0
+    """When it left or was removed last, in Unix milliseconds; by the clock of who wrote that."""
 
     @property
     def is_removed(self) -> bool:
@@ -77,8 +77,14 @@ class MemberRecord(NamedTuple):
 
     def merged(self, other: Self) -> Self:
         """What both say together."""
-        newer = max(self, other, key=lambda each: each[1:-1])
-        return newer._replace(removed=max(self.removed, other.removed))
+        newer = max(self, other, key=lambda each: each.own_part)
+        removed, gone_ms = max(self.removed, other.removed), max(self.gone_ms, other.gone_ms)
+        return newer._replace(removed=removed, gone_ms=gone_ms)
+
+    @property
+    def own_part(self) -> tuple[Any, ...]:
+        """What the member itself writes, the life and the version first."""
+        return self[1:-2]
 
 
 class Presence(NamedTuple):
@@ -107,11 +113,13 @@ class Roster:
         """Counts changes."""
         for record in self.records.values():
             self.hash ^= _hash(record)
-        self._listed = frozenset(listed)
+        self._listed = set(listed)
         self._presence = presence
         self._boot = 0
         self._unsaved = set[str]()
-        self._is_new = not self.own.life
+        self._withheld = set[str]()
+        """Names whose records are not sent yet: this node has removed them, or leaves, and that is not durable."""
+        self.is_new = not self.own.life
         """Whether nobody else is known to have a record of this life."""
         self._answered = set[int]()
         """Other processes of our name whose records we have replaced, by their boot ids."""
@@ -153,17 +161,27 @@ class Roster:
         if self._presence and self.own.life and address not in self.own.addresses:
             self._write(self.own._replace(addresses=(address,)))
 
-    def leave(self) -> MemberRecord:
+    def leave(self, unix_ms: int) -> MemberRecord:
         """This node is no member any more. Its record."""
-        self._write(self.own._replace(has_left=True))
+        self.note_known()
+        self._withheld.add(self.name)
+        self._write(self.own._replace(has_left=True, gone_ms=unix_ms))
         return self.own
 
     def remove(self, name: str, unix_ms: int) -> MemberRecord:
         """Another is no member any more, whatever it says. Its record."""
         record = self.records.get(name) or MemberRecord(name)
         removed = max(record.life, record.removed) or min(max(unix_ms, 1) << _RANDOM_BITS, MAX_COUNT)
-        self._put(record._replace(removed=removed))
+        self._withheld.add(name)
+        self._put(record._replace(removed=removed, gone_ms=max(unix_ms, record.gone_ms)))
         return self.records[name]
+
+    @property
+    def shown(self) -> dict[str, MemberRecord]:
+        """By name, the records that others may have."""
+        if not self._withheld:
+            return self.records
+        return {name: record for name, record in self.records.items() if name not in self._withheld}
 
     def _write(self, record: MemberRecord) -> None:
         if record.version < MAX_VERSION:
@@ -175,11 +193,11 @@ class Roster:
     # What others write.
 
     def merge(self, records: Iterable[MemberRecord]) -> list[MemberRecord]:
-        """Take in records; those that have changed."""
+        """Take in records; those that have changed. Others may be forgotten for them: `revision` counts that too."""
         news = []
         for record in records:
             known = self.records.get(record.name)
-            if known is None and not self._has_room(record):
+            if not self._has_room(record, known):
                 continue
             if record.name == self.name and self._presence:
                 self._answer(record)
@@ -190,29 +208,34 @@ class Roster:
         self._forget_oldest()
         return [record for record in news if record.name in self.records]
 
-    def _has_room(self, record: MemberRecord) -> bool:
-        """Whether a name that nobody heard of before is stored. If it is gone already, it is one of the latest."""
-        return record.name == self.name or not record.is_member or len(self.records) < MAX_MEMBERS
+    def _has_room(self, record: MemberRecord, known: MemberRecord | None) -> bool:
+        """Whether there is room for a further member, if this makes one."""
+        is_new = not (known and known.is_member) and (known.merged(record) if known else record).is_member
+        if record.name == self.name or not is_new or len(self.records) < MAX_MEMBERS:
+            return True
+        return sum(each.is_member for each in self.records.values()) < MAX_MEMBERS
 
     def _forget_oldest(self) -> None:
         for name in too_old(self.records, self.name):
             self.hash ^= _hash(self.records.pop(name))
+            self._listed.discard(name)  # or it would be a member again
+            self.revision += 1
 
     def _answer(self, theirs: MemberRecord) -> None:
         """Somebody has this record about us."""
-        removed, ours = max(theirs.removed, self.own.removed), self.own
-        if removed > ours.life and self._is_new and removed < MAX_COUNT:
+        removed, gone_ms = max(theirs.removed, self.own.removed), max(theirs.gone_ms, self.own.gone_ms)
+        ours = self.own._replace(removed=removed, gone_ms=gone_ms)
+        if removed > ours.life and self.is_new and removed < MAX_COUNT:
             ours = ours._replace(life=removed + 1)  # it was a former life that was removed
-        self._put(ours._replace(removed=removed))
+        self._put(ours)
         if theirs.life == ours.life and theirs.boot == ours.boot:
             self.note_known()
-        if theirs.merged(ours)[:-1] == ours[:-1] or self.own.is_removed:
+        if theirs.own_part <= ours.own_part or self.own.is_removed:
             return
         if self._may_replace(theirs):
-            self._write(theirs._replace(has_left=ours.has_left, boot=ours.boot, addresses=ours.addresses,
-                                        release=ours.release, key=ours.key, removed=removed))  # fmt: skip
+            self._write(ours._replace(life=theirs.life, version=theirs.version))
         else:
-            self._put(theirs._replace(removed=removed))
+            self._put(theirs._replace(removed=removed, gone_ms=gone_ms))
 
     def _may_replace(self, theirs: MemberRecord) -> bool:
         """Whether to write a later record about us than this one."""
@@ -223,8 +246,8 @@ class Roster:
 
     def note_known(self) -> None:
         """A member has our record: this life is one that can be removed."""
-        if self._is_new and self.own.life:
-            self._is_new = False
+        if self.is_new and self.own.life:
+            self.is_new = False
             self._unsaved.add(self.name)
 
     def _put(self, record: MemberRecord) -> None:
@@ -234,7 +257,7 @@ class Roster:
         self.hash ^= _hash(record) ^ (_hash(known) if known else 0)
         self.records[record.name] = record
         self.revision += 1
-        if record.name != self.name or not self._is_new:
+        if record.name != self.name or not self.is_new:
             self._unsaved.add(record.name)
 
     # What is durable.
@@ -246,7 +269,9 @@ class Roster:
 
     def saved(self, records: Iterable[MemberRecord]) -> None:
         """The journal has these."""
-        self._unsaved -= {record.name for record in records if self.records.get(record.name) == record}
+        saved = {record.name for record in records if self.records.get(record.name) == record}
+        self._unsaved -= saved
+        self._withheld -= saved
 
 
 def too_old(records: Mapping[str, MemberRecord], own_name: str = "") -> list[str]:
@@ -254,7 +279,7 @@ def too_old(records: Mapping[str, MemberRecord], own_name: str = "") -> list[str
     if len(records) <= MAX_GONE:
         return []
     gone = [each for each in records.values() if not each.is_member and each.name != own_name]
-    gone.sort(key=lambda each: (max(each.life, each.removed), each.name))
+    gone.sort(key=lambda each: (each.gone_ms, each.name))
     return [each.name for each in gone[: max(0, len(gone) - MAX_GONE)]]
 
 

@@ -17,10 +17,11 @@ class SharedReplies:
     def put(self, reply: bytes, source: Sockaddr, asked: bytes) -> None:
         """Let this one wait; those before it are sent if there is no room for it beside them."""
         waiting = self._waiting[source, asked]
-        if waiting and sum(map(len, waiting)) + len(reply) > datagrams.SHARED_BYTES:
-            self._send(datagrams.joined(waiting), source, asked)
-            waiting.clear()
         waiting.append(reply)
+        first = datagrams.sharing(waiting)
+        if len(first) < len(waiting):
+            self._send(datagrams.joined(first), source, asked)
+            del waiting[: len(first)]
 
     def send_all(self) -> None:
         """Send those that wait."""

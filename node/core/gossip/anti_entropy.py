@@ -81,6 +81,14 @@ class AntiEntropy:
         self._answer_ns: dict[str, float] = {}
         """By peer, how long its answers take, on average."""
 
+    def forget(self, peer: str) -> None:
+        """Who was a peer is none any more."""
+        self.agreeing.discard(peer)
+        for by_peer in (self.speakers.by_name, self._asked, self._answer_ns):
+            by_peer.pop(peer, None)
+        self._repair.forget(peer)
+        self._outbox.paths.forget(peer)
+
     def ask(self, peers: tuple[str, ...], now_ns: int) -> None:
         """Begin an exchange with these."""
         self._outbox.paths.at(now_ns)

@@ -27,6 +27,11 @@ class RepairCursors:
     def __init__(self) -> None:
         self._cursors: dict[tuple[str, Actor], _Cursor] = {}
 
+    def forget(self, peer: str) -> None:
+        """Who was a peer is none any more."""
+        for key in [each for each in self._cursors if each[0] == peer]:
+            del self._cursors[key]
+
     def compare(self, peer: str, actor: Actor, version: int) -> int:
         """Versions are equal and hashes are not: the version to ask from."""
         cursor = self._cursors.get((peer, actor))
