@@ -2,13 +2,13 @@
 
 Pure. SYNs carry the hash of the sender's list. Whoever receives another than its own replies with its records, as many
 as fit some datagrams, picked at random; whoever has a newer record than one that arrives sends that back. Each peer is
-sent such replies at most once a tick. A change of one's own making is sent to all as soon as it is durable, and the
-rest is left to SYNs.
+sent such replies at most once a tick. A join is sent to all at once; a leaving and a removal to nobody before they are
+durable, and then to all. The rest is left to SYNs.
 
 Nothing is taken from those of another cluster, or who are no members, but these two:
 
 - *Join*, from whoever is none yet. It is taken in only with our cluster's id, which it learns from a first answer; not
-  while a process of its name is heard, and not if that life of it was removed. The answer is two records.
+  while a process of its name is heard, and not if that life of it was removed. The answer is some records.
 - The answer to our own Join, which carries our boot id.
 
 Who was removed or has left, and sends as if it were a member, is sent the record that says so: nothing else reaches it.
