@@ -1,11 +1,15 @@
 """Claim: what a member that leaves stores, and what it confirmed to others, is stored by one that stays."""
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import pytest
 
+from gossip_counter.node.core import leaving
+from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE
 from gossip_counter.node.core.holdings import Floors, Statement
-from gossip_counter.node.core.leaving import REMOVED
+from gossip_counter.node.core.leaving import MOST_REQUESTS, REMOVED
 from gossip_counter.node.core.messages import (
     Ack,
     Add,
@@ -16,11 +20,13 @@ from gossip_counter.node.core.messages import (
     ErrorReply,
     Gossip,
     Leave,
+    LeaveOk,
     Members,
     Push,
     SynAck,
 )
-from tests.support.replica import drain, messages, settle
+from gossip_counter.node.core.replica import Replica
+from tests.support.replica import drain, is_committing, messages, settle
 from tests.support.town import Town, is_ok, three
 
 ROWS: tuple[type[Gossip], ...] = (Push, SynAck, Ack)
@@ -45,6 +51,15 @@ def pushed_past_a_gap(town: Town, to: str) -> None:
     town.stop("n2")
     town.loss = 0.0
     assert town.nodes[to].state.has_detached(n2.actor)
+
+
+def store_at_all(town: Town, actors: int, at_n3: int = 1) -> None:
+    """Each node stores a row of so many actors whose node is gone for good; n3's count something else perhaps."""
+    for name, node in town.nodes.items():
+        row = Row(at_n3 if name == "n3" else 1, 0, 1)
+        deltas = tuple(Delta(Actor(f"gone{number:03}.e"), 0, (("x", row),), 1) for number in range(actors))
+        node.step(Push("n1" if name == "n3" else "n3", 1, deltas, cluster_id=node.cluster_id), ("n",), town.now_ns)
+    town.run(0.3)
 
 
 # Who leaves confirms nothing.
@@ -265,3 +280,100 @@ def test_who_was_removed_is_refused_its_leaving_with_the_reason() -> None:
     begin_to_leave(town, "n3")
     town.add("n3")
     assert [getattr(reply, "text", "") for _, reply in town.replies] == [REMOVED, REMOVED]
+
+
+# When it leaves.
+
+
+def write_plain(node: Replica, now_ns: int) -> None:
+    node.step(Add(7, 1, "z"), "client", now_ns)
+
+
+def write_ending(node: Replica, now_ns: int) -> None:
+    transaction = node.transaction()
+    transaction.add("z", 1)
+    transaction.expire("z", node.state.ends.now_ms + 10**7)
+    assert transaction.wait("client", 7)
+
+
+@pytest.mark.parametrize("write", [write_plain, write_ending])
+def test_who_leaves_waits_for_a_write_behind_a_commit_of_peers_rows(
+    monkeypatch: pytest.MonkeyPatch, write: Callable[[Replica, int], None]
+) -> None:
+    town = three()
+    n3, is_slow = town.nodes["n3"], True
+    monkeypatch.setattr(
+        "tests.support.town.is_committing", lambda node: not (is_slow and node is n3) and is_committing(node)
+    )
+    town.add("n1")
+    town.run(0.3)
+    write(n3, town.now_ns)
+    begin_to_leave(town, "n3")
+    town.run(2)
+    assert (n3.status(town.now_ns).dirty_rows, n3.roster.own.has_left) == (1, False)  # peers' rows are under way
+    town.lost_kinds, is_slow = ROWS, False
+    town.run(2)
+    assert not n3.roster.own.has_left
+    town.lost_kinds = ()
+    town.run(2)
+    assert n3.has_left
+    assert town.nodes["n1"].state.value("z") == 1
+
+
+def test_who_leaves_asks_as_long_as_confirmations_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaving, "CONFIRMS", 2)
+    monkeypatch.setattr(leaving, "PATIENCE_NS", 10**9)
+    town = three()
+    store_at_all(town, 60)
+    assert town.leave("n3", 5) == LeaveOk(1)
+
+
+def test_what_can_not_be_confirmed_keeps_out_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hashes of some actors never match, which stands for clocks that differ. Their versions do."""
+    monkeypatch.setattr(leaving, "CONFIRMS", 2)
+    monkeypatch.setattr(leaving, "PATIENCE_NS", 10**9)
+    town = three()
+    town.lost_kinds = ROWS
+    store_at_all(town, 5, at_n3=2)
+    assert is_ok(town.leave("n3", 5))
+
+
+def test_what_changed_after_a_member_confirmed_all_is_asked_for_though_another_confirms_nothing() -> None:
+    town = three()
+    town.add("n3")
+    town.until_agreed()
+    n3 = town.nodes["n3"]
+    begin_to_leave(town, "n2")  # so it confirms nothing
+    begin_to_leave(town, "n3")
+    town.run(5)
+    assert not n3.roster.own.has_left
+    delta = Delta(Actor("gone.e"), 0, (("y", Row(1, 0, 1)),), 1)
+    n3.step(Push("n2", 1, (delta,), cluster_id=n3.cluster_id), ("n2",), town.now_ns)
+    town.run(12)
+    assert n3.has_left
+    assert town.nodes["n1"].state.value("y") == 1
+
+
+# Requests.
+
+
+def test_requests_to_leave_are_bounded() -> None:
+    town = three()
+    n3 = town.nodes["n3"]
+    for number in range(MOST_REQUESTS + 1):
+        n3.step(Leave(1), number, town.now_ns)
+    town.advance("n3")
+    (refused,) = [reply for _, reply in town.replies]
+    assert isinstance(refused, ErrorReply)
+    assert refused.code == TEMPORARILY_UNAVAILABLE
+    town.replies.clear()
+    town.run(2)
+    assert [reply for _, reply in town.replies] == [LeaveOk(1)] * MOST_REQUESTS
+
+
+def test_a_request_to_leave_that_is_sent_again_is_answered_once() -> None:
+    town = three()
+    for _ in range(3):
+        begin_to_leave(town, "n3")
+    town.run(2)
+    assert [reply for _, reply in town.replies] == [LeaveOk(1)]

@@ -128,7 +128,7 @@ def test_rows_that_only_the_leaving_node_has_of_another_are_handed_over() -> Non
 def test_what_nobody_else_stores_is_lost_unless_who_leaves_waits(monkeypatch: pytest.MonkeyPatch, waits: bool) -> None:
     """It reaches the others, but no rows of it do."""
     if not waits:
-        monkeypatch.setattr(Leaving, "_owed", lambda *_: [])
+        monkeypatch.setattr(Leaving, "_missing_at", lambda *_: [])
     town = three()
     town.lost_kinds = (Push, SynAck, Ack)
     town.add("n3")
