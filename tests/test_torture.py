@@ -72,8 +72,7 @@ def test_a_copy_is_in_contact_only_while_its_original_runs(monkeypatch: pytest.M
         settings=SimpleNamespace(loss=0.0),
         manifest=SimpleNamespace(cut_off_from=lambda _: ["n3"]),
         members=running,
-        alive=lambda: [SimpleNamespace(name=name, pid=pid) for name, pid in running.items()],
-        is_paused=lambda member: member.name in paused,
+        running=lambda: [SimpleNamespace(name=name, pid=pid) for name, pid in running.items() if name not in paused],
     )
     trial: Any = SimpleNamespace(cluster=cluster, nodes=list(running))
 
