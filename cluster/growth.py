@@ -8,6 +8,7 @@ from gossip_counter.cluster.client import ClientError, NoAnswerError
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.manifest import MAX_NODES, Manifest, Member
 from gossip_counter.cluster.processes import READY_S, Cluster
+from gossip_counter.cluster.wording import is_number
 
 POLL_S = 0.02
 
@@ -21,12 +22,10 @@ async def join(cluster: Cluster, name: str = "") -> Member:
     check_can_change(cluster)
     if len(manifest.members) >= MAX_NODES:
         raise ClusterError(f"a cluster has at most {MAX_NODES} nodes")
-    running = [each for each in cluster.alive() if not cluster.is_paused(each)]
-    if not running:
-        raise ClusterError("no node is up that could be joined: 'cluster restart n1' starts one")
+    beside = cluster.some_running()[0]
     member = Member(name or _new_name(cluster), joined=True)
     ports.assign_one(manifest, member)
-    _add(manifest, member, running[0])
+    _add(manifest, member, beside)
     try:
         cluster.start(member)
         await cluster.ready(member)
@@ -57,18 +56,19 @@ def _new_name(cluster: Cluster) -> str:
     data = cluster.manifest.data_path("n1").parent
     used = {*cluster.members, *([each.name for each in data.iterdir()] if data.exists() else [])}
     used |= {each.stem for each in cluster.manifest.log_path("n1").parent.iterdir()}
-    return f"n{max((int(name[1:]) for name in used if name[1:].isdigit()), default=0) + 1}"
+    return f"n{max((int(name[1:]) for name in used if is_number(name[1:])), default=0) + 1}"
 
 
 async def _is_member(cluster: Cluster, member: Member) -> None:
-    """Wait until some other node knows this one, and this one some other."""
+    """Wait until another node that runs lists this process of it as up. Raises `ClusterError` and `ClientError`."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + READY_S
     async with await cluster.connect(member) as client:
-        while loop.time() < deadline:
-            if (await client.gossip_status())["members"] > 1:
-                return
-            await asyncio.sleep(POLL_S)
+        boot = next(each["boot"] for each in await client.members() if each["name"] == member.name)
+    while loop.time() < deadline:
+        if await _is_listed(cluster, member, state="up", boot=boot):
+            return
+        await asyncio.sleep(POLL_S)
     raise ClusterError(
         f"{member.name} was not taken in within {READY_S:g} s: 'cluster members' and"
         f" {cluster.manifest.log_path(member.name)} show why; 'cluster remove' takes out nodes that are gone for good"
@@ -119,10 +119,7 @@ def check_is_not_last(cluster: Cluster, member: Member) -> None:
 
 def lists_of(cluster: Cluster) -> member_lists.MemberLists:
     """The lists of members at the nodes that run. Raises `ClusterError` if none does."""
-    running = [each.address for each in cluster.alive() if not cluster.is_paused(each)]
-    if not running:
-        raise ClusterError("no node is up: 'cluster restart n1' starts one, 'cluster status' shows all")
-    return member_lists.MemberLists(running, cluster.keys)
+    return member_lists.MemberLists([each.address for each in cluster.some_running()], cluster.keys)
 
 
 async def _check_has_left(cluster: Cluster, member: Member) -> None:
@@ -130,14 +127,21 @@ async def _check_has_left(cluster: Cluster, member: Member) -> None:
 
     Raises `ClusterError` if not.
     """
-    for other in cluster.alive():
-        async with await cluster.connect(other) as client:
-            with contextlib.suppress(ClientError):
-                if any((each["name"], each["state"]) == (member.name, "left") for each in await client.members()):
-                    return
-    raise ClusterError(
-        f"{member.name} ended before it had handed over, and is a member yet: 'cluster restart {member.name}' first"
-    )
+    if not await _is_listed(cluster, member, state="left"):
+        raise ClusterError(
+            f"{member.name} ended before it had handed over, and is a member yet: 'cluster restart {member.name}' first"
+        )
+
+
+async def _is_listed(cluster: Cluster, member: Member, **entry: str) -> bool:
+    """Whether another node that runs lists this one with such an entry."""
+    for other in cluster.running():
+        if other is not member:
+            async with await cluster.connect(other) as client:
+                with contextlib.suppress(ClientError):  # it ended or was paused meanwhile
+                    if any(each | entry == each for each in await client.members() if each["name"] == member.name):
+                        return True
+    return False
 
 
 def drop(cluster: Cluster, member: Member) -> None:

@@ -26,6 +26,7 @@ REMOVE_S = 2 * UP_NS / 1e9
 
 POLL_S = 0.1
 
+UP = "up"
 GONE = {"left": "has left", "removed": "was removed"}
 """By state, what is said of who is no member any more."""
 
@@ -87,10 +88,13 @@ class MemberLists:
         return View(name, address, sorted(members, key=lambda each: in_natural_order(each["name"])))
 
     async def find(self, name: str) -> Found | None:
-        """How a member is listed; None if nobody knows it. Who lists it as a member comes first, itself last."""
+        """How a member is listed; None if nobody knows it.
+
+        Who lists it as a member comes first; of those itself comes last, and of the others who lists it as up first.
+        """
         views = await self.views()
         found = [Found(view, each) for view in views for each in view.members if each["name"] == name]
-        return min(found, key=lambda each: (each.state in GONE, each.view.name == name), default=None)
+        return min(found, key=lambda each: (each.state in GONE, each.view.name == name, each.state != UP), default=None)
 
     async def _find(self, name: str) -> Found:
         if found := await self.find(name):
@@ -126,20 +130,24 @@ class MemberLists:
         while (found := await self._find(name)).state not in GONE:
             if found.view.name == name:
                 raise ClusterError(f"{name} is the node that was asked: ask another member with --at")
-            try:
-                async with await Client.connect(found.view.address, keys=self._keys) as client:
-                    await client.remove(name)
-            except RequestRefusedError as error:
-                if found.state != "up":
-                    raise ClusterError(f"{name} stays a member: {error.text}") from None
-                if await self._reached(found) or asyncio.get_running_loop().time() > deadline:
-                    raise ClusterError(
-                        f"{name} is up: 'cluster leave {name}{self._option}' lets it hand over; or stop it first"
-                    ) from None
-            else:
-                return f"{name} is removed: a node of that name needs an empty data directory"
-            await asyncio.sleep(POLL_S)  # until the others have missed it
+            if found.state != UP:
+                return await self._remove(found)
+            if await self._reached(found) or asyncio.get_running_loop().time() > deadline:
+                raise ClusterError(
+                    f"{name} is up: 'cluster leave {name}{self._option}' lets it hand over; or stop it first"
+                )
+            await asyncio.sleep(POLL_S)  # until all have missed it
         return f"{name} {GONE[found.state]} already"
+
+    async def _remove(self, found: Found) -> str:
+        """Remove a member that no node lists as up."""
+        name = found.entry["name"]
+        async with await Client.connect(found.view.address, keys=self._keys) as client:
+            try:
+                await client.remove(name)
+            except RequestRefusedError as error:
+                raise ClusterError(f"{name} stays a member: {error.text}") from None
+        return f"{name} is removed: a node of that name needs an empty data directory"
 
 
 async def leave(client: Client, name: str) -> str:

@@ -7,7 +7,6 @@ ours from the system is never touched.
 
 import asyncio
 import contextlib
-import random
 import signal
 import subprocess
 import sys
@@ -129,12 +128,15 @@ class Cluster:
         """The nodes whose processes run."""
         return [each for each in self.members.values() if self.process(each)]
 
-    def any_running(self) -> Member:
-        """A node, at random, that runs and is not paused. Raises `ClusterError` if there is none."""
-        running = [each for each in self.alive() if not self.is_paused(each)]
-        if not running:
-            raise ClusterError("no node is up: 'cluster restart n1' starts one, 'cluster status' shows all")
-        return random.choice(running)
+    def running(self) -> list[Member]:
+        """The nodes that run and are not paused."""
+        return [each for each in self.alive() if not self.is_paused(each)]
+
+    def some_running(self) -> list[Member]:
+        """The same, at least one. Raises `ClusterError` if there is none."""
+        if running := self.running():
+            return running
+        raise ClusterError("no node is up: 'cluster restart n1' starts one, 'cluster status' shows all")
 
     def is_paused(self, member: Member) -> bool:
         """Whether a node's process is stopped by SIGSTOP."""

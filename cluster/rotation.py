@@ -14,7 +14,7 @@ POLL_S = 0.05
 
 async def late(cluster: Cluster, ring: Keyring) -> list[str]:
     """Wait until running nodes use these keys; those that do not in time."""
-    running = [member for member in cluster.alive() if not cluster.is_paused(member)]
+    running = cluster.running()
     used = await asyncio.gather(*(_uses(cluster, member, list(ring.names)) for member in running))
     return [member.name for member, is_used in zip(running, used, strict=True) if not is_used]
 

@@ -27,4 +27,9 @@ def duration(ms: float) -> str:
 
 def in_natural_order(name: str) -> list[tuple[int, str]]:
     """By which names are sorted so that n2 comes before n10."""
-    return [(int(each), "") if each.isdigit() else (-1, each) for each in re.split(r"([0-9]+)", name)]
+    return [(int(each), "") if is_number(each) else (-1, each) for each in re.split(r"([0-9]+)", name)]
+
+
+def is_number(text: str) -> bool:
+    """Whether it is all digits 0 to 9. Others, such as ², are digits too, but not for `int`."""
+    return text.isascii() and text.isdecimal()

@@ -239,3 +239,35 @@ def test_the_list_of_members_is_followed_to_its_end_after_an_error(monkeypatch: 
             assert node.udp.peers.current("n4") == ("10.0.0.4", 1)
 
         finding(node.udp.peers, lambda _: [], follow)
+
+
+def test_nothing_is_kept_of_members_that_are_gone(caplog: pytest.LogCaptureFixture) -> None:
+    """One has left, one was removed, and the record of one that left is forgotten already."""
+    with udp_endpoint() as node:
+
+        async def come_and_go(finder: PeerFinder) -> None:
+            watch, roster, peers = watched(node, finder), node.replica.roster, node.udp.peers
+            watch.follow()
+            joined = [MemberRecord(f"n{at}", 5, 1, addresses=(f"10.0.0.{at}:1",)) for at in (4, 5, 6)]
+            roster.merge([*joined, MemberRecord("n7", 5, 1, addresses=("n7.example:1",))])
+            watch.follow()
+            watch.look(0)
+            assert peers.current("n4")
+            roster.merge([MemberRecord(f"n{at}", 5, 2, has_left=True) for at in (4, 6, 7)])
+            roster.remove("n5", 0)
+            del roster.records["n6"]
+            caplog.clear()
+            for _ in range(2):
+                watch.follow()
+            await until(lambda: not finder._awaited)
+            kept = [value for each in (watch, finder, peers) for value in vars(each).values()]
+            assert not [each for each in kept if isinstance(each, dict | set) and {"n4", "n5", "n6", "n7"} & {*each}]
+
+        with caplog.at_level(logging.INFO):
+            finding(node.udp.peers, lambda _: [], come_and_go)
+    assert sorted(caplog.messages) == [
+        "n4 has left the cluster",
+        "n5 was removed from the cluster",
+        "n6 is no member any more",
+        "n7 has left the cluster",
+    ]

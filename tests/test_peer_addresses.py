@@ -227,6 +227,19 @@ def test_a_network_that_is_down_keeps_no_node_from_starting(monkeypatch: pytest.
         check_reach(bound, found("10.0.0.1"))
 
 
+def test_members_that_only_the_journal_names_keep_no_node_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    unreachable_for(monkeypatch, errno.EINVAL, "10.0.0.1", "10.0.0.2")
+    from_journal = PeerAddresses({})
+    peers = found("10.0.0.1")
+    for each in (from_journal, peers):
+        each.listed["n2"] = ("10.0.0.2", 1)
+        each.found("n2", [("10.0.0.2", 1)])
+    with bind(("127.0.0.1", 0)) as bound:
+        check_reach(bound, from_journal)
+        with pytest.raises(ConfigError, match="a loopback address"):
+            check_reach(bound, peers)
+
+
 def test_a_node_on_a_hosts_loopback_name_is_refused_in_one_line() -> None:
     with bind(("127.0.0.1", 0)) as bound:
         error = addresses.probe(bound, ("192.0.2.99", 9))

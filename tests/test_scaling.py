@@ -11,7 +11,8 @@ import pytest
 from gossip_counter.cluster import growth, member_lists
 from gossip_counter.cluster.client import RequestRefusedError
 from gossip_counter.cluster.errors import ClusterError
-from gossip_counter.cluster.manifest import Manifest
+from gossip_counter.cluster.manifest import Manifest, Member, Settings
+from gossip_counter.cluster.member_lists import View
 from gossip_counter.cluster.ports import free_ports
 from gossip_counter.cluster.processes import Cluster
 from gossip_counter.cluster.wording import in_natural_order
@@ -162,6 +163,42 @@ def test_two_at_a_time_see_what_the_other_has_done(cluster: Commands) -> None:
 
 def test_names_are_in_natural_order() -> None:
     assert sorted(["n10", "n2", "n1", "a", "10", "9"], key=in_natural_order) == ["9", "10", "a", "n1", "n2", "n10"]
+    assert sorted(["²", "n٣", "n²", "2"], key=in_natural_order) == ["2", "n²", "n٣", "²"]
+
+
+def test_a_new_name_has_the_next_number_whatever_else_is_there(tmp_path: Path) -> None:
+    manifest = Manifest.create(tmp_path / "c", 2, Settings())
+    manifest.log_path("n²").touch()
+    assert growth._new_name(Cluster(manifest)) == "n3"
+
+
+def test_a_node_that_no_other_lists_as_up_is_no_member(cluster: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition that nobody asked for keeps it apart from the only other node."""
+
+    def add_apart(manifest: Manifest, member: Member, beside: Member) -> None:
+        manifest.partition = [[beside.name], [member.name]]
+        manifest.members[member.name] = member
+
+    monkeypatch.setattr(growth, "READY_S", 0.3)
+    monkeypatch.setattr(growth, "_add", add_apart)
+    cluster.up(1, "--faults")
+    with pytest.raises(ClusterError, match=r"n2 was not taken in within 0\.3 s"):
+        asyncio.run(growth.join(Cluster.load_up(cluster.directory)))
+    assert [each["name"] for each in cluster.nodes()] == ["n1"]
+    assert states(cluster) == {"n1": "up"}
+
+
+def test_who_is_up_for_any_node_that_was_asked_is_not_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lists, at = member_lists.MemberLists([]), ("127.0.0.1", 1)
+
+    async def views() -> list[View]:
+        seen = {"n1": "down", "n2": "suspect", "n3": "up", "n4": "left"}
+        return [View(name, at, [{"name": "n9", "state": state, "addresses": []}]) for name, state in seen.items()]
+
+    monkeypatch.setattr(lists, "views", views)
+    monkeypatch.setattr(member_lists, "REMOVE_S", 0.0)
+    with pytest.raises(ClusterError, match="n9 is up: 'cluster leave n9'"):
+        asyncio.run(lists.remove("n9"))
 
 
 def test_a_node_that_is_killed_while_it_hands_over_has_not_left(

@@ -1,6 +1,7 @@
 """Claim: real processes keep every promise while nodes are killed, paused and cut off, and their disks fail."""
 
 import asyncio
+import time
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -9,8 +10,13 @@ from typing import Any
 import pytest
 
 from gossip_counter.bench import torture
-from gossip_counter.bench.torture import disks
+from gossip_counter.bench.torture import disks, movers
 from gossip_counter.bench.torture.copies import Copies, Copy
+from gossip_counter.bench.torture.trial import Trial
+from gossip_counter.cluster import growth
+from gossip_counter.cluster.client import NoAnswerError
+from gossip_counter.cluster.errors import ClusterError
+from gossip_counter.cluster.manifest import Member
 from gossip_counter.node.core.counts import ZERO, Row
 from tests.support import journals
 
@@ -72,8 +78,7 @@ def test_a_copy_is_in_contact_only_while_its_original_runs(monkeypatch: pytest.M
         settings=SimpleNamespace(loss=0.0),
         manifest=SimpleNamespace(cut_off_from=lambda _: ["n3"]),
         members=running,
-        alive=lambda: [SimpleNamespace(name=name, pid=pid) for name, pid in running.items()],
-        is_paused=lambda member: member.name in paused,
+        running=lambda: [SimpleNamespace(name=name, pid=pid) for name, pid in running.items() if name not in paused],
     )
     trial: Any = SimpleNamespace(cluster=cluster, nodes=list(running))
 
@@ -86,6 +91,39 @@ def test_a_copy_is_in_contact_only_while_its_original_runs(monkeypatch: pytest.M
     paused.clear()
     del running["n1"]
     assert in_reach() == []
+
+
+def test_a_node_that_has_replied_that_it_stays_takes_adds_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    stays, no_answer = ClusterError("n1 has not left"), NoAnswerError("n1 did not answer")
+    assert refusing(monkeypatch, stays) == [False, True, False]
+    assert refusing(monkeypatch, stays, stays) == [False, True, False, True, False]
+    assert refusing(monkeypatch, no_answer, stays) == [False, True, True, True, True]
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, *outcomes: Exception) -> list[bool]:
+    """Whether a node may refuse adds before, while and after it is asked to leave, each time with such an outcome."""
+    n1, seen = Member("n1"), list[bool]()
+
+    async def ready(_: Member) -> None:
+        look()
+        if len(seen) > 2 * len(outcomes):
+            cluster.members.clear()
+            raise ClusterError("is asked no more")
+
+    async def leave(*_: object) -> None:
+        look()
+        raise outcomes[len(seen) // 2 - 1]
+
+    def look() -> None:
+        seen.append(trial.may_refuse("n1", time.monotonic()))
+
+    cluster: Any = SimpleNamespace(members={"n1": n1}, process=lambda _: True, ready=ready)
+    trial = Trial(torture.Plan(), cluster, lambda _: None)
+    copies: Any = SimpleNamespace(have_one=lambda _: False)
+    monkeypatch.setattr(growth, "leave", leave)
+    monkeypatch.setattr(movers, "RETRY_S", 0.001)
+    asyncio.run(movers.Movers(trial, copies)._leave(n1))
+    return seen
 
 
 # Disks.

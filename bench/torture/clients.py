@@ -2,6 +2,7 @@
 
 import asyncio
 from random import Random
+from time import monotonic
 
 from gossip_counter.bench.torture.trial import Trial
 from gossip_counter.cluster.client import ClientError, NotSentError, RequestRefusedError
@@ -40,7 +41,7 @@ class Clients:
     async def _add(self, name: str, counter: str) -> bool:
         oracle, progress = self._trial.oracle, self._trial.progress
         delta = self._rng.choice(DELTAS)
-        asked = oracle.ask_add(name, 0, counter, delta)
+        asked, asked_s = oracle.ask_add(name, 0, counter, delta), monotonic()
         try:
             await self._trial.connections[name].add(delta, counter)
         except NotSentError:
@@ -49,27 +50,27 @@ class Clients:
         except (ClientError, asyncio.CancelledError) as error:
             if not isinstance(error, RequestRefusedError):
                 progress.unknown[name] += 1
-            return self._failed(name, asked, error)
+            return self._failed(name, asked, asked_s, error)
         oracle.acknowledged(asked)
         progress.acknowledged[name] += 1
         return True
 
     async def _read(self, name: str, counter: str) -> bool:
         oracle, progress = self._trial.oracle, self._trial.progress
-        asked = oracle.ask_read(name, 0, counter)
+        asked, asked_s = oracle.ask_read(name, 0, counter), monotonic()
         try:
             value = await self._trial.connections[name].read(counter)
         except (ClientError, asyncio.CancelledError) as error:
-            return self._failed(name, asked, error)
+            return self._failed(name, asked, asked_s, error)
         oracle.replied(asked, value)
         self._trial.answering.add(name)
         progress.reads[name] += 1
         return True
 
-    def _failed(self, name: str, asked: int, error: BaseException) -> bool:
+    def _failed(self, name: str, asked: int, asked_s: float, error: BaseException) -> bool:
         """Record a request that was refused, or whose outcome is unknown. Raises what cancelled it."""
         if isinstance(error, RequestRefusedError):
-            may_refuse = name in self._trial.refusing
+            may_refuse = self._trial.may_refuse(name, asked_s)
             self._trial.oracle.failed(asked, error.code, str(error), disk_failed=may_refuse)
             return False
         self._trial.oracle.unknown(asked)

@@ -135,7 +135,7 @@ class Copies:
             return []
         apart = set(cluster.manifest.cut_off_from(copy.node))
         apart |= cluster.members.keys() - set(self._trial.nodes)
-        up = [each for each in cluster.alive() if each.name not in apart and not cluster.is_paused(each)]
+        up = [each for each in cluster.running() if each.name not in apart]
         original = next((each for each in up if each.name == copy.node), None)
         if original is None:
             return []

@@ -1,7 +1,7 @@
 """Members that come and go while clients count: nodes leave, join, come back at other addresses, and are removed.
 
 All other faults go on meanwhile. What takes its time runs as a task beside the schedule. A node that leaves may refuse
-adds; one that is killed before it has left does so later.
+adds, until it replies that it stays; one that is killed before it has left does so later.
 """
 
 import asyncio
@@ -42,15 +42,20 @@ class Movers:
         self._begin(member.name, self._leave(member))
 
     async def _leave(self, member: Member) -> None:
-        name, leaving = member.name, self._trial.leaving
+        name, leaving, is_in_doubt = member.name, self._trial.leaving, False
         while name in self._cluster.members:
             if self._cluster.process(member) and not self._copies.have_one(name):
                 leaving.add(name)
-                self._trial.refusing.add(name)
-                with contextlib.suppress(ClientError, ClusterError):
+                try:
                     await self._cluster.ready(member)  # one that starts at present could not be asked yet
+                    self._trial.note_leaving(name)
                     await growth.leave(self._cluster, member)
                     self._trial.forget(name)
+                except ClientError:
+                    is_in_doubt = True  # it may go on leaving, whatever it replies when it is asked again
+                except ClusterError:
+                    if not is_in_doubt:
+                        self._trial.note_stayed(name)
                 leaving.discard(name)
             await asyncio.sleep(RETRY_S)
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from random import Random
-from time import time
+from time import monotonic, time
 from typing import cast
 
 from gossip_counter.bench.torture.books import Kind, Write
@@ -146,12 +146,13 @@ class RedisClients:
 
     async def _write(self, write: Write, *commands: str) -> list[Reply]:
         """The replies to a write's commands; none if its outcome is unknown, or it was not sent: that is noted."""
+        asked_s = monotonic()
         try:
             replies = await ask(self._trial.address(write.node), *commands)
         except ConnectionRefusedError:
             self._books.not_sent(write)
         except RefusedError:
-            if write.node not in self._trial.refusing:
+            if not self._trial.may_refuse(write.node, asked_s):
                 raise
             self._books.not_sent(write)
         except (OSError, EOFError):

@@ -48,7 +48,7 @@ def _keep(cluster: Cluster) -> Path:
     """
     cluster.kill(*cluster.alive())
     kept = Path(tempfile.mkdtemp(prefix="counter-torture-"))
-    shutil.copytree(cluster.manifest.directory, kept, dirs_exist_ok=True)
+    shutil.copytree(cluster.manifest.directory, kept, dirs_exist_ok=True, ignore_dangling_symlinks=True)
     return kept
 
 

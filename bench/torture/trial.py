@@ -77,8 +77,8 @@ class Trial:
         """Nodes that are dead because of a fault."""
         self.leaving = set[str]()
         """Nodes that were asked to leave, and may end by themselves."""
-        self.refusing = set[str]()
-        """Those that were since their start: they may refuse adds."""
+        self._refuses_until_s: dict[str, float] = {}
+        """Of those that were since their start, until when they may refuse adds, in monotonic seconds."""
         self._ended_s: dict[str, float] = {}
         """By node or copy of one, when its process ended, in monotonic seconds."""
         self.put_back = set[str]()
@@ -138,8 +138,21 @@ class Trial:
         self.most_actors += 1 + 2 * len(rivals)
         self._ended_s[name] = math.inf
         self.killed.discard(name)
-        self.refusing.discard(name)
+        self._refuses_until_s.pop(name, None)
         self.answering.discard(name)
+
+    def note_leaving(self, name: str) -> None:
+        """A node is being asked to leave."""
+        self._refuses_until_s[name] = math.inf
+
+    def note_stayed(self, name: str) -> None:
+        """A node has replied that it stays a member: it takes writes again."""
+        if name in self._refuses_until_s:
+            self._refuses_until_s[name] = time.monotonic()
+
+    def may_refuse(self, name: str, asked_s: float) -> bool:
+        """Whether a node may refuse an add that it was asked for then, in monotonic seconds."""
+        return asked_s <= self._refuses_until_s.get(name, -math.inf)
 
     def note_end(self, name: str) -> None:
         """Such a process is being killed."""

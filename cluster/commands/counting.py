@@ -1,6 +1,7 @@
 """Commands that count: add, read, counters."""
 
 import json
+import random
 import time
 from collections.abc import Callable, Coroutine
 from decimal import Decimal, InvalidOperation
@@ -204,7 +205,7 @@ async def request(cluster: Cluster, member: Member, ask: Callable[[Client], Coro
 def choose(cluster: Cluster, name: str | None) -> Member:
     """The node of that name if it runs, or else any that does. Raises `ClusterError`."""
     if name is None:
-        return cluster.any_running()
+        return random.choice(cluster.some_running())
     member = cluster.manifest.member(name)
     if cluster.process(member) is None:
         raise ClusterError(f"{name} is dead: 'cluster restart {name}' starts it again")

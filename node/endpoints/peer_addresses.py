@@ -90,6 +90,11 @@ class PeerAddresses:
         """Whether people gave an address of it: then its record does not replace that."""
         return peer in self._by_people
 
+    @property
+    def by_people(self) -> dict[str, Sockaddr | None]:
+        """Those that people listed, with the first address found for what they listed; None: there is none yet."""
+        return {peer: next(iter(self._found.get(peer, ())), None) for peer in self._by_people}
+
     def __contains__(self, peer: str) -> bool:
         return peer in self._known
 

@@ -101,6 +101,13 @@ class PeerFinder:
         if not (self._awaited or self._is_timed) and self._first_round.is_set():
             self._begin_round()
 
+    def forget(self, name: str) -> None:
+        """Who was a peer is none any more. A look-up under way ends by itself."""
+        self._numeric.discard(name)
+        self._relisted.discard(name)
+        self._searches.pop(name, None)
+        self._failed.pop(name, None)
+
     @property
     def _is_timed(self) -> bool:
         return self._timer is not None and not self._timer.cancelled() and self._timer.when() > self._loop.time()
@@ -195,13 +202,18 @@ class PeerFinder:
 
 
 def check_reach(bound: socket.socket, peers: PeerAddresses) -> None:
-    """Say which peers can't be sent to from the bound address. Raises `ConfigError` if none ever can."""
-    known = {name: address for name in peers.listed if (address := peers.current(name))}
+    """Log which peers that people listed can't be sent to from the bound address.
+
+    Members known from the journal alone may be gone, or may come back elsewhere. Raises `ConfigError` if none of those
+    listed can ever be reached.
+    """
+    listed = peers.by_people
+    known = {name: address for name, address in listed.items() if address}
     failing = {name: error for name, address in known.items() if (error := addresses.probe(bound, address))}
     own = bound.getsockname()
     codes = {error.errno for error in failing.values()}
     is_cut_off = addresses.is_loopback(own[0]) and codes <= {errno.EINVAL, errno.EADDRNOTAVAIL}
-    if is_cut_off and failing and len(failing) == len(peers.listed):
+    if is_cut_off and failing and len(failing) == len(listed):
         raise ConfigError(
             f"the address to bind is {addresses.shown(own)}, a loopback address, from which no member can be reached:"
             f" say --bind 0.0.0.0:{own[1]}, or list this node by an address of this host's network"

@@ -10,7 +10,7 @@ from gossip_counter.node.endpoints.addresses import WILDCARDS, Address, shown
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What the other members are told of a node, and where the first of them are."""
+    """What a node sends the other members about itself, and where the first of them are."""
 
     address: Address | None = None
     """Where others reach it, as people listed it; None: where it is bound, if that is one address."""
@@ -23,6 +23,6 @@ class Place:
         return self if self.address or host in WILDCARDS else replace(self, address=(host, port))
 
     def presence(self) -> Presence:
-        """What the replica says."""
+        """What the replica sends about this node."""
         addresses = (shown(self.address),) if self.address else ()
         return Presence(addresses, __version__, tuple(self.seeds))

@@ -64,19 +64,26 @@ class RosterWatch:
             self._note_own_address()
         if roster.revision == self._revision:
             return
-        before, names = self._names, set(roster.others)
+        names = set(roster.others)
+        before = names if self._names is None else self._names
         for name in [each for each in listed if each not in names and each not in self._seeds]:
-            self._udp.forget(name)
+            self._forget(name)
         for name in names:
             if record := roster.records.get(name):
                 self._learn(record)
-        for name in (before or set()) - names:
-            self._udp.forget(name)
-            is_removed = roster.records[name].is_removed
-            log.info("%s %s the cluster", name, "was removed from" if is_removed else "has left")
-        for name in names - before if before is not None else ():
+        for name in before - names:
+            before.discard(name)  # at once: after an error all of this is done again
+            self._forget(name)
+            log.info("%s %s", name, _why_gone(roster.records.get(name)))
+        for name in names - before:
             log.info("%s is a member now", name)
         self._names, self._revision = names, roster.revision
+
+    def _forget(self, name: str) -> None:
+        """Keep nothing of who is no member any more: other names come, and this one may never come back."""
+        self._udp.forget(name)
+        self._finder.forget(name)
+        self._at.pop(name, None)
 
     def _note_own_address(self) -> None:
         """Bound to all addresses, this node knows none of its own, and writes that at which a member reached it."""
@@ -130,7 +137,7 @@ class RosterWatch:
             if why := self._why_of_another():
                 log.warning("%s", why)
             for seed in self._seeds:
-                self._udp.forget(seed)
+                self._forget(seed)
 
     def _note_refused(self, refused: RefusedJoin) -> None:
         """Log whom this node did not take in; or say soon why others do not take it in."""
@@ -151,3 +158,10 @@ class RosterWatch:
         own_id = self._replica.cluster_id
         is_other = self._seeds and own_id.is_settled and self._replica.stats.foreign_gossip
         return why_of_another(self._asked, own_id.text, self._roster.others) if is_other else ""
+
+
+def _why_gone(record: MemberRecord | None) -> str:
+    """Why a name is no member's any more. Without a record, so many have left since that this one is forgotten."""
+    if record is None:
+        return "is no member any more"
+    return "was removed from the cluster" if record.is_removed else "has left the cluster"
