@@ -9,6 +9,7 @@ from gossip_counter.node.core import leaving
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE
 from gossip_counter.node.core.holdings import Floors, Statement
+from gossip_counter.node.core.increases import Increase
 from gossip_counter.node.core.leaving import MOST_REQUESTS, REMOVED
 from gossip_counter.node.core.messages import (
     Ack,
@@ -352,6 +353,14 @@ def test_what_changed_after_a_member_confirmed_all_is_asked_for_though_another_c
     town.run(12)
     assert n3.has_left
     assert town.nodes["n1"].state.value("y") == 1
+
+
+def test_who_leaves_begins_no_window() -> None:
+    """An add that sets a deadline of a new counter takes a shorter way into the batch."""
+    n3 = (town := three()).nodes["n3"]
+    begin_to_leave(town, "n3")
+    refused = n3.transaction().increase("z", Increase(1, lasts_ms=1000))
+    assert str(refused) == leaving.REFUSAL
 
 
 # Requests.

@@ -196,6 +196,7 @@ class Writes:
         after, deadline_ms = terms.within(0), terms.deadline_ms(now_ms)
         if not after or abs(after) >= counts.LARGE or deadline_ms is None or not now_ms < deadline_ms <= MAX_COUNT:
             return None
+        self._admission.check_place()
         self._check_can_end()
         self._admission.check_room(self._identity.actor, commits.batch, commits.committing)
         if commits.batch.new_rows is not None:
