@@ -40,9 +40,21 @@ def test_two_processes_of_a_name_do_not_replace_each_others_record_for_ever(is_c
         town.start("n7", "here", seeds=["n1"])
         twin_of(town, "n7", Contents(), seeds=(("n2",),))
     town.run(5)
-    before = town.nodes["n1"].roster.hash
+    records = town.nodes["n1"].roster.records
+    before = sum(each.version for each in records.values())
+    town.run(20)
+    assert sum(each.version for each in records.values()) - before <= 6
+
+
+def test_the_record_of_a_member_is_its_own_again_once_a_copy_of_it_has_ended() -> None:
+    town = three()
+    twin_of(town, "n3", deepcopy(town.journals["n3"]), peers=("n1", "n2"))
     town.run(5)
-    assert town.nodes["n1"].roster.hash == before
+    town.stop("twin")
+    town.run(12)
+    for name in ("n1", "n2", "n3"):
+        assert town.nodes[name].roster.records["n3"].addresses == ("n3",)
+    assert town.nodes["n3"].roster.own.boot == town.nodes["n3"]._identity.boot
 
 
 # Alone.

@@ -38,6 +38,9 @@ from gossip_counter.node.core.stats import Stats
 MAX_REMOVALS = 64
 """Requests for removals that wait for the disk."""
 
+TAKE_BACK_NS = 10_000_000_000
+"""How often a record of another process of our name is replaced: while both run, nobody can know which will stay."""
+
 ROUNDS_OF_ONE = 10
 """Ticks in which one is asked to take us in, before it is another's turn."""
 
@@ -87,10 +90,13 @@ class MemberChanges:
         self._changed = changed
         self._seeds: tuple[Client, ...] = ()
         self.is_joining = False
-        """Whether we still have to be taken in as a member."""
+        """Whether we ask to be taken in as a member."""
+        self.is_outside = False
+        """Whether nobody may count on us as a member before that is answered."""
         self.refused_join: RefusedJoin | None = None
         """The last one."""
         self._rounds = 0
+        self._take_back_ns = 0
         self._answered = set[Client]()
         """Who was sent records since the last tick."""
         self._removing = list[tuple[Client, Remove]]()
@@ -98,14 +104,18 @@ class MemberChanges:
         """The cluster id that our last Join carried."""
 
     def begin(self, now_ns: int, is_other_life: bool, seeds: tuple[Client, ...]) -> None:
-        """This node starts. It asks to be taken in if it had left, or if it has `seeds` and never was a member."""
+        """This node starts. It asks to be taken in if it had left, or if it has `seeds`, known already or not."""
         self._seeds = seeds
-        self.is_joining = is_other_life or bool(seeds and self._roster.is_new)
+        self.is_joining = is_other_life or bool(seeds)
+        self.is_outside = is_other_life or bool(seeds and self._roster.is_new)
         self._join(now_ns)
 
     def tick(self, now_ns: int) -> None:
         """One gossip round is due."""
         self._answered.clear()
+        if now_ns >= self._take_back_ns:
+            self._take_back_ns = now_ns + TAKE_BACK_NS
+            self._roster.take_back()
         self._join(now_ns)
 
     def _join(self, now_ns: int) -> None:
@@ -187,7 +197,7 @@ class MemberChanges:
         """We are members once somebody's records say so; else we ask again, at once if we have their cluster id now."""
         own = self._roster.own
         if any(each.name == own.name and each.life == own.life and not each.is_removed for each in message.records):
-            self.is_joining = False
+            self.is_joining = self.is_outside = False
         elif not own.is_removed and self._cluster_id.shown.number != self._joined_as:
             self._send_join((source,))
 
@@ -228,7 +238,7 @@ class MemberChanges:
         own = self._roster.own
         is_known = bool(records) and all(each.name != own.name or each.is_member for each in records)
         if own.is_member and own.life and not is_known:
-            self.is_joining = True
+            self.is_joining = self.is_outside = True
 
     def _send(self, to: tuple[Client, ...], records: tuple[MemberRecord, ...]) -> None:
         if to:

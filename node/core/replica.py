@@ -288,7 +288,7 @@ class Replica:
     @property
     def is_member(self) -> bool:
         """Whether this node is a member, as far as it knows."""
-        return self.roster.own.is_member and not self.is_joining
+        return self.roster.own.is_member and not self._member_changes.is_outside
 
     @property
     def closed(self) -> str:

@@ -11,7 +11,8 @@ after that one, whatever its clock says. One that goes on with the journal of th
 member any more.
 
 A member that finds a record about itself that it did not write (of an earlier process, or forged) writes a later one;
-but only once for each other process that runs under its name: else two would do so in turn, for ever.
+but only once for each other process that runs under its name, and then once in a while: else two would do so in turn,
+as fast as they gossip.
 
 The members are those of the file or the command line, and those with a record, but for those who left or were removed.
 """
@@ -115,7 +116,8 @@ class Roster:
             self.hash ^= _hash(record)
         self._listed = set(listed)
         self._presence = presence
-        self._boot = 0
+        self._ours = self.own
+        """What is true of this process, but for the life, the version and who removed it."""
         self._unsaved = set[str]()
         self._withheld = set[str]()
         """Names whose records are not sent yet: this node has removed them, or leaves, and that is not durable."""
@@ -147,26 +149,31 @@ class Roster:
         if self._presence:
             addresses, release, _ = self._presence
             life = self.own.life or min(unix_ms << _RANDOM_BITS | entropy.getrandbits(_RANDOM_BITS), MAX_COUNT)
-            self._boot = boot
-            began = self.own._replace(life=max(life, 1), has_left=False, addresses=addresses[:MAX_ADDRESSES])
-            self._write(began._replace(boot=boot, release=release))
+            places = addresses[:MAX_ADDRESSES]
+            self._ours = self.own._replace(has_left=False, boot=boot, addresses=places, release=release)
+            self._write(max(life, 1), self.own.version)
 
     def use_key(self, key: str) -> None:
         """This node seals with another key now."""
-        if self._presence and self.own.life and key != self.own.key:
-            self._write(self.own._replace(key=key))
+        if self._presence and self.own.life and key != self._ours.key:
+            self._write(self.own.life, self.own.version, key=key)
 
     def use_address(self, address: str) -> None:
         """Others reach this node here, HOST:PORT, as it turns out."""
-        if self._presence and self.own.life and address not in self.own.addresses:
-            self._write(self.own._replace(addresses=(address,)))
+        if self._presence and self.own.life and address not in self._ours.addresses:
+            self._write(self.own.life, self.own.version, addresses=(address,))
 
     def leave(self, unix_ms: int) -> MemberRecord:
         """This node is no member any more. Its record."""
         self.note_known()
         self._withheld.add(self.name)
-        self._write(self.own._replace(has_left=True, gone_ms=unix_ms))
+        self._write(self.own.life, self.own.version, has_left=True, gone_ms=unix_ms)
         return self.own
+
+    def take_back(self) -> None:
+        """Replace a record of another process of our name that was let stand: that one may have ended."""
+        if self._presence and self.own.life and self.own.boot != self._ours.boot and not self.own.is_removed:
+            self._write(self.own.life, self.own.version)
 
     def remove(self, name: str, unix_ms: int) -> MemberRecord:
         """Another is no member any more, whatever it says. Its record."""
@@ -183,12 +190,15 @@ class Roster:
             return self.records
         return {name: record for name, record in self.records.items() if name not in self._withheld}
 
-    def _write(self, record: MemberRecord) -> None:
-        if record.version < MAX_VERSION:
-            record = record._replace(version=record.version + 1)
-        elif record.life < MAX_COUNT:
-            record = record._replace(life=record.life + 1, version=1)
-        self._put(record)
+    def _write(self, life: int, version: int, **changes: Any) -> None:
+        """Write the next record after this version of a life, with what is true of this process, and with changes."""
+        self._ours = self._ours._replace(**changes)
+        if version < MAX_VERSION:
+            version += 1
+        elif life < MAX_COUNT:
+            life, version = life + 1, 1
+        gone_ms = max(self.own.gone_ms, self._ours.gone_ms)
+        self._put(self._ours._replace(life=life, version=version, removed=self.own.removed, gone_ms=gone_ms))
 
     # What others write.
 
@@ -233,16 +243,16 @@ class Roster:
         if theirs.own_part <= ours.own_part or self.own.is_removed:
             return
         if self._may_replace(theirs):
-            self._write(ours._replace(life=theirs.life, version=theirs.version))
+            self._write(theirs.life, theirs.version)
         else:
             self._put(theirs._replace(removed=removed, gone_ms=gone_ms))
 
     def _may_replace(self, theirs: MemberRecord) -> bool:
         """Whether to write a later record about us than this one."""
         is_first = theirs.boot not in self._answered and len(self._answered) < MAX_BOOTS
-        if theirs.boot != self._boot:
+        if theirs.boot != self._ours.boot:
             self._answered.add(theirs.boot)
-        return is_first or theirs.has_left or theirs.boot == self._boot
+        return is_first or theirs.has_left or theirs.boot == self._ours.boot
 
     def note_known(self) -> None:
         """A member has our record: this life is one that can be removed."""
