@@ -99,7 +99,7 @@ def test_who_is_up_or_paused_is_not_removed(cluster: Commands) -> None:
 
 def test_a_node_that_joins_in_a_partition_is_in_the_group_of_who_takes_it_in(cluster: Commands) -> None:
     cluster.up(3, "--faults")
-    until(lambda: states(cluster) == {"n1": "up", "n2": "up", "n3": "up"})
+    until(lambda: all(node["cluster_id_settled"] for node in cluster.nodes()))
     cluster.ok("partition", "n1/n2,n3")
     assert "n4 is a member now" in cluster.ok("join")
     assert cluster.status()["partition"] == [["n1", "n4"], ["n2", "n3"]]
