@@ -25,16 +25,16 @@ from tests.support import planted_faults as faults
 from tests.support.planted_faults import Plant
 
 SOAK = {
-    "faulty": 40,
+    "faulty": 20,
     "truncating": 10,
     "crowd": 10,
     "copied": 10,
-    "restored": 40,
-    "redis": 20,
+    "restored": 20,
+    "redis": 10,
     "cloned": 10,
     "ending": 20,
     "cloned-ending": 10,
-    "sealed": 20,
+    "sealed": 10,
     "members": 20,
 }
 """Seeds of each scenario, in slices that can run side by side; `make sim` runs as many as you like."""
