@@ -32,8 +32,6 @@ STEPS = {
 }
 PAUSE_S = 0.005
 """Between two requests of a client: they must not take all of this machine."""
-BEGIN_S = 0.5
-"""Until all clients have connected."""
 LEVEL_S = 20.0
 """How long nodes may take to hold the same at the end."""
 INTERVAL_MS = 100
@@ -92,14 +90,18 @@ class _Load:
         self.acknowledged = 0
         self._is_over = False
         self._clients: list[asyncio.Task[None]] = []
+        self._events: list[int] = []
+        """By client, its adds that were acknowledged, or the larger values that it read."""
 
     def begin(self) -> None:
         """Start all clients."""
         names = [member.name for member in self._cluster.alive()]
         before = [names[-1], *names[:-1]]
+        self._events = [0] * (2 * len(names))
+        readers = enumerate(zip(names, before, strict=True), len(names))
         self._clients = [
-            *(asyncio.create_task(self._add(name)) for name in names),
-            *(asyncio.create_task(self._read(name, other)) for name, other in zip(names, before, strict=True)),
+            *(asyncio.create_task(self._add(client, name)) for client, name in enumerate(names)),
+            *(asyncio.create_task(self._read(client, name, other)) for client, (name, other) in readers),
         ]
 
     async def end(self) -> None:
@@ -107,31 +109,42 @@ class _Load:
         self._is_over = True
         await asyncio.gather(*self._clients)
 
+    async def goes_on(self) -> None:
+        """Wait until each client has seen something happen, so that no gap is overlooked that has not ended yet."""
+        before = list(self._events)
+        while any(now == then for now, then in zip(self._events, before, strict=True)):
+            if any(client.done() for client in self._clients):
+                return  # one has failed: `end` raises why
+            await asyncio.sleep(PAUSE_S)
+
     async def phase(self, name: str, during: Awaitable[object]) -> Gaps:
         """The gaps while something is done. Raises what that does."""
         began_s, self.gaps = monotonic(), Gaps(name)
         await during
+        await self.goes_on()
         self.gaps.seconds = monotonic() - began_s
         return self.gaps
 
-    async def _add(self, name: str) -> None:
+    async def _add(self, number: int, name: str) -> None:
         async with await self._cluster.connect(self._cluster.members[name]) as client:
             last_s = monotonic()
             while not self._is_over:
                 await client.add(1, name)
                 now_s, self.acknowledged = monotonic(), self.acknowledged + 1
                 self.gaps.adds += 1
+                self._events[number] += 1
                 self.gaps.adds_ms = max(self.gaps.adds_ms, (now_s - last_s) * 1000)
                 last_s = now_s
                 await asyncio.sleep(PAUSE_S)
 
-    async def _read(self, name: str, counter: str) -> None:
+    async def _read(self, number: int, name: str, counter: str) -> None:
         async with await self._cluster.connect(self._cluster.members[name]) as client:
             last_s, last = monotonic(), 0
             while not self._is_over:
                 value = await client.read(counter)
                 if value > last:
                     now_s, last = monotonic(), value
+                    self._events[number] += 1
                     self.gaps.gossip_ms = max(self.gaps.gossip_ms, (now_s - last_s) * 1000)
                     last_s = now_s
                 await asyncio.sleep(PAUSE_S)
@@ -149,7 +162,7 @@ async def measure(nodes: int, rest_s: float, show: Callable[[str], None]) -> Rot
         load = _Load(cluster)
         load.begin()
         try:
-            await load.phase("all begin", asyncio.sleep(BEGIN_S))
+            await load.goes_on()
             result.phases.append(await load.phase("at rest", asyncio.sleep(rest_s)))
             for name, change in STEPS.items():
                 show(name)

@@ -52,7 +52,7 @@ class ClientError(Exception):
 class RequestRefusedError(ClientError):
     """The node replied with an error. Nothing has changed.
 
-    `code` is one of Maelstrom's (`node.core.errors`), `text` says what is wrong.
+    `code` is one of Maelstrom's (`node.core.errors`), `text` is what is wrong.
     """
 
     def __init__(self, code: int, text: str) -> None:

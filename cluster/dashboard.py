@@ -63,7 +63,7 @@ def _columns(nodes: Sequence[NodeView], width: int) -> list[_Column]:
     room = width - 1 - sum(widths[title] for title in kept)
     if room < 0:
         return []
-    empty = {title for title, says in _IF_ANY.items() if not any(says(node.status) for node in nodes)}
+    empty = {title for title, shows in _IF_ANY.items() if not any(shows(node.status) for node in nodes)}
     for titles in _BY_IMPORTANCE:
         if titles <= empty:
             continue

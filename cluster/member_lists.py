@@ -28,7 +28,7 @@ POLL_S = 0.1
 
 UP = "up"
 GONE = {"left": "has left", "removed": "was removed"}
-"""By state, what is said of who is no member any more."""
+"""By state, how it is worded that somebody is no member any more."""
 
 
 class View(NamedTuple):

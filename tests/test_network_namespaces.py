@@ -128,7 +128,7 @@ def test_hosts_with_ipv4_ipv6_or_both_agree(town: Town) -> None:
 
 
 def test_a_link_of_576_bytes_keeps_nothing_back(town: Town) -> None:
-    """The bridge drops larger frames and says nothing."""
+    """The bridge drops larger frames, without an error."""
     n1, n5 = town.hosts["n1"], town.hosts["n5"]
     set_mtu(town.hosts, "n5", 576)
     assert passes(n1, n5, "10.77.0.5", 540)

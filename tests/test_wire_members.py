@@ -68,8 +68,8 @@ def test_records_come_back_as_they_were_and_fit(
     parts = [wire.unpack(each, "c") for each in datagrams]
     assert [part for part in parts if not isinstance(part, Members)] == []
     assert tuple(record for part in parts for record in part.records) == sent  # type: ignore[union-attr]
-    said = {(part.boot, part.is_taken, part.sent_to) for part in parts}  # type: ignore[union-attr]
-    assert said == {(boot, is_taken, to)}
+    carried = {(part.boot, part.is_taken, part.sent_to) for part in parts}  # type: ignore[union-attr]
+    assert carried == {(boot, is_taken, to)}
 
 
 @given(records, st.sampled_from([100, 400, 513, 1200]))

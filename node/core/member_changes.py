@@ -11,12 +11,12 @@ Nothing is taken from those of another cluster, or who are no members, but these
   while a process of its name is heard, and not if that life of it was removed. The answer is some records.
 - The answer to our own Join, which carries our boot id.
 
-Who was removed or has left, and sends as if it were a member, is sent the record that says so: nothing else reaches it.
+Who was removed or has left, and sends as if it were a member, is sent the record of that: nothing else reaches it.
 
 What a forged record can do, where there is no key: add names, up to `roster.MAX_MEMBERS`; have members tried at wrong
 addresses, after those that people listed; make a node believe that one has left or was removed. No row changes by it. A
-living member that is said to have left, or to be elsewhere, writes a later record; one that is said to be removed does
-not: it refuses writes, and says so.
+living member that has left by such a record, or is elsewhere, writes a later one; one that is removed by it does not:
+it refuses writes, and logs that.
 """
 
 from collections.abc import Callable
@@ -202,7 +202,7 @@ class MemberChanges:
             self._send_join((source,))
 
     def correct(self, message: Gossip, source: Client) -> None:
-        """Send who is no member any more the record that says so, at most once a tick; and no record to one who has our
+        """Send who is no member any more the record of that, at most once a tick; and no record to one who has our
         cluster's id and is not known: who took it in was gone before anybody else learned of it.
         """
         record, theirs, shown = self._roster.shown.get(message.sender), message.cluster_id, self._cluster_id.shown

@@ -67,7 +67,7 @@ class Replica:
         presence: Presence | None = None,
     ) -> None:
         """`rng` picks peers. `entropy` mints epochs and lives: it must be the system's, except in a simulation. Without
-        `presence`, this node says nothing of itself.
+        `presence`, this node writes no record about itself.
         """
         state, stats = _state(recovered), Stats()
         self.config, self.state, self.stats, self.rounds = config, state, stats, 0
@@ -335,5 +335,5 @@ def _roster(config: Config, recovered: Recovered | None, presence: Presence | No
 
 
 def _of_another(record: MemberRecord) -> MemberRecord:
-    """What a copy of a journal says of the member that it was copied from."""
+    """The record in a copy of a journal about the member that it was copied from."""
     return record._replace(life=0, version=0, removed=record.removed if record.is_removed else 0)

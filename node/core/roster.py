@@ -1,14 +1,14 @@
 """The list of members, as each node stores it: a small replicated map from names to records.
 
-Pure. The record about a member is that member's own. It says when it joined (*life*), and has a version, which grows
+Pure. The record about a member is that member's own. It has when it joined (*life*), and has a version, which grows
 with each change: a start, another address, another key, that it left. Of two records the one of the later life wins,
 within a life the one of the higher version. A *removal* is what anybody may write about another: up to which life of a
 name its processes are no members. It is merged by itself, by maximum, so no record of a removed life undoes it.
 
 A life is when it began, in Unix milliseconds, with random bits behind. It lasts as long as the journal, which stores it
 as soon as a member has it. Until then a node that learns that a former life of its name was removed begins its life
-after that one, whatever its clock says. One that goes on with the journal of the removed life learns that it is no
-member any more.
+after that one, though its clock may be behind. One that goes on with the journal of the removed life learns that it is
+no member any more.
 
 A member that finds a record about itself that it did not write (of an earlier process, or forged) writes a later one;
 but only once for each other process that runs under its name, and then once in a while: else two would do so in turn,
@@ -89,7 +89,7 @@ class MemberRecord(NamedTuple):
 
 
 class Presence(NamedTuple):
-    """What a node says of itself to the others."""
+    """What a node lets the others know of itself."""
 
     addresses: tuple[str, ...] = ()
     release: str = ""
@@ -176,7 +176,7 @@ class Roster:
             self._write(self.own.life, self.own.version)
 
     def remove(self, name: str, unix_ms: int) -> MemberRecord:
-        """Another is no member any more, whatever it says. Its record."""
+        """Another is no member any more, whatever it writes. Its record."""
         record = self.records.get(name) or MemberRecord(name)
         removed = max(record.life, record.removed) or min(max(unix_ms, 1) << _RANDOM_BITS, MAX_COUNT)
         self._withheld.add(name)

@@ -81,7 +81,7 @@ class Senders:
 def free_bytes(gossip: Gossip, is_for_member: bool) -> int:
     """How many bytes of this may be sent to an unproven address beyond what came from there.
 
-    Somebody has to open an exchange. And who is no member any more is sent the record that says so, once a tick.
+    Somebody has to open an exchange. And who is no member any more is sent the record of that, once a tick.
     """
     opens = isinstance(gossip, Join) or (isinstance(gossip, Syn) and not gossip.answered)
     corrects = isinstance(gossip, Members) and not (gossip.boot or is_for_member)

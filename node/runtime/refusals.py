@@ -25,7 +25,7 @@ def why_refused(refused: Refused, cluster: str) -> str:
 
 
 def why_removed(name: str) -> str:
-    """What is said of a node that was removed, and what to do."""
+    """That a node was removed, and what to do."""
     return (
         f"{name} was removed from the cluster, and its journal is of that time: start it with an empty data directory,"
         " or use another --name"
@@ -60,7 +60,7 @@ def why_not_taken_in(refused: RefusedJoin, source: str) -> str:
 
 
 def why_of_another(asked: str, own_id: str, others: tuple[str, ...]) -> str:
-    """What is said of a member of one cluster that is to join another, at `asked`, and what to do."""
+    """That a member of one cluster can't join another, at `asked`, and what to do."""
     members = f"with {', '.join(others):.400}" if others else "alone"
     return (
         f"this node is of the cluster with id {own_id} already, {members}, and {asked} is of another: start it with an"
@@ -69,7 +69,7 @@ def why_of_another(asked: str, own_id: str, others: tuple[str, ...]) -> str:
 
 
 def why_nobody(asked: str) -> str:
-    """What is said where nobody at `asked` takes a node in, for reasons that it can't know, and what to do."""
+    """That nobody at `asked` takes a node in, for reasons that it can't know, and what to do."""
     return (
         f"this node is no member yet: nobody at {asked} has taken it in. Check the address, and that the keys and the"
         " cluster's name are the same there. The first node of a cluster starts without --join. A member that was never"

@@ -271,7 +271,7 @@ class Node:
             return
         for counter in self.counters():
             while self.forget_rows(counter):
-                self.changed()  # what these said overruled others, perhaps
+                self.changed()  # these may have overruled others
             for actor, marker in self.markers(counter):
                 kept = "needed markers" not in self.broken and self.needed(counter, marker)
                 if marker.forget_at + GRACE <= self.now and not kept:

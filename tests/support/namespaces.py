@@ -57,7 +57,7 @@ class Host:
             ip("address", "del", address, "dev", "eth0", host=self)
 
     def loses_what_is_sent_to(self, *addresses: str) -> None:
-        """Nothing that it sends to these arrives, and it is not told so."""
+        """Nothing that it sends to these arrives, and it gets no error."""
         for address in addresses:
             ip("neighbour", "replace", address, "lladdr", NO_MAC, "nud", "permanent", "dev", "eth0", host=self)
 
@@ -111,7 +111,7 @@ def _namespace(stack: ExitStack, name: str) -> Host:
 
 
 def set_mtu(hosts: dict[str, Host], name: str, mtu: int) -> None:
-    """No frame of a larger size passes a host's link, either way, and nobody is told so."""
+    """No frame of a larger size passes a host's link, either way, and nobody gets an error."""
     host = hosts[name]
     ip("link", "set", "eth0", "mtu", str(mtu), host=host)
     ip("link", "set", name, "mtu", str(mtu), host=Host(host.namespace.removesuffix(name) + "switch"))

@@ -27,7 +27,7 @@ MAX_CLIENTS = 16
 
 _STALLED = "the event loop stands still"
 _NOT_READY = "peers have not reported yet what they hold"
-_NO_MEMBER = "this node is no member of its cluster: its log says why"
+_NO_MEMBER = "this node is no member of its cluster: its log has the reason"
 
 _Start = Any
 """WSGI's `start_response`."""
