@@ -206,7 +206,7 @@ def test_a_node_that_is_killed_while_it_hands_over_has_not_left(
 ) -> None:
     monkeypatch.setattr(member_lists, "LEAVE_S", 1.0)
     cluster.up(2)
-    cluster.ok("pause", "n1")
+    until(lambda: json.loads(cluster.ok("members", "--json", "--node=n2"))["members"][0]["state"] == "up")
     with pytest.raises(ClusterError, match="before it had handed over"):
         asyncio.run(leave_and_be_killed(Cluster.load_up(cluster.directory)))
     cluster.ok("restart", "n2")
@@ -214,12 +214,13 @@ def test_a_node_that_is_killed_while_it_hands_over_has_not_left(
 
 
 async def leave_and_be_killed(cluster: Cluster) -> None:
-    """Let n2 leave, and kill it when it takes no more adds. n1 is paused, and goes on then."""
+    """Let n2 leave, and kill it when it takes no more adds. n1 is paused meanwhile, which n2 has just heard."""
     n1, n2 = cluster.members.values()
+    cluster.pause(n1)
     leaving = asyncio.create_task(growth.leave(cluster, n2))
     async with await cluster.connect(n2) as client:
         with pytest.raises(RequestRefusedError, match="is leaving"):
-            while True:
+            while not leaving.done():
                 await client.add(1, expire_ms=1)
     cluster.kill(n2)
     cluster.resume(n1)
