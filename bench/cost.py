@@ -24,9 +24,9 @@ from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow, Row, Seen, Taken
+from gossip_counter.node.core.gossip.messages import Delta, Gossip, Push, Syn, SynAck
 from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors
 from gossip_counter.node.core.identity import Recovered, mint
-from gossip_counter.node.core.messages import Delta, Gossip, Push, Syn, SynAck
 from gossip_counter.node.core.recent_writes import MAX_WRITES
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.roster import Presence

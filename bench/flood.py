@@ -21,7 +21,7 @@ from gossip_counter.cluster.processes import Cluster, temporary
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor
-from gossip_counter.node.core.messages import Confirm, Gossip, Syn
+from gossip_counter.node.core.gossip.messages import Confirm, Gossip, Syn
 from gossip_counter.node.endpoints.addresses import Address
 
 NODES = 3

@@ -9,21 +9,10 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.effects import Answer
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, TIMEOUT
+from gossip_counter.node.core.gossip.messages import Confirm, Confirmed, Delta, Gossip, Push, Syn
 from gossip_counter.node.core.holdings import DigestEntry, Stored
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.messages import (
-    Add,
-    Confirm,
-    Confirmed,
-    CopiesOk,
-    CountCopies,
-    Delta,
-    ErrorReply,
-    Gossip,
-    Push,
-    Syn,
-    Written,
-)
+from gossip_counter.node.core.messages import Add, CopiesOk, CountCopies, ErrorReply, Written
 from gossip_counter.node.core.replica import Replica
 from tests.support.replica import (
     MS,

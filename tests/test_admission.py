@@ -13,11 +13,12 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import LARGE, Actor, AnyRow, Row
 from gossip_counter.node.core.effects import Answer
 from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.gossip.messages import Delta, Push, Syn
 from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.identity import Increment, Recovered
 from gossip_counter.node.core.increases import Outcome
 from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.core.messages import Add, Delta, Push, Syn, Written
+from gossip_counter.node.core.messages import Add, Written
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.writes import Writes

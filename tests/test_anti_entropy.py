@@ -8,8 +8,8 @@ from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.gossip.anti_entropy import RETRIES
 from gossip_counter.node.core.gossip.deltas import DIGEST_DATAGRAMS
+from gossip_counter.node.core.gossip.messages import Ack, Delta, Push, Replicate, Syn, SynAck
 from gossip_counter.node.core.holdings import DigestEntry
-from gossip_counter.node.core.messages import Ack, Delta, Push, Replicate, Syn, SynAck
 from gossip_counter.node.core.replica import Replica
 from tests.support.replica import (
     MS,

@@ -15,9 +15,10 @@ from gossip_counter.node.core.cluster_id import ClusterId, Handling, OwnClusterI
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.effects import Commit
+from gossip_counter.node.core.gossip.messages import Delta, Syn, SynAck
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.messages import Add, Delta, Syn, SynAck
+from gossip_counter.node.core.messages import Add
 from gossip_counter.node.core.peer_messages import Refused
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.speakers import SPEAKING_NS

@@ -3,9 +3,10 @@
 from gossip_counter.node.core.counts import NamedRow, Row
 from gossip_counter.node.core.effects import Answer, Commit, Ready, Send
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE
+from gossip_counter.node.core.gossip.messages import Syn
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.core.messages import Add, Read, ReadOk, Syn, Written
+from gossip_counter.node.core.messages import Add, Read, ReadOk, Written
 from tests.support.replica import (
     ME,
     MS,

@@ -4,7 +4,8 @@ from typing import Any
 
 from gossip_counter.node.core.copy_counts import CopyCounts
 from gossip_counter.node.core.counts import Actor
-from gossip_counter.node.core.messages import Confirmed, CopiesOk, CountCopies, Syn
+from gossip_counter.node.core.gossip.messages import Confirmed, Syn
+from gossip_counter.node.core.messages import CopiesOk, CountCopies
 from gossip_counter.node.core.replica import Replica
 from tests.support.replica import MS, add, drain, replies, step, two
 

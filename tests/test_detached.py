@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.detached import DetachedRows
-from gossip_counter.node.core.messages import Syn
+from gossip_counter.node.core.gossip.messages import Syn
 from gossip_counter.node.core.replica import Replica
 from tests.support.replica import X, pushed, receive, rows_in, sends, step, two
 

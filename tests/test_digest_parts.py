@@ -5,9 +5,9 @@ import pytest
 
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.errors import BadDatagramError
+from gossip_counter.node.core.gossip.messages import Syn
 from gossip_counter.node.core.holdings import Part
 from gossip_counter.node.core.limits import MAX_ACTOR_BYTES, MAX_PARTS
-from gossip_counter.node.core.messages import Syn
 from tests.support.replica import packed, with_checksum
 
 

@@ -11,11 +11,11 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.gossip import ranges
 from gossip_counter.node.core.gossip.deltas import DIGEST_DATAGRAMS
+from gossip_counter.node.core.gossip.messages import Ack, Delta, Gossip, Push, Rival, Syn, SynAck
 from gossip_counter.node.core.gossip.ranges import ALL, DigestRanges
 from gossip_counter.node.core.holdings import DigestEntry, Part
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.limits import MAX_PARTS
-from gossip_counter.node.core.messages import Ack, Delta, Gossip, Push, Rival, Syn, SynAck
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.state import State
 from tests.support.replica import (

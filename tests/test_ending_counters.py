@@ -17,8 +17,8 @@ from gossip_counter.node.core.counts import (
     as_ending,
     as_row,
 )
+from gossip_counter.node.core.gossip.messages import Delta, Push
 from gossip_counter.node.core.holdings import Floors, Stored
-from gossip_counter.node.core.messages import Delta, Push
 from gossip_counter.node.core.replica import Replica
 from tests.support import planted_ends as faults
 from tests.support.ending_replicas import RealCluster, RealNode, at, incr, nodes

@@ -15,17 +15,7 @@ from gossip_counter.node.core.errors import (
 )
 from gossip_counter.node.core.increases import Increase
 from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.core.messages import (
-    Add,
-    Delete,
-    DeleteOk,
-    ErrorReply,
-    Read,
-    ReadOk,
-    Reply,
-    Request,
-    Written,
-)
+from gossip_counter.node.core.messages import Add, Delete, DeleteOk, ErrorReply, Read, ReadOk, Reply, Request, Written
 from gossip_counter.node.core.replica import Replica
 from tests.support.replica import MS, add, exchange, is_committing, replica, replies, settle, step, two
 from tests.support.udp import asking, received, send, udp_endpoint

@@ -15,8 +15,8 @@ from gossip_counter.node.core.counts import (
     marker_bytes,
     merged,
 )
+from gossip_counter.node.core.gossip.messages import Delta, Push
 from gossip_counter.node.core.lives import Lives
-from gossip_counter.node.core.messages import Delta, Push
 from gossip_counter.node.core.state import State
 from tests.support.ending_replicas import at, incr, nodes
 from tests.support.lives_rules import FORGET, GRACE

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.gossip.deltas import MOST_ANSWERS
+from gossip_counter.node.core.gossip.messages import Confirm, Gossip, Syn, SynAck
 from gossip_counter.node.core.holdings import DigestEntry
-from gossip_counter.node.core.messages import Confirm, Gossip, Syn, SynAck
 from gossip_counter.node.endpoints import arrivals, udp
 from gossip_counter.node.endpoints.addresses import bind
 from gossip_counter.node.endpoints.arrivals import Arrivals

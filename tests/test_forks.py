@@ -8,9 +8,10 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.effects import Client
 from gossip_counter.node.core.epochs import MAX_RIVALS
+from gossip_counter.node.core.gossip.messages import Ack, Rival, Syn, SynAck
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.messages import Ack, Add, Rival, Syn, SynAck
+from gossip_counter.node.core.messages import Add
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.speakers import MAX_SPEAKERS, SPEAKING_NS
 from tests.support.replica import (

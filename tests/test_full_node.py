@@ -9,9 +9,10 @@ import pytest
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.gossip.messages import SynAck
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.increases import Increase
-from gossip_counter.node.core.messages import Add, SynAck, Written
+from gossip_counter.node.core.messages import Add, Written
 from gossip_counter.node.core.places import NO_PLACE, RESERVED
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.addresses import bind

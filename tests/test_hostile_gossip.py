@@ -8,10 +8,11 @@ import pytest
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.errors import BadDatagramError
+from gossip_counter.node.core.gossip.messages import Confirm, Delta, Push, Syn, SynAck
 from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.holdings import DigestEntry, Stored
 from gossip_counter.node.core.limits import MAX_COUNT, MAX_OWN_VERSION, MAX_TIES, MAX_VERSION
-from gossip_counter.node.core.messages import Add, Confirm, Delta, Push, Syn, SynAck
+from gossip_counter.node.core.messages import Add
 from tests.support.replica import (
     ME,
     X,

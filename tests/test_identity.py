@@ -9,10 +9,11 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.effects import Answer, Commit
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE
+from gossip_counter.node.core.gossip.messages import Ack, Confirmed, Delta, Push, Syn, SynAck
 from gossip_counter.node.core.holdings import DigestEntry, Stored
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.core.messages import Ack, Add, Confirmed, Delta, Push, Syn, SynAck, Written
+from gossip_counter.node.core.messages import Add, Written
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.addresses import bind
 from gossip_counter.node.endpoints.udp import UdpEndpoint

@@ -8,24 +8,11 @@ import pytest
 from gossip_counter.node.core import leaving
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE
+from gossip_counter.node.core.gossip.messages import Ack, Confirm, Confirmed, Delta, Gossip, Members, Push, SynAck
 from gossip_counter.node.core.holdings import Floors, Statement
 from gossip_counter.node.core.increases import Increase
 from gossip_counter.node.core.leaving import MOST_REQUESTS, REMOVED
-from gossip_counter.node.core.messages import (
-    Ack,
-    Add,
-    Confirm,
-    Confirmed,
-    Delete,
-    Delta,
-    ErrorReply,
-    Gossip,
-    Leave,
-    LeaveOk,
-    Members,
-    Push,
-    SynAck,
-)
+from gossip_counter.node.core.messages import Add, Delete, ErrorReply, Leave, LeaveOk
 from gossip_counter.node.core.replica import Replica
 from tests.support.replica import drain, is_committing, messages, settle
 from tests.support.town import Town, is_ok, three

@@ -5,7 +5,7 @@ from typing import Any
 
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.messages import Join, Members
+from gossip_counter.node.core.gossip.messages import Join, Members
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.roster import MAX_GONE, MAX_MEMBERS, MemberRecord, Presence, Roster
 from tests.support.replica import sends, settle

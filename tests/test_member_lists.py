@@ -5,16 +5,9 @@ import os
 import pytest
 
 from gossip_counter.node.core.errors import TEMPORARILY_UNAVAILABLE
+from gossip_counter.node.core.gossip.messages import Ack, Delta, Push, SynAck
 from gossip_counter.node.core.leaving import Leaving
-from gossip_counter.node.core.messages import (
-    Ack,
-    Delta,
-    ErrorReply,
-    Leave,
-    LeaveOk,
-    Push,
-    SynAck,
-)
+from gossip_counter.node.core.messages import ErrorReply, Leave, LeaveOk
 from tests.support.replica import sends, settle
 from tests.support.town import Town, is_ok, three
 

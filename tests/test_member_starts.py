@@ -8,8 +8,9 @@ import pytest
 
 from gossip_counter.cluster.sim.disk import Contents
 from gossip_counter.node.core.config import Config
+from gossip_counter.node.core.gossip.messages import Join, Members
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.messages import ErrorReply, Join, Members
+from gossip_counter.node.core.messages import ErrorReply
 from gossip_counter.node.core.peer_messages import Refused
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.roster import MemberRecord, Presence

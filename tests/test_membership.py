@@ -4,16 +4,12 @@ import pytest
 
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.effects import Answer
-from gossip_counter.node.core.holdings import DigestEntry
-from gossip_counter.node.core.membership import Standing
-from gossip_counter.node.core.messages import (
+from gossip_counter.node.core.gossip.messages import (
     Ack,
     Confirm,
     Confirmed,
     Delta,
     Gossip,
-    GossipStatus,
-    GossipStatusOk,
     Join,
     Members,
     Push,
@@ -22,6 +18,9 @@ from gossip_counter.node.core.messages import (
     Syn,
     SynAck,
 )
+from gossip_counter.node.core.holdings import DigestEntry
+from gossip_counter.node.core.membership import Standing
+from gossip_counter.node.core.messages import GossipStatus, GossipStatusOk
 from gossip_counter.node.core.roster import MemberRecord
 from tests.support.replica import (
     CONFIG,

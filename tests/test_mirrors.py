@@ -8,7 +8,7 @@ import pytest
 
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.cluster_id import ClusterId
-from gossip_counter.node.core.messages import Join, Members, Push, Syn, SynAck
+from gossip_counter.node.core.gossip.messages import Join, Members, Push, Syn, SynAck
 from gossip_counter.node.core.roster import MemberRecord
 from gossip_counter.node.endpoints.addresses import Sockaddr
 from gossip_counter.node.endpoints.senders import FREE_BYTES, MOST_SENDERS, SECOND_NS, Senders, is_of_this_machine

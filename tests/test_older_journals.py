@@ -10,9 +10,10 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import ZERO, AnyRow, NamedRow, Row, merged
 from gossip_counter.node.core.effects import Answer, Commit
 from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.gossip.messages import Delta, Push
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Identity, Increment, Recovered
-from gossip_counter.node.core.messages import Add, Delta, ErrorReply, Push, Written
+from gossip_counter.node.core.messages import Add, ErrorReply, Written
 from gossip_counter.node.core.replica import Replica
 from tests.support.replica import ME
 

@@ -7,9 +7,9 @@ import pytest
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.gossip.messages import SynAck
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.messages import SynAck
 from gossip_counter.node.core.replica import Replica
 from tests.support.replica import ME, add, begin, members, messages, settle, step, tick
 

@@ -5,7 +5,7 @@ from collections import deque
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.effects import Send
-from gossip_counter.node.core.messages import Delta, Gossip, Push, Syn
+from gossip_counter.node.core.gossip.messages import Delta, Gossip, Push, Syn
 from gossip_counter.node.core.paths import ANSWERS, NARROW_BYTES, NARROW_NS, STUCK_NS, Paths
 from gossip_counter.node.core.replica import Replica
 from tests.support.replica import MS, fill, receive, sends, settle, step, two

@@ -13,7 +13,7 @@ import pytest
 
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.errors import ConfigError
-from gossip_counter.node.core.messages import Syn, SynAck
+from gossip_counter.node.core.gossip.messages import Syn, SynAck
 from gossip_counter.node.endpoints import addresses, socket_errors
 from gossip_counter.node.endpoints.addresses import Address, Found, bind
 from gossip_counter.node.endpoints.peer_addresses import SILENT_ROUNDS, PeerAddresses

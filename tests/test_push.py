@@ -1,8 +1,8 @@
 """News that is sent at once: to whom, how much of it, and what a lost push comes to."""
 
 from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.gossip.messages import Delta, Push
 from gossip_counter.node.core.gossip.push import FANOUT, MAX_TO_PASS_ON, SMALL_CLUSTER
-from gossip_counter.node.core.messages import Delta, Push
 from tests.support.replica import (
     WINDOW_NS,
     Wake,

@@ -9,9 +9,10 @@ from gossip_counter.node.core import reads, tokens
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.effects import Answer
 from gossip_counter.node.core.errors import NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE
+from gossip_counter.node.core.gossip.messages import Delta, Push, Syn
 from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.core.messages import Add, Delta, Push, Read, ReadOk, Syn, Written
+from gossip_counter.node.core.messages import Add, Read, ReadOk, Written
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.tokens import Token
 from tests.support.replica import (

@@ -3,8 +3,9 @@
 import pytest
 
 from gossip_counter.node.core.effects import Ready
+from gossip_counter.node.core.gossip.messages import Syn
 from gossip_counter.node.core.holdings import DigestEntry
-from gossip_counter.node.core.messages import Add, Read, Syn
+from gossip_counter.node.core.messages import Add, Read
 from gossip_counter.node.core.tokens import Part, Token
 from tests.support.replica import (
     MS,

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from gossip_counter.node.core.counts import Actor
-from gossip_counter.node.core.messages import Confirmed, CopiesOk, Written
+from gossip_counter.node.core.gossip.messages import Confirmed
+from gossip_counter.node.core.messages import CopiesOk, Written
 from gossip_counter.node.endpoints.redis.session import SCATTERED
 from tests.support.redis import INCR_X, Bench, Client, FakeCore
 

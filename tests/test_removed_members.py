@@ -6,19 +6,10 @@ import pytest
 
 from gossip_counter.node.core.effects import Commit
 from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE
+from gossip_counter.node.core.gossip.messages import Join, Members, Push, Syn
 from gossip_counter.node.core.limits import MAX_COUNT, MAX_VERSION
 from gossip_counter.node.core.member_changes import MAX_REMOVALS
-from gossip_counter.node.core.messages import (
-    ErrorReply,
-    Join,
-    Leave,
-    ListMembers,
-    Members,
-    Push,
-    Remove,
-    RemoveOk,
-    Syn,
-)
+from gossip_counter.node.core.messages import ErrorReply, Leave, ListMembers, Remove, RemoveOk
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.roster import MAX_MEMBERS, MemberRecord, Roster
 from tests.support.replica import MS, drain, messages, replies, sends, settle

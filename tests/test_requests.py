@@ -10,19 +10,9 @@ from hypothesis import strategies as st
 from gossip_counter.node.codec import datagrams, json_lines, requests
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, ProtocolError, RequestError
+from gossip_counter.node.core.gossip.messages import Delta, Replicate
 from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.core.messages import (
-    Add,
-    Delta,
-    ErrorReply,
-    GossipStatus,
-    InitOk,
-    Read,
-    ReadOk,
-    Replicate,
-    Reply,
-    Written,
-)
+from gossip_counter.node.core.messages import Add, ErrorReply, GossipStatus, InitOk, Read, ReadOk, Reply, Written
 
 ME = Actor("n1.me")
 

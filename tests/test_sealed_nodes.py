@@ -11,7 +11,7 @@ from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.core.effects import Send
-from gossip_counter.node.core.messages import Syn
+from gossip_counter.node.core.gossip.messages import Syn
 from gossip_counter.node.endpoints.peer_addresses import SILENT_ROUNDS
 from gossip_counter.node.endpoints.senders import MOST_WORTHLESS
 from gossip_counter.node.security import header

@@ -6,9 +6,10 @@ import pytest
 
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.gossip.messages import Syn, SynAck
 from gossip_counter.node.core.holdings import NO_ENTRY, Stored
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.messages import Add, Syn, SynAck
+from gossip_counter.node.core.messages import Add
 from gossip_counter.node.core.replica import Replica
 from tests.support.replica import (
     CLUSTER_ID,

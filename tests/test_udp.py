@@ -11,7 +11,7 @@ import pytest
 from gossip_counter.cluster.client import Client, RequestRefusedError
 from gossip_counter.cluster.ports import free_ports
 from gossip_counter.node.core.counts import Actor, Row
-from gossip_counter.node.core.messages import Delta, Replicate
+from gossip_counter.node.core.gossip.messages import Delta, Replicate
 from gossip_counter.node.endpoints.addresses import Address
 from tests.support.processes import ask, node_process, udp_node
 from tests.support.replica import packed

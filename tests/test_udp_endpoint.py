@@ -7,7 +7,7 @@ import pytest
 
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.cluster_id import ClusterId
-from gossip_counter.node.core.messages import Syn, SynAck
+from gossip_counter.node.core.gossip.messages import Syn, SynAck
 from gossip_counter.node.endpoints.addresses import bind
 from tests.support.replica import packed
 from tests.support.udp import UdpNode, asking, received, send, udp_endpoint

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core.counts import Actor, NamedRow, Row
 from gossip_counter.node.core.errors import BadDatagramError
-from gossip_counter.node.core.holdings import DigestEntry
-from gossip_counter.node.core.limits import MAX_ACTOR_BYTES, MAX_COUNT, MAX_NAME_BYTES, MAX_TIES, MAX_VERSION
-from gossip_counter.node.core.messages import (
+from gossip_counter.node.core.gossip.messages import (
     Ack,
     Carrier,
     Confirm,
@@ -25,6 +23,8 @@ from gossip_counter.node.core.messages import (
     Syn,
     SynAck,
 )
+from gossip_counter.node.core.holdings import DigestEntry
+from gossip_counter.node.core.limits import MAX_ACTOR_BYTES, MAX_COUNT, MAX_NAME_BYTES, MAX_TIES, MAX_VERSION
 from gossip_counter.node.core.state import State
 from tests.support.replica import packed, with_checksum
 

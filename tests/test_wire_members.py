@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core.errors import BadDatagramError
+from gossip_counter.node.core.gossip.messages import Gossip, Join, Members
 from gossip_counter.node.core.limits import MAX_COUNT, MAX_NAME_BYTES, MAX_VERSION
-from gossip_counter.node.core.messages import Gossip, Join, Members
 from gossip_counter.node.core.paths import NARROW_BYTES
 from gossip_counter.node.core.roster import MemberRecord
 from tests.support.replica import packed, with_checksum

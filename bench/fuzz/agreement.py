@@ -11,7 +11,8 @@ from gossip_counter.bench.fuzz.samples import CLUSTER
 from gossip_counter.bench.fuzz.wrong import check
 from gossip_counter.node.codec import datagrams, json_lines, requests
 from gossip_counter.node.core.errors import BadDatagramError, RequestError
-from gossip_counter.node.core.messages import Carrier, Gossip, Replicate, Request
+from gossip_counter.node.core.gossip.messages import Carrier, Gossip, Replicate
+from gossip_counter.node.core.messages import Request
 
 ROOM = 4 * datagrams.MAX_DATAGRAM_BYTES
 """Bytes: as much as any datagram that was received can take when it is packed again."""

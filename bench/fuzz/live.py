@@ -22,7 +22,7 @@ from gossip_counter.cluster.manifest import Settings
 from gossip_counter.cluster.processes import Cluster, temporary
 from gossip_counter.cluster.sim import recomputed
 from gossip_counter.node.core.cluster_id import ClusterId
-from gossip_counter.node.core.messages import Members
+from gossip_counter.node.core.gossip.messages import Members
 from gossip_counter.node.core.state import State
 from gossip_counter.node.endpoints.addresses import Address
 from gossip_counter.node.storage.journal import Journal

@@ -10,9 +10,7 @@ from gossip_counter.node.codec import datagrams, json_lines
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor, Ended, EndingRow, NamedRow, Row, Seen, Taken
 from gossip_counter.node.core.effects import Commit
-from gossip_counter.node.core.holdings import DigestEntry, Floors, Stored
-from gossip_counter.node.core.limits import MAX_VERSION
-from gossip_counter.node.core.messages import (
+from gossip_counter.node.core.gossip.messages import (
     Ack,
     Confirm,
     Confirmed,
@@ -26,6 +24,8 @@ from gossip_counter.node.core.messages import (
     Syn,
     SynAck,
 )
+from gossip_counter.node.core.holdings import DigestEntry, Floors, Stored
+from gossip_counter.node.core.limits import MAX_VERSION
 from gossip_counter.node.core.roster import MemberRecord
 from gossip_counter.node.security import header
 from gossip_counter.node.security.keyring import Key, Keyring

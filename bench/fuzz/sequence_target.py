@@ -19,8 +19,9 @@ from gossip_counter.node.codec import datagrams, requests
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Answer, Commit
 from gossip_counter.node.core.errors import ProtocolError, RequestError
+from gossip_counter.node.core.gossip.messages import Gossip
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.messages import Gossip, Written
+from gossip_counter.node.core.messages import Written
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.roster import Presence
 from gossip_counter.node.storage import entries

@@ -18,7 +18,7 @@ from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.node.codec import datagrams, requests
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Answer, Client, Send
-from gossip_counter.node.core.messages import Carrier, Gossip, Replicate, Syn
+from gossip_counter.node.core.gossip.messages import Carrier, Gossip, Replicate, Syn
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.roster import Presence
 from gossip_counter.node.endpoints.addresses import Sockaddr

@@ -46,8 +46,7 @@ from gossip_counter.node.core import limits
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.errors import BadDatagramError
-from gossip_counter.node.core.holdings import DigestEntry, Part
-from gossip_counter.node.core.messages import (
+from gossip_counter.node.core.gossip.messages import (
     Ack,
     Confirm,
     Confirmed,
@@ -60,6 +59,7 @@ from gossip_counter.node.core.messages import (
     Syn,
     SynAck,
 )
+from gossip_counter.node.core.holdings import DigestEntry, Part
 from gossip_counter.node.core.paths import NARROW_BYTES
 
 VERSION = 3

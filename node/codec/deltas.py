@@ -20,9 +20,9 @@ from itertools import groupby
 from gossip_counter.node.codec.packing import ARRAY_BYTES, COUNT_BYTES, array_header, flat, flat_array, records
 from gossip_counter.node.core import limits
 from gossip_counter.node.core.counts import FIELDS, Actor, AnyRow, NamedRow, decode, encode
+from gossip_counter.node.core.gossip.messages import Delta
 from gossip_counter.node.core.holdings import NO_FLOORS, Floors
 from gossip_counter.node.core.limits import MAX_TIES
-from gossip_counter.node.core.messages import Delta
 
 _ROW_WIDTH = 1 + len(FIELDS)
 """A row's counter, then its fields."""

@@ -11,13 +11,13 @@ from typing import Any
 from gossip_counter.node.core import limits, tokens
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, RequestError
+from gossip_counter.node.core.gossip.messages import Delta, Replicate
 from gossip_counter.node.core.increases import Increase
 from gossip_counter.node.core.messages import (
     DEFAULT_COUNTER,
     Add,
     Delete,
     DeleteOk,
-    Delta,
     ErrorReply,
     GossipStatus,
     GossipStatusOk,
@@ -31,7 +31,6 @@ from gossip_counter.node.core.messages import (
     ReadOk,
     Remove,
     RemoveOk,
-    Replicate,
     Reply,
     Request,
     Written,

@@ -13,8 +13,9 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.copy_counts import CopyCounts
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.errors import TIMEOUT
+from gossip_counter.node.core.gossip.messages import Confirm, Confirmed
 from gossip_counter.node.core.identity import Identity
-from gossip_counter.node.core.messages import Confirm, Confirmed, CopiesOk, CountCopies, ErrorReply
+from gossip_counter.node.core.messages import CopiesOk, CountCopies, ErrorReply
 from gossip_counter.node.core.replies import written
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats

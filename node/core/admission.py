@@ -9,7 +9,7 @@ from gossip_counter.node.core.batch import Batch
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import LARGE, ZERO, Actor, AnyRow, NamedRow
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
-from gossip_counter.node.core.messages import Delta
+from gossip_counter.node.core.gossip.messages import Delta
 from gossip_counter.node.core.places import Places
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats

@@ -12,8 +12,8 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Outbox
+from gossip_counter.node.core.gossip.messages import Confirm, Confirmed
 from gossip_counter.node.core.gossip.ranges import entry_hash
-from gossip_counter.node.core.messages import Confirm, Confirmed
 from gossip_counter.node.core.state import State
 
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
+from gossip_counter.node.core.gossip.messages import Gossip, Syn
 from gossip_counter.node.core.holdings import Stored
-from gossip_counter.node.core.messages import Gossip, Reply, Syn
+from gossip_counter.node.core.messages import Reply
 from gossip_counter.node.core.paths import NARROW_BYTES, Paths
 from gossip_counter.node.core.roster import MemberRecord
 

@@ -7,8 +7,8 @@ new total passes the other's. Writes that are being committed are seen to when t
 from gossip_counter.node.core.acks import Acks
 from gossip_counter.node.core.commits import Commits
 from gossip_counter.node.core.gossip.delta import DeltaGossip
+from gossip_counter.node.core.gossip.messages import Rival
 from gossip_counter.node.core.identity import Identity
-from gossip_counter.node.core.messages import Rival
 from gossip_counter.node.core.start import Start
 from gossip_counter.node.core.stats import Stats
 

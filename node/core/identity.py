@@ -27,9 +27,9 @@ from gossip_counter.node.core.counts import (
     is_same_lineage,
     merged,
 )
+from gossip_counter.node.core.gossip.messages import Delta
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.limits import MAX_OWN_VERSION
-from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.roster import MemberRecord
 from gossip_counter.node.core.state import State
 

@@ -25,11 +25,12 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.errors import NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.gossip.messages import Confirm, Confirmed, Members
 from gossip_counter.node.core.gossip.ranges import entry_hash
 from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Confirm, Confirmed, ErrorReply, Leave, LeaveOk, Members
+from gossip_counter.node.core.messages import ErrorReply, Leave, LeaveOk
 from gossip_counter.node.core.places import node_of
 from gossip_counter.node.core.roster import Roster
 from gossip_counter.node.core.state import State

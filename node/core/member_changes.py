@@ -28,9 +28,10 @@ from gossip_counter.node.core.commits import Commits
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.errors import MALFORMED, NOT_SUPPORTED, TEMPORARILY_UNAVAILABLE, RequestError
+from gossip_counter.node.core.gossip.messages import Gossip, Join, Members
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import ErrorReply, Gossip, Join, Members, Remove, RemoveOk
+from gossip_counter.node.core.messages import ErrorReply, Remove, RemoveOk
 from gossip_counter.node.core.roster import MemberRecord, Roster
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats

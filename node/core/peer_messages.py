@@ -14,11 +14,7 @@ from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client
 from gossip_counter.node.core.epochs import Epochs
 from gossip_counter.node.core.gossip.delta import DeltaGossip
-from gossip_counter.node.core.identity import Identity
-from gossip_counter.node.core.leaving import Leaving
-from gossip_counter.node.core.member_changes import MemberChanges
-from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import (
+from gossip_counter.node.core.gossip.messages import (
     Carrier,
     Confirm,
     Confirmed,
@@ -29,6 +25,10 @@ from gossip_counter.node.core.messages import (
     Rival,
     Syn,
 )
+from gossip_counter.node.core.identity import Identity
+from gossip_counter.node.core.leaving import Leaving
+from gossip_counter.node.core.member_changes import MemberChanges
+from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 

@@ -28,11 +28,12 @@ from gossip_counter.node.core.epochs import Epochs
 from gossip_counter.node.core.errors import RequestError
 from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.gossip.full_state import FullStateGossip
+from gossip_counter.node.core.gossip.messages import Carrier, Gossip
 from gossip_counter.node.core.identity import Identity, Recovered
 from gossip_counter.node.core.leaving import REMOVED, Leaving
 from gossip_counter.node.core.member_changes import MemberChanges, RefusedJoin
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import REQUESTS, Carrier, Gossip, Request
+from gossip_counter.node.core.messages import REQUESTS, Request
 from gossip_counter.node.core.peer_messages import PeerMessages, Refused
 from gossip_counter.node.core.reads import Reads
 from gossip_counter.node.core.roster import MemberRecord, Presence, Roster

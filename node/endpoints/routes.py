@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from gossip_counter.node.core.messages import Gossip, Members, SynAck
+from gossip_counter.node.core.gossip.messages import Gossip, Members, SynAck
 from gossip_counter.node.endpoints.addresses import Sockaddr
 from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
 

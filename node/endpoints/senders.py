@@ -6,7 +6,7 @@ or one of this machine, in whose name nobody elsewhere can send. To any other, a
 from it, though a record names it.
 """
 
-from gossip_counter.node.core.messages import Gossip, Join, Members, Syn
+from gossip_counter.node.core.gossip.messages import Gossip, Join, Members, Syn
 from gossip_counter.node.endpoints.addresses import Sockaddr
 
 PERIOD_NS = 100_000_000

@@ -17,23 +17,20 @@ from gossip_counter.node.codec import datagrams, requests
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Client, Send
 from gossip_counter.node.core.errors import BadDatagramError, RequestError
-from gossip_counter.node.core.messages import (
+from gossip_counter.node.core.gossip.messages import (
     Ack,
-    Add,
     Carrier,
     Confirmed,
-    Delete,
     Gossip,
     Join,
     Members,
     Replicate,
-    Reply,
-    Request,
     Rival,
     Syn,
     SynAck,
     boot_answered,
 )
+from gossip_counter.node.core.messages import Add, Delete, Reply, Request
 from gossip_counter.node.core.paths import NARROW_BYTES
 from gossip_counter.node.core.recent_writes import RecentWrites, key_of
 from gossip_counter.node.core.stats import Stats

@@ -19,8 +19,9 @@ from gossip_counter.node.codec import json_lines, requests
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, ProtocolError, RequestError
+from gossip_counter.node.core.gossip.messages import Replicate
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.messages import ErrorReply, InitOk, Replicate, Reply
+from gossip_counter.node.core.messages import ErrorReply, InitOk, Reply
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.runtime.diagnostics import Diagnostics

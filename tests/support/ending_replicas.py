@@ -12,10 +12,10 @@ from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow, as_ending, as_row
 from gossip_counter.node.core.effects import Send
+from gossip_counter.node.core.gossip.messages import Gossip
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.lives import LIKE_MS
-from gossip_counter.node.core.messages import Gossip
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.transactions import Transaction
 from tests.support.lives_cluster import COUNTERS, START, BrokenPromiseError, Cluster, Memory, check

@@ -13,8 +13,9 @@ from gossip_counter.node.core.counts import Actor, NamedRow, Row, as_row
 from gossip_counter.node.core.detached import DetachedRows
 from gossip_counter.node.core.effects import Client, Commit, Ready, Send
 from gossip_counter.node.core.gossip.delta import DeltaGossip
+from gossip_counter.node.core.gossip.messages import Confirm, Confirmed
 from gossip_counter.node.core.holdings import DigestEntry
-from gossip_counter.node.core.messages import Confirm, Confirmed, CopiesOk, Reply, Written
+from gossip_counter.node.core.messages import CopiesOk, Reply, Written
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.endpoints.envelopes import Envelopes
 from gossip_counter.node.endpoints.redis.batcher import Batcher

@@ -12,21 +12,10 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, NamedRow
 from gossip_counter.node.core.effects import Answer, Client, Commit, Send
 from gossip_counter.node.core.errors import RequestError
+from gossip_counter.node.core.gossip.messages import Carrier, Delta, Gossip, Push
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.identity import Increment, Recovered
-from gossip_counter.node.core.messages import (
-    Add,
-    Carrier,
-    DeleteOk,
-    Delta,
-    ErrorReply,
-    Gossip,
-    Push,
-    ReadOk,
-    Reply,
-    Request,
-    Written,
-)
+from gossip_counter.node.core.messages import Add, DeleteOk, ErrorReply, ReadOk, Reply, Request, Written
 from gossip_counter.node.core.replica import Replica
 
 MS = 1_000_000

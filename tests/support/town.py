@@ -7,18 +7,8 @@ from typing import Any
 from gossip_counter.cluster.sim.disk import Contents
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Answer, Client, Commit, Send
-from gossip_counter.node.core.messages import (
-    Add,
-    Gossip,
-    Leave,
-    LeaveOk,
-    Members,
-    Remove,
-    RemoveOk,
-    Reply,
-    SynAck,
-    Written,
-)
+from gossip_counter.node.core.gossip.messages import Gossip, Members, SynAck
+from gossip_counter.node.core.messages import Add, Leave, LeaveOk, Remove, RemoveOk, Reply, Written
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.roster import Presence
 from tests.support.replica import MS, drain, is_committing, through_datagrams

@@ -6,8 +6,9 @@ from typing import Any
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Client
+from gossip_counter.node.core.gossip.messages import Gossip
 from gossip_counter.node.core.identity import Recovered
-from gossip_counter.node.core.messages import Add, Gossip
+from gossip_counter.node.core.messages import Add
 from gossip_counter.node.core.replica import Replica
 from tests.support.replica import MS, sends, settle, through_datagrams
 

@@ -17,12 +17,12 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.gossip.deltas import Deltas
+from gossip_counter.node.core.gossip.messages import Ack, Gossip, Rival, Syn, SynAck, boot_answered
 from gossip_counter.node.core.gossip.ranges import ALL, Described, DigestRanges, Range
 from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.holdings import NO_ENTRY, DigestEntry
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Ack, Gossip, Rival, Syn, SynAck, boot_answered
 from gossip_counter.node.core.places import NO_PLACE, Places, node_of
 from gossip_counter.node.core.speakers import Speakers
 from gossip_counter.node.core.start import Start

@@ -13,12 +13,12 @@ from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.gossip.anti_entropy import AntiEntropy
 from gossip_counter.node.core.gossip.deltas import Deltas
 from gossip_counter.node.core.gossip.intake import Intake
+from gossip_counter.node.core.gossip.messages import Ack, Carrier, Delta, Replicate, Syn, SynAck
+from gossip_counter.node.core.gossip.messages import Push as PushMessage
 from gossip_counter.node.core.gossip.push import SMALL_CLUSTER, Push
 from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Ack, Carrier, Delta, Replicate, Syn, SynAck
-from gossip_counter.node.core.messages import Push as PushMessage
 from gossip_counter.node.core.start import Start
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats

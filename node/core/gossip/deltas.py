@@ -8,7 +8,7 @@ from random import Random
 
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow, NamedRow
-from gossip_counter.node.core.messages import Delta, Syn
+from gossip_counter.node.core.gossip.messages import Delta, Syn
 from gossip_counter.node.core.state import State
 
 LEAST_ROW_BYTES = 8

@@ -8,7 +8,7 @@ all the same: a mixed cluster comes to one state.
 from itertools import groupby
 
 from gossip_counter.node.core.gossip.delta import DeltaGossip
-from gossip_counter.node.core.messages import Delta, Replicate
+from gossip_counter.node.core.gossip.messages import Delta, Replicate
 
 
 class FullStateGossip(DeltaGossip):

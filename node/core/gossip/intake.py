@@ -8,12 +8,12 @@ from dataclasses import replace
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.counts import Actor, NamedRow, is_news, merged
 from gossip_counter.node.core.dirty import DirtyRows
+from gossip_counter.node.core.gossip.messages import Delta
 from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.holdings import NO_FLOORS
 from gossip_counter.node.core.limits import MAX_TIES
 from gossip_counter.node.core.lives import LIKE_MS
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Delta
 from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 

@@ -14,10 +14,10 @@ from random import Random
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Outbox
 from gossip_counter.node.core.gossip.deltas import Deltas
+from gossip_counter.node.core.gossip.messages import Delta
+from gossip_counter.node.core.gossip.messages import Push as PushMessage
 from gossip_counter.node.core.identity import Identity
 from gossip_counter.node.core.membership import Membership
-from gossip_counter.node.core.messages import Delta
-from gossip_counter.node.core.messages import Push as PushMessage
 from gossip_counter.node.core.state import State
 
 SMALL_CLUSTER = 8

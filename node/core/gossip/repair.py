@@ -8,8 +8,8 @@ still differ. What a peer has not named from 0 to its last row it does not store
 from dataclasses import dataclass, field
 
 from gossip_counter.node.core.counts import Actor
+from gossip_counter.node.core.gossip.messages import Delta
 from gossip_counter.node.core.holdings import Statement
-from gossip_counter.node.core.messages import Delta
 
 
 @dataclass(slots=True)
