@@ -191,8 +191,9 @@ def cost(
 def recover(
     nodes: Annotated[int, typer.Option("-n", "--nodes", min=2, max=100, help="Number of nodes.")] = 5,
     counters: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Counters that change while nodes are dead.")
+        int, typer.Option(min=1, max=1_000_000, help="Counters that change while nodes are dead.")
     ] = 10_000,
+    name_bytes: Annotated[int, typer.Option(min=0, max=255, help="Bytes that their names have at least.")] = 0,
     death: Annotated[
         recovering.Death | None,
         typer.Option(help="One node with its journal, one without, or all nodes at once; without it, each in turn."),
@@ -203,14 +204,15 @@ def recover(
 ) -> None:
     """Kill nodes, change every counter without them, start them again, and measure until they are in sync.
 
-    Every run checks that nothing acknowledged was lost and nothing counted twice.
+    Every run checks that nothing acknowledged was lost and nothing counted twice. Where nodes stay up, one of them is
+    sent an add every 5 ms, in a quiet second and while the others are fed: how long these take is shown.
     """
     options.check_plot(plot)
     deaths = [death] if death else list(recovering.Death)
     with progress_line() as show:
         show(f"starting {nodes} nodes")
         done = lambda which, each: show(f"{which}: level after {each.level_s:.2f} s")  # noqa: E731
-        result = run(recovering.measure(deaths, nodes, counters, runs, done))
+        result = run(recovering.measure(deaths, nodes, recovering.Load(counters, name_bytes), runs, done))
     options.show_and_plot(result, as_json, plot)
 
 

@@ -34,11 +34,12 @@ def windows(
 def week(
     days: Annotated[float, typer.Option(min=0.01, max=1000, help="Virtual days that pass.")] = 1,
     users: Annotated[int, typer.Option(min=1, max=1_000_000, help="Each calls about once a minute.")] = 1000,
+    nodes: Nodes = 3,
     as_json: Json = False,
 ) -> None:
     """Let a rate limiter run for days of virtual time, at simulated nodes, and watch what they keep of its windows."""
     with progress_line() as show:
-        result = weekly.measure(days, users, show)
+        result = weekly.measure(days, users, nodes, show)
     options.show(result, as_json)
 
 

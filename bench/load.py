@@ -23,13 +23,16 @@ async def concurrently(window: int, items: Iterable[T], action: Callable[[T], Aw
     await asyncio.gather(*(worker() for _ in range(window)))
 
 
-async def add_to_all(clients: Sequence[Client], counters: int, expire_ms: int | None = None) -> None:
+async def add_to_all(
+    clients: Sequence[Client], counters: int, expire_ms: int | None = None, name_bytes: int = 0
+) -> None:
     """One increment of each of so many counters over UDP, the clients in turn; `expire_ms`: after which they end.
 
-    Raises `ClientError`.
+    Their names have `name_bytes` at least. Raises `ClientError`.
     """
+    digits = max(1, name_bytes - len("counter:"))
 
     async def add(counter: int) -> None:
-        await clients[counter % len(clients)].add(1, f"counter:{counter}", expire_ms=expire_ms)
+        await clients[counter % len(clients)].add(1, f"counter:{counter:0{digits}}", expire_ms=expire_ms)
 
     await concurrently(WINDOW, range(counters), add)

@@ -1,7 +1,7 @@
 """A rate limiter that runs for a week, on a virtual clock: what nodes keep of windows that were over long ago.
 
 The nodes are those of the simulator: the real replica, committer and Redis session, with nothing that goes wrong. Each
-user calls about once a minute, at one of the nodes, in a window of a minute. A week takes some two hours.
+user calls about once a minute, at one of the nodes, in a window of a minute. A week at three takes some three hours.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,6 @@ from gossip_counter.cluster.wording import counted
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.endpoints.redis.bounds import DEFAULT_BOUNDS
 
-NODES = 3
 WINDOW_S = 60
 GOSSIP_INTERVAL_MS = 5000
 """News is pushed at once; rounds that find nothing new cost time in which a simulation gets nowhere."""
@@ -38,7 +37,7 @@ LOOKS = 20
 
 QUIET = Scenario(
     config=replace(Config(name="?"), gossip_interval_ms=GOSSIP_INTERVAL_MS),
-    nodes=NODES,
+    nodes=1,
     network=Conditions(),
     bounds=(DEFAULT_BOUNDS,),
 )
@@ -60,6 +59,7 @@ class Week:
     """What was seen."""
 
     users: int
+    nodes: int
     refused: int
     looks: list[Look]
     idle_bytes_a_second: tuple[float, float]
@@ -74,11 +74,17 @@ class Week:
             for each in self.looks
         ]  # fmt: skip
         idle = {"before": round(before, 1), "after": round(after, 1)}
-        return {"users": self.users, "refused": self.refused, "looks": looks, "idle_bytes_a_second": idle}
+        return {
+            "users": self.users,
+            "nodes": self.nodes,
+            "refused": self.refused,
+            "looks": looks,
+            "idle_bytes_a_second": idle,
+        }
 
     def table(self) -> Group:
         """See `report.Result`."""
-        title = f"{self.users:,} users a minute at {counted(NODES, 'simulated node')}; {self.refused} refused"
+        title = f"{self.users:,} users a minute at {counted(self.nodes, 'simulated node')}; {self.refused} refused"
         shown = report.table_of(title, ("day", "calls", "rows", "rows on disk", "memory of all MB"), left=0)
         for each in self.looks:
             cells = (f"{each.calls:,}", f"{each.rows:,}", f"{each.stored:,}", f"{each.memory_mb:.1f}")
@@ -89,9 +95,9 @@ class Week:
         return Group(shown, last)
 
 
-def measure(days: float, users: int, show: Callable[[str], None]) -> Week:
+def measure(days: float, users: int, nodes: int, show: Callable[[str], None]) -> Week:
     """Let the days pass. Raises `ClusterError` if a node keeps what is over, or `PromiseBroken`."""
-    limiter = _Limiter(users)
+    limiter = _Limiter(users, nodes)
     before, looks, steps = limiter.idle_bytes_a_second(), list[Look](), max(1, round(days * DAY_S / STEP_S))
     for step in range(1, steps + 1):
         limiter.call()
@@ -102,23 +108,24 @@ def measure(days: float, users: int, show: Callable[[str], None]) -> Week:
     looks.append(limiter.look(days + FORGOTTEN_S / DAY_S))
     if looks[-1].rows or looks[-1].stored:
         raise ClusterError(f"{looks[-1].rows} rows are held, and {looks[-1].stored} stored, of windows that are over")
-    return Week(users, limiter.refused, looks, (before, limiter.idle_bytes_a_second()))
+    return Week(users, nodes, limiter.refused, looks, (before, limiter.idle_bytes_a_second()))
 
 
 class _Limiter:
     """Who asks the nodes before each call of a user."""
 
-    def __init__(self, users: int) -> None:
+    def __init__(self, users: int, nodes: int) -> None:
         self.refused = 0
         self._users = users
+        self._nodes = nodes
         self._rng = Random(users)
-        self._simulation = simulation = Simulation(QUIET, users)
+        self._simulation = simulation = Simulation(replace(QUIET, nodes=nodes), users)
         self._connections = [
             Connection(node.process, simulation.clock, self._rng, partial(self._received, at))
             for at, node in enumerate(simulation.nodes.values())
             if node.process
         ]
-        self._tails = [b""] * NODES
+        self._tails = [b""] * nodes
         """By connection, what came of a line that has not ended."""
         self._calls = 0
         self._replies = 0
@@ -127,7 +134,7 @@ class _Limiter:
         """Let the users of one step call, and its time pass."""
         calls = max(1, self._users * STEP_S // WINDOW_S)
         for at, connection in enumerate(self._connections):
-            names = [f"calls:{self._rng.randrange(self._users)}" for _ in range(at, calls, NODES)]
+            names = [f"calls:{self._rng.randrange(self._users)}" for _ in range(at, calls, self._nodes)]
             if names:
                 connection.send(b"".join(map(_increx, names)))
         self._calls += calls
@@ -152,7 +159,7 @@ class _Limiter:
         traffic = self._simulation.network.traffic
         sent = traffic.total_bytes
         self.wait(IDLE_S)
-        return (traffic.total_bytes - sent) / NODES / IDLE_S
+        return (traffic.total_bytes - sent) / self._nodes / IDLE_S
 
     def _received(self, at: int, data: bytes) -> None:
         """Replies, each of which is an array of two integers: the value, and what was added."""

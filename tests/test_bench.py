@@ -133,9 +133,10 @@ def test_recover_measures_every_death() -> None:
 
 
 def test_recover_tables_say_who_died() -> None:
-    one = [recover.Recovery(0.5, 0.25, 1_500_000)]
-    shown = text_of(recover.Recoveries(5, 1000, 1, dict.fromkeys(recover.Death, one)).table())
-    assert "one of 5 nodes killed, its journal lost, 1,000 counters, 1 run" in shown
+    one = [recover.Recovery(0.5, 0.25, 1_500_000, 2000, [7.5], [8.5])]
+    shown = text_of(recover.Recoveries(5, recover.Load(1000, 35), 1, dict.fromkeys(recover.Death, one)).table())
+    assert "one of 5 nodes killed, its journal lost, 1,000 counters, 2,000 rows, 1 run" in shown
+    assert "others are fed │    8.5" in shown
     assert "all 5 nodes killed at once" in shown
     assert shown.count("1.50") == 9
 

@@ -22,7 +22,7 @@ def test_deletes_and_deadlines_are_timed_at_all_nodes() -> None:
 
 def test_nothing_is_kept_of_windows_that_were_over_long_ago() -> None:
     lines: list[str] = []
-    found = week.measure(0.01, 60, lines.append)
+    found = week.measure(0.01, 60, 2, lines.append)
     *while_calls, last = found.as_json()["looks"]
     assert all(0 < look["rows"] <= 3 * 60 for look in while_calls)
     assert (last["rows"], last["stored"], last["calls"], found.refused) == (0, 0, 860, 0)
@@ -33,7 +33,7 @@ def test_nothing_is_kept_of_windows_that_were_over_long_ago() -> None:
 def test_a_node_that_keeps_what_is_over_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lives, "forgotten", lambda _: iter(()))
     with pytest.raises(ClusterError, match="of windows that are over"):
-        week.measure(0.01, 60, lambda _: None)
+        week.measure(0.01, 60, 2, lambda _: None)
 
 
 def test_a_bound_is_passed_by_what_nodes_did_not_know_and_no_more() -> None:

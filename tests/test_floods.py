@@ -49,6 +49,7 @@ def handled(node: UdpNode, wait_s: float = 0.0) -> tuple[list[object], bool]:
 def test_a_round_ends_when_it_has_taken_its_time_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = count(0, udp.HANDLE_NS // 10)  # each datagram takes a tenth of it
     monkeypatch.setattr(udp, "thread_time_ns", lambda: next(clock))
+    monkeypatch.setattr(udp, "monotonic_ns", count(0, udp.HANDLE_NS).__next__)
     with udp_endpoint() as node, asking(node.udp.address) as client:
         for _ in range(25):
             client.send(READ)

@@ -8,7 +8,7 @@ import pytest
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.errors import BadDatagramError
-from gossip_counter.node.core.gossip.messages import Confirm, Delta, Push, Syn, SynAck
+from gossip_counter.node.core.gossip.messages import Confirm, Delta, Pull, Push, Syn, SynAck
 from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.holdings import DigestEntry, Stored
 from gossip_counter.node.core.limits import MAX_COUNT, MAX_OWN_VERSION, MAX_TIES, MAX_VERSION
@@ -84,9 +84,10 @@ def test_a_digest_that_claims_our_own_future_is_counted() -> None:
 
 def test_a_digest_that_claims_the_future_is_asked_for_it_and_believed_nothing() -> None:
     first, _ = two()
-    (answer,) = messages(step(first, Syn("n2", 1, {X: DigestEntry(MAX_COUNT, 1, 0)})))
+    pull, answer = messages(step(first, Syn("n2", 1, {X: DigestEntry(MAX_COUNT, 1, 0)})))
+    assert isinstance(pull, Pull)
     assert isinstance(answer, SynAck)
-    assert answer.wants == {X: 0}
+    assert (pull.wants, answer.wants) == ({X: 0}, {})
     assert first.state.version(X) == 0
     assert X not in first.state
 

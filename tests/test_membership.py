@@ -12,6 +12,8 @@ from gossip_counter.node.core.gossip.messages import (
     Gossip,
     Join,
     Members,
+    Pull,
+    Pulled,
     Push,
     Replicate,
     Rival,
@@ -47,6 +49,8 @@ OF_A_STRANGER: list[Gossip] = [
     Confirm("nobody", 1, ME, 1),
     Confirmed("nobody", 1, ME, 50),
     Rival("nobody", 1, 7, {ME: 0}),
+    Pull("nobody", 1, 7, 10_000, {ME: 0}),
+    Pulled("nobody", 1, 7, ROWS),
     Members("nobody", 1, (MemberRecord("n2", 9, 1, has_left=True), MemberRecord("nobody", 9, 1))),
 ]
 

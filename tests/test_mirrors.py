@@ -9,6 +9,7 @@ import pytest
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.gossip.messages import Join, Members, Push, Syn, SynAck
+from gossip_counter.node.core.gossip.pulls import FAR
 from gossip_counter.node.core.roster import MemberRecord
 from gossip_counter.node.endpoints.addresses import Sockaddr
 from gossip_counter.node.endpoints.senders import FREE_BYTES, MOST_SENDERS, SECOND_NS, Senders, is_of_this_machine
@@ -142,7 +143,7 @@ def test_a_forged_member_is_no_amplifier(wire: Wire, record: MemberRecord) -> No
 
 def test_a_member_that_only_a_record_names_is_answered_in_full_once_it_has_answered(wire: Wire) -> None:
     replica = wire.node.replica
-    fill(replica, 500)
+    fill(replica, FAR)
     wire.advance()
     wire.spoofed(packed(Members("n2", 1, (MemberRecord("n4", 1, 1),)))[0])
     replica.tick(0)

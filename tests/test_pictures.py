@@ -154,8 +154,8 @@ def test_agreement_counts_runs_that_never_agreed(pictures: list[Any]) -> None:
 
 
 def test_recovery_shows_both_times_of_its_table(pictures: list[Any]) -> None:
-    runs = [recover.Recovery(answers_s, 0.5, 100) for answers_s in (0.1, 0.2, 0.3, 0.4)]
-    recover.Recoveries(5, 10_000, 4, dict.fromkeys(recover.Death, runs)).plot(Path("x.svg"))
+    runs = [recover.Recovery(answers_s, 0.5, 100, 1, [], []) for answers_s in (0.1, 0.2, 0.3, 0.4)]
+    recover.Recoveries(5, recover.Load(10_000, 0), 4, dict.fromkeys(recover.Death, runs)).plot(Path("x.svg"))
     assert is_readable(pictures[0])
     p50 = report.distribution([each.answers_s for each in runs])["p50"]
     assert {f"{p50:.2f}  (0.10 to 0.40)", "0.50"} <= written(pictures[0])

@@ -13,6 +13,7 @@ from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, HeldRow, NamedR
 from gossip_counter.node.core.gossip.ranges import ALL, DigestRanges, Range
 from gossip_counter.node.core.holdings import NO_ENTRY, Stored
 from gossip_counter.node.core.limits import MAX_COUNT
+from gossip_counter.node.core.restoring import restored
 from gossip_counter.node.core.state import State
 
 A = Actor("a")
@@ -339,9 +340,8 @@ stored_rows = st.dictionaries(
 def test_what_a_journal_gives_back_counts_the_same_and_can_be_given_on(
     held: dict[str, tuple[int, int, int]], version: int
 ) -> None:
-    state = State()
     rows = tuple((name, Row(*row)) for name, row in held.items())
-    state.restore(Stored(A, version, version, dict(rows)))
+    state = restored([Stored(A, version, version, dict(rows))])
     assert sorted(state) == sorted((A, name, row) for name, row in rows)
     assert state.version(A) <= version
     given_on = state.newer(A, 0, 100)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from gossip_counter.bench.fuzz.items import split
 from gossip_counter.bench.fuzz.wrong import check
 from gossip_counter.cluster.sim import recomputed
-from gossip_counter.node.core.state import State
+from gossip_counter.node.core.restoring import restored
 from gossip_counter.node.security import keyring
 from gossip_counter.node.security.keyring import KeyringError
 from gossip_counter.node.storage import entries
@@ -25,10 +25,7 @@ def try_entries(data: bytes) -> int:
             check(entries.decode(entries.encode(commit)) == commit, "written and read it is another:", item.content)
             contents.add(commit)
     recovered = contents.recovered()
-    state = State()
-    for stored in recovered.stored if recovered else ():
-        state.restore(stored)
-    recomputed.check(state)
+    recomputed.check(restored(recovered.stored if recovered else ()))
     return count
 
 

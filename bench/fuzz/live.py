@@ -23,7 +23,7 @@ from gossip_counter.cluster.processes import Cluster, temporary
 from gossip_counter.cluster.sim import recomputed
 from gossip_counter.node.core.cluster_id import ClusterId
 from gossip_counter.node.core.gossip.messages import Members
-from gossip_counter.node.core.state import State
+from gossip_counter.node.core.restoring import restored
 from gossip_counter.node.endpoints.addresses import Address
 from gossip_counter.node.storage.journal import Journal
 
@@ -151,8 +151,6 @@ def _check_journal(cluster: Cluster) -> None:
     """What each node stores is what its rows come to."""
     for name in cluster.members:
         with contextlib.closing(Journal(cluster.manifest.data_path(name), name, cluster.manifest.id)) as journal:
-            state = State()
+            state = restored(journal.recovered.stored if journal.recovered else ())
             state.advance(time_ns() // 1_000_000)
-            for stored in journal.recovered.stored if journal.recovered else ():
-                state.restore(stored)
             recomputed.check(state)

@@ -18,6 +18,8 @@ from gossip_counter.node.core.gossip.messages import (
     Gossip,
     Join,
     Members,
+    Pull,
+    Pulled,
     Push,
     Replicate,
     Rival,
@@ -88,6 +90,7 @@ def messages(cluster_id: ClusterId = CLUSTER_ID) -> list[Gossip]:
         Members("n2", 7, RECORDS), Members("n3", 7, (HAS_LEFT,)),
         Members("n2", 7, (MemberRecord("n1", removed=2**62),)), Members("n2", 7, (), 3, True, "10.0.0.4:7100"),
         Syn("n2", 7, {}, boot=3, clock_ms=NOW_MS, members=2**64 - 1),
+        Pull("n2", 7, 5, 19_200, {N1: 0, X: 9}), Pulled("n2", 7, 5, DELTAS[:2]), Pulled("n3", 7, 2**32 - 1, ()),
     ]  # fmt: skip
     return [replace(each, cluster_id=cluster_id) for each in made]
 

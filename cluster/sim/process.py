@@ -18,7 +18,8 @@ from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.node.codec import datagrams, requests
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Answer, Client, Send
-from gossip_counter.node.core.gossip.messages import Carrier, Gossip, Replicate, Syn
+from gossip_counter.node.core.gossip.messages import Carrier, Gossip, Pulled, Replicate, Syn
+from gossip_counter.node.core.gossip.pulls import WINDOW_EXCHANGES
 from gossip_counter.node.core.replica import Replica
 from gossip_counter.node.core.roster import Presence
 from gossip_counter.node.endpoints.addresses import Sockaddr
@@ -259,7 +260,8 @@ class Process:
         config, message = self._config, send.message
         size, most = send.bounds(config)
         packed = datagrams.pack_gossip(message, config.cluster, size - self._envelopes.overhead, most)
-        if not isinstance(message, Replicate | Syn) and len(packed) > most:
+        bound = 2 * WINDOW_EXCHANGES * most if isinstance(message, Pulled) else most
+        if not isinstance(message, Replicate | Syn) and len(packed) > bound:
             raise PromiseBroken(f"{len(packed)} datagrams in one answer")
         for each in packed:
             if len(each) > config.datagram_bytes and _rows_in(each, config.cluster) != 1:

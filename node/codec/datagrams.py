@@ -16,6 +16,8 @@ follow it, a checksum (CRC-32) of what stands before them:
     7 rival      boot, [actor, version, actor, ...]
     8 join       boot, [a record of `members.py`], padding
     9 members    boot, is taken, sent to, [such a record, ...]
+    10 pull      number, window, [actor, version, actor, ...]
+    11 pulled    number, part, is last, deltas
 
 `members` of a SYN is the hash of the sender's list. The cluster id is twice its number, and one more if it is settled.
 `deltas` has the form that is given in `deltas.py`. A message that does not fit one datagram is sent as several, each of
@@ -53,6 +55,8 @@ from gossip_counter.node.core.gossip.messages import (
     Gossip,
     Join,
     Members,
+    Pull,
+    Pulled,
     Push,
     Replicate,
     Rival,
@@ -65,8 +69,12 @@ from gossip_counter.node.core.paths import NARROW_BYTES
 VERSION = 3
 MAX_DATAGRAM_BYTES = 65_507
 
-_KINDS: tuple[type[Gossip], ...] = (Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed, Rival, Join, Members)
-_FIELDS: dict[type[Gossip], int] = {Syn: 14, SynAck: 9, Confirm: 9, Confirmed: 9, Rival: 8, Join: 9, Members: 10}
+_KINDS: tuple[type[Gossip], ...] = (
+    Replicate, Syn, SynAck, Ack, Push, Confirm, Confirmed, Rival, Join, Members, Pull, Pulled,
+)  # fmt: skip
+_FIELDS: dict[type[Gossip], int] = {
+    Syn: 14, SynAck: 9, Confirm: 9, Confirmed: 9, Rival: 8, Join: 9, Members: 10, Pull: 9, Pulled: 10,
+}  # fmt: skip
 """By kind, the length of its array; of the others it is 7."""
 CHECKSUM_BYTES = 4
 """The 16 bits of UDP let some flipped bits through, and a maximum never forgets one."""
@@ -140,7 +148,12 @@ def _is_beyond_msgpack(value: object) -> bool:
 
 
 def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[bytes]:
-    """A gossip message as datagrams of at most `budget` bytes, at least one.
+    """A gossip message as datagrams of at most `budget` bytes, at least one."""
+    return list(stream_gossip(message, cluster, budget, most))
+
+
+def stream_gossip(message: Gossip, cluster: str, budget: int, most: int) -> Iterator[bytes]:
+    """The same, each datagram as soon as it is made: the receiver of many can begin with the first.
 
     Deltas that answer or push are packed into at most `most` datagrams; the rest waits for a later exchange. A row that
     alone exceeds the budget goes alone; names and markers are bounded, so that it fits a datagram of UDP.
@@ -150,6 +163,7 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
     kind, cluster_id = _KINDS.index(type(message)), message.cluster_id.packed()
     head = flat(VERSION, kind, cluster, cluster_id, message.sender, message.fingerprint)
     room = budget - len(head) - 1 - CHECKSUM_BYTES
+    rests: Iterable[list[bytes]]
     match message:
         case Syn():
             rests = _descriptions(message, room)
@@ -166,12 +180,15 @@ def pack_gossip(message: Gossip, cluster: str, budget: int, most: int) -> list[b
             opening = flat(message.boot, message.is_taken, message.sent_to)
             parts = islice(pack_records(message.records, room - len(opening)), most)
             rests = [[opening, part] for part in parts]
-        case Replicate():
-            rests = [[part] for part in pack_deltas(message.deltas, room)]
+        case Pull():
+            rests = [[flat(message.number, message.window), _pack_wants(message.wants, room - 2 * COUNT_BYTES)]]
+        case Pulled():
+            rests = _parts(message, room - 3 * COUNT_BYTES)
         case _:
-            rests = [[part] for part in islice(pack_deltas(message.deltas, room), most)]
+            bound = None if isinstance(message, Replicate) else most
+            rests = [[part] for part in islice(pack_deltas(message.deltas, room), bound)]
     header = array_header(_FIELDS.get(type(message), 7))
-    return [_with_checksum(b"".join([header, head, *rest])) for rest in rests]
+    return (_with_checksum(b"".join([header, head, *rest])) for rest in rests)
 
 
 def _with_checksum(gossip: bytes) -> bytes:
@@ -214,6 +231,16 @@ def _answers(message: SynAck, room: int, most: int) -> list[list[bytes]]:
     boot, wants, none = flat(message.boot), _pack_wants(message.wants, room // 2), array_header(0)
     parts = islice(pack_deltas(message.deltas, room - len(wants)), most)
     return [[boot, none if number else wants, part] for number, part in enumerate(parts)]
+
+
+def _parts(message: Pulled, room: int) -> Iterator[list[bytes]]:
+    """The parts of an answer to a pull, numbered; with the last one, that it is."""
+    packed = pack_deltas(message.deltas, room)
+    number, part = 0, next(packed)
+    for another in packed:
+        yield [flat(message.number, number, False), part]
+        number, part = number + 1, another
+    yield [flat(message.number, number, True), part]
 
 
 def _pack_wants(wants: dict[Actor, int], room: int) -> bytes:
@@ -270,6 +297,12 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
     identified = ClusterId.unpacked(cluster_id)
     limits.nonempty_name(sender, "sender")
     _hash(fingerprint)
+    about_rows = _about_rows(kind, sender, fingerprint, identified, rest)
+    return about_rows or _about_processes(kind, sender, fingerprint, identified, rest)
+
+
+def _about_rows(kind: int, sender: str, fingerprint: int, cluster_id: ClusterId, rest: list[Any]) -> Gossip | None:
+    """Gossip that carries rows or asks for them; None: it is of another kind."""
     match kind, rest:
         case 1, [boot, clock_ms, answered, members, above, upto, entries, parts]:
             low, high = _bound(above), None if upto is None else _bound(upto)
@@ -279,25 +312,29 @@ def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:
                 raise ValueError("a digest has entries or parts, not both")
             return Syn(
                 sender, fingerprint, digest, low, high, own_boot, time_ms, divided, answered_boot, _hash(members),
-                cluster_id=identified,
+                cluster_id=cluster_id,
             )  # fmt: skip
         case 2, [boot, wants, deltas]:
             rows, wanted = unpack_deltas(deltas), _unpack_wants(wants)
-            return SynAck(sender, fingerprint, rows, wanted, _unpack_boot(boot), cluster_id=identified)
-        case 5 | 6, [actor, version, hashed]:
-            made, upto, entry = {5: Confirm, 6: Confirmed}[kind], limits.version(version, "version"), _hash(hashed)
-            return cast(Gossip, made(sender, fingerprint, unpack_actor(actor), upto, entry, cluster_id=identified))
-        case 7 | 8 | 9, _:
-            return _of_processes(kind, sender, fingerprint, identified, rest)
+            return SynAck(sender, fingerprint, rows, wanted, _unpack_boot(boot), cluster_id=cluster_id)
         case 0 | 3 | 4, [deltas]:
             carrier = {0: Replicate, 3: Ack, 4: Push}[kind]
-            return cast(Gossip, carrier(sender, fingerprint, unpack_deltas(deltas), cluster_id=identified))
-    raise ValueError(f"kind {kind!r:.20} with {len(rest)} fields is not known here")
+            return cast(Gossip, carrier(sender, fingerprint, unpack_deltas(deltas), cluster_id=cluster_id))
+        case 10, [number, window, wants]:
+            asked, most = _unpack_boot(number), limits.count(window, "window")
+            return Pull(sender, fingerprint, asked, most, _unpack_wants(wants), cluster_id=cluster_id)
+        case 11, [number, part, bool(is_last), deltas]:
+            asked, at, rows = _unpack_boot(number), limits.count(part, "part"), unpack_deltas(deltas)
+            return Pulled(sender, fingerprint, asked, rows, at, is_last, cluster_id=cluster_id)
+    return None
 
 
-def _of_processes(kind: int, sender: str, fingerprint: int, cluster_id: ClusterId, rest: list[Any]) -> Gossip:
-    """Gossip that is not about rows."""
+def _about_processes(kind: int, sender: str, fingerprint: int, cluster_id: ClusterId, rest: list[Any]) -> Gossip:
+    """Gossip about what members store, and who they are."""
     match kind, rest:
+        case 5 | 6, [actor, version, hashed]:
+            made, upto, entry = {5: Confirm, 6: Confirmed}[kind], limits.version(version, "version"), _hash(hashed)
+            return cast(Gossip, made(sender, fingerprint, unpack_actor(actor), upto, entry, cluster_id=cluster_id))
         case 7, [boot, wants]:
             return Rival(sender, fingerprint, _unpack_boot(boot), _unpack_wants(wants), cluster_id=cluster_id)
         case 8, [boot, listed, bytes()] if len(records := unpack_records(listed)) == 1:
@@ -305,7 +342,7 @@ def _of_processes(kind: int, sender: str, fingerprint: int, cluster_id: ClusterI
         case 9, [boot, bool(is_taken), sent_to, listed]:
             members, to = unpack_records(listed), limits.name(sent_to, "address", MAX_ADDRESS_BYTES)
             return Members(sender, fingerprint, members, _unpack_boot(boot), is_taken, to, cluster_id=cluster_id)
-    raise ValueError(f"kind {kind} with {len(rest)} fields is not known here")
+    raise ValueError(f"kind {kind!r:.20} with {len(rest)} fields is not known here")
 
 
 def _unpack_boot(value: object) -> int:

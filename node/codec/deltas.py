@@ -16,10 +16,11 @@ that was sent. Rows of one version are never separated: a version that was sent 
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
+from operator import lt
 
 from gossip_counter.node.codec.packing import ARRAY_BYTES, COUNT_BYTES, array_header, flat, flat_array, records
 from gossip_counter.node.core import limits
-from gossip_counter.node.core.counts import FIELDS, Actor, AnyRow, NamedRow, decode, encode
+from gossip_counter.node.core.counts import FIELDS, Actor, AnyRow, NamedRow, Row, decode, encode
 from gossip_counter.node.core.gossip.messages import Delta
 from gossip_counter.node.core.holdings import NO_FLOORS, Floors
 from gossip_counter.node.core.limits import MAX_TIES
@@ -29,6 +30,9 @@ _ROW_WIDTH = 1 + len(FIELDS)
 
 MAX_GROUP_BYTES = 60_000
 """Rows of one version that take more do not fit a datagram of UDP: only long markers of deletes could take so much."""
+
+MAX_BYTES_OF_CHARACTER = 4
+"""In UTF-8."""
 
 _NO_TAIL = (0, *NO_FLOORS, 0, False)
 """What is left out."""
@@ -167,6 +171,8 @@ def _unpack_delta(value: object) -> Delta:
 
 
 def _unpack_rows(value: object, since: int | None) -> tuple[NamedRow, ...]:
+    if plain := _unpack_plain_rows(value, since):
+        return plain
     last = base = since or 0
     rows, ties = [], 0
     for record in records(value, _ROW_WIDTH, "rows"):
@@ -182,6 +188,20 @@ def _unpack_rows(value: object, since: int | None) -> tuple[NamedRow, ...]:
         last = row.version
         rows.append((limits.name(record[0], "counter"), row))
     return tuple(rows)
+
+
+def _unpack_plain_rows(value: object, since: int | None) -> tuple[NamedRow, ...]:
+    """The same in a third of the time, if all rows are plain ones of a delta and nothing is wrong; else nothing."""
+    if type(value) is not tuple or len(value) % _ROW_WIDTH or not value or since is None:
+        return ()
+    names, p, n, above = (value[field::_ROW_WIDTH] for field in range(_ROW_WIDTH))
+    if {*map(type, names)} != {str} or {*map(type, (*p, *n, *above))} != {int}:
+        return ()
+    is_valid = min(*p, *n) >= 0 and max(*p, *n) <= limits.MAX_COUNT and above[0] > 0
+    is_valid = is_valid and since + above[-1] <= limits.MAX_VERSION and all(map(lt, above, above[1:]))
+    if not is_valid or max(map(len, names)) > limits.MAX_NAME_BYTES // MAX_BYTES_OF_CHARACTER:
+        return ()
+    return tuple(zip(names, map(Row, p, n, map(since.__add__, above)), strict=True))
 
 
 def unpack_actor(value: object) -> Actor:

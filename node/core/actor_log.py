@@ -23,6 +23,7 @@ from gossip_counter.node.core.counts import (
     NamedRow,
     Row,
     as_row,
+    counts_nothing,
     is_news,
     merged,
     row_hash,
@@ -91,6 +92,17 @@ class ActorLog:
                     unsettled[counter] = rows.get(counter, ZERO)
             rows.update(fresh)
         return self._contiguous
+
+    def going_on(self, since: int, rows: Sequence[NamedRow]) -> dict[str, HeldRow]:
+        """Rows of a delta, by counter, if all are plain ones of counters that have none here, and come right after the
+        contiguous rows and before all that are detached; else nothing.
+        """
+        if not rows or not since == self.version < rows[0][1].version or self.floors.forgotten:
+            return {}
+        new, known = dict[str, HeldRow](rows), (self._contiguous, self._fresh)
+        is_new = len(new) == len(rows) and all(each.keys().isdisjoint(new) for each in known)
+        is_plain = {*map(type, new.values())} == {Row} and not any(map(counts_nothing, new.values()))
+        return new if is_new and is_plain and self.detached.are_above(rows[-1][1].version, new) else {}
 
     def contiguous(self, counters: Collection[str]) -> list[HeldRow]:
         """The contiguous rows of some counters, ZERO where there is none."""
@@ -172,6 +184,10 @@ class ActorLog:
         changes = self._take(rows, upto, going_on)
         self._reach(upto, source_version)
         return changes
+
+    def cut_from(self, source_version: int) -> None:
+        """The rows that are written next were cut from a state at that version, where it is later than they are."""
+        self.source_version = max(self.source_version, source_version)
 
     def _reach(self, version: int, source_version: int) -> None:
         """All contiguous rows up to `version` are held now, cut from a state at `source_version` or at `version`."""
@@ -265,6 +281,16 @@ class ActorLog:
     def settle(self, actor: Actor) -> int:
         """Bring hashes and index up to date; by how much the hash of the rows that count changes."""
         difference, rows = 0, self.rows
+        if not (self._unsettled_detached or self.detached or self.unhashed):  # most often
+            difference = sum(
+                row_hash(actor, counter, rows.get(counter, ZERO))
+                - (0 if old is ZERO else row_hash(actor, counter, old))
+                for counter, old in self._unsettled.items()
+            )
+            self.hash = (self.hash + difference) % WRAP
+            self._index()
+            self._unsettled = {}
+            return difference
         for counter, old in self._unsettled.items():
             was, now = self._hash(actor, counter, old), self._hash(actor, counter, rows.get(counter, ZERO))
             self.hash += now - was

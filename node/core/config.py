@@ -66,7 +66,12 @@ class Config:
     datagram_bytes: int = _number(1200, 512, 65_507, "the largest gossip datagram, in bytes")
 
     # A peer that is far behind is sent rows steadily, not in a burst that overruns its buffer.
-    exchange_datagrams: int = _number(16, 1, 1000, "the most datagrams that are sent in answer to one")
+    exchange_datagrams: int = _number(
+        16,
+        1,
+        1000,
+        "the most datagrams that are sent in answer to one",
+    )
 
     max_rows: int = _number(
         1_000_000,

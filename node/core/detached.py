@@ -3,7 +3,7 @@
 Pure. There may be as many as there are rows at all, so nothing here costs more than the rows that it gives or takes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from random import Random
 
@@ -51,6 +51,11 @@ class DetachedRows(dict[str, AnyRow]):
             at, counter = heappop(order)
             if self.get(counter, ZERO).version == at:
                 yield counter, self.take_out(counter)
+
+    def are_above(self, version: int, rows: Mapping[str, object]) -> bool:
+        """Whether all have later versions, and none is of these counters."""
+        order = self._by_version
+        return not self or (order[0][0] > version and self.keys().isdisjoint(rows))
 
     def ties(self, version: int) -> int:
         """How many rows have this version."""

@@ -4,8 +4,9 @@ Pure. Peers hold these rows too, so they are stored lazily, with the next commit
 """
 
 from collections.abc import Iterable
+from typing import cast
 
-from gossip_counter.node.core.counts import Actor
+from gossip_counter.node.core.counts import Actor, HeldRow
 from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.state import State
 
@@ -47,6 +48,9 @@ class DirtyRows:
         return tuple(self._stored(actor, counters) for actor, counters in rows.items())
 
     def _stored(self, actor: Actor, counters: set[str]) -> Stored:
-        rows = {counter: self._state.row(actor, counter) for counter in sorted(counters)}
-        state = self._state
+        state, names = self._state, sorted(counters)
+        if state.has_detached(actor):
+            rows = {name: cast(HeldRow, state.row(actor, name)) for name in names}
+        else:
+            rows = dict(zip(names, state.contiguous(actor, names), strict=True))
         return Stored(actor, state.version(actor), state.source_version(actor), rows, state.floors(actor))

@@ -2,23 +2,24 @@
 
 Pure. It shows in what comes back. A peer that asks again and again for the very rows that it was sent has got none of
 them; one that never answers may have got no question. What such a peer is sent goes in small datagrams, as many bytes
-as before, and from time to time in large ones again.
+as before, and after a while in large ones again: soon at first, for it may have been slow and no more.
 
 Source: a sender that watches what arrives, Fairhurst et al., RFC 8899, "Packetization Layer Path MTU Discovery", 2020.
 """
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 NARROW_BYTES = 512
 """What every path takes: an IPv4 network must carry 576 bytes, with headers."""
 
 ANSWERS = 3
-STUCK_NS = 500_000_000
+STUCK_NS = 200_000_000
 """Answers that brought a peer nothing, and for how long, until it gets small ones. One that is slow asks twice, too."""
 
-NARROW_NS = 600_000_000_000
-"""How long answers go in small datagrams, until large ones are tried again."""
+NARROW_NS, MOST_NARROW_NS = 2_000_000_000, 600_000_000_000
+"""How long answers go in small datagrams until large ones are tried again; twice as long each time in vain."""
 
 SILENT_NS = 10_000_000_000
 """How long questions do, after a peer did not answer any."""
@@ -33,13 +34,20 @@ class _Stuck:
     answers: int = 1
 
 
+class _Narrow(NamedTuple):
+    """Until when a peer gets small datagrams, and for how long."""
+
+    until_ns: int
+    period_ns: int
+
+
 class Paths:
     """By peer, what gets there."""
 
     def __init__(self) -> None:
         self._now_ns = 0
         self._stuck: dict[Hashable, _Stuck] = {}
-        self._narrow_until_ns: dict[Hashable, int] = {}
+        self._narrow: dict[Hashable, _Narrow] = {}
         self._silent_until_ns: dict[Hashable, int] = {}
 
     def at(self, now_ns: int) -> None:
@@ -49,7 +57,7 @@ class Paths:
     def forget(self, peer: str) -> None:
         """Who was a peer is none any more."""
         self._stuck.pop(peer, None)
-        self._narrow_until_ns.pop(peer, None)
+        self._narrow.pop(peer, None)
         self._silent_until_ns.pop(peer, None)
 
     def answered(self, peer: str, stored: object, now_ns: int) -> None:
@@ -60,7 +68,11 @@ class Paths:
             return
         stuck.answers += 1
         if stuck.answers > ANSWERS and now_ns >= stuck.since_ns + STUCK_NS:
-            self._narrow_until_ns[peer] = now_ns + NARROW_NS
+            last = self._narrow.get(peer)
+            is_again = last and now_ns < last.until_ns + last.period_ns
+            period_ns = min(2 * last.period_ns, MOST_NARROW_NS) if last and is_again else NARROW_NS
+            self._narrow[peer] = _Narrow(now_ns + period_ns, period_ns)
+            del self._stuck[peer]
 
     def was_silent(self, peer: str, now_ns: int) -> None:
         """A peer did not answer, however often it was asked."""
@@ -68,12 +80,13 @@ class Paths:
 
     def narrow(self, peers: tuple[Hashable, ...], is_question: bool) -> tuple[Hashable, ...]:
         """Those of these peers to whom what is sent goes in small datagrams."""
-        if not (self._narrow_until_ns or (is_question and self._silent_until_ns)):
+        if not (self._narrow or (is_question and self._silent_until_ns)):
             return ()  # most often
         return tuple(peer for peer in peers if self._is_narrow(peer, is_question))
 
     def _is_narrow(self, peer: Hashable, is_question: bool) -> bool:
-        until_ns = self._narrow_until_ns.get(peer, 0)
+        narrow = self._narrow.get(peer)
+        until_ns = narrow.until_ns if narrow else 0
         if is_question:
             until_ns = max(until_ns, self._silent_until_ns.get(peer, 0))
         return until_ns > self._now_ns

@@ -21,6 +21,7 @@ from gossip_counter.node.core.gossip.messages import (
     Gossip,
     Join,
     Members,
+    Pull,
     Replicate,
     Rival,
     Syn,
@@ -140,8 +141,8 @@ class PeerMessages:
         self._stats.foreign_gossip += 1
         self.refused = Refused(name, source, member)
 
-    def _exchange(self, message: Carrier | Syn, source: Client, now_ns: int) -> None:
-        absorbed = [] if isinstance(message, Syn) else self._identity.absorbed_by(message.deltas)
+    def _exchange(self, message: Carrier | Syn | Pull, source: Client, now_ns: int) -> None:
+        absorbed = [] if isinstance(message, Syn | Pull) else self._identity.absorbed_by(message.deltas)
         if self._gossip.receive(message, source, now_ns):
             self._epochs.begin()  # somebody wrote as our actor what we never did
         if isinstance(message, Syn):

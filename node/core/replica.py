@@ -36,10 +36,10 @@ from gossip_counter.node.core.membership import Membership
 from gossip_counter.node.core.messages import REQUESTS, Request
 from gossip_counter.node.core.peer_messages import PeerMessages, Refused
 from gossip_counter.node.core.reads import Reads
+from gossip_counter.node.core.restoring import restored
 from gossip_counter.node.core.roster import MemberRecord, Presence, Roster
 from gossip_counter.node.core.standing_list import page
 from gossip_counter.node.core.start import Start
-from gossip_counter.node.core.state import State
 from gossip_counter.node.core.stats import Stats
 from gossip_counter.node.core.status import Status, snapshot
 from gossip_counter.node.core.tokens import Issuer
@@ -70,7 +70,7 @@ class Replica:
         """`rng` picks peers. `entropy` mints epochs and lives: it must be the system's, except in a simulation. Without
         `presence`, this node writes no record about itself.
         """
-        state, stats = _state(recovered), Stats()
+        state, stats = restored(recovered.stored if recovered else ()), Stats()
         self.config, self.state, self.stats, self.rounds = config, state, stats, 0
         self._presence, self._entropy = presence or Presence(), entropy or rng
         self._identity = identity = Identity(config.name, self._entropy, state, recovered)
@@ -317,14 +317,6 @@ class Replica:
             actor=self.actor, rounds=self.rounds, is_ready=self.is_ready,
             dirty_rows=self._commits.dirty_rows, cluster_id=self.cluster_id, keys=self.keys,
         )  # fmt: skip
-
-
-def _state(recovered: Recovered | None) -> State:
-    """What the journal has."""
-    state = State()
-    for stored in recovered.stored if recovered else ():
-        state.restore(stored)
-    return state
 
 
 def _roster(config: Config, recovered: Recovered | None, presence: Presence | None) -> Roster:

@@ -16,12 +16,10 @@ Sources: deltas after Almeida, Shoker, Baquero, "Delta state replicated data typ
 reconciliation and flow control for anti-entropy protocols", LADIS 2008, section 3 (Scuttlebutt).
 """
 
-from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from gossip_counter.node.core import counts
-from gossip_counter.node.core.actor_log import WRAP, ActorLog, by_version
+from gossip_counter.node.core.actor_log import WRAP, ActorLog
 from gossip_counter.node.core.counts import (
     LARGE,
     ZERO,
@@ -35,8 +33,7 @@ from gossip_counter.node.core.counts import (
     is_large,
 )
 from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot
-from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors, Statement, Stored
-from gossip_counter.node.core.limits import MAX_VERSION
+from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors, Statement
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.core.watches import Watches
@@ -211,6 +208,8 @@ class State:
         its last row, whichever is later; None is for rows that claim nothing. The delta reaches as far as its last
         row, or to `upto`; its sender has forgotten rows up to `floors`, and stores what the `statement` says.
         """
+        if since is not None and not upto and not floors.forgotten and self._append(actor, since, rows, source_version):
+            return list(rows)
         rows = [named for named in rows if not counts_nothing(named[1])]
         if not rows and not upto:
             return []
@@ -241,11 +240,21 @@ class State:
         self.look_at(ending)
         return [(counter, new) for counter, _, new in changes if counter not in ending or log.visible(counter)]
 
+    def _append(self, actor: Actor, since: int, rows: Sequence[NamedRow], source_version: int) -> bool:
+        """Take in rows of a delta if they simply come after those that are here, which is less work than to merge."""
+        new = self._logs.get(actor, _NO_LOG).going_on(since, rows)
+        if not new or not self.special.keys().isdisjoint(new):
+            return False
+        self._log_of(actor).cut_from(source_version)
+        net = {counter: row[0] - row[1] for counter, row in new.items()}
+        self.write(actor, new, net, sum(row[0] + row[1] for row in new.values()))
+        return True
+
     def write(self, actor: Actor, rows: dict[str, HeldRow], net: Mapping[str, int], counted: int) -> None:
         """Put newer rows of an actor, in ascending order of version, in the place of those that they were made from.
 
         `net` is by how much the total of each counter changes that does not end, `counted` the sum of all p and n that
-        are added. It may be used where nobody else has changed any of the actor's rows and none is detached.
+        are added. It may be used where nobody else has changed these rows and none of them is detached.
         """
         log = self._log_of(actor)
         ending = {name: log.visible(name) for name in rows if name not in net} if len(net) < len(rows) else {}
@@ -377,19 +386,10 @@ class State:
             large = [name for name, row in rows if is_large(row) or abs(totals.get(name, 0)) >= LARGE]
             self.special.update((name, 0) for name in large if name not in self.special)
 
-    def restore(self, stored: Stored) -> None:
-        """Take in what a journal held of one actor; `stored.rows` are all its rows there."""
-        rows = sorted(((counter, counts.takeable(row)) for counter, row in stored.rows.items()), key=by_version)
-        upto = bisect_right(rows, min(stored.version, MAX_VERSION - 1), key=by_version)
-        # A detached row hides the older one that it replaces: the version is that of the last row we can still give,
-        # and what it hides we no longer hold.
-        source_version = min(MAX_VERSION, max(stored.source_version, rows[-1][1].version if rows else 0))
-        # What it forgot hides nothing, and may have been the last.
-        reach = stored.version if stored.floors.forgotten and upto == len(rows) else 0
-        self.merge(stored.actor, 0, rows[:upto], source_version, reach)
-        self.merge(stored.actor, None, rows[upto:])
-        if stored.floors.forgotten:
-            self._log_of(stored.actor).floors = stored.floors
+    def inherit(self, actor: Actor, floors: Floors) -> None:
+        """An actor's rows were forgotten up to there, before they came here."""
+        if floors.forgotten:
+            self._log_of(actor).floors = floors
             self.ends.are_seen = True
 
     def _log_of(self, actor: Actor) -> ActorLog:

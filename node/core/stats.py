@@ -57,6 +57,9 @@ class Stats:
     gaps: int = _count(
         "Deltas that arrived without what goes before them: their rows count, their versions claim nothing."
     )
+    pulls_lost: int = _count(
+        "Answers to pulls that did not come whole: this node is far behind and takes rows less fast than they are sent."
+    )
     shrinking_rows: int = _count("Newer rows with smaller counts; the maximum takes nothing from them.")
     future_digests: int = _count("Digests that claim more of our own actor than we ever wrote.")
     future_versions: int = _count("Deltas that claim the same: the claims were ignored.")

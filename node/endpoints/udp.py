@@ -6,9 +6,9 @@ arrives than there is time for, senders take turns; what is no use is not even d
 """
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from itertools import chain, count
+from itertools import chain, count, islice
 from random import Random
 from time import monotonic_ns, thread_time_ns
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from gossip_counter.node.core.gossip.messages import (
     Gossip,
     Join,
     Members,
+    Pulled,
     Replicate,
     Rival,
     Syn,
@@ -74,7 +75,7 @@ round, fall behind with gossip, and answer digests that are long out of date wit
 WRITES = (Add, Delete)
 """Requests that must not be carried out twice."""
 
-ANSWERS = SynAck | Ack | Confirmed | Rival
+ANSWERS = SynAck | Ack | Pulled | Confirmed | Rival
 """Gossip that is sent only by who has received some; so is a SYN that answers another."""
 
 
@@ -164,10 +165,11 @@ class UdpEndpoint:
                 arrived = self._read()
                 self._wait(arrived)
             arrived = []
-        until_ns = thread_time_ns() + HANDLE_NS
+        began_ns, until_ns = monotonic_ns(), thread_time_ns() + HANDLE_NS
         for handled, arrival in enumerate(chain(arrived, iter(waiting.take, None)), 1):
             self._handle(arrival, now_ns, step, refuse, unexpected)
-            if thread_time_ns() >= until_ns:
+            # The second clock takes a call of the system, and is never ahead of the first.
+            if monotonic_ns() >= began_ns + HANDLE_NS and thread_time_ns() >= until_ns:
                 self._wait(arrived[handled:])
                 break
         return len(waiting) > 0
@@ -338,11 +340,11 @@ class UdpEndpoint:
         packed = self._packed(message, send)
         if isinstance(message, Replicate):
             # A burst may overrun the receiver's buffer; in random order, it is not always the same rows that are lost.
-            self._rng.shuffle(packed)
+            packed = self._rng.sample(whole := list(packed), len(whole))
         kind = type(message).__name__.lower()
         carries_rows = isinstance(message, Carrier) and bool(message.deltas)
         if isinstance(message, Syn) and not message.answered:
-            self._opening = packed[0]
+            self._opening = next(iter(packed))
         for peer in send.to:
             if isinstance(message, Syn | Replicate | Join) and isinstance(peer, str):
                 self.peers.round_begins(peer)
@@ -354,7 +356,7 @@ class UdpEndpoint:
                 packed = self._packed(replace(message, sent_to=plain(address)), send)
             free = free_bytes(message, isinstance(peer, str))
             # One greeting is enough.
-            for datagram in packed if self._envelopes.knows(address) else packed[:1]:
+            for datagram in islice(packed, None if self._envelopes.knows(address) else 1):
                 if self._faults and isinstance(peer, str) and self._faults.stop(peer):
                     continue
                 if not self._send(datagram, address, asked, kind, free):
@@ -362,11 +364,13 @@ class UdpEndpoint:
                     break
                 self._stats.row_bytes_out += carries_rows * len(datagram)
 
-    def _packed(self, message: Gossip, send: Send) -> list[bytes]:
+    def _packed(self, message: Gossip, send: Send) -> Iterable[bytes]:
+        """The datagrams of a message; those of a long answer are made while they are sent."""
         budget, most = send.bounds(self._config)
         if isinstance(message, Members) and message.boot:
             budget = min(budget, NARROW_BYTES)  # as the Join that it answers
-        return datagrams.pack_gossip(message, self._config.cluster, budget - self._envelopes.overhead, most)
+        pack = datagrams.stream_gossip if isinstance(message, Pulled) else datagrams.pack_gossip
+        return pack(message, self._config.cluster, budget - self._envelopes.overhead, most)
 
     def _ask_for_proof(self, withheld: Gossip, address: Sockaddr, asked: bytes) -> None:
         """An answer is withheld: send a SYN in its place. Whoever answers that is proven to be there."""

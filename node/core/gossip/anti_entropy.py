@@ -17,7 +17,8 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.gossip.deltas import Deltas
-from gossip_counter.node.core.gossip.messages import Ack, Gossip, Rival, Syn, SynAck, boot_answered
+from gossip_counter.node.core.gossip.messages import Ack, Delta, Gossip, Pull, Pulled, Rival, Syn, SynAck, boot_answered
+from gossip_counter.node.core.gossip.pulls import FAR, Pulls
 from gossip_counter.node.core.gossip.ranges import ALL, Described, DigestRanges, Range
 from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.holdings import NO_ENTRY, DigestEntry
@@ -58,6 +59,7 @@ class AntiEntropy:
         membership: Membership,
         deltas: Deltas,
         repair: RepairCursors,
+        pulls: Pulls,
         start: Start,
         places: Places,
         outbox: Outbox,
@@ -70,6 +72,7 @@ class AntiEntropy:
         self._membership = membership
         self._deltas = deltas
         self._repair = repair
+        self._pulls = pulls
         self._start = start
         self._places = places
         self._ranges = DigestRanges(state)
@@ -87,6 +90,7 @@ class AntiEntropy:
         for by_peer in (self.speakers.by_name, self._asked, self._answer_ns):
             by_peer.pop(peer, None)
         self._repair.forget(peer)
+        self._pulls.forget(peer)
         self._outbox.paths.forget(peer)
 
     def ask(self, peers: tuple[str, ...], now_ns: int) -> None:
@@ -109,7 +113,8 @@ class AntiEntropy:
     def reply(self, syn: Syn) -> None:
         """Answer a SYN, to the address in our list, and note nothing about its sender."""
         if self._may_answer(syn.sender):
-            self._outbox.send((syn.sender,), self._nothing_lacks(syn) if syn.parts else self._syn_ack(syn))
+            lacks, wants = ({}, {}) if syn.parts else self._compared(syn)
+            self._outbox.send((syn.sender,), self._syn_ack(syn, self._deltas.answer(lacks, syn.sender), wants))
 
     def receive_syn(self, syn: Syn, source: Client, now_ns: int) -> bool:
         """Answer a SYN; whether its sender holds more of our own actor than we ever wrote."""
@@ -133,15 +138,37 @@ class AntiEntropy:
 
     def _answer(self, syn: Syn, is_for_sender: bool, now_ns: int) -> dict[Actor, int]:
         """Answer digest entries, if the answer would reach their sender; what we want of it."""
-        answer = self._syn_ack(syn)
-        if lacked := [delta.actor for delta in answer.deltas]:
-            stored = {actor: syn.digest.get(actor, NO_ENTRY) for actor in lacked}
+        lacks, wants = self._compared(syn)
+        if not is_for_sender:
+            return wants
+        if not wants and self._membership.versions_behind[syn.sender] > FAR and self._describe(_range(syn), syn):
+            return wants  # it will pull what it lacks
+        deltas = self._deltas.answer(lacks, syn.sender)
+        if deltas:
+            stored = {each.actor: syn.digest.get(each.actor, NO_ENTRY) for each in deltas}
             self._outbox.paths.answered(syn.sender, stored, now_ns)
-        if is_for_sender:
-            if answer.wants:
-                self._expect(syn.sender, now_ns)
-            self._outbox.send((syn.sender,), answer)
-        return answer.wants
+        if to_ask := self._pull(syn, wants, now_ns):
+            self._expect(syn.sender, now_ns)
+        self._outbox.send((syn.sender,), self._syn_ack(syn, deltas, to_ask))
+        return wants
+
+    def _pull(self, syn: Syn, wants: dict[Actor, int], now_ns: int) -> dict[Actor, int]:
+        """Pull what we lack, if that is much; what to ask for besides."""
+        version, digest = self._state.version, syn.digest
+        ahead = {each: digest[each].version for each, at in wants.items() if at == version(each) and each in digest}
+        self._pulls.begin(syn.sender, ahead, now_ns)
+        return {each: at for each, at in wants.items() if not self._pulls.is_asked_for(each)}
+
+    def receive_pull(self, pull: Pull, now_ns: int) -> None:
+        """Answer a pull, at the address in our list."""
+        if self._may_answer(pull.sender):
+            self._outbox.paths.answered(pull.sender, pull.wants, now_ns)
+            self._pulls.answer(pull, now_ns)
+
+    def receive_pulled(self, pulled: Pulled, now_ns: int) -> None:
+        """Part of an answer to a pull was merged. What else is lacking after the last, the next exchange shows."""
+        if self._pulls.receive(pulled, now_ns):
+            self.ask((pulled.sender,), now_ns)
 
     def _compare(self, syn: Syn, now_ns: int) -> None:
         """Answer hashes: with what we hold of the parts that differ, in random order, as far as there is room."""
@@ -151,18 +178,24 @@ class AntiEntropy:
         if not differing:
             if _range(syn) == ALL:
                 self._membership.versions_behind[sender] = 0
-            self._outbox.send((sender,), self._nothing_lacks(syn))
+            self._outbox.send((sender,), self._syn_ack(syn))
             return
         for each in self._rng.sample(differing, len(differing)):
-            detail = self._syn(each, self._ranges.describe(each), syn.boot)
-            if not self._deltas.may_describe(sender, detail):
-                self._stats.answers_withheld += 1
+            if not self._describe(each, syn):
                 return
             self._asks_of_some((sender,), now_ns)
-            self._outbox.send((sender,), detail)
 
-    def _nothing_lacks(self, syn: Syn) -> SynAck:
-        return SynAck(self._config.name, self._state.fingerprint, (), {}, syn.boot)
+    def _describe(self, about: Range, syn: Syn) -> bool:
+        """Answer a SYN with what we hold of a range, if there is room for that before the next tick."""
+        detail = self._syn(about, self._ranges.describe(about), syn.boot)
+        is_sent = self._deltas.may_describe(syn.sender, detail)
+        if is_sent:
+            self._outbox.send((syn.sender,), detail)
+        self._stats.answers_withheld += not is_sent
+        return is_sent
+
+    def _syn_ack(self, syn: Syn, deltas: tuple[Delta, ...] = (), wants: dict[Actor, int] | None = None) -> SynAck:
+        return SynAck(self._config.name, self._state.fingerprint, deltas, wants or {}, syn.boot)
 
     def receive_syn_ack(self, syn_ack: SynAck, now_ns: int) -> None:
         """Answer a SYN-ACK, whose rows are merged already, with the rows that its sender lacks."""
@@ -283,8 +316,8 @@ class AntiEntropy:
         members = self._membership.roster_hash()
         return Syn(me, fingerprint, digest, *about, boot, now_ms, parts, answered, members)
 
-    def _syn_ack(self, syn: Syn) -> SynAck:
-        """What they lack, and what we do."""
+    def _compared(self, syn: Syn) -> tuple[dict[Actor, int], dict[Actor, int]]:
+        """What they lack, and what we do: of each actor, the rows above a version."""
         lacks, wants = dict[Actor, int](), dict[Actor, int]()
         behind = 0
         ours, is_like = self._ranges.entries(_range(syn)), self._state.ends.is_like(syn.clock_ms)
@@ -305,8 +338,7 @@ class AntiEntropy:
             elif mine.detached != theirs.detached and self._places.has_place(actor):
                 lacks[actor] = wants[actor] = mine.version
         self._membership.versions_behind[syn.sender] = behind
-        deltas = self._deltas.answer(lacks, syn.sender)
-        return SynAck(self._config.name, self._state.fingerprint, deltas, wants, syn.boot)
+        return lacks, wants
 
     def _is_behind(self, syn: Syn) -> bool:
         """Whether the sender of a SYN holds more of our own actor than we ever wrote."""

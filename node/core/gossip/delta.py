@@ -4,17 +4,19 @@ Pure.
 """
 
 from random import Random
+from typing import ClassVar
 
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import ZERO, AnyRow, counts_nothing, is_news, merged
+from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, counts_nothing, is_news, merged
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.gossip.anti_entropy import AntiEntropy
 from gossip_counter.node.core.gossip.deltas import Deltas
 from gossip_counter.node.core.gossip.intake import Intake
-from gossip_counter.node.core.gossip.messages import Ack, Carrier, Delta, Replicate, Syn, SynAck
+from gossip_counter.node.core.gossip.messages import Ack, Carrier, Delta, Pull, Pulled, Replicate, Syn, SynAck
 from gossip_counter.node.core.gossip.messages import Push as PushMessage
+from gossip_counter.node.core.gossip.pulls import Pulls
 from gossip_counter.node.core.gossip.push import SMALL_CLUSTER, Push
 from gossip_counter.node.core.gossip.repair import RepairCursors
 from gossip_counter.node.core.identity import Identity
@@ -27,7 +29,7 @@ from gossip_counter.node.core.stats import Stats
 class DeltaGossip:
     """One strategy of gossip; it merges what arrives into the replica's state."""
 
-    claims_versions = True
+    claims_versions: ClassVar[bool] = True
     """Whether this node's messages say what it holds, so that peers can confirm copies and clients bring tokens."""
 
     def __init__(
@@ -56,9 +58,11 @@ class DeltaGossip:
         self._push = Push(config, state, rng, identity, membership, self._deltas, outbox, pushes)
         self._start = start
         self._places = admission.places
+        self._pulls = Pulls(config, state, stats, rng, self._deltas, outbox)
         self.anti_entropy = AntiEntropy(
-            config, state, stats, rng, identity, membership, self._deltas, repair, start, admission.places, outbox
-        )
+            config, state, stats, rng, identity, membership, self._deltas, repair, self._pulls, start, admission.places,
+            outbox,
+        )  # fmt: skip
 
     def begin(self, now_ns: int) -> None:
         """The first thing a node does: ask peers what they hold, all of them in a small cluster."""
@@ -72,9 +76,11 @@ class DeltaGossip:
         if peers := self._membership.sample(self._config.gossip_fanout, self._rng):
             self.anti_entropy.ask(peers, now_ns)
 
-    def receive(self, message: Carrier | Syn, source: Client, now_ns: int) -> bool:
+    def receive(self, message: Carrier | Syn | Pull, source: Client, now_ns: int) -> bool:
         """Take one message of a member, from `source`; whether it shows more of our own actor than we ever wrote."""
-        deltas = () if isinstance(message, Syn) else message.deltas
+        deltas = () if isinstance(message, Syn | Pull) else message.deltas
+        if isinstance(message, Pulled):
+            deltas = self._pulls.joining(deltas)
         is_behind = self._has_row_of_another_life(deltas)  # before they are merged
         news = self._intake.merge(deltas, message.sender, now_ns)
         # Where a message is the whole state, its sender need not send the fingerprint.
@@ -92,8 +98,13 @@ class DeltaGossip:
                 self.anti_entropy.receive_ack(message, now_ns)
             case PushMessage():
                 self._push.pass_on(message.sender, news, now_ns)
+            case Pull():
+                self.anti_entropy.receive_pull(message, now_ns)
+            case Pulled():
+                self.anti_entropy.receive_pulled(message, now_ns)
             case Replicate():
                 pass  # its rows are all there is to it
+        self._pulls.begin(message.sender, _ahead(deltas), now_ns)
         return is_behind
 
     def _has_row_of_another_life(self, deltas: tuple[Delta, ...]) -> bool:
@@ -123,20 +134,24 @@ class DeltaGossip:
     @property
     def due_ns(self) -> int | None:
         """When `wake` should be called, if at all."""
-        exchange_ns, push_ns = self.anti_entropy.due_ns, self._push.due_ns
-        if exchange_ns is None or push_ns is None:
-            return push_ns if exchange_ns is None else exchange_ns
-        return min(exchange_ns, push_ns)
+        times = (self.anti_entropy.due_ns, self._push.due_ns, self._pulls.due_ns)
+        return min((each for each in times if each is not None), default=None)
 
     def wake(self, now_ns: int) -> None:
         """Do what is due: push the news that has gathered, begin exchanges again that found no answer."""
         self._push.wake(now_ns)
+        self._pulls.wake(now_ns)
         self.anti_entropy.wake(now_ns)
 
 
-def _fingerprint_of(message: Carrier | Syn) -> int:
+def _ahead(deltas: tuple[Delta, ...]) -> dict[Actor, int]:
+    """Up to which versions the sender of deltas has rows, as far as they show."""
+    return {each.actor: max(each.reach, each.source_version) for each in deltas if each.since is not None}
+
+
+def _fingerprint_of(message: Carrier | Syn | Pull) -> int:
     """The fingerprint of the state that holds just a message's rows."""
     state = State()
-    for delta in () if isinstance(message, Syn) else message.deltas:
+    for delta in () if isinstance(message, Syn | Pull) else message.deltas:
         state.merge(delta.actor, None, delta.rows)
     return state.fingerprint

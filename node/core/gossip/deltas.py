@@ -4,6 +4,7 @@ Pure.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from random import Random
 
 from gossip_counter.node.core.config import Config
@@ -95,15 +96,30 @@ class Deltas:
 
     def next_push(self, actor: Actor, since: int) -> Delta:
         """The oldest rows above a version, as many as surely fit the datagrams of one push."""
-        room = self._room_bytes // 2
-        rows: list[NamedRow] = []
-        newer = self._state.newer(actor, since, self._most_rows)
-        for counter, row in newer:
+        delta, _ = self._oldest(actor, since, self._room_bytes // 2)
+        return delta
+
+    def pulled(self, wanted: Mapping[Actor, int], room: int) -> tuple[Delta, ...]:
+        """The oldest rows above these versions, one actor after the other, in so many bytes."""
+        deltas = list[Delta]()
+        for actor, since in wanted.items():
+            delta, room = self._oldest(actor, since, room)
+            if delta.rows or delta.upto:
+                deltas.append(delta)
+            if room <= 0:
+                break
+        return tuple(deltas)
+
+    def _oldest(self, actor: Actor, since: int, room: int) -> tuple[Delta, int]:
+        """The oldest rows of an actor, at least one if there are any, and the bytes that are left of the room."""
+        rows, is_all = list[NamedRow](), True
+        for counter, row in self._state.log(actor).newer(since, max(1, room // LEAST_ROW_BYTES)):
             room -= len(counter.encode()) + MOST_ROW_BYTES + _extra_bytes(row)
-            if room < 0 and rows:
+            if room < 0 and rows and row.version > rows[-1][1].version:
+                is_all = False
                 break
             rows.append((counter, row))
-        return self.cut(actor, since, tuple(rows), is_all=len(rows) == len(newer) < self._most_rows)
+        return self.cut(actor, since, tuple(rows), is_all and room > 0), room
 
     def cut(self, actor: Actor, since: int, rows: tuple[NamedRow, ...], is_all: bool = False) -> Delta:
         """A delta of these rows, which says what state it is cut from; `is_all`: it is not cut short."""

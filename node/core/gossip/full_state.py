@@ -6,6 +6,7 @@ all the same: a mixed cluster comes to one state.
 """
 
 from itertools import groupby
+from typing import ClassVar
 
 from gossip_counter.node.core.gossip.delta import DeltaGossip
 from gossip_counter.node.core.gossip.messages import Delta, Replicate
@@ -14,7 +15,7 @@ from gossip_counter.node.core.gossip.messages import Delta, Replicate
 class FullStateGossip(DeltaGossip):
     """The other strategy of gossip."""
 
-    claims_versions = False
+    claims_versions: ClassVar[bool] = False
 
     def begin(self, now_ns: int) -> None:
         """Nobody is asked anything."""

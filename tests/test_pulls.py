@@ -1,0 +1,265 @@
+"""Claim: a node that is far behind asks for rows as fast as it takes them, and asks no two peers for the same ones."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from gossip_counter.node.codec import datagrams
+from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.gossip.deltas import MOST_ANSWERS
+from gossip_counter.node.core.gossip.messages import Delta, Gossip, Pull, Pulled, Push, SynAck
+from gossip_counter.node.core.gossip.pulls import FAR, PERIOD_BYTES, PERIOD_NS, SILENCES, WINDOW_EXCHANGES
+from gossip_counter.node.core.messages import Remove
+from gossip_counter.node.core.replica import Replica
+from tests.support.replica import MS, Effect, Wake, fill, members, messages, receive, rows_in, sends, settle, step, two
+
+N1 = Actor("n1.actor")
+STEP_BYTES = 16 * 1200
+"""What an exchange brings, with the default settings."""
+MOST_STEPS = 100_000
+DAY_NS = 86_400_000 * MS
+
+
+class Wire:
+    """Nodes between which each datagram takes 1 ms, but for those that are lost. Timers run; who ticks is told to."""
+
+    def __init__(self, *nodes: Replica) -> None:
+        self.nodes = {node.config.name: node for node in nodes}
+        self.now_ns = 0
+        self.arrived: list[tuple[str, Gossip]] = []
+        """Messages, and to whom each came."""
+        self.is_lost: Callable[[Gossip], bool] = lambda _: False
+        self.is_checked = True
+        self._under_way = deque[tuple[str, bytes]]()
+        self._wake_ns: dict[str, int] = {}
+
+    def tick(self, name: str) -> None:
+        """Let a node begin a round, and all come of it that does."""
+        self.nodes[name].tick(self.now_ns)
+        self._send(name)
+        for _ in range(MOST_STEPS):
+            if self._under_way:
+                self._carry(*self._under_way.popleft())
+            elif not self._wake():
+                return
+        raise AssertionError("it never ends")
+
+    def _send(self, name: str) -> None:
+        node = self.nodes[name]
+        effects: list[Effect] = settle(node, self.now_ns)
+        for effect in effects:
+            if isinstance(effect, Wake):
+                self._wake_ns[name] = effect.at_ns
+        for send in sends(effects):
+            packed = datagrams.pack_gossip(send.message, node.config.cluster, *send.bounds(node.config))
+            self._under_way += [(str(to), datagram) for to in send.to if to in self.nodes for datagram in packed]
+
+    def _carry(self, to: str, datagram: bytes) -> None:
+        self.now_ns += MS
+        message = datagrams.unpack(datagram, "counter")
+        assert isinstance(message, Gossip)
+        if not self.is_lost(message):
+            self.arrived.append((to, message))
+            self.nodes[to].step(message, message.sender, self.now_ns)
+            self._send(to)
+            if self.is_checked:
+                check_claims(self.nodes[to])
+
+    def _wake(self) -> bool:
+        if not self._wake_ns:
+            return False
+        name, due_ns = min(self._wake_ns.items(), key=lambda each: each[1])
+        del self._wake_ns[name]
+        self.now_ns = max(self.now_ns, due_ns)
+        self.nodes[name].wake(self.now_ns)
+        self._send(name)
+        return True
+
+    @property
+    def pulls(self) -> list[Pull]:
+        """Those that arrived."""
+        return [message for _, message in self.arrived if isinstance(message, Pull)]
+
+    def rows_brought(self, name: str) -> int:
+        """How many rows came to a node, those it had already among them."""
+        return sum(len(rows_in(message)) for to, message in self.arrived if to == name)
+
+
+def check_claims(node: Replica) -> None:
+    """No version is above the rows that are held: an actor of these tests writes as many as its version says."""
+    versions = sum(entry.version for entry in node.state.digest().values())
+    assert versions <= node.state.row_count
+
+
+def is_level(first: Replica, second: Replica) -> bool:
+    return first.state.digest() == second.state.digest()
+
+
+def parts_lost(*numbers: int) -> Callable[[Gossip], bool]:
+    """Loses these of the datagrams that answer pulls, counted from 0."""
+    seen = iter(range(MOST_STEPS))
+    return lambda message: isinstance(message, Pulled) and next(seen) in numbers
+
+
+# Being fed.
+
+
+def test_a_node_that_is_far_behind_is_level_before_the_next_tick() -> None:
+    first, second = two(push=False)
+    fill(first, 5000)
+    wire = Wire(first, second)
+    wire.tick("n2")
+    assert is_level(first, second)
+    assert wire.rows_brought("n2") < 5000 + 2 * 1000, "an answer to the first digest, and what was pulled meanwhile"
+    windows = [each.window for each in wire.pulls]
+    assert windows == [min(STEP_BYTES * number, STEP_BYTES * WINDOW_EXCHANGES) for number in range(1, len(windows) + 1)]
+
+
+def test_it_pulls_from_whoever_asks_it_too() -> None:
+    first, second = two(push=False)
+    fill(first, 5000)
+    wire = Wire(first, second)
+    wire.is_lost = lambda message: isinstance(message, SynAck) and message.sender == "n1"
+    wire.tick("n1")
+    assert is_level(first, second)
+    assert wire.pulls
+
+
+def test_who_is_a_little_behind_does_not_pull() -> None:
+    first, second = two(push=False)
+    fill(first, FAR)
+    wire = Wire(first, second)
+    wire.tick("n2")
+    assert is_level(first, second)
+    assert not wire.pulls
+
+
+def test_rows_of_thousands_of_actors_are_pulled_too() -> None:
+    first, second = two(push=False)
+    for number in range(200):
+        rows = tuple((f"c{version}", Row(1, 0, version)) for version in range(1, 31))
+        receive(first, Push("n2", 1, (Delta(Actor(f"former.{number:03}"), 0, rows),)))
+    wire = Wire(first, second)
+    for name in ("n2", "n1") * 5:
+        wire.tick(name)
+    assert is_level(first, second)
+    assert wire.pulls
+
+
+@pytest.mark.parametrize("lost", [0, 1, 5, 15, 30])
+def test_what_is_lost_is_asked_for_again_with_a_smaller_window_and_leaves_no_gap(lost: int) -> None:
+    first, second = two(push=False)
+    fill(first, 5000)
+    wire = Wire(first, second)
+    wire.is_lost = parts_lost(lost)
+    wire.tick("n2")
+    assert is_level(first, second)
+    windows = [each.window for each in wire.pulls]
+    assert sum(later < earlier for earlier, later in pairwise(windows)) == 1
+    assert second.stats.pulls_lost == 1
+    assert second.stats.gaps == 0
+
+
+def test_a_peer_whose_answers_all_are_lost_is_given_up_until_its_next_digest() -> None:
+    first, second = two(push=False)
+    fill(first, 5000)
+    wire = Wire(first, second)
+    wire.is_lost = lambda message: isinstance(message, Pulled)
+    wire.tick("n2")
+    assert len(wire.pulls) == SILENCES + 1
+    assert not is_level(first, second)
+    wire.is_lost = lambda _: False
+    wire.tick("n2")
+    assert is_level(first, second)
+
+
+def test_no_two_peers_are_asked_for_the_same_rows() -> None:
+    first, second, third = members(3, push=False).values()
+    fill(first, 5000)
+    wire = Wire(first, third)
+    wire.tick("n3")
+    assert is_level(first, third)
+    wire = Wire(first, second, third)
+    wire.tick("n2")
+    assert is_level(first, second)
+    assert len({to for to, message in wire.arrived if isinstance(message, Pull)}) == 1
+
+
+def test_a_node_that_has_no_room_stops_asking() -> None:
+    (first, _), (_, second) = two(push=False), two(push=False, max_rows=1000)
+    fill(first, 5000)
+    wire = Wire(first, second)
+    wire.tick("n2")
+    assert second.state.row_count == 1000
+    assert len(wire.pulls) < 20
+
+
+def test_rows_at_one_version_are_pulled_together() -> None:
+    first, second = two(push=False)
+    rows = tuple((f"c{number:05}", Row(1, 0, 1 + number // 16)) for number in range(16 * FAR * 2))
+    receive(first, Push("n2", 1, (Delta(N1, 0, rows),)))
+    wire = Wire(first, second)
+    wire.is_checked = False
+    wire.tick("n2")
+    assert is_level(first, second)
+
+
+# What others send.
+
+
+def test_a_claim_is_not_believed_only_asked_about() -> None:
+    first, second = two(push=False)
+    fill(first, 10)
+    (pull,) = messages(step(second, Push("n1", 1, (Delta(N1, 0, (("c00000", Row(1, 0, 1)),), 2**60),)), "n1"))
+    assert isinstance(pull, Pull)
+    assert pull.wants == {N1: 1}
+    (answer,) = messages(step(first, pull, "n2"))
+    step(second, answer, "n1")
+    assert second.state.version(N1) == 10
+    assert second._gossip.due_ns is not None, "there may be more"
+
+
+def test_an_answer_with_another_number_brings_rows_and_no_further_pull() -> None:
+    first, second = two(push=False)
+    fill(first, 3000)
+    (pull,) = messages(step(second, Push("n1", 1, (Delta(N1, 0, (("c00000", Row(1, 0, 1)),), 3000),)), "n1"))
+    assert isinstance(pull, Pull)
+    (answer,) = messages(step(first, pull, "n2"))
+    assert isinstance(answer, Pulled)
+    assert messages(step(second, replace(answer, number=answer.number ^ 1), "n1")) == []
+    assert second.state.version(N1) > 1
+    assert [type(each) for each in messages(step(second, answer, "n1"))] == [Pull]
+
+
+def test_answers_are_bounded_in_a_period_whoever_asks_and_however_often() -> None:
+    first, _ = two(push=False)
+    fill(first, 20_000)
+    pull = Pull("n2", 1, 7, 2**62, {N1: 0})
+    answers = [each for _ in range(1000) for each in messages(step(first, pull, "n2"))]
+    size = sum(len(rows_in(each)) for each in answers) * (len("c00000") + 4)
+    assert len(answers) <= MOST_ANSWERS
+    assert size < PERIOD_BYTES + MOST_ANSWERS * 1200
+    first.tick(PERIOD_NS)
+    assert messages(step(first, pull, "n2", PERIOD_NS))
+
+
+def test_who_is_no_member_is_not_answered() -> None:
+    first, _ = two(push=False)
+    fill(first, 1000)
+    assert messages(step(first, Pull("n9", 1, 7, 10_000, {N1: 0}), "n9")) == []
+
+
+def test_a_member_that_was_removed_is_not_asked_any_more() -> None:
+    first, second, _ = members(3, push=False).values()
+    fill(first, 3000)
+    (pull,) = messages(step(second, Push("n1", 1, (Delta(N1, 0, (("c00000", Row(1, 0, 1)),), 3000),)), "n1"))
+    assert isinstance(pull, Pull)
+    settle(second, DAY_NS)
+    second.step(Remove(1, "n1"), "c", DAY_NS)
+    settle(second, DAY_NS)
+    assert "n1" not in second.membership
+    second.wake(DAY_NS + 1000 * MS)
+    assert not any(isinstance(each, Pull) for each in messages(settle(second, DAY_NS + 1000 * MS)))
