@@ -34,8 +34,8 @@ MOST_FEEDS = 4
 MOST_ACTORS, MOST_VERSIONS = 32, 4096
 """Actors that one peer is asked for at a time, and about how many versions: others are there for the rest."""
 
-WINDOW_EXCHANGES = 4
-"""The largest window, in what an exchange brings: some 64 datagrams, which the buffers of sockets have room for."""
+WINDOW_EXCHANGES = 2
+"""The largest window, in what an exchange brings: some 32 datagrams: others wait while they are made."""
 
 PATIENCE = 5
 """How long the first answer of a peer is waited for, in terms of `retry_ms`: rows take longer than a digest."""
