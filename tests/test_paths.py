@@ -101,6 +101,21 @@ def test_large_datagrams_are_tried_again_after_a_while() -> None:
     assert paths.narrow(("n1", "n2"), is_question=True) == ()
 
 
+def test_each_time_in_vain_large_datagrams_are_tried_again_later() -> None:
+    paths, at_ns, waits = Paths(), 0, []
+    for _ in range(3):
+        while not paths.narrow(("n2",), is_question=False):
+            paths.answered("n2", "this much", at_ns)
+            at_ns += STUCK_NS
+            paths.at(at_ns)
+        began_ns = at_ns
+        while paths.narrow(("n2",), is_question=False):
+            at_ns += STUCK_NS
+            paths.at(at_ns)
+        waits.append(at_ns - began_ns + STUCK_NS)
+    assert waits == [NARROW_NS, 2 * NARROW_NS, 4 * NARROW_NS]
+
+
 def test_one_message_goes_to_each_peer_in_datagrams_of_its_size() -> None:
     node, _ = two()
     fill(node, 100)

@@ -10,7 +10,7 @@ import pytest
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.gossip.deltas import MOST_ANSWERS
-from gossip_counter.node.core.gossip.messages import Delta, Gossip, Pull, Pulled, Push, SynAck
+from gossip_counter.node.core.gossip.messages import Delta, Gossip, Pull, Pulled, Push, Syn, SynAck
 from gossip_counter.node.core.gossip.pulls import FAR, PERIOD_BYTES, PERIOD_NS, SILENCES, WINDOW_EXCHANGES
 from gossip_counter.node.core.messages import Remove
 from gossip_counter.node.core.replica import Replica
@@ -96,6 +96,13 @@ def check_claims(node: Replica) -> None:
 
 def is_level(first: Replica, second: Replica) -> bool:
     return first.state.digest() == second.state.digest()
+
+
+def first_pull(node: Replica) -> Pull:
+    """What a node sends to n1, which has shown that it has many rows."""
+    (pull,) = messages(step(node, Push("n1", 1, (Delta(N1, 0, (("c00000", Row(1, 0, 1)),), 3000),)), "n1"))
+    assert isinstance(pull, Pull)
+    return pull
 
 
 def parts_lost(*numbers: int) -> Callable[[Gossip], bool]:
@@ -188,13 +195,39 @@ def test_no_two_peers_are_asked_for_the_same_rows() -> None:
     assert len({to for to, message in wire.arrived if isinstance(message, Pull)}) == 1
 
 
+def test_of_two_peers_each_is_asked_for_other_actors() -> None:
+    first, second, third = members(3, push=False).values()
+    fill(first, 5000)
+    fill(third, 5000)
+    wire = Wire(first, third)
+    wire.tick("n3")
+    wire = Wire(first, second, third)
+    wire.tick("n2")
+    assert is_level(second, first)
+    assert {to for to, message in wire.arrived if isinstance(message, Pull)} == {"n1", "n3"}
+    assert wire.rows_brought("n2") < 11_000
+
+
+def test_what_a_peer_is_pulled_for_no_other_is_asked_for_in_an_exchange() -> None:
+    first, second, _ = members(3, push=False).values()
+    fill(first, 3000)
+    first_pull(second)
+    (answer,) = messages(step(second, Syn("n3", 1, {N1: first.state.entry(N1)}, boot=1), "n3"))
+    assert isinstance(answer, SynAck)
+    assert answer.wants == {}
+
+
 def test_a_node_that_has_no_room_stops_asking() -> None:
     (first, _), (_, second) = two(push=False), two(push=False, max_rows=1000)
     fill(first, 5000)
     wire = Wire(first, second)
     wire.tick("n2")
     assert second.state.row_count == 1000
-    assert len(wire.pulls) < 20
+    pulls = len(wire.pulls)
+    assert pulls < 20
+    wire.tick("n2")
+    wire.tick("n1")
+    assert len(wire.pulls) == pulls
 
 
 def test_rows_at_one_version_are_pulled_together() -> None:
@@ -225,8 +258,7 @@ def test_a_claim_is_not_believed_only_asked_about() -> None:
 def test_an_answer_with_another_number_brings_rows_and_no_further_pull() -> None:
     first, second = two(push=False)
     fill(first, 3000)
-    (pull,) = messages(step(second, Push("n1", 1, (Delta(N1, 0, (("c00000", Row(1, 0, 1)),), 3000),)), "n1"))
-    assert isinstance(pull, Pull)
+    pull = first_pull(second)
     (answer,) = messages(step(first, pull, "n2"))
     assert isinstance(answer, Pulled)
     assert messages(step(second, replace(answer, number=answer.number ^ 1), "n1")) == []
@@ -255,8 +287,7 @@ def test_who_is_no_member_is_not_answered() -> None:
 def test_a_member_that_was_removed_is_not_asked_any_more() -> None:
     first, second, _ = members(3, push=False).values()
     fill(first, 3000)
-    (pull,) = messages(step(second, Push("n1", 1, (Delta(N1, 0, (("c00000", Row(1, 0, 1)),), 3000),)), "n1"))
-    assert isinstance(pull, Pull)
+    first_pull(second)
     settle(second, DAY_NS)
     second.step(Remove(1, "n1"), "c", DAY_NS)
     settle(second, DAY_NS)
