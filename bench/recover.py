@@ -23,7 +23,7 @@ POLL_S = 0.005
 POLL_SHARE = 0.02
 """Polls are apart by so much of the time that has passed: they take time from the nodes."""
 LIMIT_S = 60.0
-QUIET_S = 4.0
+QUIET_S = 2.0
 PROBE_S = 0.005
 
 

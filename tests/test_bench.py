@@ -120,9 +120,11 @@ def test_a_run_that_did_not_agree_names_values_or_else_states() -> None:
 
 def test_recover_measures_a_death() -> None:
     recovered = figures("recover", "--death=wiped", "-n2", "--counters=20", "--runs=1")
-    assert recovered.keys() == {"nodes", "counters", "runs", "wiped"}
+    assert recovered.keys() == {"nodes", "counters", "name_bytes", "runs", "wiped"}
     assert recovered["wiped"]["answers_s"]["max"] > 0
     assert recovered["wiped"]["level_s"]["max"] >= 0
+    assert recovered["wiped"]["rows"]["max"] > 20
+    assert recovered["wiped"]["quiet"]["p50"] > 0
     assert recovered["wiped"]["megabytes_in"]["max"] > 0
 
 
@@ -136,7 +138,7 @@ def test_recover_tables_say_who_died() -> None:
     one = [recover.Recovery(0.5, 0.25, 1_500_000, 2000, [7.5], [8.5])]
     shown = text_of(recover.Recoveries(5, recover.Load(1000, 35), 1, dict.fromkeys(recover.Death, one)).table())
     assert "one of 5 nodes killed, its journal lost, 1,000 counters, 2,000 rows, 1 run" in shown
-    assert "others are fed │    8.5" in shown
+    assert "others are fed │ 8.5 │ 8.5 │ 8.5 │" in shown
     assert "all 5 nodes killed at once" in shown
     assert shown.count("1.50") == 9
 

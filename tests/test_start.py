@@ -1,5 +1,6 @@
 """Claim: a node that starts with a journal asks each peer first what it holds of its own actor, and only that."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor, Row
 from gossip_counter.node.core.gossip.messages import Syn, SynAck
+from gossip_counter.node.core.gossip.pulls import FAR
 from gossip_counter.node.core.holdings import NO_ENTRY, Stored
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.messages import Add
@@ -66,9 +68,20 @@ def test_the_rest_is_asked_for_once_a_peer_has_answered_about_us() -> None:
     assert not sends(step(node, SynAck("n2", 0, (), {}, syn.boot)))
 
 
+def test_a_peer_that_has_far_more_of_us_shows_that_the_journal_is_old() -> None:
+    former = Stored(ME, 3000, 3000, {f"c{i}": Row(1, 0, i) for i in range(1, 3001)})
+    peer = Replica(Config(name="n2", peers=("n1",)), Random(1), 0, Recovered(Actor("n2.a"), (former,), CLUSTER_ID))
+    node = replica(stored=(Stored(ME, 1, 1, {"c1": Row(1, 0, 1)}),))
+    (syn,) = messages(begin(node))
+    (shown,) = messages(step(peer, replace(syn, sender="n1"), "n1"))
+    assert isinstance(shown, Syn)
+    step(node, replace(shown, sender="n2"), "n2")
+    assert node.actor != ME
+
+
 def test_an_answer_for_which_there_is_no_room_left_shows_that_rows_are_lacking() -> None:
-    peer, node = two()
-    fill(peer, 5000)
+    peer, node = two(exchange_datagrams=1)
+    fill(peer, FAR)
     tick(peer)
     syn = Syn(node.config.name, 0, {})
     answers = [each for _ in range(5) for each in messages(step(peer, syn)) if isinstance(each, SynAck)]
