@@ -266,6 +266,15 @@ def test_an_answer_with_another_number_brings_rows_and_no_further_pull() -> None
     assert [type(each) for each in messages(step(second, answer, "n1"))] == [Pull]
 
 
+def test_an_answer_that_nobody_asked_for_brings_nothing() -> None:
+    first, second = two(push=False)
+    fill(first, 3000)
+    (answer,) = messages(step(first, Pull("n2", 1, 7, 10_000, {N1: 0}), "n2"))
+    assert rows_in(answer)
+    assert messages(step(second, answer, "n1")) == []
+    assert second.state.row_count == 0
+
+
 def test_answers_are_bounded_in_a_period_whoever_asks_and_however_often() -> None:
     first, _ = two(push=False)
     fill(first, 20_000)

@@ -80,7 +80,7 @@ class DeltaGossip:
         """Take one message of a member, from `source`; whether it shows more of our own actor than we ever wrote."""
         deltas = () if isinstance(message, Syn | Pull) else message.deltas
         if isinstance(message, Pulled):
-            deltas = self._pulls.joining(deltas)
+            deltas = self._pulls.joining(message)
         is_behind = self._has_row_of_another_life(deltas)  # before they are merged
         news = self._intake.merge(deltas, message.sender, now_ns)
         # Where a message is the whole state, its sender need not send the fingerprint.

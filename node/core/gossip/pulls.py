@@ -44,7 +44,7 @@ SILENCES = 3
 """How often in a row a pull is sent again that got no answer, or no more of one."""
 
 PERIOD_NS = 100_000_000
-PERIOD_BYTES = 512 * 1024
+PERIOD_BYTES = 256 * 1024
 """What all pulls of a period get in answer, about; each gets a datagram at least."""
 
 
@@ -113,10 +113,15 @@ class Pulls:
         """Whether a peer is being asked for an actor's rows."""
         return any(actor in feed.targets for feed in self._feeds.values())
 
-    def joining(self, deltas: tuple[Delta, ...]) -> tuple[Delta, ...]:
-        """Of the deltas of an answer those that go on where our rows end."""
-        state = self._state
-        return tuple(each for each in deltas if each.since is not None and each.since <= state.version(each.actor))
+    def joining(self, pulled: Pulled) -> tuple[Delta, ...]:
+        """Of the deltas of an answer those that go on where our rows end; nothing of one that nobody asked for.
+
+        An answer to an earlier pull is welcome: it may be that one takes longer than we wait.
+        """
+        if pulled.sender not in self._feeds:
+            return ()
+        version = self._state.version
+        return tuple(each for each in pulled.deltas if each.since is not None and each.since <= version(each.actor))
 
     def receive(self, pulled: Pulled, now_ns: int) -> bool:
         """Part of an answer was taken in; whether all has come now that its sender was asked for."""
