@@ -116,6 +116,14 @@ def test_each_time_in_vain_large_datagrams_are_tried_again_later() -> None:
     assert waits == [NARROW_NS, 2 * NARROW_NS, 4 * NARROW_NS]
 
 
+def test_a_peer_that_pulls_and_is_answered_in_exchanges_too_is_stuck_all_the_same() -> None:
+    paths = Paths()
+    for at_ns in range(0, (ANSWERS + 1) * STUCK_NS, STUCK_NS):
+        paths.answered("n2", f"more, at {at_ns}", at_ns)
+        paths.answered("n2", "this much", at_ns, is_pull=True)
+    assert paths.narrow(("n2",), is_question=False) == ("n2",)
+
+
 def test_one_message_goes_to_each_peer_in_datagrams_of_its_size() -> None:
     node, _ = two()
     fill(node, 100)

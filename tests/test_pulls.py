@@ -33,6 +33,7 @@ class Wire:
         """Messages, and to whom each came."""
         self.is_lost: Callable[[Gossip], bool] = lambda _: False
         self.is_checked = True
+        self.copies = 1
         self._under_way = deque[tuple[str, bytes]]()
         self._wake_ns: dict[str, int] = {}
 
@@ -55,7 +56,8 @@ class Wire:
                 self._wake_ns[name] = effect.at_ns
         for send in sends(effects):
             packed = datagrams.pack_gossip(send.message, node.config.cluster, *send.bounds(node.config))
-            self._under_way += [(str(to), datagram) for to in send.to if to in self.nodes for datagram in packed]
+            to = [str(each) for each in send.to if each in self.nodes]
+            self._under_way += [(each, one) for each in to for datagram in packed for one in [datagram] * self.copies]
 
     def _carry(self, to: str, datagram: bytes) -> None:
         self.now_ns += MS
@@ -170,6 +172,17 @@ def test_what_is_lost_is_asked_for_again_with_a_smaller_window_and_leaves_no_gap
     assert second.stats.gaps == 0
 
 
+def test_a_network_that_doubles_everything_loses_nothing() -> None:
+    first, second = two(push=False)
+    fill(first, 5000)
+    wire = Wire(first, second)
+    wire.copies = 2
+    wire.tick("n2")
+    assert is_level(first, second)
+    assert second.stats.pulls_lost == 0
+    assert wire.rows_brought("n2") <= 4 * 5000, "each pull, and each answer to it"
+
+
 def test_a_peer_whose_answers_all_are_lost_is_given_up_until_its_next_digest() -> None:
     first, second = two(push=False)
     fill(first, 5000)
@@ -238,6 +251,21 @@ def test_rows_at_one_version_are_pulled_together() -> None:
     wire.is_checked = False
     wire.tick("n2")
     assert is_level(first, second)
+
+
+def test_two_nodes_without_a_place_for_what_the_other_has_do_not_ask_for_ever() -> None:
+    first, second = two(push=False, max_actors=1)
+    for node, actor, sender in ((first, "old.a", "n2"), (second, "old.b", "n1")):
+        rows = tuple((f"c{number}", Row(number, 0, 100 * number)) for number in range(1, 11))
+        receive(node, Push(sender, 1, (Delta(Actor(actor), 0, rows),)))
+    fill(first, 1)
+    fill(second, 1)
+    wire = Wire(first, second)
+    wire.is_checked = False
+    wire.tick("n1")
+    wire.tick("n2")
+    assert len(wire.pulls) <= 2
+    assert len(wire.arrived) < 30
 
 
 # What others send.

@@ -46,7 +46,8 @@ class Paths:
 
     def __init__(self) -> None:
         self._now_ns = 0
-        self._stuck: dict[Hashable, _Stuck] = {}
+        self._stuck: dict[tuple[Hashable, bool], _Stuck] = {}
+        """By peer, and whether it pulls: both may go on at once."""
         self._narrow: dict[Hashable, _Narrow] = {}
         self._silent_until_ns: dict[Hashable, int] = {}
 
@@ -56,15 +57,17 @@ class Paths:
 
     def forget(self, peer: str) -> None:
         """Who was a peer is none any more."""
-        self._stuck.pop(peer, None)
+        for is_pull in (False, True):
+            self._stuck.pop((peer, is_pull), None)
         self._narrow.pop(peer, None)
         self._silent_until_ns.pop(peer, None)
 
-    def answered(self, peer: str, stored: object, now_ns: int) -> None:
+    def answered(self, peer: str, stored: object, now_ns: int, is_pull: bool = False) -> None:
         """A peer that stores this much, by its digest, is answered with rows that it lacks."""
-        stuck = self._stuck.get(peer)
+        key = peer, is_pull
+        stuck = self._stuck.get(key)
         if stuck is None or stuck.stored != stored:
-            self._stuck[peer] = _Stuck(stored, now_ns)
+            self._stuck[key] = _Stuck(stored, now_ns)
             return
         stuck.answers += 1
         if stuck.answers > ANSWERS and now_ns >= stuck.since_ns + STUCK_NS:
@@ -72,7 +75,7 @@ class Paths:
             is_again = last and now_ns < last.until_ns + last.period_ns
             period_ns = min(2 * last.period_ns, MOST_NARROW_NS) if last and is_again else NARROW_NS
             self._narrow[peer] = _Narrow(now_ns + period_ns, period_ns)
-            del self._stuck[peer]
+            del self._stuck[key]
 
     def was_silent(self, peer: str, now_ns: int) -> None:
         """A peer did not answer, however often it was asked."""

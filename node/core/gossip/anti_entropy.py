@@ -141,7 +141,10 @@ class AntiEntropy:
         lacks, wants = self._compared(syn)
         if not is_for_sender:
             return wants
-        if not wants and self._membership.versions_behind[syn.sender] > FAR and self._describe(_range(syn), syn):
+        has_news = any(entry.version > self._state.version(actor) for actor, entry in syn.digest.items())
+        is_far_behind = self._membership.versions_behind[syn.sender] > FAR
+        # If each had news for the other and no place for what it gets, they would describe themselves for ever.
+        if is_far_behind and not (wants or has_news) and self._describe(_range(syn), syn):
             return wants  # it will pull what it lacks
         deltas = self._deltas.answer(lacks, syn.sender)
         if deltas:
@@ -162,7 +165,7 @@ class AntiEntropy:
     def receive_pull(self, pull: Pull, now_ns: int) -> None:
         """Answer a pull, at the address in our list."""
         if self._may_answer(pull.sender):
-            self._outbox.paths.answered(pull.sender, pull.wants, now_ns)
+            self._outbox.paths.answered(pull.sender, pull.wants, now_ns, is_pull=True)
             self._pulls.answer(pull, now_ns)
 
     def receive_pulled(self, pulled: Pulled, now_ns: int) -> None:

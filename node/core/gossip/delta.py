@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from gossip_counter.node.core.admission import Admission
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import ZERO, Actor, AnyRow, counts_nothing, is_news, merged
+from gossip_counter.node.core.counts import ZERO, AnyRow, counts_nothing, is_news, merged
 from gossip_counter.node.core.dirty import DirtyRows
 from gossip_counter.node.core.effects import Client, Outbox
 from gossip_counter.node.core.gossip.anti_entropy import AntiEntropy
@@ -82,6 +82,7 @@ class DeltaGossip:
         if isinstance(message, Pulled):
             deltas = self._pulls.joining(message)
         is_behind = self._has_row_of_another_life(deltas)  # before they are merged
+        versions = {each.actor: self._state.version(each.actor) for each in deltas}
         news = self._intake.merge(deltas, message.sender, now_ns)
         # Where a message is the whole state, its sender need not send the fingerprint.
         fingerprint = _fingerprint_of(message) if message.fingerprint is None else message.fingerprint
@@ -104,8 +105,17 @@ class DeltaGossip:
                 self.anti_entropy.receive_pulled(message, now_ns)
             case Replicate():
                 pass  # its rows are all there is to it
-        self._pulls.begin(message.sender, _ahead(deltas), now_ns)
+        rose = [each for each in deltas if self._state.version(each.actor) > versions[each.actor]]
+        self._pull_rest(message, rose, now_ns)
         return is_behind
+
+    def _pull_rest(self, message: Carrier | Syn | Pull, rose: list[Delta], now_ns: int) -> None:
+        """Pull what a message had no room for of the actors whose rows brought us further.
+
+        An answer to a pull begins none: if it brought too little, nor would the next one bring more.
+        """
+        if rose and not isinstance(message, Pulled):
+            self._pulls.begin(message.sender, {each.actor: each.source_version for each in rose}, now_ns)
 
     def _has_row_of_another_life(self, deltas: tuple[Delta, ...]) -> bool:
         """Whether a row of our actor is none that we wrote: of a counter that we store, it has what our row has not;
@@ -142,11 +152,6 @@ class DeltaGossip:
         self._push.wake(now_ns)
         self._pulls.wake(now_ns)
         self.anti_entropy.wake(now_ns)
-
-
-def _ahead(deltas: tuple[Delta, ...]) -> dict[Actor, int]:
-    """Up to which versions the sender of deltas has rows, as far as they show."""
-    return {each.actor: max(each.reach, each.source_version) for each in deltas if each.since is not None}
 
 
 def _fingerprint_of(message: Carrier | Syn | Pull) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from random import Random
 
 from gossip_counter.node.core.config import Config
-from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow, NamedRow
+from gossip_counter.node.core.counts import Actor, AnyRow, EndingRow, NamedRow, marker_bytes
 from gossip_counter.node.core.gossip.messages import Delta, Syn
 from gossip_counter.node.core.state import State
 
@@ -32,7 +32,7 @@ MOST_ROW_BYTES = 30
 
 def _extra_bytes(row: AnyRow) -> int:
     """What a row of a counter that ends costs on the wire beyond others, about."""
-    return 66 + 24 * bool(row.taken.before) + 40 * len(row.taken.seen) if isinstance(row, EndingRow) else 0
+    return 66 + 24 * bool(row.taken.before) + marker_bytes(row.taken.seen) if isinstance(row, EndingRow) else 0
 
 
 class Deltas:

@@ -65,6 +65,8 @@ class _Feed:
     """When to send it again, unless more of the answer comes."""
     parts: int = 0
     """Datagrams of the answer that have come."""
+    is_cut: bool = False
+    """Whether one before them has not."""
     silences: int = 0
     answer_ns: float = 0
     """How long an answer takes, on average."""
@@ -126,19 +128,19 @@ class Pulls:
     def receive(self, pulled: Pulled, now_ns: int) -> bool:
         """Part of an answer was taken in; whether all has come now that its sender was asked for."""
         feed = self._feeds.get(pulled.sender)
-        if feed is None or pulled.number != feed.number:
-            return False
-        is_whole = pulled.part == feed.parts
-        feed.parts, feed.silences = pulled.part + 1, 0
-        if not is_whole:
+        if feed is None or pulled.number != feed.number or pulled.part < feed.parts:
+            return False  # late, or doubled
+        if pulled.part > feed.parts and not feed.is_cut:
+            feed.is_cut = True
             self._lost(feed)
-        elif not pulled.is_last:
+        feed.parts, feed.silences = pulled.part + 1, 0
+        if not pulled.is_last:
             feed.due_ns = now_ns + self._patience_ns(feed)
             return False
-        else:
+        took = now_ns - feed.asked_ns
+        feed.answer_ns = 0.75 * (feed.answer_ns or took) + 0.25 * took
+        if not feed.is_cut:
             feed.window = min(feed.window + self._step_bytes, WINDOW_EXCHANGES * self._step_bytes)
-            took = now_ns - feed.asked_ns
-            feed.answer_ns = 0.75 * (feed.answer_ns or took) + 0.25 * took
             if not any(self._state.version(each) > since for each, since in feed.asked.items()):
                 del self._feeds[pulled.sender]  # it has no more, or there is no room for it here
                 return False
@@ -151,7 +153,8 @@ class Pulls:
         if not feed.targets:
             del self._feeds[peer]
             return
-        feed.number, feed.parts, feed.asked_ns = self._rng.getrandbits(32), 0, now_ns
+        feed.number, feed.asked_ns = self._rng.getrandbits(32), now_ns
+        feed.parts, feed.is_cut = 0, False
         feed.asked = {each: self._state.version(each) for each in feed.targets}
         feed.due_ns = now_ns + self._patience_ns(feed)
         self._outbox.wake_at(feed.due_ns)
