@@ -205,7 +205,7 @@ def recover(
     """Kill nodes, change every counter without them, start them again, and measure until they are in sync.
 
     Every run checks that nothing acknowledged was lost and nothing counted twice. Where nodes stay up, one of them is
-    sent an add every 5 ms, in a quiet second and while the others are fed: how long these take is shown.
+    sent adds, 5 ms after each reply, in two quiet seconds and while the others are fed: how long they take is shown.
     """
     options.check_plot(plot)
     deaths = [death] if death else list(recovering.Death)

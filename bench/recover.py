@@ -25,6 +25,7 @@ POLL_SHARE = 0.02
 LIMIT_S = 60.0
 QUIET_S = 2.0
 PROBE_S = 0.005
+"""Between an add's reply and the next add."""
 
 
 class RecoverError(Exception):
@@ -71,7 +72,7 @@ class Recovery:
     """What each node holds at the end."""
     quiet_ms: list[float]
     fed_ms: list[float]
-    """How long adds took at a node that stayed: in a quiet second, and meanwhile."""
+    """How long adds took at a node that stayed: in two quiet seconds, and meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

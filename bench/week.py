@@ -37,7 +37,6 @@ LOOKS = 20
 
 QUIET = Scenario(
     config=replace(Config(name="?"), gossip_interval_ms=GOSSIP_INTERVAL_MS),
-    nodes=1,
     network=Conditions(),
     bounds=(DEFAULT_BOUNDS,),
 )

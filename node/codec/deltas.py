@@ -31,9 +31,6 @@ _ROW_WIDTH = 1 + len(FIELDS)
 MAX_GROUP_BYTES = 60_000
 """Rows of one version that take more do not fit a datagram of UDP: only long markers of deletes could take so much."""
 
-MAX_BYTES_OF_CHARACTER = 4
-"""In UTF-8."""
-
 _NO_TAIL = (0, *NO_FLOORS, 0, False)
 """What is left out."""
 
@@ -199,7 +196,7 @@ def _unpack_plain_rows(value: object, since: int | None) -> tuple[NamedRow, ...]
         return ()
     is_valid = min(*p, *n) >= 0 and max(*p, *n) <= limits.MAX_COUNT and above[0] > 0
     is_valid = is_valid and since + above[-1] <= limits.MAX_VERSION and all(map(lt, above, above[1:]))
-    if not is_valid or max(map(len, names)) > limits.MAX_NAME_BYTES // MAX_BYTES_OF_CHARACTER:
+    if not is_valid or max(map(len, names)) > limits.MAX_NAME_BYTES // 4:  # a character has 4 bytes of UTF-8 at most
         return ()
     return tuple(zip(names, map(Row, p, n, map(since.__add__, above)), strict=True))
 

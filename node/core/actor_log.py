@@ -281,16 +281,6 @@ class ActorLog:
     def settle(self, actor: Actor) -> int:
         """Bring hashes and index up to date; by how much the hash of the rows that count changes."""
         difference, rows = 0, self.rows
-        if not (self._unsettled_detached or self.detached or self.unhashed):  # most often
-            difference = sum(
-                row_hash(actor, counter, rows.get(counter, ZERO))
-                - (0 if old is ZERO else row_hash(actor, counter, old))
-                for counter, old in self._unsettled.items()
-            )
-            self.hash = (self.hash + difference) % WRAP
-            self._index()
-            self._unsettled = {}
-            return difference
         for counter, old in self._unsettled.items():
             was, now = self._hash(actor, counter, old), self._hash(actor, counter, rows.get(counter, ZERO))
             self.hash += now - was
@@ -313,7 +303,7 @@ class ActorLog:
         return difference
 
     def _hash(self, actor: Actor, counter: str, row: HeldRow) -> int:
-        return 0 if counter in self.unhashed else row_hash(actor, counter, row)
+        return 0 if row is ZERO or counter in self.unhashed else row_hash(actor, counter, row)
 
     def leave_out(self, actor: Actor, counter: str, is_out: bool) -> int:
         """Leave a counter's rows out of the hashes from now on, or not any more. The log must be settled.

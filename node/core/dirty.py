@@ -4,7 +4,6 @@ Pure. Peers hold these rows too, so they are stored lazily, with the next commit
 """
 
 from collections.abc import Iterable
-from typing import cast
 
 from gossip_counter.node.core.counts import Actor, HeldRow
 from gossip_counter.node.core.holdings import Stored
@@ -49,8 +48,8 @@ class DirtyRows:
 
     def _stored(self, actor: Actor, counters: set[str]) -> Stored:
         state, names = self._state, sorted(counters)
-        if state.has_detached(actor):
-            rows = {name: cast(HeldRow, state.row(actor, name)) for name in names}
-        else:
-            rows = dict(zip(names, state.contiguous(actor, names), strict=True))
+        held: Iterable[HeldRow] = state.contiguous(actor, names)
+        if state.has_detached(actor):  # which count in place of those
+            held = (state.row(actor, name) for name in names)
+        rows = dict(zip(names, held, strict=True))
         return Stored(actor, state.version(actor), state.source_version(actor), rows, state.floors(actor))

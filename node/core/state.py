@@ -389,7 +389,7 @@ class State:
     def inherit(self, actor: Actor, floors: Floors) -> None:
         """An actor's rows were forgotten up to there, before they came here."""
         if floors.forgotten:
-            self._log_of(actor).floors = floors
+            self._log_of(actor).inherit(floors)
             self.ends.are_seen = True
 
     def _log_of(self, actor: Actor) -> ActorLog:

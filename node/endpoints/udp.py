@@ -340,7 +340,8 @@ class UdpEndpoint:
         packed = self._packed(message, send)
         if isinstance(message, Replicate):
             # A burst may overrun the receiver's buffer; in random order, it is not always the same rows that are lost.
-            packed = self._rng.sample(whole := list(packed), len(whole))
+            packed = list(packed)
+            self._rng.shuffle(packed)
         kind = type(message).__name__.lower()
         carries_rows = isinstance(message, Carrier) and bool(message.deltas)
         if isinstance(message, Syn) and not message.answered:

@@ -141,10 +141,7 @@ class AntiEntropy:
         lacks, wants = self._compared(syn)
         if not is_for_sender:
             return wants
-        has_news = any(entry.version > self._state.version(actor) for actor, entry in syn.digest.items())
-        is_far_behind = self._membership.versions_behind[syn.sender] > FAR
-        # If each had news for the other and no place for what it gets, they would describe themselves for ever.
-        if is_far_behind and not (wants or has_news) and self._describe(_range(syn), syn):
+        if self._only_lacks_much(syn) and self._describe(_range(syn), syn):
             return wants  # it will pull what it lacks
         deltas = self._deltas.answer(lacks, syn.sender)
         if deltas:
@@ -154,6 +151,13 @@ class AntiEntropy:
             self._expect(syn.sender, now_ns)
         self._outbox.send((syn.sender,), self._syn_ack(syn, deltas, to_ask))
         return wants
+
+    def _only_lacks_much(self, syn: Syn) -> bool:
+        """Whether the sender of digest entries is far behind and has no news, be there a place for it here or not: if
+        each had some for the other, and no place, they would describe themselves to each other for ever.
+        """
+        is_far_behind = self._membership.versions_behind[syn.sender] > FAR
+        return is_far_behind and all(each.version <= self._state.version(actor) for actor, each in syn.digest.items())
 
     def _pull(self, syn: Syn, wants: dict[Actor, int], now_ns: int) -> dict[Actor, int]:
         """Pull what we lack, if that is much; what to ask for besides."""

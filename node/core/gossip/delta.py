@@ -82,7 +82,6 @@ class DeltaGossip:
         if isinstance(message, Pulled):
             deltas = self._pulls.joining(message)
         is_behind = self._has_row_of_another_life(deltas)  # before they are merged
-        versions = {each.actor: self._state.version(each.actor) for each in deltas}
         news = self._intake.merge(deltas, message.sender, now_ns)
         # Where a message is the whole state, its sender need not send the fingerprint.
         fingerprint = _fingerprint_of(message) if message.fingerprint is None else message.fingerprint
@@ -105,17 +104,18 @@ class DeltaGossip:
                 self.anti_entropy.receive_pulled(message, now_ns)
             case Replicate():
                 pass  # its rows are all there is to it
-        rose = [each for each in deltas if self._state.version(each.actor) > versions[each.actor]]
-        self._pull_rest(message, rose, now_ns)
+        self._pull_rest(message, deltas, now_ns)
         return is_behind
 
-    def _pull_rest(self, message: Carrier | Syn | Pull, rose: list[Delta], now_ns: int) -> None:
-        """Pull what a message had no room for of the actors whose rows brought us further.
+    def _pull_rest(self, message: Carrier | Syn | Pull, deltas: tuple[Delta, ...], now_ns: int) -> None:
+        """Pull what a message had no room for, of actors whose rows we have as far as its deltas reach.
 
         An answer to a pull begins none: if it brought too little, nor would the next one bring more.
         """
-        if rose and not isinstance(message, Pulled):
-            self._pulls.begin(message.sender, {each.actor: each.source_version for each in rose}, now_ns)
+        cut = [each for each in deltas if each.reach and each.source_version]
+        if cut and not isinstance(message, Pulled):
+            ahead = {each.actor: each.source_version for each in cut if each.reach <= self._state.version(each.actor)}
+            self._pulls.begin(message.sender, ahead, now_ns)
 
     def _has_row_of_another_life(self, deltas: tuple[Delta, ...]) -> bool:
         """Whether a row of our actor is none that we wrote: of a counter that we store, it has what our row has not;

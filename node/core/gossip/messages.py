@@ -72,7 +72,7 @@ class Syn(_FromPeer):
     boot: int = 0
     """A random number, below 2**32, of the sender's process."""
     clock_ms: int = 0
-    """The sender's clock, in Unix milliseconds: its hashes are made for that time, see `ends`. 0: it says none."""
+    """The sender's clock, in Unix milliseconds: its hashes are made for that time, see `ends`. 0: it gives none."""
     parts: tuple[Part, ...] = ()
     answered: int = 0
     """The boot id of the SYN that this answers; 0: none."""

@@ -31,11 +31,14 @@ FAR = 256
 MOST_FEEDS = 4
 """Peers that are pulled from at a time."""
 
-MOST_ACTORS, MOST_VERSIONS = 32, 4096
-"""Actors that one peer is asked for at a time, and about how many versions: others are there for the rest."""
+MOST_VERSIONS = 4096
+"""So much one peer is asked for at a time, about: others are there for the rest."""
+
+MOST_ACTOR_BYTES, WANT_BYTES = 320, 10
+"""What all actors take in a pull at the most, about, and each beside its name: a pull fits a small datagram."""
 
 WINDOW_EXCHANGES = 2
-"""The largest window, in what an exchange brings: some 32 datagrams: others wait while they are made."""
+"""The largest window, in what an exchange brings. It is some 32 datagrams, for others wait while they are made."""
 
 PATIENCE = 5
 """How long the first answer of a peer is waited for, in terms of `retry_ms`: rows take longer than a digest."""
@@ -98,16 +101,19 @@ class Pulls:
 
         Nothing is believed of it: versions rise with the rows that come.
         """
-        lacking = {each: upto for each, upto in ahead.items() if upto > self._state.version(each)}
-        is_far = sum(upto - self._state.version(each) for each, upto in lacking.items()) > FAR
-        if not is_far or self._state.row_count >= self._config.max_rows or peer in self._feeds:
+        is_full = self._state.row_count >= self._config.max_rows
+        if not ahead or is_full or peer in self._feeds or len(self._feeds) >= MOST_FEEDS:
             return
-        targets, room = dict[Actor, int](), MOST_VERSIONS
-        for actor, upto in lacking.items():
-            if room > 0 and len(targets) < MOST_ACTORS and not self.is_asked_for(actor):
-                targets[actor] = upto
-                room -= upto - self._state.version(actor)
-        if targets and len(self._feeds) < MOST_FEEDS:
+        behind = {each: upto - self._state.version(each) for each, upto in ahead.items()}
+        if sum(each for each in behind.values() if each > 0) <= FAR:
+            return
+        targets, versions, room = dict[Actor, int](), MOST_VERSIONS, MOST_ACTOR_BYTES
+        for actor, lacking in behind.items():
+            if min(lacking, versions, room) > 0 and not self.is_asked_for(actor):
+                targets[actor] = ahead[actor]
+                versions -= lacking
+                room -= len(actor.encode()) + WANT_BYTES
+        if targets:
             self._feeds[peer] = feed = _Feed(self._step_bytes, targets)
             self._ask(peer, feed, now_ns)
 
