@@ -77,6 +77,17 @@ def test_a_digest_that_is_larger_than_the_path_takes_is_not_asked_in_vain_for_ev
     assert Path(first, second).ticks_until_level() < 30
 
 
+def test_a_node_that_writes_meanwhile_gets_level_over_a_path_with_a_small_mtu_too() -> None:
+    first, second = two(push=False)
+    fill(first, 3000)
+    path, ticks = Path(first, second), 0
+    while second.state.version(Actor("n1.actor")) < 3000:
+        fill(second, 1)
+        path.tick()
+        ticks += 1
+        assert ticks < 20
+
+
 def test_where_all_gets_through_nothing_is_sent_in_small_datagrams() -> None:
     first, second = two()
     fill(first, 5000)

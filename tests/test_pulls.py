@@ -1,14 +1,13 @@
 """Claim: a node that is far behind asks for rows as fast as it takes them, and asks no two peers for the same ones."""
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 
 from gossip_counter.node.codec import datagrams
-from gossip_counter.node.core.counts import Actor, Row
+from gossip_counter.node.core.counts import Actor, EndingRow, Row, Seen, Taken
 from gossip_counter.node.core.gossip.deltas import MOST_ANSWERS
 from gossip_counter.node.core.gossip.messages import Delta, Gossip, Pull, Pulled, Push, Syn, SynAck
 from gossip_counter.node.core.gossip.pulls import FAR, PERIOD_BYTES, PERIOD_NS, SILENCES, WINDOW_EXCHANGES
@@ -16,86 +15,24 @@ from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.messages import Remove
 from gossip_counter.node.core.paths import NARROW_BYTES
 from gossip_counter.node.core.replica import Replica
-from tests.support.replica import MS, Effect, Wake, fill, members, messages, receive, rows_in, sends, settle, step, two
+from tests.support.replica import (
+    MS,
+    X,
+    fill,
+    members,
+    messages,
+    receive,
+    rows_in,
+    settle,
+    step,
+    two,
+)
+from tests.support.wire import Wire
 
 N1 = Actor("n1.actor")
 STEP_BYTES = 16 * 1200
 """What an exchange brings, with the default settings."""
-MOST_STEPS = 100_000
 DAY_NS = 86_400_000 * MS
-
-
-class Wire:
-    """Nodes between which each datagram takes 1 ms, but for those that are lost. Timers run; ticks are made by hand."""
-
-    def __init__(self, *nodes: Replica) -> None:
-        self.nodes = {node.config.name: node for node in nodes}
-        self.now_ns = 0
-        self.arrived: list[tuple[str, Gossip]] = []
-        """Messages, and to whom each came."""
-        self.is_lost: Callable[[Gossip], bool] = lambda _: False
-        self.is_checked = True
-        self.copies = 1
-        self._under_way = deque[tuple[str, bytes]]()
-        self._wake_ns: dict[str, int] = {}
-
-    def tick(self, name: str) -> None:
-        """Let a node begin a round, and all come of it that does."""
-        self.nodes[name].tick(self.now_ns)
-        self._send(name)
-        for _ in range(MOST_STEPS):
-            if self._under_way:
-                self._carry(*self._under_way.popleft())
-            elif not self._wake():
-                return
-        raise AssertionError("it never ends")
-
-    def _send(self, name: str) -> None:
-        node = self.nodes[name]
-        effects: list[Effect] = settle(node, self.now_ns)
-        for effect in effects:
-            if isinstance(effect, Wake):
-                self._wake_ns[name] = effect.at_ns
-        for send in sends(effects):
-            packed = datagrams.pack_gossip(send.message, node.config.cluster, *send.bounds(node.config))
-            to = [str(each) for each in send.to if each in self.nodes]
-            self._under_way += [(each, one) for each in to for datagram in packed for one in [datagram] * self.copies]
-
-    def _carry(self, to: str, datagram: bytes) -> None:
-        self.now_ns += MS
-        message = datagrams.unpack(datagram, "counter")
-        assert isinstance(message, Gossip)
-        if not self.is_lost(message):
-            self.arrived.append((to, message))
-            self.nodes[to].step(message, message.sender, self.now_ns)
-            self._send(to)
-            if self.is_checked:
-                check_claims(self.nodes[to])
-
-    def _wake(self) -> bool:
-        if not self._wake_ns:
-            return False
-        name, due_ns = min(self._wake_ns.items(), key=lambda each: each[1])
-        del self._wake_ns[name]
-        self.now_ns = max(self.now_ns, due_ns)
-        self.nodes[name].wake(self.now_ns)
-        self._send(name)
-        return True
-
-    @property
-    def pulls(self) -> list[Pull]:
-        """Those that arrived."""
-        return [message for _, message in self.arrived if isinstance(message, Pull)]
-
-    def rows_brought(self, name: str) -> int:
-        """How many rows came to a node, those it had already among them."""
-        return sum(len(rows_in(message)) for to, message in self.arrived if to == name)
-
-
-def check_claims(node: Replica) -> None:
-    """No version is above the rows that are held: an actor of these tests writes a row for each version."""
-    versions = sum(entry.version for entry in node.state.digest().values())
-    assert versions <= node.state.row_count
 
 
 def is_level(first: Replica, second: Replica) -> bool:
@@ -111,7 +48,7 @@ def first_pull(node: Replica) -> Pull:
 
 def parts_lost(*numbers: int) -> Callable[[Gossip], bool]:
     """Loses these of the datagrams that answer pulls, counted from 0."""
-    seen = iter(range(MOST_STEPS))
+    seen = count()
     return lambda message: isinstance(message, Pulled) and next(seen) in numbers
 
 
@@ -234,13 +171,44 @@ def test_what_a_peer_is_pulled_for_no_other_is_asked_for_in_an_exchange() -> Non
 
 def test_a_pull_fits_a_small_datagram_whatever_the_names_of_actors() -> None:
     _, second = two(push=False)
-    entries = {Actor(f"{number:02}" + "é" * 40): DigestEntry(1000, 1, 0) for number in range(16)}
+    entries = {Actor(f"{number:02}" + "é" * 40): DigestEntry(100, 1, 0) for number in range(16)}
     pull, answer = messages(step(second, Syn("n1", 1, entries, boot=1), "n1"))
     assert isinstance(pull, Pull)
     (datagram,) = datagrams.pack_gossip(pull, "counter", NARROW_BYTES, 16)
     assert datagrams.unpack(datagram, "counter") == pull
     assert isinstance(answer, SynAck)
     assert {*pull.wants, *answer.wants} == set(entries), "the others are asked for in the exchange"
+
+
+def test_a_peer_is_asked_for_one_thing_after_the_other() -> None:
+    first, second = two(push=False)
+    fill(first, 3000)
+    pull = first_pull(second)
+    assert messages(step(second, Push("n1", 1, (Delta(X, 0, (("c", Row(1, 0, 1)),), 3000),)), "n1")) == []
+    (answer,) = messages(step(first, pull, "n2"))
+    assert {*map(type, messages(step(second, answer, "n1")))} == {Pull}
+
+
+def test_a_part_that_comes_once_more_later_is_no_loss() -> None:
+    first, second = two(push=False)
+    fill(first, 3000)
+    (answer,) = messages(step(first, first_pull(second), "n2"))
+    parts = [datagrams.unpack(each, "counter") for each in datagrams.pack_gossip(answer, "counter", 1200, 16)]
+    assert len(parts) > 3
+    for part in (*parts[:3], parts[0], *parts[3:]):
+        assert isinstance(part, Pulled)
+        step(second, part, "n1")
+    assert second.stats.pulls_lost == 0
+
+
+def test_rows_with_long_markers_are_no_more_bytes_than_asked_for() -> None:
+    first, _ = two(push=False)
+    taken = Taken(1, 0, tuple(Seen(Actor(f"{number:03}" + "x" * 250), 0, 1, 0) for number in range(90)), DAY_NS)
+    rows = tuple((f"c{version}", EndingRow(1, 0, version, taken=taken)) for version in range(1, 21))
+    receive(first, Push("n2", 1, (Delta(X, 0, rows),)))
+    (answer,) = messages(step(first, Pull("n2", 1, 7, 2 * STEP_BYTES, {X: 0}), "n2"))
+    size = sum(map(len, datagrams.pack_gossip(answer, "counter", 1200, 16)))
+    assert STEP_BYTES < size < 3 * STEP_BYTES
 
 
 def test_a_node_that_has_no_room_stops_asking() -> None:
@@ -281,6 +249,11 @@ def test_two_nodes_without_a_place_for_what_the_other_has_do_not_ask_for_ever() 
     assert len(wire.arrived) < 30
 
 
+def test_rows_behind_a_gap_are_no_reason_to_pull() -> None:
+    _, second = two(push=False)
+    assert messages(step(second, Push("n1", 1, (Delta(N1, 50, (("c", Row(1, 0, 51)),), 3000),)), "n1")) == []
+
+
 # What others send.
 
 
@@ -296,6 +269,12 @@ def test_a_claim_is_not_believed_only_asked_about() -> None:
     (nothing,) = messages(step(first, again, "n2"))
     assert messages(step(second, nothing, "n1")) == []
     assert second.state.version(N1) == 10
+
+
+def test_an_answer_that_brings_nothing_and_claims_more_is_not_asked_about() -> None:
+    _, second = two(push=False)
+    pull, old = first_pull(second), Delta(N1, 0, (("c00000", Row(1, 0, 1)),), 3000)
+    assert messages(step(second, Pulled("n1", 1, pull.number, (old,)), "n1")) == []
 
 
 def test_an_answer_with_another_number_brings_rows_and_no_further_pull() -> None:

@@ -97,7 +97,7 @@ class ActorLog:
         """Rows of a delta, by counter, if all are plain ones of counters that have none here, and come right after the
         contiguous rows and before all that are detached; else nothing.
         """
-        if not rows or not since == self.version < rows[0][1].version or self.floors.forgotten:
+        if not rows or not since == self.version < rows[0][1].version:
             return {}
         new, known = dict[str, HeldRow](rows), (self._contiguous, self._fresh)
         is_new = len(new) == len(rows) and all(each.keys().isdisjoint(new) for each in known)

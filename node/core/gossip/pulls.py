@@ -101,8 +101,7 @@ class Pulls:
 
         Nothing is believed of it: versions rise with the rows that come.
         """
-        is_full = self._state.row_count >= self._config.max_rows
-        if not ahead or is_full or peer in self._feeds or len(self._feeds) >= MOST_FEEDS:
+        if not ahead or peer in self._feeds or len(self._feeds) >= MOST_FEEDS:
             return
         behind = {each: upto - self._state.version(each) for each, upto in ahead.items()}
         if sum(each for each in behind.values() if each > 0) <= FAR:
