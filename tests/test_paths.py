@@ -8,7 +8,8 @@ from gossip_counter.node.core.effects import Send
 from gossip_counter.node.core.gossip.messages import Delta, Gossip, Push, Syn
 from gossip_counter.node.core.paths import ANSWERS, NARROW_BYTES, NARROW_NS, STUCK_NS, Paths
 from gossip_counter.node.core.replica import Replica
-from tests.support.replica import MS, fill, receive, sends, settle, step, two
+from tests.support.replica import MS, add, fill, receive, sends, settle, step, two
+from tests.support.wire import Wire
 
 MTU = 600
 
@@ -80,12 +81,15 @@ def test_a_digest_that_is_larger_than_the_path_takes_is_not_asked_in_vain_for_ev
 def test_a_node_that_writes_meanwhile_gets_level_over_a_path_with_a_small_mtu_too() -> None:
     first, second = two(push=False)
     fill(first, 3000)
-    path, ticks = Path(first, second), 0
-    while second.state.version(Actor("n1.actor")) < 3000:
-        fill(second, 1)
-        path.tick()
-        ticks += 1
-        assert ticks < 20
+    wire = Wire(first, second)
+    wire.mtu = MTU
+
+    def write(name: str) -> None:
+        if name == "n2":
+            add(second, 1, f"at {wire.now_ns}", now_ns=wire.now_ns)
+
+    wire.run(2000 * MS, write)
+    assert second.state.version(Actor("n1.actor")) == 3000
 
 
 def test_where_all_gets_through_nothing_is_sent_in_small_datagrams() -> None:
