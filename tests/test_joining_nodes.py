@@ -212,6 +212,26 @@ def test_a_member_of_one_cluster_does_not_join_another(nodes: Nodes) -> None:
     assert f"with a1, and {shown(nodes.at['b1'])} is of another" in nodes.logged("a2", "this node is of the cluster")
 
 
+def test_who_joins_two_clusters_at_once_is_in_one_and_logs_who_is_of_another(nodes: Nodes) -> None:
+    nodes.start("a1")
+    nodes.start("b1")
+    nodes.start("n1", f"--join={shown(nodes.at['b1'])}", joins="a1")
+    line = nodes.logged("n1", "name members of one cluster only with --join")
+    assert f"b1 at {shown(nodes.at['b1'])}, which this node was to join, is of another cluster" in line
+    assert nodes.members("n1").keys() == {"a1", "n1"}
+    assert nodes.members("b1").keys() == {"b1"}
+    assert ask(nodes.at["n1"], lambda client: client.gossip_status())["foreign_gossip"] > 0
+
+
+def test_who_joins_at_two_members_of_one_cluster_logs_nothing_of_it(nodes: Nodes) -> None:
+    nodes.start("a1")
+    nodes.start("a2", joins="a1")
+    until(nodes.knows("a1", "a2"))
+    nodes.start("n1", f"--join={shown(nodes.at['a2'])}", joins="a1")
+    until(nodes.knows("a1", "a2", "n1"))
+    assert ask(nodes.at["n1"], lambda client: client.gossip_status())["foreign_gossip"] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

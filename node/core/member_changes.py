@@ -45,7 +45,6 @@ TAKE_BACK_NS = 10_000_000_000
 ROUNDS_OF_ONE = 10
 """Ticks in which one is asked to take us in, before it is another's turn."""
 
-
 OTHERS = 8
 """Records that a new member is sent beside its own and that of who took it in. The rest comes with gossip."""
 
@@ -97,6 +96,8 @@ class MemberChanges:
         self.refused_join: RefusedJoin | None = None
         """The last one."""
         self._rounds = 0
+        self._checks = 0
+        """In how many rounds our `seeds` are still asked although we are members: one may be of another cluster."""
         self._take_back_ns = 0
         self._answered = set[Client]()
         """Who was sent records since the last tick."""
@@ -107,6 +108,7 @@ class MemberChanges:
     def begin(self, now_ns: int, is_other_life: bool, seeds: tuple[Client, ...]) -> None:
         """This node starts. It asks to be taken in if it had left, or if it has `seeds`, known already or not."""
         self._seeds = seeds
+        self._checks = len(seeds) * ROUNDS_OF_ONE if len(seeds) > 1 else 0
         self.is_joining = is_other_life or bool(seeds)
         self.is_outside = is_other_life or bool(seeds and self._roster.is_new)
         self._join(now_ns)
@@ -119,13 +121,23 @@ class MemberChanges:
             self._roster.take_back()
         self._join(now_ns)
 
+    @property
+    def asks_seeds(self) -> bool:
+        """Whether those that people named to be asked first still are."""
+        return self.is_joining or self._checks > 0
+
     def _join(self, now_ns: int) -> None:
         asked: tuple[Client, ...] = (*self._seeds, *self._membership.names)
-        if self.is_joining and asked and not self._roster.own.is_removed:
-            self._outbox.paths.at(now_ns)
+        if not asked or self._roster.own.is_removed:
+            return
+        self._outbox.paths.at(now_ns)
+        if self.is_joining:
             at = self._rounds // ROUNDS_OF_ONE % len(asked)
             self._rounds += 1
             self._send_join((asked[at],))
+        elif self._checks and self._cluster_id.shown.is_settled:
+            self._checks -= 1
+            self._send_join((self._seeds[self._checks // ROUNDS_OF_ONE],))
 
     def _send_join(self, to: tuple[Client, ...]) -> None:
         fingerprint, self._joined_as = self._state.fingerprint, self._cluster_id.shown.number

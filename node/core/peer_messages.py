@@ -43,6 +43,8 @@ class Refused(NamedTuple):
     name: str
     source: Client
     member: Client | None
+    answers_join: bool = False
+    """Whether we had asked it to take us in."""
 
 
 class PeerMessages:
@@ -109,7 +111,7 @@ class PeerMessages:
     def _receive_from_non_member(self, message: Gossip, source: Client) -> None:
         theirs, ours = message.cluster_id, self._cluster_id.shown
         if theirs and theirs.is_settled and ours.is_settled and theirs.number != ours.number:
-            self._refuse(message.sender, source, None)
+            self._refuse(message, source, None)
         else:
             self._stats.non_members += 1
             self._member_changes.correct(message, source)
@@ -123,23 +125,24 @@ class PeerMessages:
         is_reply = is_reply or self._member_changes.is_answer(message)
         handling = self._cluster_id.receive(theirs, sender, is_reply)
         if handling is Handling.REFUSE:
-            self._refuse(sender, source, None)
+            self._refuse(message, source, None)
         elif handling is Handling.ASK and isinstance(message, Members):
             self._member_changes.note_doubts(message.records)
         elif handling is Handling.ASK and not exchanges.is_asking(sender):
             exchanges.ask((sender,), now_ns)
         elif handling is Handling.REPLY and isinstance(message, Syn):
             if member := exchanges.speakers.elsewhere(sender, source, now_ns):
-                self._refuse(sender, source, member)
+                self._refuse(message, source, member)
             else:
                 exchanges.reply(message)
         if self._cluster_id.awaits_commit:
             self._commits.request()
         return handling is Handling.TAKE
 
-    def _refuse(self, name: str, source: Client, member: Client | None) -> None:
+    def _refuse(self, message: Gossip, source: Client, member: Client | None) -> None:
         self._stats.foreign_gossip += 1
-        self.refused = Refused(name, source, member)
+        answers_join = isinstance(message, Members) and message.boot == self._identity.boot
+        self.refused = Refused(message.sender, source, member, answers_join)
 
     def _exchange(self, message: Carrier | Syn | Pull, source: Client, now_ns: int) -> None:
         absorbed = [] if isinstance(message, Syn | Pull) else self._identity.absorbed_by(message.deltas)

@@ -302,6 +302,11 @@ class Replica:
         return self._member_changes.is_joining
 
     @property
+    def asks_seeds(self) -> bool:
+        """Whether this node still sends to those that people named to be asked first."""
+        return self._member_changes.asks_seeds
+
+    @property
     def has_left(self) -> bool:
         """Whether this node has left the cluster, and is no more needed."""
         return self._leaving.has_left

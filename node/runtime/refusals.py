@@ -11,6 +11,11 @@ from gossip_counter.node.endpoints.udp import UdpClient
 def why_refused(refused: Refused, cluster: str) -> str:
     """Why one who speaks under a member's name is refused, and what to do."""
     name, source = refused.name, shown(cast(UdpClient, refused.source)[0])
+    if refused.answers_join:
+        return (
+            f"{name} at {source}, which this node was to join, is of another cluster than this node is: name members of"
+            " one cluster only with --join; to join that one, start with an empty data directory"
+        )
     if refused.member:
         where = shown(cast(UdpClient, refused.member)[0])
         return (

@@ -136,8 +136,10 @@ class RosterWatch:
             log.info("this node is a member now, of %d", len(self._roster.others) + 1)
             if why := self._why_of_another():
                 log.warning("%s", why)
+        elif self._seeds and not self._replica.asks_seeds:
             for seed in self._seeds:
                 self._forget(seed)
+            self._seeds = {}
 
     def _note_refused(self, refused: RefusedJoin) -> None:
         """Log whom this node did not take in; or say soon why others do not take it in."""
