@@ -71,7 +71,8 @@ def _begin(delta: Delta) -> tuple["_Section", list[list[NamedRow]]]:
     # Each part is sent with the version of the state that it was cut from.
     source_version = max(delta.source_version, _version(delta.rows[-1])) if delta.rows else delta.source_version
     section = _Section(delta, delta.since, source_version)
-    if any(_size(section.pack(group)) > MAX_GROUP_BYTES for group in groups if len(group) > 1):
+    long = [group for group in groups if len(group) > 1 and any(len(row) > len(FIELDS) for _, row in group)]
+    if any(_size(section.pack(group)) > MAX_GROUP_BYTES for group in long):
         return _Section(delta, None, 0), one_by_one  # no datagram has room for them
     return section, groups
 
