@@ -169,6 +169,18 @@ def test_what_a_peer_is_pulled_for_no_other_is_asked_for_in_an_exchange() -> Non
     assert answer.wants == {}
 
 
+def test_who_is_pulled_from_is_asked_for_little_else() -> None:
+    _, second = two(push=False)
+    far, near = Actor("n3.far"), Actor("n4.near")
+    versions = {N1: 5000, far: FAR + 1, near: FAR}
+    entries = {actor: DigestEntry(version, 1, 0) for actor, version in versions.items()}
+    pull, answer = messages(step(second, Syn("n1", 1, entries, boot=1), "n1"))
+    assert isinstance(pull, Pull)
+    assert pull.wants == {N1: 0}
+    assert isinstance(answer, SynAck)
+    assert answer.wants == {near: 0}, "what is far ahead is pulled next, and another peer may have it meanwhile"
+
+
 def test_a_pull_fits_a_small_datagram_whatever_the_names_of_actors() -> None:
     _, second = two(push=False)
     entries = {Actor(f"{number:02}" + "é" * 40): DigestEntry(100, 1, 0) for number in range(16)}

@@ -128,11 +128,11 @@ class Membership:
         self.state_since_ns = now_ns
         self._agreed_ns = None if self.names else now_ns
 
-    def heard_from(self, peer: str, fingerprint: int, now_ns: int) -> None:
-        """A peer sent its fingerprint."""
+    def heard_from(self, peer: str, fingerprint: int, now_ns: int, is_compared: bool = True) -> None:
+        """A peer sent its fingerprint. In the midst of many rows it is not compared: all that came would be hashed."""
         self._fingerprints[peer] = fingerprint
         self._heard_ns[peer] = now_ns
-        if fingerprint == self._fingerprint():
+        if is_compared and fingerprint == self._fingerprint():
             self._in_sync_ns[peer] = now_ns
             if self._agreed_ns is None and self.synced == len(self.names):
                 self._agreed_ns = now_ns

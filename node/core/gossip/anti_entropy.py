@@ -164,7 +164,7 @@ class AntiEntropy:
         version, digest = self._state.version, syn.digest
         ahead = {each: digest[each].version for each, at in wants.items() if at == version(each) and each in digest}
         self._pulls.begin(syn.sender, ahead, now_ns)
-        return {each: at for each, at in wants.items() if not self._pulls.is_asked_for(each)}
+        return {each: at for each, at in wants.items() if not self._pulls.brings(syn.sender, each, ahead.get(each, 0))}
 
     def receive_pull(self, pull: Pull, now_ns: int) -> None:
         """Answer a pull, at the address in our list."""

@@ -85,7 +85,8 @@ class DeltaGossip:
         news = self._intake.merge(deltas, message.sender, now_ns)
         # Where a message is the whole state, its sender need not send the fingerprint.
         fingerprint = _fingerprint_of(message) if message.fingerprint is None else message.fingerprint
-        self._membership.heard_from(message.sender, fingerprint, now_ns)
+        is_last = not isinstance(message, Pulled) or message.is_last
+        self._membership.heard_from(message.sender, fingerprint, now_ns, is_compared=is_last)
         match message:
             case Syn():
                 if message.clock_ms:

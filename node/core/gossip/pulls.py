@@ -116,6 +116,12 @@ class Pulls:
             self._feeds[peer] = feed = _Feed(self._step_bytes, targets)
             self._ask(peer, feed, now_ns)
 
+    def brings(self, peer: str, actor: Actor, upto: int) -> bool:
+        """Whether an actor's rows up to there, which a peer has, come with pulls: with one that is under way, or with
+        one after those of this peer. Exchanges would bring the same ones from each peer.
+        """
+        return self.is_asked_for(actor) or (peer in self._feeds and upto - self._state.version(actor) > FAR)
+
     def is_asked_for(self, actor: Actor) -> bool:
         """Whether a peer is being asked for an actor's rows."""
         return any(actor in feed.targets for feed in self._feeds.values())
