@@ -12,7 +12,16 @@ from gossip_counter.node.core.gossip.messages import Join, Members, Push, Syn, S
 from gossip_counter.node.core.gossip.pulls import FAR
 from gossip_counter.node.core.roster import MemberRecord
 from gossip_counter.node.endpoints.addresses import Sockaddr
-from gossip_counter.node.endpoints.senders import FREE_BYTES, MOST_SENDERS, SECOND_NS, Senders, is_of_this_machine
+from gossip_counter.node.endpoints.proofs import (
+    ANSWER,
+    FREE_BYTES,
+    MARK,
+    MOST_ADDRESSES,
+    QUESTION,
+    SECOND_NS,
+    Proofs,
+    is_of_this_machine,
+)
 from tests.support.replica import CLUSTER_ID, MS, fill, packed, with_checksum
 from tests.support.udp import UdpNode, udp_endpoint
 
@@ -36,6 +45,7 @@ class Wire:
         """A datagram arrives in the name of the victim."""
         replica, udp = self.node.replica, self.node.udp
         udp._senders.at(now_ns)
+        udp._proofs.at(now_ns)
         udp._handle(
             (datagram, source, b""), now_ns, lambda each, client: replica.step(each, client, now_ns), *self.node._refuse
         )
@@ -57,7 +67,14 @@ class Wire:
     def to_victim(self, kind: type | None = None) -> list[bytes]:
         """What was sent to the victim: all, or the gossip of one kind."""
         sent = [datagram for to, datagram in self.sent if to[0] == VICTIM[0]]
-        return [each for each in sent if kind is None or isinstance(datagrams.unpack(each, "c"), kind)]
+        if kind is None:
+            return sent
+        gossip = [each for each in sent if not each.startswith(MARK)]
+        return [each for each in gossip if isinstance(datagrams.unpack(each, "c"), kind)]
+
+    def questions(self) -> list[bytes]:
+        """Those that went to the victim."""
+        return [each for each in self.to_victim() if each.startswith(QUESTION)]
 
     @property
     def bytes_to_victim(self) -> int:
@@ -74,30 +91,66 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
         yield made
 
 
+def unproven() -> Proofs:
+    """Of a process that trusts no address."""
+    return Proofs(b"secret", lambda _: False)
+
+
+# Questions.
+
+
+def test_an_answer_proves_the_address_that_was_asked_and_no_other() -> None:
+    proofs, asked, other = unproven(), ("192.0.2.1", 7), ("192.0.2.1", 8)
+    answer = unproven().receive(proofs.question(asked), ("192.0.2.9", 1))
+    assert answer
+    assert len(answer) == len(proofs.question(asked))
+    for datagram, source in ((answer, other), (ANSWER + bytes(8), asked), (proofs.question(asked), asked)):
+        proofs.receive(datagram, source)
+        assert not (proofs.are_had_of(asked) or proofs.are_had_of(other))
+    proofs.receive(answer, asked)
+    assert proofs.are_had_of(asked)
+    assert not Proofs(b"another", lambda _: False).are_had_of(asked)
+
+
+def test_another_process_has_other_questions() -> None:
+    first, second, asked = unproven(), Proofs(b"another", lambda _: False), ("192.0.2.1", 7)
+    second.receive(first.receive(first.question(asked), asked) or b"", asked)
+    assert not second.are_had_of(asked)
+
+
+def test_so_many_addresses_that_have_answered_are_remembered() -> None:
+    proofs, sources = unproven(), [("192.0.2.1", port) for port in range(1, MOST_ADDRESSES + 11)]
+    for source in sources:
+        proofs.receive(ANSWER + proofs.question(source)[len(QUESTION) :], source)
+    assert [source for source in sources if not proofs.are_had_of(source)] == sources[:10]
+
+
+def test_questions_in_anothers_name_are_no_amplifier(wire: Wire) -> None:
+    for _ in range(100):
+        wire.spoofed(QUESTION + bytes(8))
+    assert 0 < wire.bytes_to_victim <= wire.came
+
+
 # Requests.
 
 
 def test_an_unproven_address_gets_little_more_than_it_sends() -> None:
-    senders, source, sent, got = Senders(), ("192.0.2.1", 7), 0, 0
+    proofs, source, sent, got = unproven(), ("192.0.2.1", 7), 0, 0
     for now_ns in range(0, 10 * SECOND_NS, SECOND_NS // 2000):
-        senders.at(now_ns)
-        senders.came(source, len(READ))
+        proofs.at(now_ns)
         sent += len(READ)
-        if senders.may_ask(source) and senders.may_send(source, 6400, FREE_BYTES):
+        if proofs.came(source, len(READ)) and proofs.may_send(source, 6400, FREE_BYTES):
             got += 6400
     assert 0 < got <= sent + 10 * FREE_BYTES
 
 
 def test_so_many_unproven_addresses_are_answered_in_a_second() -> None:
-    senders, sources = Senders(), [(f"192.0.2.{i % 256}", i) for i in range(5000)]
-    senders.at(0)
-    for source in sources:
-        senders.came(source, 20)
-    for act in (senders.may_ask, lambda source: senders.may_send(source, 20, 0)):
-        assert sum(map(act, sources)) == MOST_SENDERS
-    senders.at(SECOND_NS)
-    senders.came(sources[-1], 20)
-    assert senders.may_ask(sources[-1])
+    proofs, sources = unproven(), [(f"192.0.2.{i % 256}", i) for i in range(5000)]
+    proofs.at(0)
+    assert sum(proofs.came(source, 20) for source in sources) == MOST_ADDRESSES
+    assert sum(proofs.may_send(source, 20, 0) for source in sources) == MOST_ADDRESSES
+    proofs.at(SECOND_NS)
+    assert proofs.came(sources[-1], 20)
 
 
 def test_who_sends_from_this_machine_receives_here() -> None:
@@ -141,7 +194,7 @@ def test_a_forged_member_is_no_amplifier(wire: Wire, record: MemberRecord) -> No
     assert wire.bytes_to_victim <= wire.came + FREE_BYTES
 
 
-def test_a_member_that_only_a_record_names_is_answered_in_full_once_it_has_answered(wire: Wire) -> None:
+def test_a_member_that_only_a_record_names_is_answered_in_full_once_it_has_proven_to_be_there(wire: Wire) -> None:
     replica = wire.node.replica
     fill(replica, FAR)
     wire.advance()
@@ -152,9 +205,13 @@ def test_a_member_that_only_a_record_names_is_answered_in_full_once_it_has_answe
     syn = packed(Syn("n4", 1, {}, boot=5))[0]
     wire.spoofed(syn)
     assert not wire.to_victim(SynAck)
-    (asked,) = (datagrams.unpack(each, "c") for each in wire.to_victim(Syn))
-    wire.spoofed(packed(SynAck("n4", 1, (), {}, boot=asked.boot))[0])  # type: ignore[union-attr]
-    wire.sent.clear()
+    question = wire.questions()[0]
+    wire.spoofed(packed(SynAck("n4", 1, (), {}, boot=replica._identity.boot))[0])  # which anybody can learn
+    wire.spoofed(ANSWER + bytes(8))
+    wire.spoofed(syn)
+    assert not wire.to_victim(SynAck)
+    assert wire.bytes_to_victim <= wire.came
+    wire.spoofed(ANSWER + question[len(QUESTION) :])
     wire.spoofed(syn)
     assert sum(map(len, wire.to_victim(SynAck))) > 1200
 
@@ -174,10 +231,11 @@ def test_a_join_in_anothers_name_is_no_amplifier(wire: Wire) -> None:
     join = unpadded(Join("old-0001", 1, 1, MemberRecord("old-0001", 2**62)))
     for port in range(1024, 2024):
         wire.spoofed(join, source=(VICTIM[0], port))
-    assert wire.bytes_to_victim == 0
+    assert not wire.to_victim(Members)
+    assert wire.bytes_to_victim <= wire.came
     for _ in range(100):
         wire.spoofed(join)
-    assert wire.bytes_to_victim <= 100 * len(join)
+    assert wire.bytes_to_victim <= wire.came
 
 
 def test_a_join_is_answered_at_once(wire: Wire) -> None:

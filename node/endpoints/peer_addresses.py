@@ -36,12 +36,12 @@ class PeerAddresses:
         """All of them."""
         self._at: dict[str, int] = {}
         """Of each peer that has addresses, which one is used."""
-        self._proven: dict[str, Sockaddr] = {}
+        self._answered_from: dict[str, Sockaddr] = {}
         """By peer, where an answer of it last came from."""
         self._places = frozenset[Sockaddr]()
-        """All that are listed, in records, or proven."""
-        self._proven_places = frozenset[Sockaddr]()
-        """Those of them that are not in records alone."""
+        """All that are listed, in records, or where answers came from."""
+        self._listed_places = frozenset[Sockaddr]()
+        """Those of them that people listed."""
         self._rounds: dict[str, int] = {}
         """Of the same, the rounds begun since the peer was last heard from there, or its addresses changed."""
 
@@ -64,7 +64,8 @@ class PeerAddresses:
     def forget(self, peer: str) -> None:
         """Who was a peer is none any more."""
         by_name: tuple[dict[str, Any], ...] = (
-            self.listed, self._found, self._learned, self._came_from, self._known, self._at, self._proven, self._rounds,
+            self.listed, self._found, self._learned, self._came_from, self._known, self._at, self._answered_from,
+            self._rounds,
         )  # fmt: skip
         for each in by_name:
             each.pop(peer, None)
@@ -80,10 +81,10 @@ class PeerAddresses:
         self._rounds[peer] = 0
         self._note_places()
 
-    def proven(self, peer: str, source: Sockaddr) -> None:
-        """A peer has answered from there what was sent to it alone."""
-        if peer in self._known and self._proven.get(peer) != source:
-            self._proven[peer] = source
+    def answered(self, peer: str, source: Sockaddr) -> None:
+        """A peer has answered from there, and receives there too."""
+        if peer in self._known and self._answered_from.get(peer) != source:
+            self._answered_from[peer] = source
             self._note_places()
 
     def is_listed_by_people(self, peer: str) -> bool:
@@ -99,18 +100,18 @@ class PeerAddresses:
         return peer in self._known
 
     def are_at(self, source: Sockaddr) -> bool:
-        """Whether this is an address of a peer's: listed, in its record, or proven."""
+        """Whether this is an address of a peer's: listed, in its record, or where it has answered from."""
         return source in self._places
 
-    def are_proven_at(self, source: Sockaddr) -> bool:
-        """Whether this is an address of a peer's that people listed, or from which it has answered."""
-        return source in self._proven_places
+    def are_listed_at(self, source: Sockaddr) -> bool:
+        """Whether this is an address of a peer's that people listed."""
+        return source in self._listed_places
 
     def _note_places(self) -> None:
         by_people = [each for peer, each in self._found.items() if peer in self._by_people]
-        self._proven_places = frozenset([*self._proven.values(), *chain.from_iterable(by_people)])
+        self._listed_places = frozenset(chain.from_iterable(by_people))
         lists = chain(self._found.values(), self._learned.values())
-        self._places = self._proven_places.union(*lists)
+        self._places = self._listed_places.union(self._answered_from.values(), *lists)
 
     def current(self, peer: str) -> Sockaddr | None:
         """The address to send to. None: it has none, or there is no such peer."""

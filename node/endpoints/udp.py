@@ -5,6 +5,7 @@ datagram transport reads, costs several times as much at full load. What one bur
 arrives than there is time for, senders take turns; what is no use is not even decoded (`arrivals`, `senders`).
 """
 
+import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -41,8 +42,9 @@ from gossip_counter.node.endpoints.asked_address import answers_from_asked_addre
 from gossip_counter.node.endpoints.envelopes import Envelopes
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
+from gossip_counter.node.endpoints.proofs import FREE_BYTES, Proofs, free_bytes, is_of_a_proof, is_of_this_machine
 from gossip_counter.node.endpoints.routes import Routes
-from gossip_counter.node.endpoints.senders import FREE_BYTES, Senders, free_bytes, is_of_this_machine
+from gossip_counter.node.endpoints.senders import Senders
 from gossip_counter.node.endpoints.shared_replies import SharedReplies
 from gossip_counter.node.endpoints.socket_errors import why_not_sent
 from gossip_counter.node.endpoints.traffic import Traffic
@@ -109,10 +111,9 @@ class UdpEndpoint:
         self._recent = RecentWrites()
         self._arrivals = Arrivals()
         self._senders = Senders()
-        self._opening = b""
-        """The SYN that last opened an exchange. Whoever answers it proves its address."""
+        self._proofs = Proofs(secrets.token_bytes(), lambda each: sealing is not None or self.peers.are_listed_at(each))
         self._boot = 0
-        """This process's boot id, once it has sent it: whoever sends it back receives what is sent there."""
+        """This process's boot id, once it has sent it: whoever sends it back answers this process."""
         self._config = config
         self._rng = rng
         self._stats = stats
@@ -158,6 +159,7 @@ class UdpEndpoint:
         """
         began_ns, waiting = monotonic_ns(), self._arrivals
         self._senders.at(now_ns)
+        self._proofs.at(now_ns)
         arrived = self._read()
         if waiting or len(arrived) == BURST:
             self._wait(arrived)
@@ -213,6 +215,9 @@ class UdpEndpoint:
             unexpected(error)
 
     def _receive(self, datagram: bytes, client: UdpClient, now_ns: int, step: Step, refuse: Refuse) -> None:
+        if is_of_a_proof(datagram) and not self._envelopes.are_sealed:
+            self._receive_proof(datagram, client)
+            return
         content = self._envelopes.opened(datagram, client[0], client[1], self._send_as_is)
         if content is None:
             self.traffic.came("sealed", datagram)
@@ -224,13 +229,22 @@ class UdpEndpoint:
         else:
             self._receive_content(content, datagram, client, now_ns, step, refuse)
 
+    def _receive_proof(self, datagram: bytes, client: UdpClient) -> None:
+        source, asked, _ = client
+        self.traffic.came("proof", datagram)
+        self._proofs.came(source, len(datagram))
+        if answer := self._proofs.receive(datagram, source):
+            self._send(answer, source, asked, "proof", 0)
+        if not self.peers.are_at(source):
+            self._senders.was_worthless(source)
+
     def _receive_content(
         self, content: bytes, datagram: bytes | None, client: UdpClient, now_ns: int, step: Step, refuse: Refuse
     ) -> None:
         """Take a message; None if its datagram is counted already, with another message in it."""
         try:
             message = self._unpack(content, datagram)
-            is_admitted = self._is_admitted(message, client[0], len(content))
+            is_admitted = self._proofs.came(client[0], len(content))
             if not isinstance(message, dict):
                 if not (self._faults and message.sender in self._faults.cut):
                     self._heard_from(message, client)
@@ -261,7 +275,10 @@ class UdpEndpoint:
         source, asked, _ = client
         answered = boot_answered(message)
         if answered and answered == self._boot:
-            self.peers.proven(message.sender, source)
+            if self._proofs.are_had_of(source):
+                self.peers.answered(message.sender, source)
+            else:
+                self._ask_for_proof(source, asked)
         if not self.peers.are_at(source):
             self._senders.was_worthless(source)
         is_answer = bool(answered) or isinstance(message, ANSWERS)
@@ -304,18 +321,6 @@ class UdpEndpoint:
         self._send(datagrams.pack_reply(reply), *client[:2])
         return True
 
-    def _is_unproven(self, address: Sockaddr) -> bool:
-        """Whether nothing shows yet that who sends from there also receives there: see `senders`."""
-        is_proven = self._envelopes.are_sealed or self.peers.are_proven_at(address)
-        return not (is_proven or is_of_this_machine(address))
-
-    def _is_admitted(self, message: object, source: Sockaddr, size: int) -> bool:
-        """Whether a message is handled; it counts for what may be sent where it came from."""
-        if not self._is_unproven(source):
-            return True
-        self._senders.came(source, size)
-        return not isinstance(message, dict) or self._senders.may_ask(source)
-
     # Sending.
 
     def reply(self, to: UdpClient, reply: Reply) -> None:
@@ -344,8 +349,6 @@ class UdpEndpoint:
             self._rng.shuffle(packed)
         kind = type(message).__name__.lower()
         carries_rows = isinstance(message, Carrier) and bool(message.deltas)
-        if isinstance(message, Syn) and not message.answered:
-            self._opening = next(iter(packed))
         for peer in send.to:
             if isinstance(message, Syn | Replicate | Join) and isinstance(peer, str):
                 self.peers.round_begins(peer)
@@ -361,7 +364,7 @@ class UdpEndpoint:
                 if self._faults and isinstance(peer, str) and self._faults.stop(peer):
                     continue
                 if not self._send(datagram, address, asked, kind, free):
-                    self._ask_for_proof(message, address, asked)
+                    self._ask_for_proof(address, asked)
                     break
                 self._stats.row_bytes_out += carries_rows * len(datagram)
 
@@ -373,14 +376,13 @@ class UdpEndpoint:
         pack = datagrams.stream_gossip if isinstance(message, Pulled) else datagrams.pack_gossip
         return pack(message, self._config.cluster, budget - self._envelopes.overhead, most)
 
-    def _ask_for_proof(self, withheld: Gossip, address: Sockaddr, asked: bytes) -> None:
-        """An answer is withheld: send a SYN in its place. Whoever answers that is proven to be there."""
-        if isinstance(withheld, SynAck) and self._opening:
-            self._send(self._opening, address, asked, "syn")
+    def _ask_for_proof(self, address: Sockaddr, asked: bytes) -> None:
+        """Ask who is at an address that is not proven to receive there."""
+        self._send(self._proofs.question(address), address, asked, "proof")
 
     def _send(self, content: bytes, to: Sockaddr, asked: bytes, kind: str = "reply", free: int = FREE_BYTES) -> bool:
         """Send, unless so much has gone to an unproven address already: `free` bytes beyond what came from there."""
-        if self._is_unproven(to) and not self._senders.may_send(to, len(content), free):
+        if not self._proofs.may_send(to, len(content), free):
             self._stats.answers_withheld += 1
             return False
         self._send_as_is(self._envelopes.sealed(content, to), to, asked, kind)
