@@ -17,6 +17,7 @@ from gossip_counter.node.codec.datagrams import VERSION
 from gossip_counter.node.core.errors import SealError
 from gossip_counter.node.core.messages import Add, ErrorReply
 from gossip_counter.node.endpoints.addresses import Sockaddr
+from gossip_counter.node.endpoints.proofs import is_of_a_proof
 from gossip_counter.node.security.keyring import Key, Keyring
 from gossip_counter.node.security.sealing import Sealing
 
@@ -74,7 +75,8 @@ def try_plain(data: bytes) -> int:
     for count, item in enumerate(split(data), 1):
         datagram, _ = dressing(item)
         # One in four: it takes longer than the node does.
-        was_taken, bad = bool(count % 4) or agreement.of_datagram(datagram), _refused_plain(node)
+        was_taken = bool(count % 4) or is_of_a_proof(datagram) or agreement.of_datagram(datagram)
+        bad = _refused_plain(node)
         _receive_plain(node, datagram, SOURCES[item.control & 3])
         check(was_taken or _refused_plain(node) == bad + 1, "what can't be read is not counted:", datagram)
         check(node.stats.datagrams_in == count, "a datagram is not counted:", datagram)

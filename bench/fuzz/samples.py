@@ -29,6 +29,7 @@ from gossip_counter.node.core.gossip.messages import (
 from gossip_counter.node.core.holdings import DigestEntry, Floors, Stored
 from gossip_counter.node.core.limits import MAX_VERSION
 from gossip_counter.node.core.roster import MemberRecord
+from gossip_counter.node.endpoints.proofs import ANSWER, QUESTION, TOKEN_BYTES
 from gossip_counter.node.security import header
 from gossip_counter.node.security.keyring import Key, Keyring
 from gossip_counter.node.storage import entries
@@ -110,7 +111,8 @@ def of_datagrams(
     packed = [_packed(each, cluster) for each in (*gossip, unsettled)]
     foreign = _packed(gossip[0], "another")
     as_if_sealed = header.PREFIX + bytes(range(header.OVERHEAD + 9 - len(header.PREFIX)))
-    return [Item(0, each) for each in (*packed, foreign, as_if_sealed, *map(datagrams.pack_body, bodies))]
+    proofs = [kind + bytes(TOKEN_BYTES) for kind in (QUESTION, ANSWER)]
+    return [Item(0, each) for each in (*packed, foreign, as_if_sealed, *proofs, *map(datagrams.pack_body, bodies))]
 
 
 def of_lines() -> list[Item]:
