@@ -23,7 +23,7 @@ demo: .venv/installed ## start 5 nodes, spray 1000 increments, show them agree
 sim: .venv/installed ## judge SEEDS=10000 simulated runs in which everything goes wrong
 	@$(BIN)/bench judge --seeds $(SEEDS)
 
-test: .venv/developing ## lint, types and every test that a change needs (about a minute)
+test: .venv/developing ## lint, types and every test that a change needs (some 5 minutes)
 	@$(MAKE) --no-print-directory check
 	$(BIN)/pytest -n auto -m "not soak"
 
