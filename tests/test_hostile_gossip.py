@@ -208,6 +208,16 @@ def test_many_rows_of_one_version_do_not_keep_nodes_from_level(since: int | None
     assert second.state.version(X) == 8
 
 
+def test_rows_that_go_on_can_share_a_version_with_detached_ones() -> None:
+    first, _ = two()
+    receive(first, pushed(X, 6, *((f"d{i}", Row(1, 0, 7)) for i in range(MAX_TIES))))
+    assert first.state.has_detached(X, 7)
+    assert not first.state.has_detached(X, 6)
+    receive(first, pushed(X, 0, ("a", Row(1, 0, 6)), ("b", Row(1, 0, 7))))
+    assert first.stats.rows_dropped == 1
+    assert len(first.state.newer(X, 6, 1)) <= MAX_TIES
+
+
 # Bytes that cost more than their number.
 
 

@@ -34,6 +34,7 @@ from gossip_counter.node.core.counts import (
 )
 from gossip_counter.node.core.ends import CLOCK_STEP_MS, SLOT_MS, Ends, hash_slot
 from gossip_counter.node.core.holdings import NO_FLOORS, DigestEntry, Floors, Statement
+from gossip_counter.node.core.limits import MAX_VERSION
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.names import NameIndex
 from gossip_counter.node.core.watches import Watches
@@ -118,9 +119,9 @@ class State:
         """An actor's rows up to `version` of some counters, ZERO where there is none."""
         return self._logs.get(actor, _NO_LOG).contiguous(counters)
 
-    def has_detached(self, actor: Actor) -> bool:
-        """Whether there are rows of an actor that no version claims."""
-        return bool(self._logs.get(actor, _NO_LOG).detached)
+    def has_detached(self, actor: Actor, upto: int = MAX_VERSION) -> bool:
+        """Whether there are rows of an actor that no version claims; with `upto`: whether there may be any up to it."""
+        return not self._logs.get(actor, _NO_LOG).detached.are_above(upto, {})
 
     def log(self, actor: Actor) -> ActorLog:
         """An actor's log, settled, to be read only."""
@@ -163,10 +164,7 @@ class State:
         return self._fingerprint
 
     def digest(self) -> dict[Actor, DigestEntry]:
-        """For each actor, what is held of it; actors in ascending order. Not to be changed: it is made once a merge.
-
-        What did not change is the same object as before.
-        """
+        """For each actor, in ascending order, what is held of it. Not to be changed: what stays is the same object."""
         if self._outdated:
             digest = self._digest | {actor: self.entry(actor) for actor in self._outdated}
             self._digest = digest if len(digest) == len(self._digest) else dict(sorted(digest.items()))

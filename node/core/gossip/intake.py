@@ -55,8 +55,9 @@ class Intake:
         since = None if has_other_clock else delta.since
         version, had_forgotten = state.version(actor), state.floors(actor)
         rows = self._admission.rows_within_bounds(delta)
-        # Rows above all that are stored share no version with them.
-        if delta.since is None or delta.since < version or state.has_detached(actor):
+        # Rows above all contiguous ones, and below all detached ones, share no version with these.
+        last = rows[-1][1].version if rows else 0
+        if delta.since is None or delta.since < version or state.has_detached(actor, last):
             rows = self._uncrowded(actor, rows)
         if len(rows) < len(delta.rows):
             since = None  # with rows left out, we can't vouch for their versions
