@@ -46,6 +46,8 @@ HELP = """Measure gossip counters: real processes, real sockets, every acknowled
 
     bench windows --windows 100000       # what is kept of counters that ended
 
+    bench week --days 0.1                # the same on a virtual clock
+
     bench overshoot --bound 10000        # how far is a bound passed?
 
     bench ends                           # how soon is what ended gone?
@@ -60,7 +62,7 @@ HELP = """Measure gossip counters: real processes, real sockets, every acknowled
 
     bench fuzz --count 100000            # does any input go wrong?
 
-sim and judge simulate, and fuzz starts no node. All others start clusters of their own on free ports. None leaves
+sim, judge and week simulate, and fuzz starts no node. All others start clusters of their own on free ports. None leaves
 anything behind, but for inputs that went wrong, and the logs and journals of a cluster that broke a promise under
 torture.
 Figures are distributions over several runs.
