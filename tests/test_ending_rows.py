@@ -1,6 +1,7 @@
 """Claim: rows of counters that end stay within bounds, are sent once, and merge without loss."""
 
 from dataclasses import replace
+from itertools import permutations
 from typing import NoReturn
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from gossip_counter.node.core.counts import (
     MAX_MARKER_BYTES,
     Actor,
+    Ended,
     EndingRow,
     HeldRow,
     Row,
@@ -97,6 +99,15 @@ def test_of_one_lineage_the_greater_totals_count_whichever_copy_is_newer() -> No
     older, newer = EndingRow(9, 1, 5, 7, 0, 0, 3), EndingRow(4, 2, 6, 7, 99, 8, 3)
     assert merged(older, newer) == merged(newer, older) == EndingRow(9, 2, 6, 7, 99, 8, 3)
     assert merged(Row(9, 0, 5), EndingRow(4, 0, 6, 7, 99, 8)) == EndingRow(9, 0, 6, 7, 99, 8)
+
+
+def test_rows_that_are_as_new_merge_in_any_order() -> None:
+    """Nobody honest writes two of one version."""
+    row = EndingRow(1, 0, 5, 10, 20, 10)
+    others = [row, *(row._replace(taken=row.taken._replace(before=Ended(life, 9, 3))) for life in (1, 2))]
+    for one, other in permutations(others, 2):
+        assert merged(one, other) == merged(other, one)
+        assert merged(merged(one, other), one) == merged(one, other)
 
 
 def test_of_two_lineages_the_newer_row_counts_alone() -> None:

@@ -1,7 +1,7 @@
 """Decoders and encoders agree: what was decoded, encoded and decoded again is the same.
 
-Pure. The encoders leave out what carries nothing: a delta of no rows that reaches nowhere, rows of zeros.
-They number the parts of an answer to a pull themselves.
+Pure. The encoders leave out what carries nothing: a delta of no rows that reaches nowhere, rows of zeros, and of rows
+that claim nothing up to where their sender has forgotten others. They number the parts of an answer to a pull.
 """
 
 import json
@@ -13,6 +13,7 @@ from gossip_counter.bench.fuzz.wrong import check
 from gossip_counter.node.codec import datagrams, json_lines, requests
 from gossip_counter.node.core.errors import BadDatagramError, RequestError
 from gossip_counter.node.core.gossip.messages import Carrier, Gossip, Pulled, Replicate
+from gossip_counter.node.core.holdings import NO_FLOORS
 from gossip_counter.node.core.messages import Request
 
 ROOM = 4 * datagrams.MAX_DATAGRAM_BYTES
@@ -45,7 +46,11 @@ def of_gossip(message: Gossip) -> None:
 def _that_says_anything(message: Gossip) -> Gossip:
     if not isinstance(message, Carrier):
         return message
-    deltas = tuple(each for each in message.deltas if each.rows or (each.upto and each.since is not None))
+    deltas = tuple(
+        each if each.since is not None else replace(each, floors=NO_FLOORS, clock_ms=0, is_whole=False)
+        for each in message.deltas
+        if each.rows or (each.upto and each.since is not None)
+    )
     if isinstance(message, Pulled):
         return replace(message, deltas=deltas, part=0, is_last=True)
     return replace(message, deltas=deltas)

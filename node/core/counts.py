@@ -201,8 +201,9 @@ def is_same_lineage(one: AnyRow, other: AnyRow) -> bool:
     return as_ending(one).born == as_ending(other).born
 
 
-def _by_age(row: AnyRow) -> tuple[int, EndingRow]:
-    return row.version, as_ending(row)
+def _by_age(row: AnyRow) -> tuple[object, ...]:
+    *fields, taken = as_ending(row)
+    return (row.version, *fields, *taken[:-1], taken.before or ())  # rows that some have forged may be as new
 
 
 def is_large(row: HeldRow) -> bool:
