@@ -209,14 +209,16 @@ def test_a_member_of_one_cluster_does_not_join_another(nodes: Nodes) -> None:
     until(nodes.knows("a1", "a2"))
     nodes.stop("a2")
     nodes.start("a2", joins="b1")
-    assert f"with a1, and {shown(nodes.at['b1'])} is of another" in nodes.logged("a2", "this node is of the cluster")
+    line = nodes.logged("a2", "which this node was to join, is of another cluster")
+    assert f"b1 at {shown(nodes.at['b1'])}" in line
+    assert "start with an empty data directory to join that one" in line
 
 
 def test_who_joins_two_clusters_at_once_is_in_one_and_logs_who_is_of_another(nodes: Nodes) -> None:
     nodes.start("a1")
     nodes.start("b1")
     nodes.start("n1", f"--join={shown(nodes.at['b1'])}", joins="a1")
-    line = nodes.logged("n1", "name members of one cluster only with --join")
+    line = nodes.logged("n1", "or without its address in --join")
     assert f"b1 at {shown(nodes.at['b1'])}, which this node was to join, is of another cluster" in line
     assert nodes.members("n1").keys() == {"a1", "n1"}
     assert nodes.members("b1").keys() == {"b1"}

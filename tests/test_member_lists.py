@@ -239,3 +239,32 @@ def test_whatever_happens_all_come_to_one_list_and_lose_nothing(seed: int) -> No
         assert town.nodes[name].roster.own.is_removed
         town.stop(name)
     town.until_agreed()
+
+
+# Several that are asked first.
+
+
+def test_of_two_clusters_a_node_joins_one_and_asks_the_other_until_it_has_answered() -> None:
+    town = Town()
+    for name in ("a1", "b1"):
+        town.start(name)
+    town.run(0.5)
+    n1 = town.start("n1", seeds=["a1", "b1"])
+    town.run(4)
+    assert town.lists()["n1"] == ("a1", "n1")
+    assert town.lists()["b1"] == ("b1",)
+    refused = n1.take_refused()
+    assert refused
+    assert (refused.name, refused.answers_join, n1.stats.foreign_gossip) == ("b1", True, 1)
+    assert not n1.asks_seeds
+
+
+def test_a_node_that_asks_itself_too_refuses_nobody() -> None:
+    town = Town()
+    town.start("n1")
+    town.run(0.5)
+    n2 = town.start("n2", seeds=["n1", "n2"])
+    town.run(4)
+    assert town.lists()["n2"] == ("n1", "n2")
+    assert n2.take_refused_join() is None
+    assert not n2.asks_seeds

@@ -1,6 +1,6 @@
 """Claim: nobody makes a node send much to an address of which nothing shows that its owner asked for it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import msgpack
@@ -17,8 +17,10 @@ from gossip_counter.node.endpoints.proofs import (
     FREE_BYTES,
     MARK,
     MOST_ADDRESSES,
+    PROOF_NS,
     QUESTION,
     SECOND_NS,
+    TOKEN_NS,
     Proofs,
     is_of_this_machine,
 )
@@ -44,8 +46,7 @@ class Wire:
     def spoofed(self, datagram: bytes, now_ns: int = 0, source: Sockaddr = VICTIM) -> None:
         """A datagram arrives in the name of the victim."""
         replica, udp = self.node.replica, self.node.udp
-        udp._senders.at(now_ns)
-        udp._proofs.at(now_ns)
+        udp.at(now_ns)
         udp._handle(
             (datagram, source, b""), now_ns, lambda each, client: replica.step(each, client, now_ns), *self.node._refuse
         )
@@ -91,17 +92,28 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
         yield made
 
 
-def unproven() -> Proofs:
-    """Of a process that trusts no address."""
-    return Proofs(b"secret", lambda _: False)
+def unproven(secret: bytes = b"secret", peers: Collection[Sockaddr] = ()) -> Proofs:
+    """Of a process that trusts no address; `peers` are those of its peers."""
+    return Proofs(secret, lambda _: False, peers.__contains__)
+
+
+def answered(question: bytes) -> bytes:
+    return ANSWER + question[len(QUESTION) :]
+
+
+def meet_n4(wire: Wire) -> None:
+    """A record makes the victim's address that of a member; there are rows for it."""
+    fill(wire.node.replica, FAR)
+    wire.advance()
+    wire.spoofed(packed(Members("n2", 1, (MemberRecord("n4", 1, 1, addresses=("192.0.2.7:4242",)),)))[0])
 
 
 # Questions.
 
 
 def test_an_answer_proves_the_address_that_was_asked_and_no_other() -> None:
-    proofs, asked, other = unproven(), ("192.0.2.1", 7), ("192.0.2.1", 8)
-    answer = unproven().receive(proofs.question(asked), ("192.0.2.9", 1))
+    proofs, asked, other, asker = unproven(), ("192.0.2.1", 7), ("192.0.2.1", 8), ("192.0.2.9", 1)
+    answer = unproven(peers=[asker]).receive(proofs.question(asked), asker)
     assert answer
     assert len(answer) == len(proofs.question(asked))
     for datagram, source in ((answer, other), (ANSWER + bytes(8), asked), (proofs.question(asked), asked)):
@@ -109,26 +121,71 @@ def test_an_answer_proves_the_address_that_was_asked_and_no_other() -> None:
         assert not (proofs.are_had_of(asked) or proofs.are_had_of(other))
     proofs.receive(answer, asked)
     assert proofs.are_had_of(asked)
-    assert not Proofs(b"another", lambda _: False).are_had_of(asked)
 
 
 def test_another_process_has_other_questions() -> None:
-    first, second, asked = unproven(), Proofs(b"another", lambda _: False), ("192.0.2.1", 7)
-    second.receive(first.receive(first.question(asked), asked) or b"", asked)
+    first, second, asked = unproven(), unproven(b"another"), ("192.0.2.1", 7)
+    second.receive(answered(first.question(asked)), asked)
     assert not second.are_had_of(asked)
 
 
-def test_so_many_addresses_that_have_answered_are_remembered() -> None:
-    proofs, sources = unproven(), [("192.0.2.1", port) for port in range(1, MOST_ADDRESSES + 11)]
+def test_an_address_is_proven_for_a_time_and_so_is_a_token_good() -> None:
+    proofs, asked = unproven(), ("192.0.2.1", 7)
+    answer = answered(proofs.question(asked))
+    proofs.at(TOKEN_NS)
+    proofs.receive(answer, asked)
+    proofs.at(PROOF_NS)
+    assert proofs.are_had_of(asked)
+    proofs.at(TOKEN_NS + PROOF_NS)
+    proofs.receive(answer, asked)
+    assert not proofs.are_had_of(asked), "whoever has that address now did not ask for anything"
+
+
+def test_so_many_addresses_that_have_answered_are_remembered_beside_those_of_peers() -> None:
+    sources = [("192.0.2.1", port) for port in range(1, MOST_ADDRESSES + 11)]
+    proofs = unproven(peers=sources[:5])
     for source in sources:
-        proofs.receive(ANSWER + proofs.question(source)[len(QUESTION) :], source)
-    assert [source for source in sources if not proofs.are_had_of(source)] == sources[:10]
+        proofs.receive(answered(proofs.question(source)), source)
+    assert [source for source in sources if not proofs.are_had_of(source)] == sources[5:15]
 
 
-def test_questions_in_anothers_name_are_no_amplifier(wire: Wire) -> None:
+def test_a_question_is_answered_at_a_peer_whatever_was_sent_there_before(wire: Wire) -> None:
+    """Else two that know each other from records, and open exchanges with each other, would never prove anything."""
+    meet_n4(wire)
+    for now_ns in range(0, SECOND_NS, SECOND_NS // 10):
+        wire.node.replica.tick(now_ns)
+        wire.advance(now_ns)
+    wire.sent.clear()
+    wire.spoofed(QUESTION + bytes(8), SECOND_NS - 1)
+    assert ANSWER + bytes(8) in wire.to_victim()
+
+
+def test_a_node_does_not_prove_its_address_to_one_it_has_nothing_to_do_with(wire: Wire) -> None:
     for _ in range(100):
         wire.spoofed(QUESTION + bytes(8))
-    assert 0 < wire.bytes_to_victim <= wire.came
+    assert not wire.to_victim()
+
+
+def test_a_flood_of_addresses_leaves_room_for_those_of_peers(wire: Wire) -> None:
+    meet_n4(wire)
+    for port in range(MOST_ADDRESSES):
+        wire.spoofed(READ, 2 * SECOND_NS, ("198.51.100.1", port))
+    wire.sent.clear()
+    wire.spoofed(packed(Syn("n4", 1, {}, boot=5))[0], 2 * SECOND_NS)
+    assert wire.questions()
+
+
+def test_who_is_not_heard_is_asked_on(wire: Wire) -> None:
+    meet_n4(wire)
+    for now_ns in range(0, 60 * SECOND_NS, SECOND_NS // 10):
+        wire.node.udp.at(now_ns)
+        wire.node.replica.tick(now_ns)
+        wire.sent.clear()
+        wire.advance(now_ns)
+    for _ in range(10):
+        wire.node.replica.tick(now_ns)
+        wire.advance(now_ns)
+    assert wire.to_victim(Syn)
 
 
 # Requests.
@@ -196,9 +253,7 @@ def test_a_forged_member_is_no_amplifier(wire: Wire, record: MemberRecord) -> No
 
 def test_a_member_that_only_a_record_names_is_answered_in_full_once_it_has_proven_to_be_there(wire: Wire) -> None:
     replica = wire.node.replica
-    fill(replica, FAR)
-    wire.advance()
-    wire.spoofed(packed(Members("n2", 1, (MemberRecord("n4", 1, 1),)))[0])
+    meet_n4(wire)
     replica.tick(0)
     wire.advance()
     wire.sent.clear()
@@ -211,7 +266,7 @@ def test_a_member_that_only_a_record_names_is_answered_in_full_once_it_has_prove
     wire.spoofed(syn)
     assert not wire.to_victim(SynAck)
     assert wire.bytes_to_victim <= wire.came
-    wire.spoofed(ANSWER + question[len(QUESTION) :])
+    wire.spoofed(answered(question))
     wire.spoofed(syn)
     assert sum(map(len, wire.to_victim(SynAck))) > 1200
 

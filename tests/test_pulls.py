@@ -178,7 +178,31 @@ def test_who_is_pulled_from_is_asked_for_little_else() -> None:
     assert isinstance(pull, Pull)
     assert pull.wants == {N1: 0}
     assert isinstance(answer, SynAck)
+    assert answer.wants == {far: 0, near: 0}, "until something has come"
+    step(second, Pulled("n1", 1, pull.number, (Delta(N1, 0, (("a", Row(1, 0, 1)),), 5000),)), "n1")
+    (answer,) = messages(step(second, Syn("n1", 1, entries, boot=1), "n1"))
+    assert isinstance(answer, SynAck)
     assert answer.wants == {near: 0}, "what is far ahead is pulled next, and another peer may have it meanwhile"
+
+
+def test_what_can_not_be_taken_in_keeps_nothing_else_from_coming() -> None:
+    """There is no room for the rows of an actor, which is pulled first again and again."""
+    first, second = two(push=False, max_rows=300)
+    object.__setattr__(first.config, "max_rows", 10_000)
+    full, other = Actor("a.x"), Actor("b.x")
+    known = Delta(other, 0, tuple((f"b{at}", Row(1, 0, at)) for at in range(1, 301)))
+    receive(first, Push("n2", 1, (known,)))
+    receive(second, Push("n1", 1, (known,)))
+    grown = tuple((f"b{at - 300}", Row(2, 0, at)) for at in range(301, 601))
+    receive(first, Push("n2", 1, (Delta(other, 300, grown),)))
+    receive(first, Push("n2", 1, (Delta(full, 0, tuple((f"a{at}", Row(1, 0, at)) for at in range(1, 5001))),)))
+    wire = Wire(first, second)
+    wire.is_checked = False
+    for _ in range(10):
+        for name in ("n1", "n2"):
+            wire.tick(name)
+            wire.now_ns += 100 * MS
+    assert second.state.version(other) == 600
 
 
 def test_a_pull_fits_a_small_datagram_whatever_the_names_of_actors() -> None:

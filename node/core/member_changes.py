@@ -135,7 +135,7 @@ class MemberChanges:
             at = self._rounds // ROUNDS_OF_ONE % len(asked)
             self._rounds += 1
             self._send_join((asked[at],))
-        elif self._checks and self._cluster_id.shown.is_settled:
+        elif self._checks and self._cluster_id.shown.is_settled and self._roster.own.is_member:
             self._checks -= 1
             self._send_join((self._seeds[self._checks // ROUNDS_OF_ONE],))
 
@@ -147,6 +147,8 @@ class MemberChanges:
 
     def receive_join(self, join: Join, source: Client, now_ns: int) -> None:
         """Somebody asks to be taken in."""
+        if join.boot == self._identity.boot and not self.is_joining:
+            return  # one of our seeds is ourselves
         name, shown, roster = join.sender, self._cluster_id.shown, self._roster
         is_certain = shown.is_settled and self._cluster_id.unsaved is None
         if shown.is_settled and not is_certain:
@@ -183,8 +185,16 @@ class MemberChanges:
         return not is_same and self._membership.is_up(join.sender, now_ns)
 
     def is_answer(self, message: Gossip) -> bool:
-        """Whether this answers our Join."""
-        return isinstance(message, Members) and self.is_joining and message.boot == self._identity.boot
+        """Whether this answers our Join, as long as we ask to be taken in."""
+        return self.is_joining and self.answers_us(message)
+
+    def answers_us(self, message: Gossip) -> bool:
+        """Whether this answers a Join of ours."""
+        return isinstance(message, Members) and message.boot == self._identity.boot
+
+    def seed_answered(self) -> None:
+        """The one of our seeds that was asked last has answered: it is the next one's turn."""
+        self._checks -= self._checks % ROUNDS_OF_ONE
 
     def receive(self, message: Members, source: Client, now_ns: int) -> None:
         """Take in records of a member, or of who answers our Join."""

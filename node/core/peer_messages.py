@@ -35,7 +35,7 @@ from gossip_counter.node.core.stats import Stats
 
 
 class Refused(NamedTuple):
-    """One who speaks under a member's name without this cluster's id, and where from.
+    """One who speaks without this cluster's id, under a member's name or asked to take us in, and where from.
 
     `member` is where that member speaks from with our id; None: the sender's own id is settled.
     """
@@ -87,6 +87,8 @@ class PeerMessages:
         if isinstance(message, Join):
             self._member_changes.receive_join(message, source, now_ns)
             return
+        if self._member_changes.answers_us(message):
+            self._member_changes.seed_answered()
         is_answer = self._member_changes.is_answer(message)
         if message.sender not in self._membership and not is_answer:
             self._receive_from_non_member(message, source)
@@ -141,8 +143,7 @@ class PeerMessages:
 
     def _refuse(self, message: Gossip, source: Client, member: Client | None) -> None:
         self._stats.foreign_gossip += 1
-        answers_join = isinstance(message, Members) and message.boot == self._identity.boot
-        self.refused = Refused(message.sender, source, member, answers_join)
+        self.refused = Refused(message.sender, source, member, self._member_changes.answers_us(message))
 
     def _exchange(self, message: Carrier | Syn | Pull, source: Client, now_ns: int) -> None:
         absorbed = [] if isinstance(message, Syn | Pull) else self._identity.absorbed_by(message.deltas)

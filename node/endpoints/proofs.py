@@ -2,12 +2,13 @@
 
 Pure. An address is *proven* if whoever it is of receives what is sent there: one that people listed, one of this
 machine, in whose name nobody elsewhere can send, and one that has answered a *question*. To any other, about as many
-bytes are sent as have come from it, though a record names it. Where datagrams are sealed, their tokens do all this:
-see `security/sealing.py`.
+bytes are sent as have come from it and a few more, though a record names it. Where datagrams are sealed, their tokens
+do all this: see `security/sealing.py`.
 
 A question carries a token, a hash of the address under a secret of this process. Whoever sends it back receives there,
-whatever else it knows: what other datagrams carry is seen by all who speak with a node. Nothing is kept of a question,
-and the answer is as long as that.
+whatever else it knows: what other datagrams carry is seen by all who speak with a node. Nothing is kept of a question.
+Only addresses of peers are answered: else any node could be proven to another that it has nothing to do with. An
+answer is as long as its question, so it need not be counted, and gets through when nothing else does.
 
     mark    2 bytes, c1 02: begins no msgpack value, and nothing sealed
     kind    1: 0 is a question, 1 an answer
@@ -34,9 +35,13 @@ They are for replies, for questions, and for gossip that has to come first, or n
 """
 
 MOST_ADDRESSES = 1024
-"""Unproven addresses that are answered in a second, and such as have answered that are remembered: who did so first is
-forgotten beyond it, and asked again.
-"""
+"""Unproven addresses that are answered in a second, and proven ones that are remembered; peers' come beside these."""
+
+TOKEN_NS = 300 * SECOND_NS
+"""How long a token is given, and how much longer it is taken: an address may be another's then."""
+
+PROOF_NS = 3600 * SECOND_NS
+"""How long an address is proven."""
 
 
 def is_of_a_proof(datagram: bytes) -> bool:
@@ -47,43 +52,57 @@ def is_of_a_proof(datagram: bytes) -> bool:
 class Proofs:
     """What addresses have proven to this process, which has this secret, and what the others have used up."""
 
-    def __init__(self, secret: bytes, is_trusted: Callable[[Sockaddr], bool]) -> None:
+    def __init__(
+        self, secret: bytes, is_trusted: Callable[[Sockaddr], bool], is_of_a_peer: Callable[[Sockaddr], bool]
+    ) -> None:
         """`is_trusted`: whether an address is proven by other means."""
         self._secret = secret
         self._is_trusted = is_trusted
-        self._answered: dict[Sockaddr, None] = {}
+        self._is_of_a_peer = is_of_a_peer
+        self._until_ns: dict[Sockaddr, int] = {}
+        """By proven address, how long it is that."""
         self._credit: dict[Sockaddr, int] = {}
         """By unproven address, the bytes that came from there, less those that were sent there."""
+        self._now_ns = 0
         self._second_ends_ns = 0
 
     def at(self, now_ns: int) -> None:
         """It is that time now, by a monotonic clock."""
+        self._now_ns = now_ns
         if now_ns >= self._second_ends_ns:
             self._second_ends_ns = now_ns + SECOND_NS
             self._credit.clear()
 
     def are_had_of(self, address: Sockaddr) -> bool:
         """Whether an address is proven."""
-        return address[:2] in self._answered or is_of_this_machine(address) or self._is_trusted(address)
+        is_proven = self._until_ns.get(address, -1) > self._now_ns
+        return is_proven or is_of_this_machine(address) or self._is_trusted(address)
 
     # Questions and answers.
 
     def question(self, to: Sockaddr) -> bytes:
         """What to ask an address."""
-        return QUESTION + self._token(to)
+        return QUESTION + self._token(to, self._now_ns // TOKEN_NS)
 
     def receive(self, datagram: bytes, source: Sockaddr) -> bytes | None:
         """Take a question or an answer; what to reply to a question."""
         if datagram.startswith(QUESTION):
-            return ANSWER + datagram[len(QUESTION) :]
-        if datagram == ANSWER + self._token(source):
-            self._answered[source[:2]] = None
-            if len(self._answered) > MOST_ADDRESSES:
-                del self._answered[next(iter(self._answered))]
+            return ANSWER + datagram[len(QUESTION) :] if self._is_of_a_peer(source) else None
+        period = self._now_ns // TOKEN_NS
+        if datagram[len(ANSWER) :] in (self._token(source, period), self._token(source, period - 1)):
+            self._until_ns.pop(source, None)
+            self._until_ns[source] = self._now_ns + PROOF_NS
+            self._forget_oldest()
         return None
 
-    def _token(self, address: Sockaddr) -> bytes:
-        return blake2b(repr(address[:2]).encode(), key=self._secret, digest_size=TOKEN_BYTES).digest()
+    def _forget_oldest(self) -> None:
+        """Forget the address that was proven first and is no peer's, if there are too many."""
+        if len(self._until_ns) > MOST_ADDRESSES:
+            others = (each for each in self._until_ns if not self._is_of_a_peer(each))
+            self._until_ns.pop(next(others, ()), None)
+
+    def _token(self, address: Sockaddr, period: int) -> bytes:
+        return blake2b(f"{period} {address}".encode(), key=self._secret, digest_size=TOKEN_BYTES).digest()
 
     # What the others may have.
 
@@ -91,22 +110,23 @@ class Proofs:
         """A datagram of so many bytes came from there; whether it is handled if it is a request."""
         if self.are_had_of(source):
             return True
-        credit = self._credit.get(source)
-        if credit is None and len(self._credit) >= MOST_ADDRESSES:
+        if not self._has_room(source):
             return False
-        self._credit[source] = (credit or 0) + size
-        return self._credit[source] > -FREE_BYTES
+        self._credit[source] = credit = self._credit.get(source, 0) + size
+        return credit > -FREE_BYTES
 
     def may_send(self, to: Sockaddr, size: int, free: int) -> bool:
         """Whether so many bytes may be sent there, `free` beyond what came from an unproven address; they count."""
         if self.are_had_of(to):
             return True
-        credit = self._credit.get(to)
-        if credit is None and len(self._credit) >= MOST_ADDRESSES:
+        credit = self._credit.get(to, 0)
+        if size > credit + free or not self._has_room(to):
             return False
-        if is_sent := size <= (credit or 0) + free:
-            self._credit[to] = (credit or 0) - size
-        return is_sent
+        self._credit[to] = credit - size
+        return True
+
+    def _has_room(self, address: Sockaddr) -> bool:
+        return len(self._credit) < MOST_ADDRESSES or address in self._credit or self._is_of_a_peer(address)
 
 
 def free_bytes(gossip: Gossip, is_for_member: bool) -> int:

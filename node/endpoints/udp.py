@@ -19,18 +19,15 @@ from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.effects import Client, Send
 from gossip_counter.node.core.errors import BadDatagramError, RequestError
 from gossip_counter.node.core.gossip.messages import (
-    Ack,
     Carrier,
-    Confirmed,
     Gossip,
     Join,
     Members,
     Pulled,
     Replicate,
-    Rival,
     Syn,
-    SynAck,
     boot_answered,
+    is_answer,
 )
 from gossip_counter.node.core.messages import Add, Delete, Reply, Request
 from gossip_counter.node.core.paths import NARROW_BYTES
@@ -77,9 +74,6 @@ round, fall behind with gossip, and answer digests that are long out of date wit
 WRITES = (Add, Delete)
 """Requests that must not be carried out twice."""
 
-ANSWERS = SynAck | Ack | Pulled | Confirmed | Rival
-"""Gossip that is sent only by who has received some; so is a SYN that answers another."""
-
 
 class UdpEndpoint:
     """Reads and writes the datagrams of one node. `note(kind, text, *args)` counts and logs what goes wrong.
@@ -111,7 +105,8 @@ class UdpEndpoint:
         self._recent = RecentWrites()
         self._arrivals = Arrivals()
         self._senders = Senders()
-        self._proofs = Proofs(secrets.token_bytes(), lambda each: sealing is not None or self.peers.are_listed_at(each))
+        is_trusted = self.peers.are_listed_at if sealing is None else lambda _: True
+        self._proofs = Proofs(secrets.token_bytes(), is_trusted, self.peers.are_at)
         self._boot = 0
         """This process's boot id, once it has sent it: whoever sends it back answers this process."""
         self._config = config
@@ -143,6 +138,11 @@ class UdpEndpoint:
         self.peers.forget(peer)
         self._routes.forget(peer)
 
+    def at(self, now_ns: int) -> None:
+        """It is that time now: bounds of what is read and sent in a time begin anew. To be called in each tick, too."""
+        self._senders.at(now_ns)
+        self._proofs.at(now_ns)
+
     # Receiving.
 
     def receive(
@@ -158,8 +158,7 @@ class UdpEndpoint:
         Returns whether there was no time for some of them: then it is to be called again, though nothing new arrives.
         """
         began_ns, waiting = monotonic_ns(), self._arrivals
-        self._senders.at(now_ns)
-        self._proofs.at(now_ns)
+        self.at(now_ns)
         arrived = self._read()
         if waiting or len(arrived) == BURST:
             self._wait(arrived)
@@ -232,9 +231,8 @@ class UdpEndpoint:
     def _receive_proof(self, datagram: bytes, client: UdpClient) -> None:
         source, asked, _ = client
         self.traffic.came("proof", datagram)
-        self._proofs.came(source, len(datagram))
         if answer := self._proofs.receive(datagram, source):
-            self._send(answer, source, asked, "proof", 0)
+            self._send_as_is(answer, source, asked, "proof")
         if not self.peers.are_at(source):
             self._senders.was_worthless(source)
 
@@ -277,15 +275,14 @@ class UdpEndpoint:
         if answered and answered == self._boot:
             if self._proofs.are_had_of(source):
                 self.peers.answered(message.sender, source)
-            else:
+            elif message.sender in self.peers:
                 self._ask_for_proof(source, asked)
         if not self.peers.are_at(source):
             self._senders.was_worthless(source)
-        is_answer = bool(answered) or isinstance(message, ANSWERS)
         is_ours = message.cluster_id is not None and message.cluster_id.number == self._cluster_number
         is_proven = self._envelopes.proves(source)
         is_trusted = is_ours and (is_proven or is_of_this_machine(source))
-        self.peers.heard_from(message.sender, source, is_answer, is_ours, is_trusted)
+        self.peers.heard_from(message.sender, source, is_answer(message), is_ours, is_trusted)
         if isinstance(message, Members) and is_ours and message.sender in self.peers:
             self.reached_at = message.sent_to
         # One that has not our cluster's id can only get it there: at its address, or elsewhere if that is silent.
@@ -378,7 +375,9 @@ class UdpEndpoint:
 
     def _ask_for_proof(self, address: Sockaddr, asked: bytes) -> None:
         """Ask who is at an address that is not proven to receive there."""
-        self._send(self._proofs.question(address), address, asked, "proof")
+        question = self._proofs.question(address)
+        if self._proofs.may_send(address, len(question), FREE_BYTES):
+            self._send_as_is(question, address, asked, "proof")
 
     def _send(self, content: bytes, to: Sockaddr, asked: bytes, kind: str = "reply", free: int = FREE_BYTES) -> bool:
         """Send, unless so much has gone to an unproven address already: `free` bytes beyond what came from there."""

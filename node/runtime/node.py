@@ -46,8 +46,8 @@ log = logging.getLogger("gossip_counter.node")
 
 
 COLLECT_AFTER = (10_000, 10, 10)
-"""When Python looks for garbage in cycles: seldom, and not in what was restored. No row is ever in one, and the longest
-look takes half a second with a million of them.
+"""How seldom Python collects garbage that is in cycles; it never goes through what was restored. No row is in a cycle,
+and a collection that goes through a million of them takes half a second.
 """
 
 DROPPED = {
@@ -225,6 +225,7 @@ class Node:
     def _tick(self) -> None:
         now_ns = monotonic_ns()
         self._set_clock()
+        self._udp.at(now_ns)
         self._guarded(self.replica.tick, now_ns)
         self._advance()
         self._guarded(self._warn_of_forks, now_ns)

@@ -13,8 +13,8 @@ def why_refused(refused: Refused, cluster: str) -> str:
     name, source = refused.name, shown(cast(UdpClient, refused.source)[0])
     if refused.answers_join:
         return (
-            f"{name} at {source}, which this node was to join, is of another cluster than this node is: name members of"
-            " one cluster only with --join; to join that one, start with an empty data directory"
+            f"{name} at {source}, which this node was to join, is of another cluster than this node is: start with an"
+            " empty data directory to join that one, or without its address in --join"
         )
     if refused.member:
         where = shown(cast(UdpClient, refused.member)[0])
@@ -61,15 +61,6 @@ def why_not_taken_in(refused: RefusedJoin, source: str) -> str:
     return (
         f"{source} does not take this node in: another process named {refused.name} is a member of that cluster: give"
         " this one another --name, or stop that one"
-    )
-
-
-def why_of_another(asked: str, own_id: str, others: tuple[str, ...]) -> str:
-    """That a member of one cluster can't join another, at `asked`, and what to do."""
-    members = f"with {', '.join(others):.400}" if others else "alone"
-    return (
-        f"this node is of the cluster with id {own_id} already, {members}, and {asked} is of another: start it with an"
-        " empty data directory to join that, or without --join to stay"
     )
 
 

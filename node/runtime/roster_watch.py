@@ -14,7 +14,6 @@ from gossip_counter.node.runtime.peer_finder import PeerFinder
 from gossip_counter.node.runtime.refusals import (
     why_nobody,
     why_not_taken_in,
-    why_of_another,
     why_refused_join,
     why_removed,
 )
@@ -130,12 +129,10 @@ class RosterWatch:
             self._was_joining, self._waited = True, self._waited + 1
             if self._waited >= self._warn_at:
                 self._warn_at *= 2
-                log.warning("%s", self._why_of_another() or self._refused or why_nobody(self._asked))
+                log.warning("%s", self._refused or why_nobody(self._asked))
         elif self._was_joining:
             self._was_joining, self._waited, self._warn_at, self._refused = False, 0, PATIENCE, ""
             log.info("this node is a member now, of %d", len(self._roster.others) + 1)
-            if why := self._why_of_another():
-                log.warning("%s", why)
         elif self._seeds and not self._replica.asks_seeds:
             for seed in self._seeds:
                 self._forget(seed)
@@ -154,12 +151,6 @@ class RosterWatch:
     @property
     def _asked(self) -> str:
         return ", ".join(shown(each) for each in self._seeds.values()) or "the members that it knows"
-
-    def _why_of_another(self) -> str:
-        """Why this node does not join those that it was to; empty if nobody there is of another cluster."""
-        own_id = self._replica.cluster_id
-        is_other = self._seeds and own_id.is_settled and self._replica.stats.foreign_gossip
-        return why_of_another(self._asked, own_id.text, self._roster.others) if is_other else ""
 
 
 def _why_gone(record: MemberRecord | None) -> str:

@@ -200,3 +200,8 @@ Gossip = Carrier | Syn | Pull | Rival | Confirm | Confirmed | Join | Members
 def boot_answered(message: Gossip) -> int:
     """The boot id of the SYN that a message answers; 0: it answers none, or another kind."""
     return message.answered if isinstance(message, Syn) else message.boot if isinstance(message, SynAck) else 0
+
+
+def is_answer(message: Gossip) -> bool:
+    """Whether a message is sent only by who has received some."""
+    return isinstance(message, SynAck | Ack | Pulled | Confirmed | Rival) or boot_answered(message) > 0

@@ -71,6 +71,8 @@ class _Feed:
     is_cut: bool = False
     """Whether one before them has not."""
     silences: int = 0
+    has_brought: bool = False
+    """Whether the last whole answer brought anything."""
     answer_ns: float = 0
     """How long an answer takes, on average."""
 
@@ -117,10 +119,13 @@ class Pulls:
             self._ask(peer, feed, now_ns)
 
     def brings(self, peer: str, actor: Actor, upto: int) -> bool:
-        """Whether an actor's rows up to there, which a peer has, come with pulls: with one that is under way, or with
-        one after those of this peer. Exchanges would bring the same ones from each peer.
+        """Whether an actor's rows up to there, which a peer has, need not be asked for in an exchange.
+
+        They come with a pull that is under way. Or they are many: then they are pulled after what comes from this peer,
+        if anything does come; in exchanges, each peer would bring the same ones.
         """
-        return self.is_asked_for(actor) or (peer in self._feeds and upto - self._state.version(actor) > FAR)
+        feed, is_far = self._feeds.get(peer), upto - self._state.version(actor) > FAR
+        return self.is_asked_for(actor) or (is_far and feed is not None and feed.has_brought)
 
     def is_asked_for(self, actor: Actor) -> bool:
         """Whether a peer is being asked for an actor's rows."""
@@ -152,7 +157,8 @@ class Pulls:
         feed.answer_ns = 0.75 * (feed.answer_ns or took) + 0.25 * took
         if not feed.is_cut:
             feed.window = min(feed.window + self._step_bytes, WINDOW_EXCHANGES * self._step_bytes)
-            if not any(self._state.version(each) > since for each, since in feed.asked.items()):
+            feed.has_brought = any(self._state.version(each) > since for each, since in feed.asked.items())
+            if not feed.has_brought:
                 del self._feeds[pulled.sender]  # it has no more, or there is no room for it here
                 return False
         self._ask(pulled.sender, feed, now_ns)
