@@ -259,7 +259,7 @@ def _packed(message: Gossip, cluster: str, cluster_id: ClusterId) -> bytes:
 
 def send(datagram: bytes, address: Address, rate: int, seconds: float) -> Sent:
     """Send a datagram as often as `rate` a second, and count what comes back. An add is another one each time."""
-    count = size = back = 0
+    count = sent = size = back = 0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
         flood.connect(address)
         flood.setblocking(False)
@@ -271,12 +271,13 @@ def send(datagram: bytes, address: Address, rate: int, seconds: float) -> Sent:
                 several = range(count, count + min(missing, at_once))
                 with suppress(OSError):
                     size += flood.send(b"".join(map(_add, several)) if is_add else datagram * len(several))
+                    sent += len(several)
                 count, missing = count + len(several), missing - len(several)
                 with suppress(OSError):
                     while True:
                         back += len(flood.recv(65_536))
             sleep(BATCH_S)
-    return Sent(count, size, back)
+    return Sent(sent, size, back)
 
 
 def _cut_by_the_kernel(flood: socket.socket, size: int) -> int:

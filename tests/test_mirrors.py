@@ -1,17 +1,20 @@
 """Claim: nobody makes a node send much to an address of which nothing shows that its owner asked for it."""
 
+import asyncio
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from random import Random
 
 import msgpack
 import pytest
 
 from gossip_counter.node.codec import datagrams
 from gossip_counter.node.core.cluster_id import ClusterId
+from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.gossip.messages import Join, Members, Push, Syn, SynAck
 from gossip_counter.node.core.gossip.pulls import FAR
 from gossip_counter.node.core.roster import MemberRecord
-from gossip_counter.node.endpoints.addresses import Sockaddr
+from gossip_counter.node.endpoints.addresses import Sockaddr, bind
 from gossip_counter.node.endpoints.proofs import (
     ANSWER,
     FREE_BYTES,
@@ -24,6 +27,8 @@ from gossip_counter.node.endpoints.proofs import (
     Proofs,
     is_of_this_machine,
 )
+from gossip_counter.node.endpoints.udp import UdpEndpoint
+from gossip_counter.node.runtime.node import Node
 from tests.support.replica import CLUSTER_ID, MS, fill, packed, with_checksum
 from tests.support.udp import UdpNode, udp_endpoint
 
@@ -118,15 +123,15 @@ def test_an_answer_proves_the_address_that_was_asked_and_no_other() -> None:
     assert len(answer) == len(proofs.question(asked))
     for datagram, source in ((answer, other), (ANSWER + bytes(8), asked), (proofs.question(asked), asked)):
         proofs.receive(datagram, source)
-        assert not (proofs.are_had_of(asked) or proofs.are_had_of(other))
+        assert not (proofs.is_proven(asked) or proofs.is_proven(other))
     proofs.receive(answer, asked)
-    assert proofs.are_had_of(asked)
+    assert proofs.is_proven(asked)
 
 
 def test_another_process_has_other_questions() -> None:
     first, second, asked = unproven(), unproven(b"another"), ("192.0.2.1", 7)
     second.receive(answered(first.question(asked)), asked)
-    assert not second.are_had_of(asked)
+    assert not second.is_proven(asked)
 
 
 def test_an_address_is_proven_for_a_time_and_so_is_a_token_good() -> None:
@@ -135,10 +140,10 @@ def test_an_address_is_proven_for_a_time_and_so_is_a_token_good() -> None:
     proofs.at(TOKEN_NS)
     proofs.receive(answer, asked)
     proofs.at(PROOF_NS)
-    assert proofs.are_had_of(asked)
+    assert proofs.is_proven(asked)
     proofs.at(TOKEN_NS + PROOF_NS)
     proofs.receive(answer, asked)
-    assert not proofs.are_had_of(asked), "whoever has that address now did not ask for anything"
+    assert not proofs.is_proven(asked), "whoever has that address now did not ask for anything"
 
 
 def test_so_many_addresses_that_have_answered_are_remembered_beside_those_of_peers() -> None:
@@ -146,7 +151,7 @@ def test_so_many_addresses_that_have_answered_are_remembered_beside_those_of_pee
     proofs = unproven(peers=sources[:5])
     for source in sources:
         proofs.receive(answered(proofs.question(source)), source)
-    assert [source for source in sources if not proofs.are_had_of(source)] == sources[5:15]
+    assert [source for source in sources if not proofs.is_proven(source)] == sources[5:15]
 
 
 def test_a_question_is_answered_at_a_peer_whatever_was_sent_there_before(wire: Wire) -> None:
@@ -186,6 +191,22 @@ def test_who_is_not_heard_is_asked_on(wire: Wire) -> None:
         wire.node.replica.tick(now_ns)
         wire.advance(now_ns)
     assert wire.to_victim(Syn)
+
+
+def test_each_tick_begins_anew_what_may_be_sent() -> None:
+    async def live() -> None:
+        with bind(("127.0.0.1", 0)) as bound:
+            node = Node(
+                Config(name="n1"),
+                lambda made, log: UdpEndpoint(bound, {}, made.config, Random(7), made.stats, log.note),
+                Random(7),
+            )
+            proofs = node._udp._proofs
+            assert proofs.may_send(VICTIM, FREE_BYTES, FREE_BYTES)
+            node._tick()
+            assert proofs.may_send(VICTIM, FREE_BYTES, FREE_BYTES)
+
+    asyncio.run(live())
 
 
 # Requests.

@@ -127,6 +127,8 @@ class MemberChanges:
         return self.is_joining or self._checks > 0
 
     def _join(self, now_ns: int) -> None:
+        if not self.asks_seeds:
+            self._seeds = ()  # the endpoint forgets them too
         asked: tuple[Client, ...] = (*self._seeds, *self._membership.names)
         if not asked or self._roster.own.is_removed:
             return

@@ -73,10 +73,10 @@ class Proofs:
             self._second_ends_ns = now_ns + SECOND_NS
             self._credit.clear()
 
-    def are_had_of(self, address: Sockaddr) -> bool:
+    def is_proven(self, address: Sockaddr) -> bool:
         """Whether an address is proven."""
-        is_proven = self._until_ns.get(address, -1) > self._now_ns
-        return is_proven or is_of_this_machine(address) or self._is_trusted(address)
+        has_answered = self._until_ns.get(address, -1) > self._now_ns
+        return has_answered or is_of_this_machine(address) or self._is_trusted(address)
 
     # Questions and answers.
 
@@ -108,7 +108,7 @@ class Proofs:
 
     def came(self, source: Sockaddr, size: int) -> bool:
         """A datagram of so many bytes came from there; whether it is handled if it is a request."""
-        if self.are_had_of(source):
+        if self.is_proven(source):
             return True
         if not self._has_room(source):
             return False
@@ -117,7 +117,7 @@ class Proofs:
 
     def may_send(self, to: Sockaddr, size: int, free: int) -> bool:
         """Whether so many bytes may be sent there, `free` beyond what came from an unproven address; they count."""
-        if self.are_had_of(to):
+        if self.is_proven(to):
             return True
         credit = self._credit.get(to, 0)
         if size > credit + free or not self._has_room(to):

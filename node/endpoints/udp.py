@@ -273,7 +273,7 @@ class UdpEndpoint:
         source, asked, _ = client
         answered = boot_answered(message)
         if answered and answered == self._boot:
-            if self._proofs.are_had_of(source):
+            if self._proofs.is_proven(source):
                 self.peers.answered(message.sender, source)
             elif message.sender in self.peers:
                 self._ask_for_proof(source, asked)
