@@ -25,7 +25,6 @@ from gossip_counter.node.endpoints.proofs import (
     SECOND_NS,
     TOKEN_NS,
     Proofs,
-    is_of_this_machine,
 )
 from gossip_counter.node.endpoints.udp import UdpEndpoint
 from gossip_counter.node.runtime.node import Node
@@ -232,8 +231,9 @@ def test_so_many_unproven_addresses_are_answered_in_a_second() -> None:
 
 
 def test_who_sends_from_this_machine_receives_here() -> None:
-    assert all(is_of_this_machine((host, 1)) for host in ("127.0.0.1", "::1", "::ffff:127.0.0.2"))
-    assert not any(is_of_this_machine((host, 1)) for host in ("10.0.0.1", "::2", "::ffff:10.0.0.1"))
+    proofs = unproven()
+    assert all(proofs.is_proven((host, 1)) for host in ("127.0.0.1", "::1", "::ffff:127.0.0.2"))
+    assert not any(proofs.is_proven((host, 1)) for host in ("10.0.0.1", "::2", "::ffff:10.0.0.1", "fe80::1%eth0"))
 
 
 def test_an_unproven_client_that_asks_now_and_then_is_always_answered(wire: Wire) -> None:

@@ -5,6 +5,7 @@ import ipaddress
 import socket
 import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from gossip_counter.node.core.errors import ConfigError
@@ -72,6 +73,7 @@ def usable(bound: socket.socket, found: Iterable[Found]) -> list[Sockaddr]:
     ]
 
 
+@lru_cache(maxsize=1024)  # it is asked of each datagram
 def is_loopback(host: str) -> bool:
     """Whether only this host can be reached from this numeric address."""
     address = ipaddress.ip_address(host.partition("%")[0])

@@ -1,9 +1,9 @@
 """Who receives what is sent to an address, where datagrams are plain: nobody makes a node a mirror that floods others.
 
 Pure. An address is *proven* if whoever it is of receives what is sent there: one that people listed, one of this
-machine, in whose name nobody elsewhere can send, and one that has answered a *question*. To any other, about as many
-bytes are sent as have come from it and a few more, though a record names it. Where datagrams are sealed, their tokens
-do all this: see `security/sealing.py`.
+machine, as the system drops what comes from elsewhere in its name, and one that has answered a *question*. To any
+other, about as many bytes are sent as have come from it and a few more, though a record names it. Where datagrams are
+sealed, their tokens do all this: see `security/sealing.py`.
 
 A question carries a token, a hash of the address under a secret of this process. Whoever sends it back receives there,
 whatever else it knows: what other datagrams carry is seen by all who speak with a node. Nothing is kept of a question.
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 from gossip_counter.node.core.gossip.messages import Gossip, Join, Members, Syn
-from gossip_counter.node.endpoints.addresses import Sockaddr
+from gossip_counter.node.endpoints.addresses import Sockaddr, is_loopback
 
 MARK = b"\xc1\x02"
 QUESTION, ANSWER = MARK + b"\0", MARK + b"\1"
@@ -76,7 +76,7 @@ class Proofs:
     def is_proven(self, address: Sockaddr) -> bool:
         """Whether an address is proven."""
         has_answered = self._until_ns.get(address, -1) > self._now_ns
-        return has_answered or is_of_this_machine(address) or self._is_trusted(address)
+        return has_answered or is_loopback(address[0]) or self._is_trusted(address)
 
     # Questions and answers.
 
@@ -137,8 +137,3 @@ def free_bytes(gossip: Gossip, is_for_member: bool) -> int:
     opens = isinstance(gossip, Join) or (isinstance(gossip, Syn) and not gossip.answered)
     corrects = isinstance(gossip, Members) and not (gossip.boot or is_for_member)
     return FREE_BYTES if opens or corrects else 0
-
-
-def is_of_this_machine(source: Sockaddr) -> bool:
-    """Whether this is a loopback address: the system drops what comes from elsewhere in its name."""
-    return str(source[0]).startswith(("127.", "::ffff:127.")) or source[0] == "::1"

@@ -33,13 +33,13 @@ from gossip_counter.node.core.messages import Add, Delete, Reply, Request
 from gossip_counter.node.core.paths import NARROW_BYTES
 from gossip_counter.node.core.recent_writes import RecentWrites, key_of
 from gossip_counter.node.core.stats import Stats
-from gossip_counter.node.endpoints.addresses import Address, Sockaddr, plain, shown
+from gossip_counter.node.endpoints.addresses import Address, Sockaddr, is_loopback, plain, shown
 from gossip_counter.node.endpoints.arrivals import Arrival, Arrivals
 from gossip_counter.node.endpoints.asked_address import answers_from_asked_address
 from gossip_counter.node.endpoints.envelopes import Envelopes
 from gossip_counter.node.endpoints.faults import Faults
 from gossip_counter.node.endpoints.peer_addresses import PeerAddresses
-from gossip_counter.node.endpoints.proofs import FREE_BYTES, Proofs, free_bytes, is_of_a_proof, is_of_this_machine
+from gossip_counter.node.endpoints.proofs import FREE_BYTES, Proofs, free_bytes, is_of_a_proof
 from gossip_counter.node.endpoints.routes import Routes
 from gossip_counter.node.endpoints.senders import Senders
 from gossip_counter.node.endpoints.shared_replies import SharedReplies
@@ -281,7 +281,7 @@ class UdpEndpoint:
             self._senders.was_worthless(source)
         is_ours = message.cluster_id is not None and message.cluster_id.number == self._cluster_number
         is_proven = self._envelopes.proves(source)
-        is_trusted = is_ours and (is_proven or is_of_this_machine(source))
+        is_trusted = is_ours and (is_proven or is_loopback(source[0]))
         self.peers.heard_from(message.sender, source, is_answer(message), is_ours, is_trusted)
         if isinstance(message, Members) and is_ours and message.sender in self.peers:
             self.reached_at = message.sent_to
