@@ -18,7 +18,7 @@ from zlib import crc32
 
 from gossip_counter.node.core import limits
 from gossip_counter.node.core.cluster_id import ClusterId
-from gossip_counter.node.core.counts import FIELDS, Actor, HeldRow, Row, counts_nothing, decode, encode
+from gossip_counter.node.core.counts import FIELDS, Actor, EndingRow, HeldRow, Row, counts_nothing, decode, encode
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.core.roster import MemberRecord, too_old
 from gossip_counter.node.storage import database
@@ -234,8 +234,7 @@ def write_rows(db: sqlite3.Connection, rows: Iterable[tuple[Actor, str, HeldRow]
         if counts_nothing(row):
             gone.append((actor, counter))
         else:
-            fields = _fields(row)
-            records.append((actor, counter, *fields, _checksum(actor, counter, fields)))
+            records.append(_record(actor, counter, row))
     before = _sum_of_checksums(db, keys)
     db.executemany("DELETE FROM rows WHERE actor = ? AND counter = ?", gone)
     database.put(db, "rows", records)
@@ -243,10 +242,16 @@ def write_rows(db: sqlite3.Connection, rows: Iterable[tuple[Actor, str, HeldRow]
     _put_meta(db, {"rows": str(int(total) - before + sum(record[-1] for record in records))})
 
 
-def _fields(row: HeldRow) -> tuple[object, ...]:
-    """A row's columns."""
-    values = encode(row, 0)
-    return *values[:3], json.dumps(values[3:]) if values[3:] else None
+def _record(actor: Actor, counter: str, row: HeldRow) -> tuple[object, ...]:
+    """A row's columns, in the order of `_COLUMNS`."""
+    if isinstance(row, EndingRow):
+        p, n, version, *more = encode(row, 0)
+        fields = p, n, version, json.dumps(more)
+        return actor, counter, *fields, _checksum(actor, counter, fields)
+    p, n, version = row
+    # The text of `_checksum`, in a third of the time: this is most of what compaction does.
+    text = f"({p}, {n}, {version}, None) {len(actor)} {actor}{counter}"
+    return actor, counter, p, n, version, None, crc32(text.encode())
 
 
 def _row(fields: tuple[Any, ...]) -> HeldRow:
