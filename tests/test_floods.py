@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
 from gossip_counter.node.core.gossip.deltas import MOST_ANSWERS
-from gossip_counter.node.core.gossip.messages import Confirm, Gossip, Syn, SynAck
+from gossip_counter.node.core.gossip.messages import Confirm, Gossip, Pull, Syn, SynAck
+from gossip_counter.node.core.gossip.pulls import PERIOD_BYTES
 from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.endpoints import arrivals, udp
 from gossip_counter.node.endpoints.addresses import bind
@@ -178,8 +179,8 @@ def test_who_sends_what_is_no_use_is_not_read_for_a_while(datagram: bytes) -> No
         assert len(received(flood)) == 1
 
 
-def flooded(make: Callable[[int], Gossip]) -> tuple[int, int]:
-    """Datagrams that n2 gets, and those dropped, while somebody else floods n1 in its name."""
+def flooded(make: Callable[[Actor, int], Gossip]) -> tuple[int, int]:
+    """Datagrams that n2 gets, and those dropped, while somebody else floods n1 in its name. `make` takes n1's actor."""
     with asking(("127.0.0.1", 9)) as peer, udp_endpoint(n2=peer.getsockname()) as node:
         node.udp.peers.found("n2", [peer.getsockname()])
         fill(node.replica, 500)
@@ -188,21 +189,27 @@ def flooded(make: Callable[[int], Gossip]) -> tuple[int, int]:
         received(peer)
         with asking(node.udp.address) as flood:
             for number in range(2000):
-                flood.send(packed(make(number))[0])
+                flood.send(packed(make(node.replica.actor, number))[0])
                 if number % 100 == 99:
                     node.receive()
         return len(received(peer)), node.replica.stats.worthless_dropped
 
 
 def test_a_flood_of_digests_in_a_peers_name_does_not_reach_the_peer() -> None:
-    sent, dropped = flooded(lambda number: Syn("n2", number, {}, boot=1))
+    sent, dropped = flooded(lambda _, number: Syn("n2", number, {}, boot=1))
     assert sent <= 2 * 128 + 16
     assert dropped > 1500
 
 
 def test_a_flood_of_confirms_in_a_peers_name_does_not_reach_the_peer() -> None:
-    sent, dropped = flooded(lambda number: Confirm("n2", number, Actor("n2.x"), 7))
+    sent, dropped = flooded(lambda _, number: Confirm("n2", number, Actor("n2.x"), 7))
     assert sent <= 2
+    assert dropped > 1500
+
+
+def test_a_flood_of_pulls_in_a_peers_name_does_not_reach_the_peer() -> None:
+    sent, dropped = flooded(lambda actor, number: Pull("n2", 1, number, 2**40, {actor: 0}))
+    assert 0 < sent <= PERIOD_BYTES // 1200 + MOST_ANSWERS
     assert dropped > 1500
 
 
