@@ -114,6 +114,8 @@ def test_a_removed_node_does_not_start_again_with_its_journal(nodes: Nodes) -> N
     nodes.start("n2", joins="n1")
     nodes.start("n3", joins="n1")
     until(nodes.knows("n2", "n1", "n3"))
+    until(nodes.knows("n3", "n1", "n2"))
+    ask(nodes.at["n3"], lambda client: client.add(1))  # with it, whom n3 knows is durable
     nodes.stop("n3")
     until(lambda: nodes.members("n1")["n3"] == "suspect")
     ask(nodes.at["n1"], lambda client: client.remove("n3"))
