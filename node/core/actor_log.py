@@ -23,6 +23,7 @@ from gossip_counter.node.core.counts import (
     NamedRow,
     Row,
     as_row,
+    counts_nothing,
     is_news,
     merged,
     row_hash,
@@ -100,11 +101,8 @@ class ActorLog:
             return {}
         new, known = dict[str, HeldRow](rows), (self._contiguous, self._fresh)
         is_new = len(new) == len(rows) and all(each.keys().isdisjoint(new) for each in known)
-        is_plain = {*map(type, new.values())} == {Row} and all(row[0] or row[1] for row in new.values())
-        if not (is_new and is_plain and self.detached.are_above(rows[-1][1].version, new)):
-            return {}
-        # Tuples that the garbage collector need not look at, and that a journal takes as they are.
-        return {counter: (row[0], row[1], row[2]) for counter, row in new.items()}
+        is_plain = {*map(type, new.values())} == {Row} and not any(map(counts_nothing, new.values()))
+        return new if is_new and is_plain and self.detached.are_above(rows[-1][1].version, new) else {}
 
     def contiguous(self, counters: Collection[str]) -> list[HeldRow]:
         """The contiguous rows of some counters, ZERO where there is none."""
@@ -326,12 +324,7 @@ class ActorLog:
             (row[2], counter) for counter, old, row in changed if row is not ZERO and (old is ZERO or row[2] != old[2])
         ]
         versions, names = self._index_versions, self._index_names
-        fresh.sort()
-        if fresh and (not versions or fresh[0][0] > versions[-1]):  # most often
-            versions += [version for version, _ in fresh]
-            names += [counter for _, counter in fresh]
-            fresh = []
-        for version, counter in fresh:
+        for version, counter in sorted(fresh):
             at = len(versions)
             if at and version <= versions[-1]:  # a hole far back is repaired, or someone forges
                 at = bisect_right(versions, version)

@@ -3,7 +3,7 @@
 Pure. Peers hold these rows too, so they are stored lazily, with the next commit of our own or at the next tick.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from gossip_counter.node.core.counts import Actor, HeldRow
 from gossip_counter.node.core.holdings import Stored
@@ -15,8 +15,7 @@ class DirtyRows:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._rows: dict[Actor, dict[str, None]] = {}
-        """In the order in which they came: that of a set differs from process to process."""
+        self._rows: dict[Actor, set[str]] = {}
 
     def __contains__(self, actor: Actor) -> bool:
         return actor in self._rows or actor in self._state.forgotten
@@ -30,28 +29,27 @@ class DirtyRows:
 
     def add(self, actor: Actor, counters: Iterable[str]) -> None:
         """These rows changed; none of them, and only how far the actor's rows reach did."""
-        self._rows.setdefault(actor, {}).update(dict.fromkeys(counters))
+        self._rows.setdefault(actor, set()).update(counters)
 
     def discard(self, actor: Actor, counters: Iterable[str]) -> None:
         """These rows are stored by other means: newer ones take their place."""
-        if rows := self._rows.get(actor):
-            for counter in counters:
-                rows.pop(counter, None)
+        if actor in self._rows:
+            self._rows[actor].difference_update(counters)
 
     def take(self) -> tuple[Stored, ...]:
         """All of them as they are now; they are dirty no more."""
         for actor, counters in self._state.forgotten.items():
-            self.add(actor, sorted(counters))
+            self.add(actor, counters)
         self._state.forgotten.clear()
         if not self._rows:
             return ()
         rows, self._rows = self._rows, {}
         return tuple(self._stored(actor, counters) for actor, counters in rows.items())
 
-    def _stored(self, actor: Actor, counters: Collection[str]) -> Stored:
-        state = self._state
-        held: Iterable[HeldRow] = state.contiguous(actor, counters)
+    def _stored(self, actor: Actor, counters: set[str]) -> Stored:
+        state, names = self._state, sorted(counters)
+        held: Iterable[HeldRow] = state.contiguous(actor, names)
         if state.has_detached(actor):  # which count in place of those
-            held = (state.row(actor, counter) for counter in counters)
-        rows = dict(zip(counters, held, strict=True))
+            held = (state.row(actor, name) for name in names)
+        rows = dict(zip(names, held, strict=True))
         return Stored(actor, state.version(actor), state.source_version(actor), rows, state.floors(actor))

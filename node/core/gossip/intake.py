@@ -74,10 +74,9 @@ class Intake:
             self._repair.merged(sender, delta, state.version(actor))
         if not news:
             return None
-        named = tuple(news)
-        if len(named) < len(delta.rows) or since is None:
-            return Delta(actor, None, named)
-        return delta if named == delta.rows else replace(delta, rows=named)
+        if len(news) < len(delta.rows) or since is None:
+            return Delta(actor, None, tuple(news))
+        return replace(delta, rows=tuple(news))
 
     def _without_future(self, delta: Delta) -> Delta:
         """What a peer sends of our own actor, without versions above what we wrote.
