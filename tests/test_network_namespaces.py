@@ -1,6 +1,7 @@
 """Claim: nodes on hosts of their own come to one state over IPv4 and IPv6, small links, one-way links and moves."""
 
 import asyncio
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from gossip_counter.cluster import key_rings
 from gossip_counter.cluster.client import Client, ClientError, Status
 from gossip_counter.cluster.seals import Keys
+from tests.support.documents import DOCUMENTS, Block, blocks
 from tests.support.namespaces import Host, hosts, passes, set_mtu
 from tests.support.waiting import until
 
@@ -28,6 +30,11 @@ LISTED = {
     "n5": f"10.77.0.5:{PORT}",
 }
 """As the file of members lists them. n5 has no IPv6, the others have both."""
+
+NODES_SHOWN = [
+    block for path in DOCUMENTS for block in blocks(path)
+    if block.mark == "not run: needs several hosts" and block.text.startswith("$ counter-node ")
+]  # fmt: skip
 
 
 class Town:
@@ -198,3 +205,23 @@ def test_a_host_whose_address_changes_under_a_running_node_is_found_again(town: 
         town.add(name, 1, "moves")
     town.comes_to(3, "moves")
     until(lambda: all(town.hears(name, "n4") and town.hears("n4", name) for name in ("n1", "n3")))
+
+
+@pytest.mark.parametrize("block", NODES_SHOWN, ids=lambda block: f"{block.document.name}:{block.line}")
+def test_a_node_starts_as_the_documents_show_it_for_several_hosts(tmp_path: Path, block: Block) -> None:
+    (listed,) = (each for each in blocks(block.document) if each.language == "toml" and "[members]" in each.text)
+    (tmp_path / "members.toml").write_text(listed.text)
+    key_rings.new(tmp_path / "keys.txt")
+    with hosts(["host"]) as found, ExitStack() as stack:
+        found["host"].has("10.0.0.2/24", "10.0.0.4/24")
+        for command, _ in block.commands():
+            program, *arguments = shlex.split(command)
+            words = [str(Path(sys.executable).parent / program), *arguments]
+            with found["host"].entered():
+                process = subprocess.Popen(
+                    words, cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+                )
+            node = stack.enter_context(process)
+            stack.callback(node.kill)
+            assert node.stderr
+            assert any("listens" in line for line in node.stderr)
