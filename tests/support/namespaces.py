@@ -7,6 +7,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 CLONE_NEWNET = 0x40000000
 NO_MAC = "02:00:00:00:00:fe"
 """Nobody has this one."""
+
+_numbers = count(1)
 
 _setns: Callable[[int, int], int] = ctypes.CDLL(None, use_errno=True).setns
 
@@ -78,7 +81,7 @@ class Host:
 @contextmanager
 def hosts(names: list[str]) -> Iterator[dict[str, Host]]:
     """So many hosts, on one bridge. Skips the test where there can be none."""
-    prefix = f"counter{os.getpid()}-"
+    prefix = f"counter{os.getpid()}-{next(_numbers)}-"
     with ExitStack() as stack:
         switch = _namespace(stack, f"{prefix}switch")
         ip("link", "add", "bridge", "type", "bridge", host=switch)
