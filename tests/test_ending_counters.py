@@ -56,6 +56,8 @@ PLANTS: list[tuple[Plant, str, int]] = [
     (faults.rows_of_lives_that_go_on_are_dropped, "prolonged", 1),
     (faults.unlike_clocks_tell_what_is_forgotten, "ahead", 3),
     (faults.only_our_own_clock_counts, "behind", 117),
+    (faults.earlier_deadlines_are_not_remembered, "brought forward", 0),
+    (faults.lives_go_in_parts, "brought forward", 26),
 ]
 
 
@@ -123,6 +125,83 @@ def test_what_is_added_after_a_delete_does_not_end() -> None:
     cluster.settle()
     cluster.pass_time(FORGET)
     assert [node.value("a") for node in (one, other)] == [5, 5]
+
+
+def value_after_a_delete_of_a_row_with_a_marker() -> list[int]:
+    """The values a day later, of what was added after the delete, at nodes that knew of it."""
+    cluster, (one, other) = nodes(2)
+    one.add("a")
+    one.delete("a")
+    one.add("a", 1, 30_000)
+    cluster.settle()
+    other.delete("a")
+    other.add("a", 5)
+    cluster.settle()
+    cluster.pass_time(FORGET)
+    return [node.value("a") for node in (one, other)]
+
+
+def test_what_is_added_after_a_delete_does_not_end_though_what_was_deleted_is_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert value_after_a_delete_of_a_row_with_a_marker() == [5, 5]
+    faults.deleted_rows_still_say_when_it_ends(monkeypatch)
+    assert value_after_a_delete_of_a_row_with_a_marker() == [0, 0]
+
+
+def values_after_the_earlier_of_two_ends(earlier_first: bool) -> list[list[int]]:
+    """What is there just after it, and once most rows are forgotten, where a row has to remember a delete."""
+    cluster, (one, other) = nodes(2)
+    one.add("a")
+    cluster.settle()
+    other.delete("a")
+    other.add("a", 5)
+    cluster.settle()
+    if earlier_first:
+        one.expire("a", 5_000)
+        other.expire("a", 600_000)
+        one.expire("a", 5_000)
+    else:
+        other.expire("a", 600_000)
+        cluster.settle()
+        one.expire("a", 5_000)
+    cluster.settle()
+    values = []
+    for later in (5_000, GRACE + 1_000):
+        cluster.pass_time(later)
+        cluster.settle()
+        values.append([node.value("a") for node in (one, other)])
+    return values
+
+
+def test_what_ended_stays_over_once_who_ended_it_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert values_after_the_earlier_of_two_ends(earlier_first=False) == [[0, 0], [0, 0]]
+    assert values_after_the_earlier_of_two_ends(earlier_first=True) == [[0, 0], [0, 0]]
+    faults.lives_go_in_parts(monkeypatch)
+    assert values_after_the_earlier_of_two_ends(earlier_first=True) == [[0, 0], [5, 5]]
+
+
+def values_with_a_node_that_was_away() -> list[int]:
+    """What is there once it is back: meanwhile a counter ended earlier than it knows."""
+    cluster, (one, other, away) = nodes(3)
+    away.add("a", 5, FORGET)
+    cluster.settle()
+    cluster.away = away  # type: ignore[assignment]
+    one.expire("a", 5_000)
+    cluster.settle()
+    cluster.pass_time(5_000 + 2 * GRACE)
+    cluster.settle()
+    cluster.away = None
+    cluster.settle()
+    return [node.value("a") for node in (one, other, away)]
+
+
+def test_a_node_that_was_away_does_not_bring_back_what_ended_earlier_than_it_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert values_with_a_node_that_was_away() == [0, 0, 0]
+    faults.earlier_deadlines_are_not_remembered(monkeypatch)
+    assert values_with_a_node_that_was_away() == [5, 5, 5]
 
 
 def test_what_is_set_does_not_end_though_others_count_meanwhile() -> None:

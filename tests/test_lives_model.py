@@ -4,7 +4,8 @@ import pytest
 
 from tests.support.lives_log import Log, Row
 from tests.support.lives_model import MODES, run
-from tests.support.lives_rules import FORGET, GRACE, Broken, Node
+from tests.support.lives_rules import FORGET, GRACE, Node
+from tests.support.lives_view import Broken
 
 SEEDS = 25
 
@@ -28,6 +29,8 @@ FOUND = {
     "unlike clocks": ("ahead", 0),
     "latest time": ("behind", 4),
     "lives go on": ("prolonged", 0),
+    "earlier deadlines": ("brought forward", 0),
+    "whole lives": ("brought forward", 62),
     "deletes are final": ("replayed", 2),
 }
 """By rule, the first seed of a mode that breaks a promise without it."""

@@ -13,6 +13,9 @@ Pure. No node asks another.
   that it had not heard of; several at once need no order.
 - A counter of which no row is worth anything does not exist.
 - What is over is forgotten, by each node on its own. A row that somebody forgot too early goes on where its life does.
+- A deadline that is earlier than the one before it is remembered until that one passes, or for a day, as a delete is:
+  a node that was away, and knows only of the later one, must not bring back what ended.
+- A row of which deletes took all says nothing of its life any more, as if it were forgotten already.
 
 Exactness depends on no clock, only the moment of an expiry does.
 
@@ -20,7 +23,7 @@ Source: the model in `tests/support/lives_rules.py`, run against random schedule
 of Weidner, Almeida, "An Oblivious Observed-Reset Embeddable Replicated Counter", PaPoC 2022.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from gossip_counter.node.core.counts import (
     MAX_MARKER_BYTES,
@@ -48,6 +51,9 @@ FORGET_MS = 86_400_000
 LIKE_MS = GRACE_MS // 4
 """Clocks that differ by more exchange rows that claim nothing."""
 
+Word = tuple[int, int]
+"""What a row says of a life: when somebody said so, and when it ends."""
+
 
 class Lives:
     """The rows of one counter at a time, in Unix milliseconds. Cost: the rows, each time it is made."""
@@ -57,7 +63,6 @@ class Lives:
     def __init__(self, rows: Mapping[Actor, AnyRow], now_ms: int) -> None:
         self.rows: dict[Actor, EndingRow] = {actor: as_ending(row) for actor, row in rows.items()}
         self.now_ms = now_ms
-        self._said = self._last_words()
         self.ends = any(map(is_ending, self.rows.values()))
         """Whether a row says that the counter ends, or was deleted."""
         self.has_deletes = self.ends and any(
@@ -71,18 +76,25 @@ class Lives:
             for row in self.rows.values():
                 for seen in row.taken.seen:
                     self._seen[seen.actor] = _both(seen, self._seen.get(seen.actor, seen))
+        self._said = self._last_words()
 
-    def _last_words(self) -> dict[int, tuple[int, int]]:
+    def _words(self, actor: Actor, row: EndingRow) -> Iterator[tuple[int, Word]]:
+        """The lives of which a row says anything, and what. Of its own it says nothing once deletes took all of it."""
+        if not self.is_covered(actor, row):
+            yield row.life, (row.stamp, row.deadline)
+        if before := row.taken.before:
+            yield before.life, (before.stamp, before.deadline)
+
+    def _last_words(self) -> dict[int, Word]:
         """By life, the stamp and deadline that hold for it, zeros where nobody said anything."""
-        if len(self.rows) == 1:  # most often
+        if len(self.rows) == 1 and not self.has_deletes:  # most often
             ((_, _, _, life, deadline, stamp, _, taken),) = self.rows.values()
             if not taken.before:
                 return {life: (stamp, deadline)}
-        said: dict[int, tuple[int, int]] = {}
-        for row in self.rows.values():
-            said[row.life] = max(said.get(row.life, (0, 0)), (row.stamp, row.deadline))
-            if before := row.taken.before:
-                said[before.life] = max(said.get(before.life, (0, 0)), (before.stamp, before.deadline))
+        said = dict[int, Word]()
+        for actor, row in self.rows.items():
+            for life, word in self._words(actor, row):
+                said[life] = max(said.get(life, (0, 0)), word)
         joined, last = list[int](), (0, 0)
         for life in sorted(said):
             if last[1] and life >= last[1]:
@@ -175,7 +187,18 @@ class Lives:
         row = self._own(me, is_first)
         if not row.version and self.rows.keys() <= {me}:
             row = row._replace(life=self.now_ms)  # INCR and EXPIRE in one write: the counter is born with its deadline
+        if (until_ms := self._brought_forward(row, deadline)) > row.taken.forget_at:
+            row = row._replace(taken=row.taken._replace(forget_at=until_ms))
         return row._replace(deadline=deadline, stamp=self._next_stamp())
+
+    def _brought_forward(self, row: EndingRow, deadline: int) -> int:
+        """Until when to remember a deadline that comes before the one so far: as long as that one, or a delete; else 0.
+
+        A node that was away meanwhile, and knows only of the later one, would bring back what had ended.
+        """
+        latest_ms = self.now_ms + FORGET_MS
+        former_ms = min(row.deadline, latest_ms) if row.deadline else latest_ms if row.stamp else 0
+        return former_ms if 0 < deadline < former_ms - (GRACE_MS - LIKE_MS) else 0
 
     def deleted(self, me: Actor, is_first: bool, latest_ms: int) -> EndingRow:
         """A delete of all that is known. Raises `ValueError` if too many rows would have to be named.
@@ -270,7 +293,10 @@ class Lives:
         if self.is_over(row.life):
             stamp, deadline = self._said[row.life]
             before = Ended(row.life, deadline, stamp)
-        is_kept = before and before.deadline + GRACE_MS > self.now_ms
+        others = (self._said.get(each.life) for actor, each in self.rows.items() if actor != me)
+        is_kept = before and (
+            max(before.deadline, taken.forget_at) + GRACE_MS > self.now_ms or (before.stamp, before.deadline) in others
+        )
         return taken._replace(before=before if is_kept else None)
 
     def _next_stamp(self) -> int:
@@ -280,13 +306,30 @@ class Lives:
     # What is forgotten.
 
     def forgotten(self) -> Iterator[Actor]:
-        """Whose rows go: those that are worth nothing and say nothing that is still needed."""
+        """Whose rows go: those that are worth nothing and say nothing that is still needed.
+
+        A life goes as a whole: were a row left of it, and none that says that it is over, it would go on.
+        """
         is_empty = all((row.p, row.n) == row.taken[:2] for row in self.rows.values())
+        kept = {actor: row for actor, row in self.rows.items() if self._must_stay(actor, row)}
         for actor, row in self.rows.items():
             is_idle = is_empty and not row.deadline and row.stamp + FORGET_MS + GRACE_MS <= self.now_ms
             is_worthless = is_idle or self.is_over(row.life, GRACE_MS) or self.is_covered(actor, row)
-            if (is_worthless or not (row.p or row.n or row.stamp)) and not self._still_needed(actor, row.taken).seen:
+            is_worthless |= not (row.p or row.n or row.stamp)
+            if is_worthless and actor not in kept and not self._shares_a_life(actor, row, kept.values()):
                 yield actor
+
+    def _must_stay(self, actor: Actor, row: EndingRow) -> bool:
+        """Whether a row says of deletes, or of a deadline that came earlier than others know, what is still needed."""
+        if row.taken is NOTHING_TAKEN:  # most often
+            return False
+        taken = self._still_needed(actor, row.taken)
+        return bool(taken.seen) or (taken.forget_at > 0 and not self.is_covered(actor, row))
+
+    def _shares_a_life(self, actor: Actor, row: EndingRow, kept: Iterable[EndingRow]) -> bool:
+        """Whether a row says anything of a life that ends, of which one is kept."""
+        ends = {word for each in kept if (word := self._said.get(each.life)) and word[1]}
+        return bool(ends) and any(self._said[life] in ends for life, _ in self._words(actor, row))
 
     def goes_on(self, actor: Actor) -> bool:
         """Whether a row that others forgot counts in a life that goes on, as far as anybody here knows.
@@ -294,7 +337,7 @@ class Lives:
         Their clocks were ahead, or they did not know of a later word than the row's own.
         """
         row = self.rows[actor]
-        stamp, deadline = self._said[row.life]
+        stamp, deadline = self._said.get(row.life, (0, 0))
         is_prolonged = not deadline and (stamp, deadline) > (row.stamp, row.deadline)
         return (deadline > self.now_ms or is_prolonged) and actor not in self.forgotten()
 
@@ -331,7 +374,7 @@ class Lives:
         for row in self.rows.values():
             if row.stamp and not row.deadline:
                 yield row.stamp + FORGET_MS + GRACE_MS
-            if row.taken.seen:
+            if row.taken.forget_at:
                 yield row.taken.forget_at + GRACE_MS
 
 

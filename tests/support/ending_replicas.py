@@ -104,7 +104,18 @@ class RealNode:
         return [
             (
                 actor,
-                Row(row.version, row.p, row.n, row.born, row.taken.p, row.taken.n, row.life, row.stamp, row.deadline),
+                Row(
+                    row.version,
+                    row.p,
+                    row.n,
+                    row.born,
+                    row.taken.p,
+                    row.taken.n,
+                    row.life,
+                    row.stamp,
+                    row.deadline,
+                    until=row.taken.forget_at,
+                ),
             )
             for actor, row in self._held(counter)
             if row.p or row.n or row.stamp
@@ -135,7 +146,7 @@ class RealNode:
         }
 
     def statement(self, counter: str, life: int) -> tuple[int, int]:
-        return self.replica.state.lives(counter)._said[life]
+        return self.replica.state.lives(counter)._said.get(life, (0, 0))
 
     def value(self, counter: str) -> int:
         value = self.replica.state.value(counter)

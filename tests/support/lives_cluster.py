@@ -9,7 +9,8 @@ from random import Random
 from typing import NamedTuple
 
 from tests.support.lives_log import Delta, Log, Record, Row, Seen, both
-from tests.support.lives_rules import FORGET, LIKE, Broken, Node
+from tests.support.lives_rules import FORGET, LIKE, Node
+from tests.support.lives_view import Broken
 
 COUNTERS = ("a", "b")
 START = 100 * FORGET
@@ -89,7 +90,7 @@ class Cluster:
         self.rng = Random(seed)
         self.broken = broken
         self.time = START
-        self.nodes = [Node(f"n{i}", broken, self.rng.randint(-skew, skew)) for i in range(nodes)]
+        self.nodes = [Node(f"n{i}", broken, skew=self.rng.randint(-skew, skew)) for i in range(nodes)]
         self.memories = {node.actor: Memory() for node in self.nodes}
         """By actor that is alive, what its node ever stored."""
         self.all = Memory()
@@ -219,7 +220,7 @@ class Cluster:
         self.lost += 1
         del self.memories[node.actor]
         logs, memory = copied(*backup) if backup else ({}, Memory())
-        fresh = Node(f"{node.actor.split('.')[0]}.{self.lost}", self.broken, node.skew, node.now, logs)
+        fresh = Node(f"{node.actor.split('.')[0]}.{self.lost}", self.broken, node.now, logs, skew=node.skew)
         fresh.sees_ends = any(log.floor or log.markers for log in logs.values())
         self.nodes[self.nodes.index(node)] = fresh
         self.memories[fresh.actor] = memory

@@ -20,6 +20,8 @@ class Row(NamedTuple):
     deadline: int = 0
     before: tuple[int, int, int] = (0, 0, 0)
     """What was last said of the life that the row was in before: that life, the stamp and the deadline."""
+    until: int = 0
+    """How long the deadline must be remembered, because it came before one that others may know."""
 
 
 class Seen(NamedTuple):

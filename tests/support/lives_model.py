@@ -21,8 +21,9 @@ from tests.support.lives_cluster import (
     steps,
 )
 from tests.support.lives_log import Row
-from tests.support.lives_rules import FORGET, GRACE, Broken, Node
-from tests.support.lives_windows import again, ahead, late, persisting, prolonged, refresh, window
+from tests.support.lives_rules import FORGET, GRACE, Node
+from tests.support.lives_view import Broken
+from tests.support.lives_windows import again, ahead, brought_forward, late, persisting, prolonged, refresh, window
 
 # Schedules. Each is a function of a cluster; it raises BrokenPromiseError.
 
@@ -215,7 +216,8 @@ def chaos(cluster: Cluster) -> None:
 MODES: dict[str, Callable[[Cluster], None]] = {
     "plain": plain, "window": window, "refresh": refresh, "persist": persisting, "late": late, "again": again,
     "delete": deleting, "dead": dead, "lost": lost, "replayed": replayed, "absent": absent, "ahead": ahead,
-    "prolonged": prolonged, "behind": behind, "mixed": mixed, "skewed": mixed, "chaos": chaos,
+    "prolonged": prolonged, "brought forward": brought_forward, "behind": behind, "mixed": mixed, "skewed": mixed,
+    "chaos": chaos,
 }  # fmt: skip
 
 

@@ -14,9 +14,10 @@ Times are Unix milliseconds, each node's by its own clock.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tests.support.lives_log import Delta, Key, Log, Marker, Record, Row, Seen, both, takes
+from tests.support.lives_view import View
 
 GRACE = 60_000
 """How long the rows of a life that is over are kept, in ms."""
@@ -25,107 +26,17 @@ FORGET = 86_400_000
 LIKE = GRACE // 4
 """Clocks further apart than this, in ms, exchange rows that claim nothing."""
 
-Broken = frozenset[str]
-"""Rules left out, to see that a test misses them."""
 
 
 @dataclass(slots=True)
-class Node:
-    """One node. It writes as `actor` and stores the logs of all."""
+class Node(View):
+    """One node: what it writes, forgets, sends and takes."""
 
-    actor: str
-    broken: Broken = frozenset()
     skew: int = 0
-    now: int = 0
-    """Its own clock; who runs the model sets it."""
-    logs: dict[str, Log] = field(default_factory=dict)
     sees_ends: bool = False
     """Whether anything ever ended here, or can. Without it every life is named 0: plain counters pay nothing."""
     latest: int = 0
     """The latest time any peer's message named: a marker is kept long enough even if this clock is behind."""
-    due: int | None = 0
-    """When something may have to be forgotten; None: to be found out."""
-
-    known: dict[str, dict[int, tuple[int, int]]] = field(default_factory=dict)
-    """`statements` by counter, until rows change."""
-
-    # What a counter is worth.
-
-    def log(self, actor: str) -> Log:
-        log = self.logs.get(actor)
-        if log is None:
-            log = self.logs[actor] = Log()
-        return log
-
-    def rows(self, counter: str) -> list[tuple[str, Row]]:
-        return [(actor, log.rows[counter]) for actor, log in self.logs.items() if counter in log.rows]
-
-    def markers(self, counter: str) -> list[tuple[str, Marker]]:
-        return [(actor, log.markers[counter]) for actor, log in self.logs.items() if counter in log.markers]
-
-    def own(self, counter: str) -> Row | None:
-        return self.log(self.actor).rows.get(counter)
-
-    def counters(self) -> set[str]:
-        return {counter for log in self.logs.values() for table in (log.rows, log.markers) for counter in table}
-
-    def changed(self) -> None:
-        """Rows changed: what was computed of them is to be found out anew."""
-        self.due = None
-        self.known.clear()
-
-    def statements(self, counter: str) -> dict[int, tuple[int, int]]:
-        """By life, the `(stamp, deadline)` that holds for it: the greatest of its rows, zeros if nobody set one.
-
-        A life that began before the one before it ends is one with that: who began it did not know of the other.
-        """
-        stated: dict[int, tuple[int, int]] = {}
-        for _, row in self.rows(counter):
-            stated[row.life] = max(stated.get(row.life, (0, 0)), (row.stamp, row.deadline))
-            if row.before[2]:
-                life, *said = row.before
-                stated[life] = max(stated.get(life, (0, 0)), (said[0], said[1]))
-        holds: dict[int, tuple[int, int]] = {}
-        joined: list[int] = []
-        greatest = (0, 0)
-        for life in sorted(stated):
-            if (greatest[1] and life >= greatest[1]) or "joined lives" in self.broken:
-                joined, greatest = [], (0, 0)
-            joined.append(life)
-            greatest = max(greatest, stated[life])
-            holds.update(dict.fromkeys(joined, greatest))
-        return holds
-
-    def statement(self, counter: str, life: int) -> tuple[int, int]:
-        if counter not in self.known:
-            self.known[counter] = self.statements(counter)
-        return self.known[counter].get(life, (0, 0))
-
-    def is_over(self, counter: str, life: int, grace: int = 0) -> bool:
-        return 0 < self.statement(counter, life)[1] <= self.now - grace
-
-    def taken(self, actor: str, counter: str, row: Row) -> tuple[int, int]:
-        """How much of a row's totals deletes took."""
-        p, n = row.base_p, row.base_n
-        for _, marker in self.markers(counter):
-            for seen in (seen for of, seen in marker.seen if of == actor):
-                if seen.born > row.born and "earlier lineages" not in self.broken:
-                    return row.p, row.n
-                if seen.born == row.born:
-                    p, n = max(p, seen.p), max(n, seen.n)
-        return min(p, row.p), min(n, row.n)
-
-    def worth(self, actor: str, counter: str, row: Row) -> tuple[int, int]:
-        if self.is_over(counter, row.life):
-            return 0, 0
-        p, n = self.taken(actor, counter, row)
-        return row.p - p, row.n - n
-
-    def value(self, counter: str) -> int:
-        return sum(p - n for p, n in (self.worth(actor, counter, row) for actor, row in self.rows(counter)))
-
-    def exists(self, counter: str) -> bool:
-        return any(any(self.worth(actor, counter, row)) for actor, row in self.rows(counter))
 
     # Writes. Rows of one write share a version, so that no delta is cut between them.
 
@@ -166,7 +77,8 @@ class Node:
             life = self.life_to_join(counter, ends)
             born = 0 if self.is_first(old) or "lineages" in self.broken else version
             stamp, deadline = self.statement(counter, life)
-            return Row(version, born=born, life=life, stamp=stamp, deadline=deadline, before=self.before(counter, old))
+            row = Row(version, born=born, life=life, stamp=stamp, deadline=deadline, before=self.before(counter, old))
+            return row._replace(until=old.until) if old and old.until + GRACE > self.now else row
         stamp, deadline = self.statement(counter, old.life)
         if "copied deadlines" in self.broken:
             stamp, deadline = old.stamp, old.deadline
@@ -182,7 +94,20 @@ class Node:
             return (0, 0, 0)
         is_over = self.is_over(counter, old.life)
         before = (old.life, *self.statement(counter, old.life)) if is_over else old.before
-        return before if before[2] + GRACE > self.now else (0, 0, 0)
+        others = (row for actor, row in self.rows(counter) if actor != self.actor)
+        is_needed = before[2] and any(self.statement(counter, row.life) == before[1:] for row in others)
+        return before if is_needed or max(before[2], old.until) + GRACE > self.now else (0, 0, 0)
+
+    def ending(self, row: Row, deadline: int) -> Row:
+        """Our row with another deadline. One that comes earlier is remembered as long as a delete.
+
+        Else who was away meanwhile, and knows only of the later one, would bring back what had ended.
+        """
+        latest = self.now + FORGET
+        former = min(row.deadline, latest) if row.deadline else latest if row.stamp else 0
+        is_earlier = 0 < deadline < former - (GRACE - LIKE) and "earlier deadlines" not in self.broken
+        until = max(row.until, former) if is_earlier else row.until
+        return row._replace(deadline=deadline, stamp=self.next_stamp(), until=until)
 
     def noted(self, counter: str, own: Row) -> Row:
         """Our row with what deletes took of it."""
@@ -198,7 +123,7 @@ class Node:
         row = self.prepared(counter, ex > 0)
         row = row._replace(p=row.p + max(k, 0), n=row.n + max(-k, 0))
         if ex and not (if_none and row.deadline):
-            row = row._replace(deadline=self.now + ex, stamp=self.next_stamp())
+            row = self.ending(row, self.now + ex)
             self.sees_ends = True
         self.write(((counter, False), row))
 
@@ -208,7 +133,7 @@ class Node:
         if not self.exists(counter) or not (ex or row.deadline):
             return False
         self.sees_ends = True
-        row = row._replace(deadline=self.now + ex if ex else 0, stamp=self.next_stamp())
+        row = self.ending(row, self.now + ex if ex else 0)
         self.write(((counter, False), row))
         return True
 
@@ -283,10 +208,15 @@ class Node:
         rows = self.rows(counter)
         over = {row.life for _, row in rows if self.is_over(counter, row.life, GRACE)}
         is_empty = "idle" not in self.broken and all(is_noted_empty(row) for _, row in rows)
+        kept = {self.statement(counter, row.life) for _, row in rows if row.until + GRACE > self.now}
         gone = False
         for actor, row in rows:
             is_idle = is_empty and not row.deadline and row.stamp + FORGET + GRACE <= self.now
-            if row.life in over or is_idle:
+            stays = row.until + GRACE > self.now
+            if "whole lives" not in self.broken:
+                said = self.statement(counter, row.life), row.before[1:]
+                stays |= any(deadline and (stamp, deadline) in kept for stamp, deadline in said)
+            if (row.life in over or is_idle) and not stays:
                 self.log(actor).drop((counter, False), is_idle)
                 gone = True
         return gone
@@ -299,8 +229,9 @@ class Node:
             for row in log.rows.values():
                 if row.stamp:
                     yield later((row.deadline or row.stamp + FORGET) + GRACE, self.now)
-                if row.before[2]:
-                    yield later(row.before[2] + GRACE, self.now)
+                for end in (row.before[2], row.until):
+                    if end:
+                        yield later(end + GRACE, self.now)
 
     # Gossip.
 

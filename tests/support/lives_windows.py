@@ -36,7 +36,9 @@ def window(cluster: Cluster, if_none: bool = True, persist: float = 0.0, plainly
         for each in COUNTERS:
             stays = count[each] and not last[each][1]
             check(node.value(each) == (count[each] if stays else 0), "after the end", node.actor, each, last)
-            check(bool(stays) or not any(node.rows(each)), "something stays", node.actor, each)
+            rows = [row for _, row in node.rows(each)]
+            remember = any(row.until + GRACE > node.now for row in rows)
+            check(bool(stays or remember) or not rows, "something stays", node.actor, each)
 
 
 def again(cluster: Cluster) -> None:
@@ -114,6 +116,43 @@ def ahead(cluster: Cluster) -> None:
         cluster.pass_time(FORGET + WINDOW + 2 * GRACE)
         cluster.settle()
     check(not any(any(node.rows(each)) for node in cluster.nodes for each in COUNTERS), "something stays")
+
+
+def brought_forward(cluster: Cluster) -> None:
+    """Deadlines come earlier than was said before, also after deletes: what has ended does not come back.
+
+    A node may be away meanwhile, and know only of the later ones.
+    """
+    rng, lasts = cluster.rng, (WINDOW, 20 * WINDOW, 2 * FORGET)
+
+    def operate(node: Node, counter: str, x: float) -> bool:
+        if x < 0.25:
+            cluster.act(node, lambda: node.add(counter, 1, rng.choice(lasts), rng.random() < 0.5))
+        elif x < 0.33:
+            cluster.act(node, lambda: node.delete(counter, rng.choice((0, 0, 7))))
+        elif x < 0.4:
+            cluster.act(node, lambda: node.expire(counter, rng.choice((0, *lasts))))
+        return x < 0.4
+
+    steps(cluster, rng.randint(5, 60), operate, SHORT)
+    cluster.settle()
+    cluster.away = rng.choice((None, *cluster.nodes))
+    present = [node for node in cluster.nodes if node is not cluster.away]
+    for counter in COUNTERS:
+        node = rng.choice(present)
+        cluster.act(node, partial(node.expire, counter, WINDOW // 4))
+    cluster.settle()
+    cluster.pass_time(WINDOW // 4 + 1000)
+    back_after = rng.choice((GRACE, 2 * GRACE, 10 * WINDOW, FORGET // 2))
+    for later in (0, GRACE, 2 * GRACE, 10 * WINDOW, FORGET // 2, FORGET // 2 + 2 * GRACE, FORGET):
+        cluster.pass_time(later)
+        cluster.away = None if later >= back_after else cluster.away
+        for moment in ("then", "once all have exchanged what they know"):
+            for node in (each for each in cluster.nodes if each in present or moment != "then"):
+                values = [node.value(each) for each in COUNTERS]
+                check(node is cluster.away or not any(values), "what had ended is back", node.actor, later, moment)
+            cluster.settle()
+    cluster.nothing_stays("days later")
 
 
 def prolonged(cluster: Cluster) -> None:

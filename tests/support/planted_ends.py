@@ -1,5 +1,6 @@
 """Faults to plant into the rules of counters that end: what the schedules with replicas must find."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -161,3 +162,20 @@ def empty_rows_stay(patch: pytest.MonkeyPatch) -> None:
 
 def lives_have_no_grace(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lives, "GRACE_MS", 0)
+
+
+def deleted_rows_still_say_when_it_ends(patch: pytest.MonkeyPatch) -> None:
+    def talkative(_: Lives, _actor: Actor, row: EndingRow) -> Iterator[tuple[int, tuple[int, int]]]:
+        yield row.life, (row.stamp, row.deadline)
+        if before := row.taken.before:
+            yield before.life, (before.stamp, before.deadline)
+
+    patch.setattr(Lives, "_words", talkative)
+
+
+def earlier_deadlines_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lives, "_brought_forward", lambda *_: 0)
+
+
+def lives_go_in_parts(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lives, "_shares_a_life", lambda *_: False)
