@@ -57,7 +57,8 @@ PLANTS: list[tuple[Plant, str, int]] = [
     (faults.unlike_clocks_tell_what_is_forgotten, "ahead", 3),
     (faults.only_our_own_clock_counts, "behind", 117),
     (faults.earlier_deadlines_are_not_remembered, "brought forward", 0),
-    (faults.lives_go_in_parts, "brought forward", 26),
+    (faults.lives_go_in_parts, "brought forward", 51),
+    (faults.rows_stay_for_those_that_would_go_with_them, "brought forward", 0),
 ]
 
 
@@ -71,6 +72,7 @@ def test_a_planted_fault_is_found(monkeypatch: pytest.MonkeyPatch, plant: Plant,
 
 def test_a_planted_fault_of_two_deletes_at_once_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     faults.a_deleter_keeps_its_totals(monkeypatch)
+    faults.rows_stay_for_those_that_would_go_with_them(monkeypatch)
     with pytest.raises(AssertionError):
         test_two_nodes_that_delete_at_once_keep_nothing_of_it_for_ever()
 

@@ -174,6 +174,8 @@ PLANTS: list[tuple[Plant, Scenario, int]] = [
     (ends.lineages_are_not_born, FORGETFUL, 3),
     (ends.deleted_rows_stay, FORGETFUL, 40),
     (ends.empty_rows_stay, FORGETFUL, 12),
+    (ends.earlier_deadlines_are_not_remembered, FORGETFUL, 10),
+    (ends.lives_go_in_parts, FORGETFUL, 30),
 ]
 
 

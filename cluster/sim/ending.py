@@ -7,6 +7,7 @@ twice is found. A delete says what value it took away: that is what it knew.
 - What a window counted is there until any clock passes the earliest time that a transaction was given as its end, and
   gone after the latest, at each node by its own clock.
 - Of journals that were lost, what no other node stores may be missing: adds, and deletes, write by write.
+- What does not exist any more stays so, though a node was away while its end was brought forward.
 - A day later nothing is stored of what does not exist.
 """
 
@@ -87,6 +88,8 @@ class Ending:
         self._adds = defaultdict[str, int](int)
         """By counter, how many adds were made."""
         self._generation = 0
+        self._over = set[str]()
+        """What existed at no node any more when somebody looked last."""
 
     @property
     def counters(self) -> Collection[str]:
@@ -101,15 +104,29 @@ class Ending:
         if node.process:
             node.process.enter(partial(self._transact, node))
 
+    def bring_forward(self, node: Node) -> None:
+        """A client has a node end all windows that it has in a moment."""
+        windows = [counter for counter in node.replica.state.totals if counter.startswith((WINDOW, MIXED))]
+        for counter in sorted(windows):
+            assert node.process
+            node.process.enter(partial(self._expire, node, counter))
+
+    def _expire(self, node: Node, counter: str) -> None:
+        soon_ms = node.replica.state.ends.now_ms + min(WINDOWS_MS)
+        self._write(node, counter, lambda transaction, _: transaction.expire(counter, soon_ms))
+
     def _transact(self, node: Node) -> None:
         rng = self._rng
         kind, number = rng.choice((KEPT, WINDOW, MIXED)), rng.randrange(self._scenario.counters)
         counter = f"{kind} {number} {self._generation}"
-        if self._adds[counter] >= MOST_ADDS:
-            return
+        now_ms = node.replica.state.ends.now_ms
+        if self._adds[counter] < MOST_ADDS:
+            self._write(node, counter, lambda transaction, write: self._carry_out(transaction, write, kind, now_ms))
+
+    def _write(self, node: Node, counter: str, carry_out: Callable[[Transaction, _Write], None]) -> None:
         write = _Write(node, node.life, counter)
         transaction = node.replica.transaction()
-        self._carry_out(transaction, write, kind, node.replica.state.ends.now_ms)
+        carry_out(transaction, write)
         write.deadline_ms = transaction.deadline_ms(counter)
         self._writes.append(write)
         if not transaction.wait(_Caller(partial(self._done, write)), 1):
@@ -125,8 +142,9 @@ class Ending:
             transaction.delete(counter)
             if x < 0.12:
                 return
-        elif kind == MIXED and x < 0.4 and value is not None:
-            transaction.expire(counter, rng.choice((0, now_ms + rng.choice(WINDOWS_MS))))
+        elif kind != KEPT and x < 0.3 and value is not None:
+            ends_ms = now_ms + rng.choice(WINDOWS_MS)
+            transaction.expire(counter, rng.choice((0, ends_ms)) if kind == MIXED else ends_ms)
             return
         for _ in range(rng.choice((1, 1, 2))):
             if self._adds[counter] < MOST_ADDS:
@@ -194,6 +212,13 @@ class Ending:
         for counter, writes in by_counter.items():
             for node in self._nodes.values():
                 _check_value(node, counter, writes, latest_ms)
+
+    def check_nothing_returns(self, present: Iterable[Node]) -> None:
+        """Whether nothing exists at these nodes that existed nowhere before. Raises `PromiseBroken`."""
+        exists = {counter: node for node in present for counter in node.replica.state.totals}
+        if returned := self._over & exists.keys():
+            raise PromiseBroken(f"what was over exists again: {[(each, exists[each].name) for each in returned]}")
+        self._over = self._adds.keys() - exists.keys()
 
     def check_nothing_stays(self) -> None:
         """Whether nothing is stored of what does not exist, a day later. Raises `PromiseBroken`."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from gossip_counter.cluster.sim import verdict
 from gossip_counter.cluster.sim.clock import SECOND, Clock, Trace
-from gossip_counter.cluster.sim.ending import DAY_MS, Ending
+from gossip_counter.cluster.sim.ending import DAY_MS, WINDOWS_MS, Ending
 from gossip_counter.cluster.sim.environment import Environment
 from gossip_counter.cluster.sim.faults import Faults
 from gossip_counter.cluster.sim.losses import Losses
@@ -19,6 +19,7 @@ from gossip_counter.cluster.sim.scenario import Scenario
 from gossip_counter.cluster.sim.workload import Counters, Workload
 from gossip_counter.node.codec import datagrams as wire
 from gossip_counter.node.core.effects import Client
+from gossip_counter.node.core.lives import GRACE_MS
 from gossip_counter.node.core.replica import Replica
 
 
@@ -77,11 +78,28 @@ class Simulation:
             self._members.restart_who_found_nobody()
         self._settle()
         if self.scenario.transactions:
+            self._let_minutes_pass()
             self._let_a_day_pass()
         lives = sum(node.life for node in (*self.nodes.values(), *self._members.gone))
         self._members.check()
         clones, ending = self._faults.clones, self._ending.counters
         verdict.check(self._replicas, lives + clones, clones, self.oracle, self._losses, ending)
+
+    def _let_minutes_pass(self) -> None:
+        """As far as wall clocks are concerned: windows end while a node is away, which knows of a later end."""
+        self._transact_in_a_new_generation(10)
+        away, *present = self.rng.sample(list(self.nodes.values()), len(self.nodes))
+        cut = {pair for node in present for pair in ((node.name, away.name), (away.name, node.name))}
+        self.network.cut |= cut
+        self._ending.bring_forward(present[0])
+        for later_ms in (0, 2 * min(WINDOWS_MS), 2 * GRACE_MS):
+            for node in self.nodes.values():
+                node.clock_ahead_ms += later_ms
+            self.run_until(self.clock.now_ns + SECOND)
+            self._ending.check_nothing_returns(present)
+        self.network.cut -= cut
+        self._settle()
+        self._ending.check_nothing_returns(self.nodes.values())
 
     def _let_a_day_pass(self) -> None:
         """Twice, as far as wall clocks are concerned: what was deleted is forgotten, and then what remembered it."""
@@ -89,17 +107,20 @@ class Simulation:
             self._ending.check()
             for node in self.nodes.values():
                 node.clock_ahead_ms += DAY_MS
-            self._ending.begin_generation()
-            for _ in range(20):
-                self._ending.transact()
-                self.run_until(self.clock.now_ns + SECOND // 10)
-            self._settle()
+            self._transact_in_a_new_generation(20)
         self._ending.check()
         for node in self.nodes.values():
             node.clock_ahead_ms += DAY_MS
         self.run_until(self.clock.now_ns + 3 * SECOND)
         self._settle()
         self._ending.check_nothing_stays()
+
+    def _transact_in_a_new_generation(self, count: int) -> None:
+        self._ending.begin_generation()
+        for _ in range(count):
+            self._ending.transact()
+            self.run_until(self.clock.now_ns + SECOND // 10)
+        self._settle()
 
     def _settle(self) -> None:
         """Wait until all nodes agree, and still hold the same state three gossip rounds later.

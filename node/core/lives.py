@@ -23,7 +23,7 @@ Source: the model in `tests/support/lives_rules.py`, run against random schedule
 of Weidner, Almeida, "An Oblivious Observed-Reset Embeddable Replicated Counter", PaPoC 2022.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 from gossip_counter.node.core.counts import (
     MAX_MARKER_BYTES,
@@ -205,8 +205,8 @@ class Lives:
 
         `latest_ms` is the latest time that any clock is known to have: it is remembered for a day after that.
 
-        Our own totals begin again: if markers had to take them, two nodes that delete at once would keep each
-        other's markers for ever. Nor does the row say when the counter ends: adds it did not know of end as before.
+        Our own totals begin again, so that no marker has to take them. Nor does the row say when the counter ends:
+        adds that it did not know of end as before.
         """
         row = self._own(me, is_first)
         # Of what is pending nobody has seen what it counted.
@@ -305,31 +305,35 @@ class Lives:
 
     # What is forgotten.
 
-    def forgotten(self) -> Iterator[Actor]:
-        """Whose rows go: those that are worth nothing and say nothing that is still needed.
+    def forgotten(self) -> set[Actor]:
+        """Whose rows go: those that are worth nothing, and say nothing that a row that stays needs."""
+        is_empty = all((row.p, row.n) == row.taken[:2] for row in self.rows.values())
+        going = {actor for actor, row in self.rows.items() if self._is_worthless(actor, row, is_empty)}
+        while needed := {actor for actor in going if self._is_needed(actor, going)}:
+            going -= needed
+        return going
+
+    def _is_worthless(self, actor: Actor, row: EndingRow, is_empty: bool) -> bool:
+        is_idle = is_empty and not row.deadline and row.stamp + FORGET_MS + GRACE_MS <= self.now_ms
+        is_blank = not (row.p or row.n or row.stamp)
+        return is_idle or is_blank or self.is_over(row.life, GRACE_MS) or self.is_covered(actor, row)
+
+    def _is_needed(self, actor: Actor, going: Set[Actor]) -> bool:
+        """Whether a row has to remember something, be it for a while or for a row that does not go with it."""
+        row = self.rows[actor]
+        if row.taken.forget_at + GRACE_MS > self.now_ms and (row.taken.seen or not self.is_covered(actor, row)):
+            return True
+        staying = {of: each for of, each in self.rows.items() if of not in going}
+        takes = bool(row.taken.seen) and not self.needed(actor, row.taken).keys() <= going
+        return bool(staying) and (takes or self._shares_a_life(actor, row, staying.values()))
+
+    def _shares_a_life(self, actor: Actor, row: EndingRow, staying: Iterable[EndingRow]) -> bool:
+        """Whether a row says anything of a life that is over, and of which another stays.
 
         A life goes as a whole: were a row left of it, and none that says that it is over, it would go on.
         """
-        is_empty = all((row.p, row.n) == row.taken[:2] for row in self.rows.values())
-        kept = {actor: row for actor, row in self.rows.items() if self._must_stay(actor, row)}
-        for actor, row in self.rows.items():
-            is_idle = is_empty and not row.deadline and row.stamp + FORGET_MS + GRACE_MS <= self.now_ms
-            is_worthless = is_idle or self.is_over(row.life, GRACE_MS) or self.is_covered(actor, row)
-            is_worthless |= not (row.p or row.n or row.stamp)
-            if is_worthless and actor not in kept and not self._shares_a_life(actor, row, kept.values()):
-                yield actor
-
-    def _must_stay(self, actor: Actor, row: EndingRow) -> bool:
-        """Whether a row says of deletes, or of a deadline that came earlier than others know, what is still needed."""
-        if row.taken is NOTHING_TAKEN:  # most often
-            return False
-        taken = self._still_needed(actor, row.taken)
-        return bool(taken.seen) or (taken.forget_at > 0 and not self.is_covered(actor, row))
-
-    def _shares_a_life(self, actor: Actor, row: EndingRow, kept: Iterable[EndingRow]) -> bool:
-        """Whether a row says anything of a life that ends, of which one is kept."""
-        ends = {word for each in kept if (word := self._said.get(each.life)) and word[1]}
-        return bool(ends) and any(self._said[life] in ends for life, _ in self._words(actor, row))
+        over = {self._said[each.life] for each in staying if self.is_over(each.life)}
+        return any(self._said[life] in over for life, _ in self._words(actor, row))
 
     def goes_on(self, actor: Actor) -> bool:
         """Whether a row that others forgot counts in a life that goes on, as far as anybody here knows.

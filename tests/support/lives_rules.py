@@ -27,7 +27,6 @@ LIKE = GRACE // 4
 """Clocks further apart than this, in ms, exchange rows that claim nothing."""
 
 
-
 @dataclass(slots=True)
 class Node(View):
     """One node: what it writes, forgets, sends and takes."""

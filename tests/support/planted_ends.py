@@ -155,7 +155,7 @@ def empty_rows_stay(patch: pytest.MonkeyPatch) -> None:
     forgotten = Lives.forgotten
 
     def keeping(self: Lives) -> Any:
-        return (actor for actor in forgotten(self) if not self.rows[actor].stamp or self.rows[actor].deadline)
+        return {actor for actor in forgotten(self) if not self.rows[actor].stamp or self.rows[actor].deadline}
 
     patch.setattr(Lives, "forgotten", keeping)
 
@@ -179,3 +179,8 @@ def earlier_deadlines_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
 
 def lives_go_in_parts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lives, "_shares_a_life", lambda *_: False)
+
+
+def rows_stay_for_those_that_would_go_with_them(patch: pytest.MonkeyPatch) -> None:
+    is_needed = Lives._is_needed
+    patch.setattr(Lives, "_is_needed", lambda self, actor, _: is_needed(self, actor, {actor}))
