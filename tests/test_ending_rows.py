@@ -18,8 +18,10 @@ from gossip_counter.node.core.counts import (
     merged,
 )
 from gossip_counter.node.core.gossip.messages import Delta, Push
+from gossip_counter.node.core.holdings import Floors, Statement
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.state import State
+from tests.support import planted_ends as faults
 from tests.support.ending_replicas import at, incr, nodes
 from tests.support.lives_rules import FORGET, GRACE
 from tests.support.replica import ME, X, persisted, receive, replica, settle, submit
@@ -69,6 +71,25 @@ def test_a_row_that_is_stored_again_is_sent_once() -> None:
     state.advance(FORGET)
     state.merge(X, 0, [("a", row)])
     assert state.newer(X, 0, 9) == (("a", row),)
+
+
+def value_once_who_ended_it_was_forgotten_elsewhere() -> int:
+    """The value where a row says that it ends soon, and another, that knew nothing of this, that it goes on."""
+    state, now_ms = State(), FORGET
+    state.advance(now_ms)
+    state.merge(X, 0, [("a", EndingRow(5, 0, 1, now_ms, now_ms + 600_000, now_ms))])
+    state.merge(ME, 0, [("a", EndingRow(1, 0, 1, now_ms, now_ms + 5_000, now_ms + 1))])
+    state.advance(now_ms + 5_000)
+    state.merge(ME, 0, [], 1, 1, Floors(1, 0), Statement(0, set()))
+    return state.value("a")
+
+
+def test_a_row_stays_that_says_that_another_is_over_though_its_sender_has_forgotten_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert value_once_who_ended_it_was_forgotten_elsewhere() == 0
+    faults.rows_that_end_others_are_dropped(monkeypatch)
+    assert value_once_who_ended_it_was_forgotten_elsewhere() == 5
 
 
 class Rows(dict[str, HeldRow]):

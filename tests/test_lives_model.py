@@ -31,6 +31,7 @@ FOUND = {
     "lives go on": ("prolonged", 0),
     "earlier deadlines": ("brought forward", 0),
     "whole lives": ("brought forward", 62),
+    "ends of others": ("brought forward", 937),
     "deletes are final": ("replayed", 2),
 }
 """By rule, the first seed of a mode that breaks a promise without it."""

@@ -336,14 +336,21 @@ class Lives:
         return any(self._said[life] in over for life, _ in self._words(actor, row))
 
     def goes_on(self, actor: Actor) -> bool:
-        """Whether a row that others forgot counts in a life that goes on, as far as anybody here knows.
+        """Whether a row that others forgot counts in a life that goes on, or another would go on without it.
 
         Their clocks were ahead, or they did not know of a later word than the row's own.
         """
         row = self.rows[actor]
         stamp, deadline = self._said.get(row.life, (0, 0))
         is_prolonged = not deadline and (stamp, deadline) > (row.stamp, row.deadline)
-        return (deadline > self.now_ms or is_prolonged) and actor not in self.forgotten()
+        goes_on = (deadline > self.now_ms or is_prolonged) and actor not in self.forgotten()
+        return goes_on or self._ends_others(actor, row)
+
+    def _ends_others(self, actor: Actor, row: EndingRow) -> bool:
+        """Whether it is this row that says that the life of another is over."""
+        words = {word for _, word in self._words(actor, row)}
+        others = (each for of, each in self.rows.items() if of != actor and each.deadline > self.now_ms)
+        return any(self.is_over(each.life) and self._said[each.life] in words for each in others)
 
     def is_covered(self, actor: Actor, row: EndingRow) -> bool:
         """Whether deletes took all of a row."""

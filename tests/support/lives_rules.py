@@ -264,7 +264,7 @@ class Node(View):
         return 0 if "deletes are final" in self.broken else log.never_again
 
     def goes_on(self, log: Log, key: Key, record: Record) -> bool:
-        """Whether a row that somebody forgot counts in a life that goes on.
+        """Whether a row that somebody forgot counts in a life that goes on, or another would go on without it.
 
         Its clock was ahead, or it did not know of a later word than the row's own, of another row that is stored.
         """
@@ -275,11 +275,19 @@ class Node(View):
         self.changed()
         stated, actor = self.statement(counter, record.life), next(of for of, each in self.logs.items() if each is log)
         is_later = stated[1] > self.now or (not stated[1] and stated > (record.stamp, record.deadline))
-        is_covered = self.is_covered(actor, counter, record)
+        is_covered, ends_others = self.is_covered(actor, counter, record), self.ends_others(counter, record)
         if not is_stored:
             del log.rows[counter]
             self.changed()
-        return is_later and not is_covered
+        return (is_later or ends_others) and not is_covered
+
+    def ends_others(self, counter: str, record: Row) -> bool:
+        """Whether it is this row that says that the life of another is over."""
+        if "ends of others" in self.broken:
+            return False
+        others = (row for _, row in self.rows(counter) if row is not record and row.deadline > self.now)
+        words = (record.stamp, record.deadline), record.before[1:]
+        return any(self.is_over(counter, row.life) and self.statement(counter, row.life) in words for row in others)
 
     def attach(self, log: Log, since: int, delta: Delta) -> None:
         """A delta joins what is held: it raises the version, and tells what its sender forgot."""

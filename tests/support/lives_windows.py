@@ -121,7 +121,7 @@ def ahead(cluster: Cluster) -> None:
 def brought_forward(cluster: Cluster) -> None:
     """Deadlines come earlier than was said before, also after deletes: what has ended does not come back.
 
-    A node may be away meanwhile, and know only of the later ones.
+    A node may be away meanwhile, and know only of the later ones; and who brings them forward may not know of one.
     """
     rng, lasts = cluster.rng, (WINDOW, 20 * WINDOW, 2 * FORGET)
 
@@ -139,12 +139,15 @@ def brought_forward(cluster: Cluster) -> None:
     cluster.away = rng.choice((None, *cluster.nodes))
     present = [node for node in cluster.nodes if node is not cluster.away]
     for counter in COUNTERS:
-        node = rng.choice(present)
+        node, other = rng.sample(present, 2)
+        if rng.random() < 0.5:
+            cluster.act(other, partial(other.expire, counter, 20 * WINDOW))
+            cluster.pass_time(500)
         cluster.act(node, partial(node.expire, counter, WINDOW // 4))
     cluster.settle()
     cluster.pass_time(WINDOW // 4 + 1000)
     back_after = rng.choice((GRACE, 2 * GRACE, 10 * WINDOW, FORGET // 2))
-    for later in (0, GRACE, 2 * GRACE, 10 * WINDOW, FORGET // 2, FORGET // 2 + 2 * GRACE, FORGET):
+    for later in (0, GRACE - 1000, 1000, 2 * GRACE, 10 * WINDOW, FORGET // 2, FORGET // 2 + 2 * GRACE, FORGET):
         cluster.pass_time(later)
         cluster.away = None if later >= back_after else cluster.away
         for moment in ("then", "once all have exchanged what they know"):

@@ -184,3 +184,7 @@ def lives_go_in_parts(patch: pytest.MonkeyPatch) -> None:
 def rows_stay_for_those_that_would_go_with_them(patch: pytest.MonkeyPatch) -> None:
     is_needed = Lives._is_needed
     patch.setattr(Lives, "_is_needed", lambda self, actor, _: is_needed(self, actor, {actor}))
+
+
+def rows_that_end_others_are_dropped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lives, "_ends_others", lambda *_: False)
