@@ -56,7 +56,7 @@ PLANTS: list[tuple[Plant, str, int]] = [
     (faults.rows_of_lives_that_go_on_are_dropped, "prolonged", 1),
     (faults.unlike_clocks_tell_what_is_forgotten, "ahead", 3),
     (faults.only_our_own_clock_counts, "behind", 117),
-    (faults.earlier_deadlines_are_not_remembered, "brought forward", 0),
+    (faults.later_deadlines_are_not_remembered, "brought forward", 0),
     (faults.lives_go_in_parts, "brought forward", 51),
     (faults.rows_stay_for_those_that_would_go_with_them, "brought forward", 0),
 ]
@@ -183,10 +183,10 @@ def test_what_ended_stays_over_once_who_ended_it_is_forgotten(monkeypatch: pytes
     assert values_after_the_earlier_of_two_ends(earlier_first=True) == [[0, 0], [5, 5]]
 
 
-def values_with_a_node_that_was_away() -> list[int]:
+def values_with_a_node_that_was_away(adds_at_it: bool) -> list[int]:
     """What is there once it is back: meanwhile a counter ended earlier than it knows."""
     cluster, (one, other, away) = nodes(3)
-    away.add("a", 5, FORGET)
+    (away if adds_at_it else one).add("a", 5, FORGET)
     cluster.settle()
     cluster.away = away  # type: ignore[assignment]
     one.expire("a", 5_000)
@@ -201,9 +201,12 @@ def values_with_a_node_that_was_away() -> list[int]:
 def test_a_node_that_was_away_does_not_bring_back_what_ended_earlier_than_it_knows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert values_with_a_node_that_was_away() == [0, 0, 0]
+    assert values_with_a_node_that_was_away(adds_at_it=True) == [0, 0, 0]
+    assert values_with_a_node_that_was_away(adds_at_it=False) == [0, 0, 0]
     faults.earlier_deadlines_are_not_remembered(monkeypatch)
-    assert values_with_a_node_that_was_away() == [5, 5, 5]
+    assert values_with_a_node_that_was_away(adds_at_it=False) == [5, 5, 5]
+    faults.later_deadlines_are_not_remembered(monkeypatch)
+    assert values_with_a_node_that_was_away(adds_at_it=True) == [5, 5, 5]
 
 
 def test_what_is_set_does_not_end_though_others_count_meanwhile() -> None:

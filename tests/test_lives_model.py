@@ -29,9 +29,10 @@ FOUND = {
     "unlike clocks": ("ahead", 0),
     "latest time": ("behind", 4),
     "lives go on": ("prolonged", 0),
-    "earlier deadlines": ("brought forward", 0),
-    "whole lives": ("brought forward", 62),
-    "ends of others": ("brought forward", 937),
+    "earlier deadlines": ("brought forward", 16),
+    "later words": ("brought forward", 60555),
+    "whole lives": ("brought forward", 7),
+    "ends of others": ("brought forward", 11),
     "deletes are final": ("replayed", 2),
 }
 """By rule, the first seed of a mode that breaks a promise without it."""

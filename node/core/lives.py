@@ -25,19 +25,18 @@ of Weidner, Almeida, "An Oblivious Observed-Reset Embeddable Replicated Counter"
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 
+from gossip_counter.node.core.counter_rows import CounterRows, both
 from gossip_counter.node.core.counts import (
     MAX_MARKER_BYTES,
     NOTHING_TAKEN,
     PENDING,
     Actor,
-    AnyRow,
     Ended,
     EndingRow,
     Seen,
     Taken,
     added,
     as_ending,
-    is_ending,
     marker_bytes,
 )
 from gossip_counter.node.core.limits import MAX_COUNT
@@ -51,123 +50,11 @@ FORGET_MS = 86_400_000
 LIKE_MS = GRACE_MS // 4
 """Clocks that differ by more exchange rows that claim nothing."""
 
-Word = tuple[int, int]
-"""What a row says of a life: when somebody said so, and when it ends."""
 
+class Lives(CounterRows):
+    """What becomes of the rows of one counter: what their owners write, and what is forgotten."""
 
-class Lives:
-    """The rows of one counter at a time, in Unix milliseconds. Cost: the rows, each time it is made."""
-
-    __slots__ = ("_counts", "_said", "_seen", "ends", "has_deletes", "now_ms", "rows")
-
-    def __init__(self, rows: Mapping[Actor, AnyRow], now_ms: int) -> None:
-        self.rows: dict[Actor, EndingRow] = {actor: as_ending(row) for actor, row in rows.items()}
-        self.now_ms = now_ms
-        self.ends = any(map(is_ending, self.rows.values()))
-        """Whether a row says that the counter ends, or was deleted."""
-        self.has_deletes = self.ends and any(
-            row.taken is not NOTHING_TAKEN and row.taken[:4] != NOTHING_TAKEN[:4] for row in self.rows.values()
-        )
-        """Whether a row says anything of deletes."""
-        self._seen: dict[Actor, Seen] = {}
-        """By actor, what markers took."""
-        self._counts: tuple[int, int] | None = None
-        if self.has_deletes:
-            for row in self.rows.values():
-                for seen in row.taken.seen:
-                    self._seen[seen.actor] = _both(seen, self._seen.get(seen.actor, seen))
-        self._said = self._last_words()
-
-    def _words(self, actor: Actor, row: EndingRow) -> Iterator[tuple[int, Word]]:
-        """The lives of which a row says anything, and what. Of its own it says nothing once deletes took all of it."""
-        if not self.is_covered(actor, row):
-            yield row.life, (row.stamp, row.deadline)
-        if before := row.taken.before:
-            yield before.life, (before.stamp, before.deadline)
-
-    def _last_words(self) -> dict[int, Word]:
-        """By life, the stamp and deadline that hold for it, zeros where nobody said anything."""
-        if len(self.rows) == 1 and not self.has_deletes:  # most often
-            ((_, _, _, life, deadline, stamp, _, taken),) = self.rows.values()
-            if not taken.before:
-                return {life: (stamp, deadline)}
-        said = dict[int, Word]()
-        for actor, row in self.rows.items():
-            for life, word in self._words(actor, row):
-                said[life] = max(said.get(life, (0, 0)), word)
-        joined, last = list[int](), (0, 0)
-        for life in sorted(said):
-            if last[1] and life >= last[1]:
-                joined, last = [], (0, 0)
-            joined.append(life)
-            last = max(last, said[life])
-            said.update(dict.fromkeys(joined, last))
-        return said
-
-    # What they come to.
-
-    def is_over(self, life: int, grace_ms: int = 0) -> bool:
-        """Whether a life has ended, so long ago."""
-        return 0 < self._said.get(life, (0, 0))[1] <= self.now_ms - grace_ms
-
-    def taken(self, actor: Actor, row: EndingRow) -> tuple[int, int]:
-        """How much of a row's totals deletes took."""
-        p, n, seen = row.taken.p, row.taken.n, self._seen.get(actor)
-        if seen and seen.born > row.born:
-            return row.p, row.n
-        if seen and seen.born == row.born:
-            p, n = max(p, seen.p), max(n, seen.n)
-        return min(p, row.p), min(n, row.n)
-
-    def worth(self, actor: Actor, row: EndingRow) -> tuple[int, int]:
-        """What of a row counts."""
-        if self.is_over(row.life):
-            return 0, 0
-        if not self.has_deletes:
-            return row.p, row.n
-        p, n = self.taken(actor, row)
-        return row.p - p, row.n - n
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """How much was added, and how much subtracted, of what counts."""
-        if self._counts is None:
-            p = n = 0
-            for actor, row in self.rows.items():
-                plus, minus = self.worth(actor, row)
-                p += plus
-                n += minus
-            self._counts = p, n
-        return self._counts
-
-    @property
-    def value(self) -> int | None:
-        """The counter's value; None if it does not exist."""
-        p, n = self.counts
-        return p - n if p or n else None
-
-    @property
-    def deadline(self) -> int:
-        """When the counter ends, as far as anybody said; 0: never."""
-        living = [life for life in self._said if not self.is_over(life)]
-        return self._said[max(living)][1] if living else 0
-
-    def is_behind(self, me: Actor | None) -> bool:
-        """Whether our own row lacks what is known of the life that adds go on in; also as long as we have no actor."""
-        if me is None:
-            return True
-        row, life = self.rows.get(me), self.life_to_join(ends=True)
-        return row is not None and (row.life, row.stamp, row.deadline) != (life, *self._said.get(life, (0, 0)))
-
-    @property
-    def deadlines(self) -> set[int]:
-        """When lives end, or ended."""
-        return {deadline for _, deadline in self._said.values() if deadline}
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether there is one life, which goes on, and no delete: nothing is to be forgotten."""
-        return len(self._said) == 1 and not self.has_deletes and self.value is not None
+    __slots__ = ()
 
     # What the owner of a row writes. Each gives the new row, with the version of the old one.
 
@@ -187,18 +74,18 @@ class Lives:
         row = self._own(me, is_first)
         if not row.version and self.rows.keys() <= {me}:
             row = row._replace(life=self.now_ms)  # INCR and EXPIRE in one write: the counter is born with its deadline
-        if (until_ms := self._brought_forward(row, deadline)) > row.taken.forget_at:
-            row = row._replace(taken=row.taken._replace(forget_at=until_ms))
-        return row._replace(deadline=deadline, stamp=self._next_stamp())
+        return self._saying(row, self._next_stamp(), deadline)
 
-    def _brought_forward(self, row: EndingRow, deadline: int) -> int:
-        """Until when to remember a deadline that comes before the one so far: as long as that one, or a delete; else 0.
+    def _saying(self, row: EndingRow, stamp: int, deadline: int) -> EndingRow:
+        """The row with another deadline. One that is earlier is remembered until the former one, or for a day.
 
         A node that was away meanwhile, and knows only of the later one, would bring back what had ended.
         """
-        latest_ms = self.now_ms + FORGET_MS
-        former_ms = min(row.deadline, latest_ms) if row.deadline else latest_ms if row.stamp else 0
-        return former_ms if 0 < deadline < former_ms - (GRACE_MS - LIKE_MS) else 0
+        former_ms = _overruled_ms(row, self.now_ms)
+        is_earlier = 0 < deadline < former_ms - (GRACE_MS - LIKE_MS)  # else what says so stays for long enough
+        if is_earlier and former_ms > row.taken.forget_at:
+            row = row._replace(taken=row.taken._replace(forget_at=former_ms))
+        return row._replace(stamp=stamp, deadline=deadline)
 
     def deleted(self, me: Actor, is_first: bool, latest_ms: int) -> EndingRow:
         """A delete of all that is known. Raises `ValueError` if too many rows would have to be named.
@@ -234,7 +121,7 @@ class Lives:
         """The own row with these entries in its marker. Raises `ValueError` if they are too many."""
         merged = dict(seen)
         for each in row.taken.seen:
-            merged[each.actor] = _both(each, merged.get(each.actor, each))
+            merged[each.actor] = both(each, merged.get(each.actor, each))
         if marker_bytes(merged.values()) > MAX_MARKER_BYTES:
             raise ValueError(f"{len(merged)} members, former ones too, count in it: one delete can't name so many")
         marker = tuple(merged[actor] for actor in sorted(merged))
@@ -251,6 +138,13 @@ class Lives:
             return None
         p, n = self.taken(me, row)
         return None if (p, n) == row.taken[:2] else row._replace(taken=row.taken._replace(p=p, n=n))
+
+    def is_behind(self, me: Actor | None) -> bool:
+        """Whether our own row lacks what is known of the life that adds go on in; also as long as we have no actor."""
+        if me is None:
+            return True
+        row, life = self.rows.get(me), self.life_to_join(ends=True)
+        return row is not None and (row.life, row.stamp, row.deadline) != (life, *self._said.get(life, (0, 0)))
 
     def life_to_join(self, ends: bool) -> int:
         """The greatest life that is not over and has begun; else a new one. `ends`: whether anything ends here."""
@@ -282,7 +176,8 @@ class Lives:
         if (stamp, deadline) == (row.stamp, row.deadline) and not self.has_deletes and not row.taken.before:
             return row  # most often
         p, n = self.taken(me, row)
-        return row._replace(stamp=stamp, deadline=deadline, taken=self._taken_on(me, row)._replace(p=p, n=n))
+        row = row._replace(taken=self._taken_on(me, row)._replace(p=p, n=n))
+        return self._saying(row, stamp, deadline)
 
     def _taken_on(self, me: Actor, row: EndingRow) -> Taken:
         """What deletes took, as our next row has it, and the life that this row is in or was in, if that is over.
@@ -321,7 +216,11 @@ class Lives:
     def _is_needed(self, actor: Actor, going: Set[Actor]) -> bool:
         """Whether a row has to remember something, be it for a while or for a row that does not go with it."""
         row = self.rows[actor]
-        if row.taken.forget_at + GRACE_MS > self.now_ms and (row.taken.seen or not self.is_covered(actor, row)):
+        until_ms = row.taken.forget_at if row.taken.seen else 0
+        if not self.is_covered(actor, row):
+            # Somebody may know of this row alone, and not that its life is over.
+            until_ms = max(row.taken.forget_at, _overruled_ms(row, self._said[row.life][0]))
+        if until_ms + GRACE_MS > self.now_ms:
             return True
         staying = {of: each for of, each in self.rows.items() if of not in going}
         takes = bool(row.taken.seen) and not self.needed(actor, row.taken).keys() <= going
@@ -352,13 +251,6 @@ class Lives:
         others = (each for of, each in self.rows.items() if of != actor and each.deadline > self.now_ms)
         return any(self.is_over(each.life) and self._said[each.life] in words for each in others)
 
-    def is_covered(self, actor: Actor, row: EndingRow) -> bool:
-        """Whether deletes took all of a row."""
-        if not self.has_deletes or self.taken(actor, row) != (row.p, row.n):
-            return False
-        seen = self._seen.get(actor)
-        return bool(row.taken.p or row.taken.n) or (seen is not None and seen.born >= row.born)
-
     def needed(self, actor: Actor, taken: Taken) -> dict[Actor, Seen]:
         """The entries of an actor's marker that take something of a row here whose owner has not noted it.
 
@@ -387,10 +279,11 @@ class Lives:
                 yield row.stamp + FORGET_MS + GRACE_MS
             if row.taken.forget_at:
                 yield row.taken.forget_at + GRACE_MS
+            stamp, deadline = self._said.get(row.life, (0, 0))
+            if row.deadline != deadline:
+                yield _overruled_ms(row, stamp) + GRACE_MS
 
 
-def _both(one: Seen, other: Seen) -> Seen:
-    """What two deletes took of one actor's row."""
-    if one.born != other.born:
-        return max(one, other, key=lambda seen: seen.born)
-    return Seen(one.actor, one.born, max(one.p, other.p), max(one.n, other.n))
+def _overruled_ms(row: EndingRow, stamp: int) -> int:
+    """When a row says that its life ends, whatever was said later, at `stamp`: a day after that at the most."""
+    return min(row.deadline or (MAX_COUNT if row.stamp else 0), stamp + FORGET_MS)

@@ -82,7 +82,7 @@ class Node(View):
         if "copied deadlines" in self.broken:
             stamp, deadline = old.stamp, old.deadline
         noted, before = self.noted(counter, old), self.before(counter, old)
-        return noted._replace(version=version, stamp=stamp, deadline=deadline, before=before)
+        return self.saying(noted._replace(version=version, before=before), stamp, deadline)
 
     def before(self, counter: str, old: Row | None) -> tuple[int, int, int]:
         """What our next row says of a life that our row was in and that is over, until that is forgotten.
@@ -97,16 +97,14 @@ class Node(View):
         is_needed = before[2] and any(self.statement(counter, row.life) == before[1:] for row in others)
         return before if is_needed or max(before[2], old.until) + GRACE > self.now else (0, 0, 0)
 
-    def ending(self, row: Row, deadline: int) -> Row:
-        """Our row with another deadline. One that comes earlier is remembered as long as a delete.
+    def saying(self, row: Row, stamp: int, deadline: int) -> Row:
+        """Our row with another deadline. One that is earlier is remembered until the former one, or for a day.
 
         Else who was away meanwhile, and knows only of the later one, would bring back what had ended.
         """
-        latest = self.now + FORGET
-        former = min(row.deadline, latest) if row.deadline else latest if row.stamp else 0
+        former = overruled(row, self.now)
         is_earlier = 0 < deadline < former - (GRACE - LIKE) and "earlier deadlines" not in self.broken
-        until = max(row.until, former) if is_earlier else row.until
-        return row._replace(deadline=deadline, stamp=self.next_stamp(), until=until)
+        return row._replace(deadline=deadline, stamp=stamp, until=max(row.until, former) if is_earlier else row.until)
 
     def noted(self, counter: str, own: Row) -> Row:
         """Our row with what deletes took of it."""
@@ -122,7 +120,7 @@ class Node(View):
         row = self.prepared(counter, ex > 0)
         row = row._replace(p=row.p + max(k, 0), n=row.n + max(-k, 0))
         if ex and not (if_none and row.deadline):
-            row = self.ending(row, self.now + ex)
+            row = self.saying(row, self.next_stamp(), self.now + ex)
             self.sees_ends = True
         self.write(((counter, False), row))
 
@@ -132,7 +130,7 @@ class Node(View):
         if not self.exists(counter) or not (ex or row.deadline):
             return False
         self.sees_ends = True
-        row = self.ending(row, self.now + ex if ex else 0)
+        row = self.saying(row, self.next_stamp(), self.now + ex if ex else 0)
         self.write(((counter, False), row))
         return True
 
@@ -207,11 +205,11 @@ class Node(View):
         rows = self.rows(counter)
         over = {row.life for _, row in rows if self.is_over(counter, row.life, GRACE)}
         is_empty = "idle" not in self.broken and all(is_noted_empty(row) for _, row in rows)
-        kept = {self.statement(counter, row.life) for _, row in rows if row.until + GRACE > self.now}
+        kept = {self.statement(counter, row.life) for _, row in rows if self.stays(counter, row)}
         gone = False
         for actor, row in rows:
             is_idle = is_empty and not row.deadline and row.stamp + FORGET + GRACE <= self.now
-            stays = row.until + GRACE > self.now
+            stays = self.stays(counter, row)
             if "whole lives" not in self.broken:
                 said = self.statement(counter, row.life), row.before[1:]
                 stays |= any(deadline and (stamp, deadline) in kept for stamp, deadline in said)
@@ -219,6 +217,11 @@ class Node(View):
                 self.log(actor).drop((counter, False), is_idle)
                 gone = True
         return gone
+
+    def stays(self, counter: str, row: Row) -> bool:
+        """Whether a row must be remembered because somebody may know only of a later end than that of its life."""
+        until = 0 if "later words" in self.broken else overruled(row, self.statement(counter, row.life)[0])
+        return max(row.until, until) + GRACE > self.now
 
     def ends(self) -> Iterator[int]:
         """When something may go that is stored now."""
@@ -326,6 +329,11 @@ class Node(View):
             old = self.own(counter)
             if old and self.noted(counter, old) != old:
                 self.write(((counter, False), self.noted(counter, old)._replace(version=self.next_version)))
+
+
+def overruled(row: Row, stamp: int) -> int:
+    """When a row says that its life ends, whatever was said later, at `stamp`: at most a day after that."""
+    return min(row.deadline or (FORGET**2 if row.stamp else 0), stamp + FORGET)
 
 
 def is_noted_empty(row: Row) -> bool:

@@ -3,7 +3,7 @@
 from functools import partial
 
 from tests.support.lives_cluster import COUNTERS, SHORT, Cluster, check, steps
-from tests.support.lives_rules import FORGET, GRACE, Node
+from tests.support.lives_rules import FORGET, GRACE, Node, overruled
 
 WINDOW = 120_000
 
@@ -37,7 +37,8 @@ def window(cluster: Cluster, if_none: bool = True, persist: float = 0.0, plainly
             stays = count[each] and not last[each][1]
             check(node.value(each) == (count[each] if stays else 0), "after the end", node.actor, each, last)
             rows = [row for _, row in node.rows(each)]
-            remember = any(row.until + GRACE > node.now for row in rows)
+            until = (max(row.until, overruled(row, node.statement(each, row.life)[0])) for row in rows)
+            remember = any(end + GRACE > node.now for end in until)
             check(bool(stays or remember) or not rows, "something stays", node.actor, each)
 
 

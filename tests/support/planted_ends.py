@@ -174,7 +174,11 @@ def deleted_rows_still_say_when_it_ends(patch: pytest.MonkeyPatch) -> None:
 
 
 def earlier_deadlines_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Lives, "_brought_forward", lambda *_: 0)
+    patch.setattr(Lives, "_saying", lambda _, row, stamp, deadline: row._replace(stamp=stamp, deadline=deadline))
+
+
+def later_deadlines_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lives, "_overruled_ms", lambda *_: 0)
 
 
 def lives_go_in_parts(patch: pytest.MonkeyPatch) -> None:
