@@ -14,6 +14,7 @@ from gossip_counter.node.core.counts import (
     HeldRow,
     Row,
     Seen,
+    Taken,
     marker_bytes,
     merged,
 )
@@ -111,6 +112,31 @@ def test_to_forget_a_row_costs_no_look_at_all_others() -> None:
     assert (state.row_count, len(log.unhashed)) == (4, 4)
     state.advance(FORGET + 9000 + GRACE)
     assert (state.row_count, state.fingerprint, log.unhashed) == (0, 0, set())
+
+
+def looks_at_rows(actors: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How often a row is looked at, to find out that of so many none goes, since each needs the one before it."""
+    rows = dict[Actor, EndingRow]()
+    for i in range(actors):
+        life, forget_at = FORGET + 1000 * i, FORGET if i else 2 * FORGET
+        taken = Taken(0, 0, (Seen(Actor(f"{i - 1}"), 1, 1, 0),), forget_at)
+        rows[Actor(f"{i}")] = EndingRow(2, 0, 1, life, life + 1000, life, 1, taken)
+    lives, count = Lives(rows, FORGET + 1000 * actors + GRACE), 0
+    takes = Lives._takes
+
+    def counting(self: Lives, seen: Seen, row: EndingRow | None) -> bool:
+        nonlocal count
+        count += 1
+        return takes(self, seen, row)
+
+    monkeypatch.setattr(Lives, "_takes", counting)
+    assert lives.forgotten() == set()
+    monkeypatch.setattr(Lives, "_takes", takes)
+    return count
+
+
+def test_to_forget_rows_costs_no_more_than_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert looks_at_rows(200, monkeypatch) <= 2 * looks_at_rows(100, monkeypatch) + 2
 
 
 # Two processes that write as one actor.

@@ -23,9 +23,9 @@ Source: the model in `tests/support/lives_rules.py`, run against random schedule
 of Weidner, Almeida, "An Oblivious Observed-Reset Embeddable Replicated Counter", PaPoC 2022.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 
-from gossip_counter.node.core.counter_rows import CounterRows, both
+from gossip_counter.node.core.counter_rows import CounterRows, Word, both
 from gossip_counter.node.core.counts import (
     MAX_MARKER_BYTES,
     NOTHING_TAKEN,
@@ -201,38 +201,54 @@ class Lives(CounterRows):
     # What is forgotten.
 
     def forgotten(self) -> set[Actor]:
-        """Whose rows go: those that are worth nothing, and say nothing that a row that stays needs."""
+        """Whose rows go: those that are worth nothing, and say nothing that a row that stays needs.
+
+        Rows that need only each other go together. Cost: the rows and the entries of their markers.
+        """
         is_empty = all((row.p, row.n) == row.taken[:2] for row in self.rows.values())
-        going = {actor for actor, row in self.rows.items() if self._is_worthless(actor, row, is_empty)}
-        while needed := {actor for actor in going if self._is_needed(actor, going)}:
-            going -= needed
+        going = {actor for actor, row in self.rows.items() if self._may_go(actor, row, is_empty)}
+        staying = [actor for actor in self.rows if actor not in going] if going else []
+        if not staying:  # most often
+            return going
+        takers, sayers = self._takers(going), self._sayers(going)
+        while staying:
+            actor = staying.pop()
+            life = self.rows[actor].life
+            needed = takers.pop(actor, [])
+            needed += sayers.pop(self._said[life], []) if self.is_over(life) else []
+            staying += going.intersection(needed)
+            going.difference_update(needed)
         return going
 
-    def _is_worthless(self, actor: Actor, row: EndingRow, is_empty: bool) -> bool:
+    def _may_go(self, actor: Actor, row: EndingRow, is_empty: bool) -> bool:
+        """Whether a row is worth nothing, and has to remember nothing for a while."""
         is_idle = is_empty and not row.deadline and row.stamp + FORGET_MS + GRACE_MS <= self.now_ms
-        is_blank = not (row.p or row.n or row.stamp)
-        return is_idle or is_blank or self.is_over(row.life, GRACE_MS) or self.is_covered(actor, row)
-
-    def _is_needed(self, actor: Actor, going: Set[Actor]) -> bool:
-        """Whether a row has to remember something, be it for a while or for a row that does not go with it."""
-        row = self.rows[actor]
+        is_blank, is_covered = not (row.p or row.n or row.stamp), self.is_covered(actor, row)
+        if not (is_idle or is_blank or is_covered or self.is_over(row.life, GRACE_MS)):
+            return False
         until_ms = row.taken.forget_at if row.taken.seen else 0
-        if not self.is_covered(actor, row):
-            # Somebody may know of this row alone, and not that its life is over.
+        if not is_covered:  # somebody may know of this row alone, and not that its life is over
             until_ms = max(row.taken.forget_at, _overruled_ms(row, self._said[row.life][0]))
-        if until_ms + GRACE_MS > self.now_ms:
-            return True
-        staying = {of: each for of, each in self.rows.items() if of not in going}
-        takes = bool(row.taken.seen) and not self.needed(actor, row.taken).keys() <= going
-        return bool(staying) and (takes or self._shares_a_life(actor, row, staying.values()))
+        return until_ms + GRACE_MS <= self.now_ms
 
-    def _shares_a_life(self, actor: Actor, row: EndingRow, staying: Iterable[EndingRow]) -> bool:
-        """Whether a row says anything of a life that is over, and of which another stays.
+    def _takers(self, going: Set[Actor]) -> dict[Actor, list[Actor]]:
+        """By actor, whose markers take something of its row that it has not noted."""
+        takers = dict[Actor, list[Actor]]()
+        for actor in going:
+            for taken in self.needed(actor, self.rows[actor].taken):
+                takers.setdefault(taken, []).append(actor)
+        return takers
+
+    def _sayers(self, going: Set[Actor]) -> dict[Word, list[Actor]]:
+        """By the last word of a life, whose rows say anything of it.
 
         A life goes as a whole: were a row left of it, and none that says that it is over, it would go on.
         """
-        over = {self._said[each.life] for each in staying if self.is_over(each.life)}
-        return any(self._said[life] in over for life, _ in self._words(actor, row))
+        sayers = dict[Word, list[Actor]]()
+        for actor in going:
+            for life, _ in self._words(actor, self.rows[actor]):
+                sayers.setdefault(self._said[life], []).append(actor)
+        return sayers
 
     def goes_on(self, actor: Actor) -> bool:
         """Whether a row that others forgot counts in a life that goes on, or another would go on without it.

@@ -182,12 +182,18 @@ def later_deadlines_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
 
 
 def lives_go_in_parts(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Lives, "_shares_a_life", lambda *_: False)
+    patch.setattr(Lives, "_sayers", lambda *_: {})
 
 
 def rows_stay_for_those_that_would_go_with_them(patch: pytest.MonkeyPatch) -> None:
-    is_needed = Lives._is_needed
-    patch.setattr(Lives, "_is_needed", lambda self, actor, _: is_needed(self, actor, {actor}))
+    may_go = Lives._may_go
+
+    def clinging(self: Lives, actor: Actor, row: EndingRow, is_empty: bool) -> bool:
+        others = {self._said[each.life] for of, each in self.rows.items() if of != actor and self.is_over(each.life)}
+        says_when_they_ended = any(self._said[life] in others for life, _ in self._words(actor, row))
+        return may_go(self, actor, row, is_empty) and not (says_when_they_ended or self.needed(actor, row.taken))
+
+    patch.setattr(Lives, "_may_go", clinging)
 
 
 def rows_that_end_others_are_dropped(patch: pytest.MonkeyPatch) -> None:
