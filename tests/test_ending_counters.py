@@ -147,7 +147,7 @@ def test_what_is_added_after_a_delete_does_not_end_though_what_was_deleted_is_re
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert value_after_a_delete_of_a_row_with_a_marker() == [5, 5]
-    faults.deleted_rows_still_say_when_it_ends(monkeypatch)
+    faults.deleted_rows_still_set_a_deadline(monkeypatch)
     assert value_after_a_delete_of_a_row_with_a_marker() == [0, 0]
 
 

@@ -75,7 +75,7 @@ def test_a_row_that_is_stored_again_is_sent_once() -> None:
 
 
 def value_once_who_ended_it_was_forgotten_elsewhere() -> int:
-    """The value where a row says that it ends soon, and another, that knew nothing of this, that it goes on."""
+    """The value where one row ends the counter soon, and another, whose writer did not know that, much later."""
     state, now_ms = State(), FORGET
     state.advance(now_ms)
     state.merge(X, 0, [("a", EndingRow(5, 0, 1, now_ms, now_ms + 600_000, now_ms))])
@@ -85,7 +85,7 @@ def value_once_who_ended_it_was_forgotten_elsewhere() -> int:
     return state.value("a")
 
 
-def test_a_row_stays_that_says_that_another_is_over_though_its_sender_has_forgotten_it(
+def test_a_row_that_ended_another_stays_though_its_sender_has_forgotten_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert value_once_who_ended_it_was_forgotten_elsewhere() == 0

@@ -30,7 +30,7 @@ FOUND = {
     "latest time": ("behind", 4),
     "lives go on": ("prolonged", 0),
     "earlier deadlines": ("brought forward", 16),
-    "later words": ("brought forward", 60555),
+    "later deadlines": ("brought forward", 60555),
     "whole lives": ("brought forward", 7),
     "ends of others": ("brought forward", 11),
     "deletes are final": ("replayed", 2),

@@ -1,4 +1,4 @@
-"""The rows of one counter that ends, at a time: what they say of its lives, what deletes took of them, what they count.
+"""The rows of one counter that ends, at a time: when its lives end, what deletes took of them, and what they count.
 
 Pure. `lives` explains the words, and has what nodes do about it.
 """
@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 
 from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow, Seen, as_ending, is_ending
 
-Word = tuple[int, int]
-"""What a row says of a life: when somebody said so, and when it ends."""
+Setting = tuple[int, int]
+"""A deadline of a life: the stamp at which it was set, and the deadline. The greatest holds."""
 
 
 class CounterRows:
     """The rows of one counter at a time, in Unix milliseconds. Cost: the rows, each time it is made."""
 
-    __slots__ = ("_counts", "_said", "_seen", "ends", "has_deletes", "now_ms", "rows")
+    __slots__ = ("_counts", "_latest", "_seen", "ends", "has_deletes", "now_ms", "rows")
 
     def __init__(self, rows: Mapping[Actor, AnyRow], now_ms: int) -> None:
         self.rows: dict[Actor, EndingRow] = {actor: as_ending(row) for actor, row in rows.items()}
@@ -32,39 +32,43 @@ class CounterRows:
             for row in self.rows.values():
                 for seen in row.taken.seen:
                     self._seen[seen.actor] = both(seen, self._seen.get(seen.actor, seen))
-        self._said = self._last_words()
+        self._latest = self._latest_settings()
 
-    def _words(self, actor: Actor, row: EndingRow) -> Iterator[tuple[int, Word]]:
-        """The lives of which a row says anything, and what. Of its own it says nothing once deletes took all of it."""
+    def _settings(self, actor: Actor, row: EndingRow) -> Iterator[tuple[int, Setting]]:
+        """The lives that a row sets a deadline of, and which. Of its own it sets none once deletes took all of it."""
         if not self.is_covered(actor, row):
             yield row.life, (row.stamp, row.deadline)
         if before := row.taken.before:
             yield before.life, (before.stamp, before.deadline)
 
-    def _last_words(self) -> dict[int, Word]:
-        """By life, the stamp and deadline that hold for it, zeros where nobody said anything."""
+    def _latest_settings(self) -> dict[int, Setting]:
+        """By life, the stamp and deadline that hold for it, zeros where nobody set one."""
         if len(self.rows) == 1 and not self.has_deletes:  # most often
             ((_, _, _, life, deadline, stamp, _, taken),) = self.rows.values()
             if not taken.before:
                 return {life: (stamp, deadline)}
-        said = dict[int, Word]()
+        latest = dict[int, Setting]()
         for actor, row in self.rows.items():
-            for life, word in self._words(actor, row):
-                said[life] = max(said.get(life, (0, 0)), word)
+            for life, setting in self._settings(actor, row):
+                latest[life] = max(latest.get(life, (0, 0)), setting)
         joined, last = list[int](), (0, 0)
-        for life in sorted(said):
+        for life in sorted(latest):
             if last[1] and life >= last[1]:
                 joined, last = [], (0, 0)
             joined.append(life)
-            last = max(last, said[life])
-            said.update(dict.fromkeys(joined, last))
-        return said
+            last = max(last, latest[life])
+            latest.update(dict.fromkeys(joined, last))
+        return latest
 
     # What they come to.
 
+    def latest(self, life: int) -> Setting:
+        """The deadline that holds for a life; zeros where nobody set one."""
+        return self._latest.get(life, (0, 0))
+
     def is_over(self, life: int, grace_ms: int = 0) -> bool:
         """Whether a life has ended, so long ago."""
-        return 0 < self._said.get(life, (0, 0))[1] <= self.now_ms - grace_ms
+        return 0 < self.latest(life)[1] <= self.now_ms - grace_ms
 
     def taken(self, actor: Actor, row: EndingRow) -> tuple[int, int]:
         """How much of a row's totals deletes took."""
@@ -111,19 +115,19 @@ class CounterRows:
 
     @property
     def deadline(self) -> int:
-        """When the counter ends, as far as anybody said; 0: never."""
-        living = [life for life in self._said if not self.is_over(life)]
-        return self._said[max(living)][1] if living else 0
+        """When the counter ends, as far as is known; 0: never."""
+        living = [life for life in self._latest if not self.is_over(life)]
+        return self._latest[max(living)][1] if living else 0
 
     @property
     def deadlines(self) -> set[int]:
         """When lives end, or ended."""
-        return {deadline for _, deadline in self._said.values() if deadline}
+        return {deadline for _, deadline in self._latest.values() if deadline}
 
     @property
     def is_plain(self) -> bool:
         """Whether there is one life, which goes on, and no delete: nothing is to be forgotten."""
-        return len(self._said) == 1 and not self.has_deletes and self.value is not None
+        return len(self._latest) == 1 and not self.has_deletes and self.value is not None
 
 
 def both(one: Seen, other: Seen) -> Seen:

@@ -62,7 +62,7 @@ class Taken(NamedTuple):
     seen: tuple[Seen, ...] = ()
     """What deletes at the owner's node took of all rows: its *marker*, at most one entry an actor."""
     forget_at: int = 0
-    """How long the marker, or a deadline that came earlier than was said before, must be remembered: Unix ms."""
+    """How long the marker, or a deadline that was brought forward, must be remembered: Unix ms."""
     before: Ended | None = None
     """The life that the row was in before, until that is forgotten."""
 

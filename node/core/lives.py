@@ -15,7 +15,7 @@ Pure. No node asks another.
 - What is over is forgotten, by each node on its own. A row that somebody forgot too early goes on where its life does.
 - A deadline that is earlier than the one before it is remembered until that one passes, or for a day, as a delete is:
   a node that was away, and knows only of the later one, must not bring back what ended.
-- A row of which deletes took all says nothing of its life any more, as if it were forgotten already.
+- A row of which deletes took all sets no deadline of its life any more, as if it were forgotten already.
 
 Exactness depends on no clock, only the moment of an expiry does.
 
@@ -25,7 +25,7 @@ of Weidner, Almeida, "An Oblivious Observed-Reset Embeddable Replicated Counter"
 
 from collections.abc import Iterator, Mapping, Set
 
-from gossip_counter.node.core.counter_rows import CounterRows, Word, both
+from gossip_counter.node.core.counter_rows import CounterRows, Setting, both
 from gossip_counter.node.core.counts import (
     MAX_MARKER_BYTES,
     NOTHING_TAKEN,
@@ -74,15 +74,15 @@ class Lives(CounterRows):
         row = self._own(me, is_first)
         if not row.version and self.rows.keys() <= {me}:
             row = row._replace(life=self.now_ms)  # INCR and EXPIRE in one write: the counter is born with its deadline
-        return self._saying(row, self._next_stamp(), deadline)
+        return self._with_deadline(row, self._next_stamp(), deadline)
 
-    def _saying(self, row: EndingRow, stamp: int, deadline: int) -> EndingRow:
+    def _with_deadline(self, row: EndingRow, stamp: int, deadline: int) -> EndingRow:
         """The row with another deadline. One that is earlier is remembered until the former one, or for a day.
 
         A node that was away meanwhile, and knows only of the later one, would bring back what had ended.
         """
         former_ms = _overruled_ms(row, self.now_ms)
-        is_earlier = 0 < deadline < former_ms - (GRACE_MS - LIKE_MS)  # else what says so stays for long enough
+        is_earlier = 0 < deadline < former_ms - (GRACE_MS - LIKE_MS)  # else the row stays for long enough anyway
         if is_earlier and former_ms > row.taken.forget_at:
             row = row._replace(taken=row.taken._replace(forget_at=former_ms))
         return row._replace(stamp=stamp, deadline=deadline)
@@ -144,18 +144,18 @@ class Lives(CounterRows):
         if me is None:
             return True
         row, life = self.rows.get(me), self.life_to_join(ends=True)
-        return row is not None and (row.life, row.stamp, row.deadline) != (life, *self._said.get(life, (0, 0)))
+        return row is not None and (row.life, row.stamp, row.deadline) != (life, *self.latest(life))
 
     def life_to_join(self, ends: bool) -> int:
         """The greatest life that is not over and has begun; else a new one. `ends`: whether anything ends here."""
-        lives = [life for life in self._said if life <= self.now_ms + LIKE_MS]
+        lives = [life for life in self._latest if life <= self.now_ms + LIKE_MS]
         if alive := [life for life in lives if not self.is_over(life)]:
             return max(alive)
         return self._next_life() if lives or ends else 0
 
     def _next_life(self) -> int:
         """One that begins now, after all that are known."""
-        return max(self.now_ms, *(life + 1 for life in self._said if life <= self.now_ms + LIKE_MS), 0)
+        return max(self.now_ms, *(life + 1 for life in self._latest if life <= self.now_ms + LIKE_MS), 0)
 
     def _is_deleted_just_now(self, me: Actor) -> bool:
         """Whether a delete comes before in the same commit, and nothing after it."""
@@ -167,17 +167,17 @@ class Lives(CounterRows):
         row = self.rows.get(me)
         if row is None or self.is_over(row.life) or self.is_covered(me, row):
             life = self.life_to_join(ends=True)
-            stamp, deadline = self._said.get(life, (0, 0))
+            stamp, deadline = self.latest(life)
             taken = self._taken_on(me, row)._replace(p=0, n=0) if row else NOTHING_TAKEN
             taken = NOTHING_TAKEN if taken == NOTHING_TAKEN else taken
             born = 0 if is_first and row is None else PENDING
             return EndingRow(0, 0, row.version if row else 0, life, deadline, stamp, born, taken)
-        stamp, deadline = self._said[row.life]
+        stamp, deadline = self.latest(row.life)
         if (stamp, deadline) == (row.stamp, row.deadline) and not self.has_deletes and not row.taken.before:
             return row  # most often
         p, n = self.taken(me, row)
         row = row._replace(taken=self._taken_on(me, row)._replace(p=p, n=n))
-        return self._saying(row, stamp, deadline)
+        return self._with_deadline(row, stamp, deadline)
 
     def _taken_on(self, me: Actor, row: EndingRow) -> Taken:
         """What deletes took, as our next row has it, and the life that this row is in or was in, if that is over.
@@ -186,9 +186,9 @@ class Lives(CounterRows):
         """
         taken, before = self._still_needed(me, row.taken), row.taken.before
         if self.is_over(row.life):
-            stamp, deadline = self._said[row.life]
+            stamp, deadline = self.latest(row.life)
             before = Ended(row.life, deadline, stamp)
-        others = (self._said.get(each.life) for actor, each in self.rows.items() if actor != me)
+        others = (self.latest(each.life) for actor, each in self.rows.items() if actor != me)
         is_kept = before and (
             max(before.deadline, taken.forget_at) + GRACE_MS > self.now_ms or (before.stamp, before.deadline) in others
         )
@@ -201,7 +201,7 @@ class Lives(CounterRows):
     # What is forgotten.
 
     def forgotten(self) -> set[Actor]:
-        """Whose rows go: those that are worth nothing, and say nothing that a row that stays needs.
+        """Whose rows go: those that are worth nothing, and remember nothing that a row that stays needs.
 
         Rows that need only each other go together. Cost: the rows and the entries of their markers.
         """
@@ -210,12 +210,12 @@ class Lives(CounterRows):
         staying = [actor for actor in self.rows if actor not in going] if going else []
         if not staying:  # most often
             return going
-        takers, sayers = self._takers(going), self._sayers(going)
+        takers, setters = self._takers(going), self._setters(going)
         while staying:
             actor = staying.pop()
             life = self.rows[actor].life
             needed = takers.pop(actor, [])
-            needed += sayers.pop(self._said[life], []) if self.is_over(life) else []
+            needed += setters.pop(self.latest(life), []) if self.is_over(life) else []
             staying += going.intersection(needed)
             going.difference_update(needed)
         return going
@@ -228,7 +228,7 @@ class Lives(CounterRows):
             return False
         until_ms = row.taken.forget_at if row.taken.seen else 0
         if not is_covered:  # somebody may know of this row alone, and not that its life is over
-            until_ms = max(row.taken.forget_at, _overruled_ms(row, self._said[row.life][0]))
+            until_ms = max(row.taken.forget_at, _overruled_ms(row, self.latest(row.life)[0]))
         return until_ms + GRACE_MS <= self.now_ms
 
     def _takers(self, going: Set[Actor]) -> dict[Actor, list[Actor]]:
@@ -239,33 +239,33 @@ class Lives(CounterRows):
                 takers.setdefault(taken, []).append(actor)
         return takers
 
-    def _sayers(self, going: Set[Actor]) -> dict[Word, list[Actor]]:
-        """By the last word of a life, whose rows say anything of it.
+    def _setters(self, going: Set[Actor]) -> dict[Setting, list[Actor]]:
+        """By the deadline that holds for a life, whose rows set one of it.
 
-        A life goes as a whole: were a row left of it, and none that says that it is over, it would go on.
+        A life goes as a whole: were a row left of it, and not the one that ended it, it would go on.
         """
-        sayers = dict[Word, list[Actor]]()
+        setters = dict[Setting, list[Actor]]()
         for actor in going:
-            for life, _ in self._words(actor, self.rows[actor]):
-                sayers.setdefault(self._said[life], []).append(actor)
-        return sayers
+            for life, _ in self._settings(actor, self.rows[actor]):
+                setters.setdefault(self.latest(life), []).append(actor)
+        return setters
 
     def goes_on(self, actor: Actor) -> bool:
         """Whether a row that others forgot counts in a life that goes on, or another would go on without it.
 
-        Their clocks were ahead, or they did not know of a later word than the row's own.
+        Their clocks were ahead, or they did not know of a later setting than the row's own.
         """
         row = self.rows[actor]
-        stamp, deadline = self._said.get(row.life, (0, 0))
+        stamp, deadline = self.latest(row.life)
         is_prolonged = not deadline and (stamp, deadline) > (row.stamp, row.deadline)
         goes_on = (deadline > self.now_ms or is_prolonged) and actor not in self.forgotten()
         return goes_on or self._ends_others(actor, row)
 
     def _ends_others(self, actor: Actor, row: EndingRow) -> bool:
-        """Whether it is this row that says that the life of another is over."""
-        words = {word for _, word in self._words(actor, row)}
+        """Whether it is this row that ended the life of another."""
+        settings = {setting for _, setting in self._settings(actor, row)}
         others = (each for of, each in self.rows.items() if of != actor and each.deadline > self.now_ms)
-        return any(self.is_over(each.life) and self._said[each.life] in words for each in others)
+        return any(self.is_over(each.life) and self.latest(each.life) in settings for each in others)
 
     def needed(self, actor: Actor, taken: Taken) -> dict[Actor, Seen]:
         """The entries of an actor's marker that take something of a row here whose owner has not noted it.
@@ -295,11 +295,11 @@ class Lives(CounterRows):
                 yield row.stamp + FORGET_MS + GRACE_MS
             if row.taken.forget_at:
                 yield row.taken.forget_at + GRACE_MS
-            stamp, deadline = self._said.get(row.life, (0, 0))
+            stamp, deadline = self.latest(row.life)
             if row.deadline != deadline:
                 yield _overruled_ms(row, stamp) + GRACE_MS
 
 
 def _overruled_ms(row: EndingRow, stamp: int) -> int:
-    """When a row says that its life ends, whatever was said later, at `stamp`: a day after that at the most."""
+    """When a life would end by a row alone, whatever was set later, at `stamp`: a day after that at the most."""
     return min(row.deadline or (MAX_COUNT if row.stamp else 0), stamp + FORGET_MS)

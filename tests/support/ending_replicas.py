@@ -146,7 +146,7 @@ class RealNode:
         }
 
     def statement(self, counter: str, life: int) -> tuple[int, int]:
-        return self.replica.state.lives(counter)._said.get(life, (0, 0))
+        return self.replica.state.lives(counter).latest(life)
 
     def value(self, counter: str) -> int:
         value = self.replica.state.value(counter)

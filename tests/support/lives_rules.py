@@ -82,7 +82,7 @@ class Node(View):
         if "copied deadlines" in self.broken:
             stamp, deadline = old.stamp, old.deadline
         noted, before = self.noted(counter, old), self.before(counter, old)
-        return self.saying(noted._replace(version=version, before=before), stamp, deadline)
+        return self.with_deadline(noted._replace(version=version, before=before), stamp, deadline)
 
     def before(self, counter: str, old: Row | None) -> tuple[int, int, int]:
         """What our next row says of a life that our row was in and that is over, until that is forgotten.
@@ -97,7 +97,7 @@ class Node(View):
         is_needed = before[2] and any(self.statement(counter, row.life) == before[1:] for row in others)
         return before if is_needed or max(before[2], old.until) + GRACE > self.now else (0, 0, 0)
 
-    def saying(self, row: Row, stamp: int, deadline: int) -> Row:
+    def with_deadline(self, row: Row, stamp: int, deadline: int) -> Row:
         """Our row with another deadline. One that is earlier is remembered until the former one, or for a day.
 
         Else who was away meanwhile, and knows only of the later one, would bring back what had ended.
@@ -120,7 +120,7 @@ class Node(View):
         row = self.prepared(counter, ex > 0)
         row = row._replace(p=row.p + max(k, 0), n=row.n + max(-k, 0))
         if ex and not (if_none and row.deadline):
-            row = self.saying(row, self.next_stamp(), self.now + ex)
+            row = self.with_deadline(row, self.next_stamp(), self.now + ex)
             self.sees_ends = True
         self.write(((counter, False), row))
 
@@ -130,7 +130,7 @@ class Node(View):
         if not self.exists(counter) or not (ex or row.deadline):
             return False
         self.sees_ends = True
-        row = self.saying(row, self.next_stamp(), self.now + ex if ex else 0)
+        row = self.with_deadline(row, self.next_stamp(), self.now + ex if ex else 0)
         self.write(((counter, False), row))
         return True
 
@@ -211,8 +211,8 @@ class Node(View):
             is_idle = is_empty and not row.deadline and row.stamp + FORGET + GRACE <= self.now
             stays = self.stays(counter, row)
             if "whole lives" not in self.broken:
-                said = self.statement(counter, row.life), row.before[1:]
-                stays |= any(deadline and (stamp, deadline) in kept for stamp, deadline in said)
+                settings = self.statement(counter, row.life), row.before[1:]
+                stays |= any(deadline and (stamp, deadline) in kept for stamp, deadline in settings)
             if (row.life in over or is_idle) and not stays:
                 self.log(actor).drop((counter, False), is_idle)
                 gone = True
@@ -220,7 +220,7 @@ class Node(View):
 
     def stays(self, counter: str, row: Row) -> bool:
         """Whether a row must be remembered because somebody may know only of a later end than that of its life."""
-        until = 0 if "later words" in self.broken else overruled(row, self.statement(counter, row.life)[0])
+        until = 0 if "later deadlines" in self.broken else overruled(row, self.statement(counter, row.life)[0])
         return max(row.until, until) + GRACE > self.now
 
     def ends(self) -> Iterator[int]:
@@ -285,12 +285,12 @@ class Node(View):
         return (is_later or ends_others) and not is_covered
 
     def ends_others(self, counter: str, record: Row) -> bool:
-        """Whether it is this row that says that the life of another is over."""
+        """Whether it is this row that ended the life of another."""
         if "ends of others" in self.broken:
             return False
         others = (row for _, row in self.rows(counter) if row is not record and row.deadline > self.now)
-        words = (record.stamp, record.deadline), record.before[1:]
-        return any(self.is_over(counter, row.life) and self.statement(counter, row.life) in words for row in others)
+        settings = (record.stamp, record.deadline), record.before[1:]
+        return any(self.is_over(counter, row.life) and self.statement(counter, row.life) in settings for row in others)
 
     def attach(self, log: Log, since: int, delta: Delta) -> None:
         """A delta joins what is held: it raises the version, and tells what its sender forgot."""
@@ -332,7 +332,7 @@ class Node(View):
 
 
 def overruled(row: Row, stamp: int) -> int:
-    """When a row says that its life ends, whatever was said later, at `stamp`: at most a day after that."""
+    """When a life would end by a row alone, whatever was set later, at `stamp`: at most a day after that."""
     return min(row.deadline or (FORGET**2 if row.stamp else 0), stamp + FORGET)
 
 

@@ -57,8 +57,8 @@ class View:
         for _, row in self.rows(counter):
             stated[row.life] = max(stated.get(row.life, (0, 0)), (row.stamp, row.deadline))
             if row.before[2]:
-                life, *said = row.before
-                stated[life] = max(stated.get(life, (0, 0)), (said[0], said[1]))
+                life, *setting = row.before
+                stated[life] = max(stated.get(life, (0, 0)), (setting[0], setting[1]))
         holds: dict[int, tuple[int, int]] = {}
         joined: list[int] = []
         greatest = (0, 0)

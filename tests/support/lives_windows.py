@@ -120,7 +120,7 @@ def ahead(cluster: Cluster) -> None:
 
 
 def brought_forward(cluster: Cluster) -> None:
-    """Deadlines come earlier than was said before, also after deletes: what has ended does not come back.
+    """Deadlines are brought forward, also after deletes: what has ended does not come back.
 
     A node may be away meanwhile, and know only of the later ones; and who brings them forward may not know of one.
     """

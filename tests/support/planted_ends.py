@@ -123,7 +123,7 @@ def lives_are_not_joined(patch: pytest.MonkeyPatch) -> None:
             said[row.life] = max(said.get(row.life, (0, 0)), (row.stamp, row.deadline))
         return said
 
-    patch.setattr(Lives, "_last_words", apart)
+    patch.setattr(Lives, "_latest_settings", apart)
 
 
 def lives_are_not_named(patch: pytest.MonkeyPatch) -> None:
@@ -164,17 +164,17 @@ def lives_have_no_grace(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lives, "GRACE_MS", 0)
 
 
-def deleted_rows_still_say_when_it_ends(patch: pytest.MonkeyPatch) -> None:
-    def talkative(_: Lives, _actor: Actor, row: EndingRow) -> Iterator[tuple[int, tuple[int, int]]]:
+def deleted_rows_still_set_a_deadline(patch: pytest.MonkeyPatch) -> None:
+    def setting(_: Lives, _actor: Actor, row: EndingRow) -> Iterator[tuple[int, tuple[int, int]]]:
         yield row.life, (row.stamp, row.deadline)
         if before := row.taken.before:
             yield before.life, (before.stamp, before.deadline)
 
-    patch.setattr(Lives, "_words", talkative)
+    patch.setattr(Lives, "_settings", setting)
 
 
 def earlier_deadlines_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Lives, "_saying", lambda _, row, stamp, deadline: row._replace(stamp=stamp, deadline=deadline))
+    patch.setattr(Lives, "_with_deadline", lambda _, row, stamp, deadline: row._replace(stamp=stamp, deadline=deadline))
 
 
 def later_deadlines_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
@@ -182,16 +182,16 @@ def later_deadlines_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
 
 
 def lives_go_in_parts(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Lives, "_sayers", lambda *_: {})
+    patch.setattr(Lives, "_setters", lambda *_: {})
 
 
 def rows_stay_for_those_that_would_go_with_them(patch: pytest.MonkeyPatch) -> None:
     may_go = Lives._may_go
 
     def clinging(self: Lives, actor: Actor, row: EndingRow, is_empty: bool) -> bool:
-        others = {self._said[each.life] for of, each in self.rows.items() if of != actor and self.is_over(each.life)}
-        says_when_they_ended = any(self._said[life] in others for life, _ in self._words(actor, row))
-        return may_go(self, actor, row, is_empty) and not (says_when_they_ended or self.needed(actor, row.taken))
+        others = {self.latest(each.life) for of, each in self.rows.items() if of != actor and self.is_over(each.life)}
+        sets_their_end = any(self.latest(life) in others for life, _ in self._settings(actor, row))
+        return may_go(self, actor, row, is_empty) and not (sets_their_end or self.needed(actor, row.taken))
 
     patch.setattr(Lives, "_may_go", clinging)
 
