@@ -79,12 +79,13 @@ class Lives(CounterRows):
     def _with_deadline(self, row: EndingRow, stamp: int, deadline: int) -> EndingRow:
         """The row with another deadline. One that is earlier is remembered until the former one, or for a day.
 
-        A node that was away meanwhile, and knows only of the later one, would bring back what had ended.
+        A node that was away meanwhile, and knows only of the later one, would bring back what had ended. What was
+        counted since then would end with it, since that life began before the later deadline. It is remembered for
+        longer than such a node keeps its rows, by the most that their clocks may differ.
         """
         former_ms = _overruled_ms(row, self.now_ms)
-        is_earlier = 0 < deadline < former_ms - (GRACE_MS - LIKE_MS)  # else the row stays for long enough anyway
-        if is_earlier and former_ms > row.taken.forget_at:
-            row = row._replace(taken=row.taken._replace(forget_at=former_ms))
+        if 0 < deadline < former_ms and row.taken.forget_at < former_ms + LIKE_MS:
+            row = row._replace(taken=row.taken._replace(forget_at=former_ms + LIKE_MS))
         return row._replace(stamp=stamp, deadline=deadline)
 
     def deleted(self, me: Actor, is_first: bool, latest_ms: int) -> EndingRow:
@@ -188,6 +189,9 @@ class Lives(CounterRows):
         if self.is_over(row.life):
             stamp, deadline = self.latest(row.life)
             before = Ended(row.life, deadline, stamp)
+            until_ms = self._remembered_ms(row)
+            if until_ms + GRACE_MS > self.now_ms:
+                taken = taken._replace(forget_at=max(until_ms, taken.forget_at))
         others = (self.latest(each.life) for actor, each in self.rows.items() if actor != me)
         is_kept = before and (
             max(before.deadline, taken.forget_at) + GRACE_MS > self.now_ms or (before.stamp, before.deadline) in others
@@ -228,8 +232,14 @@ class Lives(CounterRows):
             return False
         until_ms = row.taken.forget_at if row.taken.seen else 0
         if not is_covered:  # somebody may know of this row alone, and not that its life is over
-            until_ms = max(row.taken.forget_at, _overruled_ms(row, self.latest(row.life)[0]))
+            until_ms = max(row.taken.forget_at, self._remembered_ms(row))
         return until_ms + GRACE_MS <= self.now_ms
+
+    def _remembered_ms(self, row: EndingRow) -> int:
+        """Until when it must be remembered that the life of a row ends earlier than the row names; 0: it does not."""
+        stamp, deadline = self.latest(row.life)
+        overruled_ms = _overruled_ms(row, stamp)
+        return overruled_ms + LIKE_MS if overruled_ms > deadline else 0
 
     def _takers(self, going: Set[Actor]) -> dict[Actor, list[Actor]]:
         """By actor, whose markers take something of its row that it has not noted."""
@@ -251,7 +261,7 @@ class Lives(CounterRows):
         return setters
 
     def goes_on(self, actor: Actor) -> bool:
-        """Whether a row that others forgot counts in a life that goes on, or another would go on without it.
+        """Whether a row that others forgot counts in a life that goes on, or another would go on or end without it.
 
         Their clocks were ahead, or they did not know of a later setting than the row's own.
         """
@@ -259,13 +269,18 @@ class Lives(CounterRows):
         stamp, deadline = self.latest(row.life)
         is_prolonged = not deadline and (stamp, deadline) > (row.stamp, row.deadline)
         goes_on = (deadline > self.now_ms or is_prolonged) and actor not in self.forgotten()
-        return goes_on or self._ends_others(actor, row)
+        return goes_on or self._ends_others(actor, row) or self._keeps_others(actor)
 
     def _ends_others(self, actor: Actor, row: EndingRow) -> bool:
         """Whether it is this row that ended the life of another."""
         settings = {setting for _, setting in self._settings(actor, row)}
         others = (each for of, each in self.rows.items() if of != actor and each.deadline > self.now_ms)
         return any(self.is_over(each.life) and self.latest(each.life) in settings for each in others)
+
+    def _keeps_others(self, actor: Actor) -> bool:
+        """Whether a life that goes on would be over without this row: one with a life of which this sets the end."""
+        without = Lives({of: row for of, row in self.rows.items() if of != actor}, self.now_ms)
+        return any(without.is_over(row.life) and not self.is_over(row.life) for row in without.rows.values())
 
     def needed(self, actor: Actor, taken: Taken) -> dict[Actor, Seen]:
         """The entries of an actor's marker that take something of a row here whose owner has not noted it.
@@ -295,9 +310,8 @@ class Lives(CounterRows):
                 yield row.stamp + FORGET_MS + GRACE_MS
             if row.taken.forget_at:
                 yield row.taken.forget_at + GRACE_MS
-            stamp, deadline = self.latest(row.life)
-            if row.deadline != deadline:
-                yield _overruled_ms(row, stamp) + GRACE_MS
+            if until_ms := self._remembered_ms(row):
+                yield until_ms + GRACE_MS
 
 
 def _overruled_ms(row: EndingRow, stamp: int) -> int:

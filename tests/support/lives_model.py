@@ -23,7 +23,17 @@ from tests.support.lives_cluster import (
 from tests.support.lives_log import Row
 from tests.support.lives_rules import FORGET, GRACE, Node
 from tests.support.lives_view import Broken
-from tests.support.lives_windows import again, ahead, brought_forward, late, persisting, prolonged, refresh, window
+from tests.support.lives_windows import (
+    again,
+    ahead,
+    brought_forward,
+    counted_after,
+    late,
+    persisting,
+    prolonged,
+    refresh,
+    window,
+)
 
 # Schedules. Each is a function of a cluster; it raises BrokenPromiseError.
 
@@ -216,8 +226,8 @@ def chaos(cluster: Cluster) -> None:
 MODES: dict[str, Callable[[Cluster], None]] = {
     "plain": plain, "window": window, "refresh": refresh, "persist": persisting, "late": late, "again": again,
     "delete": deleting, "dead": dead, "lost": lost, "replayed": replayed, "absent": absent, "ahead": ahead,
-    "prolonged": prolonged, "brought forward": brought_forward, "behind": behind, "mixed": mixed, "skewed": mixed,
-    "chaos": chaos,
+    "prolonged": prolonged, "brought forward": brought_forward,
+    "counted after": counted_after, "behind": behind, "mixed": mixed, "skewed": mixed, "chaos": chaos,
 }  # fmt: skip
 
 

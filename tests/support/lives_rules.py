@@ -77,7 +77,8 @@ class Node(View):
             born = 0 if self.is_first(old) or "lineages" in self.broken else version
             stamp, deadline = self.statement(counter, life)
             row = Row(version, born=born, life=life, stamp=stamp, deadline=deadline, before=self.before(counter, old))
-            return row._replace(until=old.until) if old and old.until + GRACE > self.now else row
+            until = self.remembered(counter, old) if old else 0
+            return row._replace(until=until) if until + GRACE > self.now else row
         stamp, deadline = self.statement(counter, old.life)
         if "copied deadlines" in self.broken:
             stamp, deadline = old.stamp, old.deadline
@@ -103,8 +104,14 @@ class Node(View):
         Else who was away meanwhile, and knows only of the later one, would bring back what had ended.
         """
         former = overruled(row, self.now)
-        is_earlier = 0 < deadline < former - (GRACE - LIKE) and "earlier deadlines" not in self.broken
-        return row._replace(deadline=deadline, stamp=stamp, until=max(row.until, former) if is_earlier else row.until)
+        is_earlier = 0 < deadline < former and "earlier deadlines" not in self.broken
+        until = max(row.until, former + self.margin) if is_earlier else row.until
+        return row._replace(deadline=deadline, stamp=stamp, until=until)
+
+    @property
+    def margin(self) -> int:
+        """By how much longer a later deadline is remembered than who knows of that alone keeps its rows."""
+        return 0 if "margin" in self.broken else LIKE
 
     def noted(self, counter: str, own: Row) -> Row:
         """Our row with what deletes took of it."""
@@ -220,18 +227,22 @@ class Node(View):
 
     def stays(self, counter: str, row: Row) -> bool:
         """Whether a row must be remembered because somebody may know only of a later end than that of its life."""
-        until = 0 if "later deadlines" in self.broken else overruled(row, self.statement(counter, row.life)[0])
-        return max(row.until, until) + GRACE > self.now
+        return self.remembered(counter, row) + GRACE > self.now
+
+    def remembered(self, counter: str, row: Row) -> int:
+        """Until when it must be remembered that the life of a row ends earlier than the row itself names, or named."""
+        setting = (0, FORGET**2) if "later deadlines" in self.broken else self.statement(counter, row.life)
+        return remembered(row, setting, self.margin)
 
     def ends(self) -> Iterator[int]:
         """When something may go that is stored now."""
         for log in self.logs.values():
             for marker in log.markers.values():
                 yield later(marker.forget_at + GRACE, self.now)
-            for row in log.rows.values():
+            for counter, row in log.rows.items():
                 if row.stamp:
                     yield later((row.deadline or row.stamp + FORGET) + GRACE, self.now)
-                for end in (row.before[2], row.until):
+                for end in (row.before[2], self.remembered(counter, row)):
                     if end:
                         yield later(end + GRACE, self.now)
 
@@ -267,7 +278,7 @@ class Node(View):
         return 0 if "deletes are final" in self.broken else log.never_again
 
     def goes_on(self, log: Log, key: Key, record: Record) -> bool:
-        """Whether a row that somebody forgot counts in a life that goes on, or another would go on without it.
+        """Whether a row that somebody forgot counts in a life that goes on, or another would go on or end without it.
 
         Its clock was ahead, or it did not know of a later word than the row's own, of another row that is stored.
         """
@@ -279,10 +290,14 @@ class Node(View):
         stated, actor = self.statement(counter, record.life), next(of for of, each in self.logs.items() if each is log)
         is_later = stated[1] > self.now or (not stated[1] and stated > (record.stamp, record.deadline))
         is_covered, ends_others = self.is_covered(actor, counter, record), self.ends_others(counter, record)
-        if not is_stored:
-            del log.rows[counter]
+        alive = {row.life for _, row in self.rows(counter) if not self.is_over(counter, row.life)}
+        del log.rows[counter]
+        self.changed()
+        keeps_others = any(self.is_over(counter, row.life) for _, row in self.rows(counter) if row.life in alive)
+        if is_stored:
+            log.rows[counter] = record
             self.changed()
-        return (is_later or ends_others) and not is_covered
+        return (is_later or ends_others or (keeps_others and "others go on" not in self.broken)) and not is_covered
 
     def ends_others(self, counter: str, record: Row) -> bool:
         """Whether it is this row that ended the life of another."""
@@ -334,6 +349,12 @@ class Node(View):
 def overruled(row: Row, stamp: int) -> int:
     """When a life would end by a row alone, whatever was set later, at `stamp`: at most a day after that."""
     return min(row.deadline or (FORGET**2 if row.stamp else 0), stamp + FORGET)
+
+
+def remembered(row: Row, setting: tuple[int, int], margin: int = LIKE) -> int:
+    """Until when it must be remembered that this setting of the row's life is earlier than what the row names."""
+    until = overruled(row, setting[0])
+    return max(row.until, until + margin if until > setting[1] else 0)
 
 
 def is_noted_empty(row: Row) -> bool:

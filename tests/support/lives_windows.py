@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from tests.support.lives_cluster import COUNTERS, SHORT, Cluster, check, steps
-from tests.support.lives_rules import FORGET, GRACE, Node, overruled
+from tests.support.lives_cluster import COUNTERS, SHORT, Cluster, check, counting, steps
+from tests.support.lives_rules import FORGET, GRACE, Node, remembered
 
 WINDOW = 120_000
 
@@ -37,7 +37,7 @@ def window(cluster: Cluster, if_none: bool = True, persist: float = 0.0, plainly
             stays = count[each] and not last[each][1]
             check(node.value(each) == (count[each] if stays else 0), "after the end", node.actor, each, last)
             rows = [row for _, row in node.rows(each)]
-            until = (max(row.until, overruled(row, node.statement(each, row.life)[0])) for row in rows)
+            until = (remembered(row, node.statement(each, row.life)) for row in rows)
             remember = any(end + GRACE > node.now for end in until)
             check(bool(stays or remember) or not rows, "something stays", node.actor, each)
 
@@ -157,6 +157,54 @@ def brought_forward(cluster: Cluster) -> None:
                 check(node is cluster.away or not any(values), "what had ended is back", node.actor, later, moment)
             cluster.settle()
     cluster.nothing_stays("days later")
+
+
+def counted_after(cluster: Cluster) -> None:
+    """A deadline is brought forward, and what is counted after it stays, though the later deadline passes as well.
+
+    A node is away meanwhile. It counted what nobody else knows of, and knows only of the later deadline. Who brings it
+    forward may not know of that one.
+    """
+    rng, count = cluster.rng, dict.fromkeys(COUNTERS, 0)
+
+    def count_one(node: Node, counter: str) -> None:
+        cluster.act(node, partial(node.add, counter))
+        count[counter] += 1
+
+    def all_is_there(what: str) -> None:
+        cluster.settle()
+        for node in cluster.nodes:
+            for counter in COUNTERS:
+                check(node.value(counter) == count[counter], what, node.actor, counter, count[counter])
+
+    steps(cluster, rng.randint(0, 20), counting(cluster, 0), SHORT)
+    away, *present = rng.sample(cluster.nodes, len(cluster.nodes))
+    first, second, *_ = present
+    cluster.away, second = rng.choice(((None, first), (None, second), (second, second)))
+    for counter in COUNTERS:
+        cluster.act(first, partial(first.add, counter, 1, WINDOW))
+    cluster.settle()
+    cluster.away = away
+    cluster.pass_time(500)  # so that the later setting has the later stamp, whatever the clocks
+    sooner = rng.choice((1, 1000, 20_000, GRACE * 3 // 4, WINDOW - 1000))
+    for counter in COUNTERS:
+        cluster.act(away, partial(away.add, counter))
+        cluster.act(second, partial(second.add, counter, 1, WINDOW - sooner))
+    cluster.settle()
+    cluster.pass_time(WINDOW - sooner + 1000)
+    nearly = GRACE - 1500 + rng.randint(-200, 200)  # until all forget the later deadline, each by its clock
+    for wait in rng.choice(((), (GRACE,), (sooner, nearly), (sooner + nearly,), (GRACE, WINDOW + GRACE))):
+        for counter in COUNTERS:
+            count_one(rng.choice(present), counter)
+        cluster.settle()
+        cluster.pass_time(wait)
+    cluster.away = None
+    all_is_there("counted after the end")
+    for counter in COUNTERS:
+        count_one(away, counter)
+    all_is_there("counted after the end, there too")
+    cluster.pass_time(WINDOW + 2 * GRACE)
+    all_is_there("counted after the end, later")
 
 
 def prolonged(cluster: Cluster) -> None:
