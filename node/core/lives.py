@@ -14,7 +14,8 @@ Pure. No node asks another.
 - A counter of which no row is worth anything does not exist.
 - What is over is forgotten, by each node on its own. A row that somebody forgot too early goes on where its life does.
 - A deadline that is earlier than the one before it is remembered until that one passes, or for a day, as a delete is:
-  a node that was away, and knows only of the later one, must not bring back what ended.
+  a node that was away, and knows only of the later one, must neither bring back what ended nor end what was counted
+  since.
 - A row of which deletes took all sets no deadline of its life any more, as if it were forgotten already.
 
 Exactness depends on no clock, only the moment of an expiry does.
@@ -239,7 +240,8 @@ class Lives(CounterRows):
         """Until when it must be remembered that the life of a row ends earlier than the row names; 0: it does not."""
         stamp, deadline = self.latest(row.life)
         overruled_ms = _overruled_ms(row, stamp)
-        return overruled_ms + LIKE_MS if overruled_ms > deadline else 0
+        is_overruled = row.stamp < stamp and deadline < overruled_ms
+        return overruled_ms + LIKE_MS if is_overruled else 0
 
     def _takers(self, going: Set[Actor]) -> dict[Actor, list[Actor]]:
         """By actor, whose markers take something of its row that it has not noted."""
@@ -278,8 +280,8 @@ class Lives(CounterRows):
         return any(self.is_over(each.life) and self.latest(each.life) in settings for each in others)
 
     def _keeps_others(self, actor: Actor) -> bool:
-        """Whether a life that goes on would be over without this row: one with a life of which this sets the end."""
-        without = Lives({of: row for of, row in self.rows.items() if of != actor}, self.now_ms)
+        """Whether a life that goes on would be over without this row, which ended the one before it earlier."""
+        without = CounterRows({of: row for of, row in self.rows.items() if of != actor}, self.now_ms)
         return any(without.is_over(row.life) and not self.is_over(row.life) for row in without.rows.values())
 
     def needed(self, actor: Actor, taken: Taken) -> dict[Actor, Seen]:

@@ -280,7 +280,7 @@ class Node(View):
     def goes_on(self, log: Log, key: Key, record: Record) -> bool:
         """Whether a row that somebody forgot counts in a life that goes on, or another would go on or end without it.
 
-        Its clock was ahead, or it did not know of a later word than the row's own, of another row that is stored.
+        Its clock was ahead, or it did not know of a later setting than the row's own, of another row that is stored.
         """
         if isinstance(record, Marker) or "lives go on" in self.broken:
             return False
@@ -354,7 +354,8 @@ def overruled(row: Row, stamp: int) -> int:
 def remembered(row: Row, setting: tuple[int, int], margin: int = LIKE) -> int:
     """Until when it must be remembered that this setting of the row's life is earlier than what the row names."""
     until = overruled(row, setting[0])
-    return max(row.until, until + margin if until > setting[1] else 0)
+    is_overruled = row.stamp < setting[0] and setting[1] < until
+    return max(row.until, until + margin if is_overruled else 0)
 
 
 def is_noted_empty(row: Row) -> bool:
