@@ -10,7 +10,7 @@ import pytest
 from gossip_counter.bench.torture import redis_clients
 from gossip_counter.bench.torture.books import MOST_ADDS, TOLERANCE_MS, WINDOW_MS, Books, Kind, Write
 from gossip_counter.cluster.sim.oracle import PromiseBroken
-from gossip_counter.node.core.lives import GRACE_MS
+from gossip_counter.node.core.lives import GRACE_MS, LIKE_MS
 
 KEPT, WINDOW, PAIR = "kept:0:0", "window:0:0", ("pair:0:0:left", "pair:0:0:right")
 NOW = 1_000_000.0
@@ -192,7 +192,7 @@ def test_a_window_may_go_on_while_an_add_to_it_has_no_reply(books: Told) -> None
     books.replies("n2", 0b1, WINDOW, NOW + 91 * SECOND)
     with found("which is over"):
         books.replies("n2", 0b1, WINDOW, NOW + 93 * SECOND)
-    assert books.forgotten_ms == NOW + 91 * SECOND + GRACE_MS + TOLERANCE_MS
+    assert books.forgotten_ms == NOW + 91 * SECOND + GRACE_MS + LIKE_MS + TOLERANCE_MS
 
 
 def test_a_window_is_never_above_what_was_asked(books: Told) -> None:

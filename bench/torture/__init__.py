@@ -12,8 +12,8 @@ Members leave, join, are removed once they are dead, and come back at other addr
 must list all, at their addresses.
 
 Beside them, Redis clients count in windows, in transactions on pairs of counters, and in counters that they delete
-(`redis_clients`). What must come of that is in the `books`. At the end the run goes on for a minute: then no node may
-store anything of a window.
+(`redis_clients`). What must come of that is in the `books`. At the end the run goes on for 75 seconds: then no node
+may store anything of a window.
 """
 
 from gossip_counter.bench.torture.plan import Plan, Step, schedule

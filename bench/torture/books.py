@@ -10,7 +10,8 @@ counts twice is found. Sets of adds are integers: bit i is the i-th add.
   values.
 - A **window** is counted in commands that set a deadline if there is none. Each such deadline lies between the moment
   of the request and that of the reply, plus the time that was asked for. Before the earliest of them what a node
-  acknowledged is there; after the latest there is nothing, and a minute later nothing is stored.
+  acknowledged is there; after the latest there is nothing, and 75 seconds later nothing is stored. (Of two deadlines
+  that are set at once, the later word may be the earlier: it is remembered for 15 seconds more.)
 
 Disks are lost only while all nodes store the same, so no write that was acknowledged is lost with one. But one without
 a reply may then have reached the others in part: a transaction of which they have one counter.
@@ -26,7 +27,7 @@ from random import Random
 from typing import NamedTuple
 
 from gossip_counter.cluster.sim.oracle import PromiseBroken
-from gossip_counter.node.core.lives import GRACE_MS
+from gossip_counter.node.core.lives import GRACE_MS, LIKE_MS
 
 MOST_ADDS = 58
 """To one counter: below the size from which counters are large."""
@@ -145,7 +146,7 @@ class Books:
     def forgotten_ms(self) -> float:
         """When nothing of any window may be stored any more."""
         ends = [self.ledgers[name].last_end_ms for name in self.windows]
-        return max((end for end in ends if end < inf), default=0) + GRACE_MS + TOLERANCE_MS
+        return max((end for end in ends if end < inf), default=0) + GRACE_MS + LIKE_MS + TOLERANCE_MS
 
     # What clients ask for.
 

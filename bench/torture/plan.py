@@ -47,7 +47,7 @@ class Plan:
     sealed: bool = False
     """Whether datagrams are sealed, and keys rotated too."""
     awaits_end: bool = True
-    """Whether it goes on until all that ended must be forgotten: for a minute and some seconds."""
+    """Whether it goes on until all that ended must be forgotten: for some 80 seconds."""
 
     @property
     def names(self) -> list[str]:

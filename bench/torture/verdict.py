@@ -153,7 +153,7 @@ def _check_journals(trial: Trial, rows: dict[str, int]) -> None:
     for name in cluster.members:
         stored = disks.counters(cluster.manifest.data_path(name))
         if over := [counter for counter in stored if counter.startswith(Kind.WINDOW)]:
-            raise PromiseBroken(f"{name} stores rows of windows a minute after their end: {over}")
+            raise PromiseBroken(f"{name} stores rows of windows 75 s after their end: {over}")
         if len(stored) != rows[name]:
             raise PromiseBroken(f"{name} held {rows[name]} rows, and stores {len(stored)}")
 
