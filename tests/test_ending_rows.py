@@ -6,6 +6,8 @@ from typing import NoReturn
 
 import pytest
 
+from gossip_counter.cluster.sim import recomputed
+from gossip_counter.node.core import ends
 from gossip_counter.node.core.counts import (
     MAX_MARKER_BYTES,
     Actor,
@@ -23,7 +25,8 @@ from gossip_counter.node.core.holdings import Floors, Statement
 from gossip_counter.node.core.lives import Lives
 from gossip_counter.node.core.state import State
 from tests.support import planted_ends as faults
-from tests.support.ending_replicas import at, incr, nodes
+from tests.support.ending_replicas import RealCluster, at, incr, nodes
+from tests.support.lives_cluster import BrokenPromiseError
 from tests.support.lives_rules import FORGET, GRACE
 from tests.support.replica import ME, X, persisted, receive, replica, settle, submit
 
@@ -93,6 +96,41 @@ def test_a_row_that_ended_another_stays_though_its_sender_has_forgotten_it(
     assert value_once_who_ended_it_was_forgotten_elsewhere() == 5
 
 
+def agree_though_one_holds_what_others_forgot() -> RealCluster:
+    """A clock that is ahead, and a delete, make a life begin in the future; its deadline is then set before that.
+
+    One is away, and knows of the former deadline only. So what is over for it is another life for the others.
+    """
+    cluster, (n1, n2, n3) = nodes(3)
+    n2.skew = 8000
+    cluster.pass_time(0)
+    n2.add("a", 1, 4000)
+    cluster.settle()
+    n1.delete("a")
+    n2.add("a")
+    cluster.settle()
+    cluster.away = n3  # type: ignore[assignment]
+    n2.skew = 0
+    cluster.pass_time(0)
+    n2.expire("a", 1000)
+    cluster.settle()
+    cluster.pass_time(4 * GRACE)
+    cluster.settle()
+    assert [node.replica.state.row_count for node in (n1, n2, n3)] == [1, 1, 2]
+    cluster.away = None
+    cluster.settle()
+    return cluster
+
+
+def test_a_row_that_stays_long_after_its_end_is_dropped_if_others_forgot_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = [node.replica.state for node in agree_though_one_holds_what_others_forgot().real]
+    assert [state.row_count for state in states] == [1, 1, 1]
+    assert len({state.fingerprint for state in states}) == 1
+    monkeypatch.setattr(ends, "UNHASHED_MS", FORGET)
+    with pytest.raises(BrokenPromiseError, match="never quiet"):
+        agree_though_one_holds_what_others_forgot()
+
+
 class Rows(dict[str, HeldRow]):
     """Rows that must be looked up one by one: what is forgotten of many must not cost a look at all."""
 
@@ -112,6 +150,21 @@ def test_to_forget_a_row_costs_no_look_at_all_others() -> None:
     assert (state.row_count, len(log.unhashed)) == (4, 4)
     state.advance(FORGET + 9000 + GRACE)
     assert (state.row_count, state.fingerprint, log.unhashed) == (0, 0, set())
+
+
+def test_a_row_is_in_no_hash_while_it_is_about_to_be_forgotten_and_in_them_again_if_it_stays() -> None:
+    state = State()
+    state.advance(FORGET)
+    marker = Taken(seen=(Seen(ME, 0, 1, 0),), forget_at=2 * FORGET)
+    state.merge(X, 0, [("a", EndingRow(1, 0, 1, FORGET, FORGET + 1000, FORGET, 0, marker))])
+    fingerprint, changes_ms = state.fingerprint, [FORGET]
+    while (due_ms := state.ends.due_ms) is not None and due_ms < FORGET + 10 * GRACE:
+        was = state.fingerprint
+        state.advance(due_ms)
+        recomputed.check(state)
+        changes_ms += [due_ms] if state.fingerprint != was else []
+    assert changes_ms == [FORGET, FORGET + 20_000, FORGET + 20_000 + 2 * GRACE]
+    assert state.fingerprint == fingerprint
 
 
 def looks_at_rows(actors: int, monkeypatch: pytest.MonkeyPatch) -> int:

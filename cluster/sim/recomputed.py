@@ -10,7 +10,6 @@ from itertools import chain
 from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.node.core.actor_log import WRAP
 from gossip_counter.node.core.counts import Actor, NamedRow, as_row, row_hash
-from gossip_counter.node.core.ends import Ends
 from gossip_counter.node.core.holdings import DigestEntry
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.state import State
@@ -78,11 +77,7 @@ def _sum(state: State, rows: Iterator[tuple[Actor, NamedRow]]) -> int:
 
 
 def _left_out(state: State, actor: Actor) -> tuple[set[str], set[str]]:
-    """Counters whose rows are kept out of the hashes, and those whose lives ended before the present slot."""
-    ends: Ends = state.ends
-    over = set[str]()
-    for counter, _ in state.log(actor):
-        lives = state.lives(counter)
-        if lives.is_over(lives.rows[actor].life, lives.now_ms - ends.slot_ms):
-            over.add(counter)
-    return state.log(actor).unhashed, over
+    """Counters whose rows are kept out of the hashes, and those of which the clock has it so now."""
+    lives = {counter: state.lives(counter) for counter, _ in state.log(actor)}
+    unhashed = {counter for counter, each in lives.items() if state.ends.is_unhashed(each, each.rows[actor])}
+    return state.log(actor).unhashed, unhashed

@@ -6,13 +6,15 @@ heap one by one.
 
 Source: Varghese, Lauck, "Hashed and hierarchical timing wheels", SOSP 1987, section 6.2.
 
-Nodes forget at times of their own, and their hashes must be equal all the same. So a row is in no hash once its own
-deadline lies behind a time that all nodes agree on, but for the difference of their clocks: `hash_slot`. A digest names
-its slot, and digests of unlike slots are compared by their versions only.
+Nodes forget at times of their own, and their hashes must be equal all the same. So a row whose life is over is in no
+hash for `UNHASHED_MS`, in which most are forgotten. This begins once the life's deadline lies behind a time that all
+nodes agree on, but for the difference of their clocks: `hash_slot`. Rows that stay for longer are hashed again: if
+others forgot them, that shows. A digest names its slot, and digests of unlike slots are compared by versions only.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import heappop, heappush
+from itertools import chain
 from typing import NamedTuple
 
 from gossip_counter.node.core.actor_log import ActorLog
@@ -21,6 +23,9 @@ from gossip_counter.node.core.lives import FORGET_MS, GRACE_MS, Lives
 
 SLOT_MS = 10_000
 """Hashes let go of rows in steps of so many milliseconds."""
+
+UNHASHED_MS = 2 * GRACE_MS
+"""For how long a row whose life is over is in no hash: most are forgotten meanwhile."""
 
 LEAST_SWEEP = 1000
 """Entries that slots and heap may have beside those they need."""
@@ -40,8 +45,14 @@ class Slot(NamedTuple):
 
 
 def hash_slot(now_ms: int) -> int:
-    """The time up to which rows that say that they ended are in no hash: at least one slot ago."""
+    """The time up to which lives must have ended for their rows to leave the hashes: at least one slot ago."""
     return max(0, (now_ms - SLOT_MS) // SLOT_MS * SLOT_MS)
+
+
+def _hash_changes_ms(deadline: int) -> tuple[int, int]:
+    """When a row with a deadline leaves the hashes, and when it is in them again."""
+    leaves_ms = -(-deadline // SLOT_MS) * SLOT_MS + SLOT_MS
+    return leaves_ms, leaves_ms + UNHASHED_MS
 
 
 class Ends:
@@ -86,6 +97,11 @@ class Ends:
     def is_like(self, clock_ms: int) -> bool:
         """Whether hashes made at a time, by another clock, can be compared with ours."""
         return not self._waiting or hash_slot(clock_ms) == self.slot_ms
+
+    def is_unhashed(self, lives: Lives, row: EndingRow) -> bool:
+        """Whether a row is in no hash now."""
+        past_ms = self.now_ms - self.slot_ms
+        return lives.is_over(row.life, past_ms) and not lives.is_over(row.life, past_ms + UNHASHED_MS)
 
     def rows(self, counter: str) -> dict[Actor, AnyRow]:
         """Every actor's row of one counter; cost: the actors held."""
@@ -155,7 +171,7 @@ class Ends:
 
     def _next_ms(self, lives: Lives) -> int:
         """When a counter changes next by the clock alone, its hashes among it; 0: never."""
-        slots = [-(-deadline // SLOT_MS) * SLOT_MS + SLOT_MS for deadline in lives.deadlines]
+        slots = chain.from_iterable(map(_hash_changes_ms, lives.deadlines))
         return min((time for time in (*slots, *lives.times_ms()) if time > self.now_ms), default=0)
 
     def _wait(self, time_ms: int, counter: str) -> None:

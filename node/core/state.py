@@ -353,9 +353,9 @@ class State:
         self._unsettled.add(actor)
 
     def _leave_out_of_hashes(self, counter: str, lives: Lives) -> None:
-        """Rows of lives that ended before the present slot are in no hash."""
+        """Rows that are about to be forgotten are in no hash."""
         for actor, row in lives.rows.items():
-            log, is_out = self._logs[actor], lives.is_over(row.life, lives.now_ms - self.ends.slot_ms)
+            log, is_out = self._logs[actor], self.ends.is_unhashed(lives, row)
             if is_out != (counter in log.unhashed):
                 self._settle()
                 self._fingerprint = (self._fingerprint + log.leave_out(actor, counter, is_out)) % WRAP
