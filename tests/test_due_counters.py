@@ -7,7 +7,7 @@ import pytest
 
 from gossip_counter.node.core.counts import Actor, EndingRow, Seen, Taken, as_ending
 from gossip_counter.node.core.ends import LEAST_SWEEP, Ends
-from gossip_counter.node.core.lives import FORGET_MS
+from gossip_counter.node.core.lives import FORGET_MS, GRACE_MS
 from gossip_counter.node.core.state import State
 from tests.support.lives_cluster import START
 
@@ -111,6 +111,18 @@ def test_a_row_does_not_go_on_before_it_says_what_a_delete_took() -> None:
     windows.state.merge(Actor("y"), 0, [("a", EndingRow(2, 0, 1, START, own.deadline, own.stamp, 0, marker))])
     assert windows.state.value("a") == 3
     assert not windows.state.ends.goes_on("a", own)
+
+
+def test_a_row_goes_on_though_it_remembers_a_later_deadline_until_that_may_be_left_out() -> None:
+    windows = Windows()
+    windows.state.owner = X
+    windows.put("a", DAY_MS)
+    own = as_ending(windows.state.row(X, "a"))
+    own = own._replace(version=2, taken=Taken(forget_at=START + 60_000))
+    windows.state.merge(X, 1, [("a", own)])
+    for wait_ms, goes_on in (0, True), (60_000 + GRACE_MS - 1, True), (60_000 + GRACE_MS, False):
+        windows.state.advance(START + wait_ms)
+        assert windows.state.ends.goes_on("a", own) == goes_on
 
 
 def test_a_clock_that_is_set_back_brings_lives_back() -> None:

@@ -158,16 +158,18 @@ def test_what_is_counted_fast_is_what_all_rows_come_to(seed: int) -> None:
     assert bench.errors == []
 
 
-def test_a_window_that_goes_on_is_added_to_without_a_look_at_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("line", "reply"), [("INCREX a UBOUND 100 EX 8 ENX", b"*2 :12 :1"), ("INCR a", b":12")])
+def test_a_window_that_goes_on_is_added_to_without_a_look_at_all_rows(
+    line: str, reply: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench = Bench(quick=True, peers=("n2",))
     client = bench.connect()
     bench.replica.step(pushed(X, 0, ("a", EndingRow(5, 0, 1, 1000, 9000, 1000))), "n2", 0)
-    increx = command("INCREX", "a", "UBOUND", "100", "EX", "8", "ENX")
-    client.sends(increx)
+    client.sends(command("INCREX", "a", "UBOUND", "100", "EX", "8", "ENX"))
     bench.settle(3)
     monkeypatch.setattr("gossip_counter.node.core.lives.Lives.__init__", lambda *_: pytest.fail("all rows"))
     for _ in range(3):
-        client.sends(increx * 2)
+        client.sends(command(*line.split()) * 2)
         bench.settle(3)
-    assert client.take().endswith(b"*2\r\n:12\r\n:1\r\n")
+    assert client.take().split()[-len(reply.split()) :] == reply.split()
     assert bench.replica.value("a") == 12

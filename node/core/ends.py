@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from gossip_counter.node.core.actor_log import ActorLog
 from gossip_counter.node.core.counts import NOTHING_TAKEN, Actor, AnyRow, EndingRow, HeldRow, NamedRow
+from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.lives import FORGET_MS, GRACE_MS, Lives
 
 SLOT_MS = 10_000
@@ -156,10 +157,13 @@ class Ends:
             return False
         if not isinstance(row, EndingRow):
             return False
-        before = row.taken.before
-        if before and before.deadline + GRACE_MS <= self.now_ms:
+        taken = row.taken
+        if taken is NOTHING_TAKEN:  # most often
+            return True
+        kept_ms = min(taken.forget_at or MAX_COUNT, taken.before.deadline if taken.before else MAX_COUNT)
+        if kept_ms + GRACE_MS <= self.now_ms:
             return False  # the next write leaves that out
-        return row.taken[:4] == NOTHING_TAKEN[:4]
+        return taken[:3] == NOTHING_TAKEN[:3]
 
     def forget(self, counter: str) -> None:
         """A counter has no rows any more."""

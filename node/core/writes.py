@@ -84,6 +84,11 @@ class Writes:
 
     def put_one(self, counter: str, delta: int) -> Value:
         """Take one add, whatever it is, with every check."""
+        if delta and counter in self._state.special and (going_on := self._commits.going_on(counter)):
+            own, value = going_on
+            if self._just_grows(own, delta) and abs(value + delta) <= MAX_COUNT:
+                self._commits.grow(counter, own, delta)
+                return value + delta
         value = self._commits.value_soon(counter) + delta
         try:
             if not -MAX_COUNT <= value <= MAX_COUNT:
@@ -174,7 +179,8 @@ class Writes:
             after = terms.within(value)
             if after is None:
                 return value, 0
-            if self._is_plain(own, after - value, terms) and not self._admission.takes_none:
+            says_nothing = (terms.lasts_ms is None and terms.ends_ms is None) or (terms.only_if_unset and own.deadline)
+            if says_nothing and self._just_grows(own, after - value):
                 if after != value:
                     self._commits.grow(counter, own, after - value)
                 return after, after - value
@@ -206,10 +212,10 @@ class Writes:
         commits.put_ending(counter, row, after)
         return after, after
 
-    def _is_plain(self, own: EndingRow, delta: int, terms: Increase) -> bool:
-        """Whether our row of a counter that ends just grows, and stays small."""
-        says_nothing = (terms.lasts_ms is None and terms.ends_ms is None) or (terms.only_if_unset and own.deadline > 0)
-        return says_nothing and own.p + delta < counts.LARGE and own.n - delta < counts.LARGE
+    def _just_grows(self, own: EndingRow, delta: int) -> bool:
+        """Whether an add to our row of a counter that ends may be taken, and the row stays small."""
+        is_small = own.p + delta < counts.LARGE and own.n - delta < counts.LARGE
+        return is_small and self._claims_versions and not self._admission.takes_none
 
     def _increase(self, counter: str, terms: Increase) -> Outcome:
         commits, now_ms = self._commits, self._state.ends.now_ms
