@@ -1,7 +1,8 @@
 """A rate limiter's windows at a node, beside the usual ways to have them at a real redis-server, in turn.
 
 A node is asked with `INCREX … EX 60 ENX`, which adds within a bound and sets the expiry of a new counter. Redis 7 does
-not have it: there people send a script, or a transaction of INCR and EXPIRE. All are made durable before the reply.
+not have it: there people send a script, or a transaction of INCR and EXPIRE. Beside them, a node is asked to `INCR`
+these windows, and counters that do not end. All are made durable before the reply.
 """
 
 import asyncio
@@ -26,7 +27,8 @@ local count = redis.call('INCR', KEYS[1])
 if count == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
 return count"""
 
-NODE, LUA, PLAIN = "INCREX at a node", "a script at Redis", "INCR at a node, nothing ends"
+NODE, LUA = "INCREX at a node", "a script at Redis"
+AGAIN, PLAIN = "INCR at a node, of the same windows", "INCR at a node, nothing ends"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ async def measure(runs: int, requests: int, show: Callable[[str], None]) -> Rate
     """Measure each way `runs` times, in turn; the first turn does not count. Raises `ClusterError`."""
     if program := missing():
         raise ClusterError(f"{program} is not installed: on Debian, apt-get install redis-server redis-tools")
-    rates: dict[str, list[float]] = {NODE: [], LUA: [], PLAIN: []}
+    rates: dict[str, list[float]] = {NODE: [], AGAIN: [], LUA: [], PLAIN: []}
     async with temporary(1, Settings()) as cluster, redis_server(durable=True) as port:
         sha = await _load(port)
         node_port = cluster.members["n1"].port
@@ -63,6 +65,7 @@ async def measure(runs: int, requests: int, show: Callable[[str], None]) -> Rate
             key = f"{run}:__rand_int__"
             asked = {
                 NODE: (node_port, ["INCREX", key, "BYINT", "1", "UBOUND", "100", "EX", "60", "ENX"]),
+                AGAIN: (node_port, ["INCR", key]),
                 LUA: (port, ["EVALSHA", sha, "1", key, "60"]),
                 PLAIN: (node_port, ["INCR", f"plain:{key}"]),
             }
