@@ -6,6 +6,7 @@ import msgpack
 import pytest
 
 from gossip_counter.node.codec import requests
+from gossip_counter.node.core.counts import EndingRow
 from gossip_counter.node.core.errors import (
     MALFORMED,
     NOT_SUPPORTED,
@@ -13,11 +14,12 @@ from gossip_counter.node.core.errors import (
     TEMPORARILY_UNAVAILABLE,
     RequestError,
 )
+from gossip_counter.node.core.holdings import Stored
 from gossip_counter.node.core.increases import Increase
 from gossip_counter.node.core.limits import MAX_COUNT
 from gossip_counter.node.core.messages import Add, Delete, DeleteOk, ErrorReply, Read, ReadOk, Reply, Request, Written
 from gossip_counter.node.core.replica import Replica
-from tests.support.replica import MS, add, exchange, is_committing, replica, replies, settle, step, two
+from tests.support.replica import ME, MS, add, exchange, is_committing, replica, replies, settle, step, two
 from tests.support.udp import asking, received, send, udp_endpoint
 
 NOW_MS = 1_700_000_000_000
@@ -326,6 +328,19 @@ def test_full_state_gossip_refuses_expiry_and_deletes_and_keeps_bounds() -> None
         assert why == "full-state gossip can't end counters: start the nodes with delta gossip"
     refused(adds(n1, upper=5), PRECONDITION_FAILED)
     assert reads(n1) == (5, None)
+
+
+@pytest.mark.parametrize("delta", [1, Increase()])
+def test_full_state_gossip_refuses_adds_to_a_counter_that_a_former_start_let_end(delta: int | Increase) -> None:
+    row = EndingRow(5, 0, 1, NOW_MS, NOW_MS + 9000, NOW_MS)
+    n1 = node(gossip="full", stored=(Stored(ME, 1, 1, {"a": row}),))
+    at(n1, -2000)  # has it look at the counter again: from now on adds could go the short way
+    assert n1.state.ends.goes_on("a", row)
+    n1.submit("c", 1, [("a", delta)])
+    ((refusal,),) = (reply.values for reply in replies(settle(n1, -2000 * MS)) if isinstance(reply, Written))
+    assert isinstance(refusal, RequestError)
+    assert refusal.code == NOT_SUPPORTED
+    assert n1.value("a") == 5
 
 
 def test_replies_on_the_wire() -> None:
