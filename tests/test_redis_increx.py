@@ -62,6 +62,7 @@ from tests.support.replica import X, pushed
         ("INCREX a UBOUND x", b"-ERR value is not an integer or out of range"),
         ("INCREX a LBOUND 9223372036854775808", b"-ERR value is not an integer or out of range"),
         ("INCREX a LBOUND 5 UBOUND 4", b"-ERR LBOUND can't be greater than UBOUND"),
+        ("INCREX a UBOUND -9223372036854775808", b"*2 :0 :0"),
         ("INCREX a LBOUND 5 UBOUND 5 BYINT 5", b"*2 :5 :5"),
         ("INCREX a BYINT", b"-ERR syntax error"),
         ("INCREX a FOO", b"-ERR syntax error"),

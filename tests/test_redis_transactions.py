@@ -8,7 +8,6 @@ import redis
 from gossip_counter.node.core.counts import Row
 from gossip_counter.node.endpoints.redis.commands import COMMANDS
 from gossip_counter.node.endpoints.redis.commands_transactions import MAX_WATCHED
-from gossip_counter.node.endpoints.redis.transaction import MAX_COMMANDS, MAX_QUEUED_BYTES, MAX_STEPS
 from tests.support.real_redis import RealRedis
 from tests.support.redis import INCR_X, Bench, Client, asks, command, served
 from tests.support.replica import X, pushed
@@ -240,50 +239,6 @@ def test_what_a_client_watches_and_queues_is_bounded_and_counted(bench: Bench, c
     assert client.buffered > 300_000
     asks(client, "DISCARD")
     assert client.buffered == 0
-
-
-def test_a_transaction_that_is_too_large_is_not_executed(bench: Bench, client: Client) -> None:
-    for data in (INCR_X * (MAX_COMMANDS + 1), command("ECHO", "x" * 1_000_000) * (MAX_QUEUED_BYTES // 1_000_000 + 1)):
-        client.sends(b"MULTI\r\n")
-        client.sends(data + b"GET x\r\nEXEC\r\n")
-        bench.settle(MAX_COMMANDS)
-        reply = client.take()
-        assert reply.count(b"-ERR a transaction takes at most 10000 commands and 4 MB") == 1
-        assert reply.endswith(b"+QUEUED\r\n-EXECABORT Transaction discarded because of previous errors.\r\n")
-    assert bench.replica.value("x") is None
-    assert client.buffered == 0
-
-
-def test_clients_that_queue_too_much_together_are_cut_off() -> None:
-    bench = Bench(quick=True, max_stuck_bytes=1_000_000)
-    clients = bench.clients(20)
-    for client in clients:
-        client.sends(b"MULTI\r\n" + command("ECHO", "x" * 100_000))
-        bench.settle(40)
-    left = [client for client in clients if not client.is_closed]
-    assert 5 < len(left) < 10
-    assert bench.buffered < 1_000_000
-    for client in left:
-        client.disconnects()
-    assert bench.buffered == 0
-
-
-def test_what_takes_many_steps_is_refused_in_a_transaction_and_the_rest_executed(
-    bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slow = [command("INFO")] * (MAX_STEPS + 1) + [command("MGET", *["x"] * 40_000)]
-    client.sends(b"MULTI\r\n" + b"".join(slow[: MAX_STEPS + 1]) + INCR_X + b"EXEC\r\n")
-    bench.settle(300)
-    replies = client.take()
-    assert replies.count(b"a:1") == MAX_STEPS
-    assert replies.count(b"'info' was not executed in it") == 1
-    assert replies.endswith(b":1\r\n")
-    monkeypatch.setattr("gossip_counter.node.endpoints.redis.transaction.MAX_STEPS", 100)
-    client.sends(b"MULTI\r\n")
-    client.sends(slow[-1])
-    client.sends(INCR_X + b"EXEC\r\n")
-    bench.settle(300)
-    assert client.take().endswith(b"'mget' was not executed in it\r\n:2\r\n")
 
 
 # How it ends.

@@ -121,9 +121,8 @@ def _keys(command: Command | None, words: list[bytes]) -> Reply:
     """COMMAND GETKEYS command argument ..."""
     if command is None:
         return Error("ERR Invalid command specified")
-    first, last, step = command.keys
-    if not first:
+    if not any(command.keys):
         return Error("ERR The command has no key arguments")
     if not fits(command.arity, len(words)):
         return Error("ERR Invalid number of arguments specified for command")
-    return words[first : last % len(words) + 1 : step]
+    return command.keys_of(words)

@@ -5,18 +5,16 @@ have are those of counters that do not exist.
 """
 
 from gossip_counter.node.core.transactions import Transaction
-from gossip_counter.node.endpoints.redis.arguments import counter, in_steps, shown
+from gossip_counter.node.endpoints.redis.arguments import counter, shown
 from gossip_counter.node.endpoints.redis.context import ClientInfo, Handler, Node
 from gossip_counter.node.endpoints.redis.expiry import Unit, deadline_ms, whole
-from gossip_counter.node.endpoints.redis.replies import SYNTAX, Error, Pieces, Reply, encode
+from gossip_counter.node.endpoints.redis.replies import SYNTAX, Error, Reply
 
 MAX_DELETED = 5000
 """Counters that one command deletes or sets: each takes some tens of microseconds."""
 
 MAX_FLUSHED = 10_000
 """Counters that FLUSHALL deletes: nobody else is served meanwhile."""
-
-DELETED_A_STEP = 16
 
 _CONDITIONS = {b"NX", b"XX", b"GT", b"LT"}
 
@@ -108,23 +106,20 @@ def shows(unit: Unit) -> Handler:
 def deletes(command: str) -> Handler:
     """DEL key ..., and UNLINK: how many there were."""
 
-    def handle(_: ClientInfo, node: Node, words: list[bytes]) -> Reply | Pieces:
+    def handle(_: ClientInfo, node: Node, words: list[bytes]) -> Reply:
         if len(words) > MAX_DELETED:
             return Error(f"ERR {command} takes at most {MAX_DELETED} keys here: send several")
-        return _delete(node.running, words)
+        return sum(_deletes(node.running, key) for key in words)
 
     return handle
 
 
-def _delete(transaction: Transaction, keys: list[bytes]) -> Pieces:
-    deleted = 0
-    for some in in_steps(keys, DELETED_A_STEP):
-        for key in some:
-            if name := existing(transaction, key):
-                transaction.delete(name)
-                deleted += 1
-        yield 0
-    yield encode(deleted, 2)
+def _deletes(transaction: Transaction, key: bytes) -> bool:
+    """Delete the counter at a key; whether there was one."""
+    name = existing(transaction, key)
+    if name is not None:
+        transaction.delete(name)
+    return name is not None
 
 
 def flushes(command: str) -> Handler:
@@ -138,7 +133,9 @@ def flushes(command: str) -> Handler:
         if len(node.names) > MAX_FLUSHED:
             return Error(f"ERR {command} deletes at most {MAX_FLUSHED} counters, and there are more: use SCAN and DEL")
         transaction = node.running
-        for name in [*node.names, *transaction.names]:
+        names = dict.fromkeys([*node.names, *transaction.names])
+        node.executing.will_change(len(names))
+        for name in names:
             if transaction.value(name) is not None:
                 transaction.delete(name)
         return "OK"

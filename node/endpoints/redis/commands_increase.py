@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from gossip_counter.node.core.increases import Increase
 from gossip_counter.node.core.limits import MAX_COUNT
-from gossip_counter.node.endpoints.redis.arguments import counter
+from gossip_counter.node.endpoints.redis.arguments import LEAST, counter
 from gossip_counter.node.endpoints.redis.context import Add, ClientInfo, Node
 from gossip_counter.node.endpoints.redis.expiry import CommandError, Options, invalid, whole
 from gossip_counter.node.endpoints.redis.replies import SYNTAX, Error
@@ -51,7 +51,7 @@ def _terms(*words: bytes) -> Increase:
         raise CommandError(_NO_EXPIRY)
     delta, lower, upper = (
         whole(values.get(name, b"%d" % default))
-        for name, default in ((b"BYINT", 1), (b"LBOUND", -MAX_COUNT), (b"UBOUND", MAX_COUNT))
+        for name, default in ((b"BYINT", 1), (b"LBOUND", LEAST), (b"UBOUND", MAX_COUNT))
     )
     if lower > upper:
         raise CommandError(_NO_RANGE)

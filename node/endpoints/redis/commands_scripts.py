@@ -60,9 +60,7 @@ def _number_of_keys(words: list[bytes]) -> int:
 def _run(
     find: Find, client: ClientInfo, node: Node, script: Script, may_write: bool, words: list[bytes], keys: int
 ) -> Reply:
-    execution = node.execution
-    if execution is None:
-        raise RuntimeError("a script is run in a transaction only")
+    execution = node.executing
     ask = _asking(find, execution, may_write and script.may_write)
     outcome = node.scripts.run(script, words[:keys], words[keys:], ask, execution.instructions, client.protocol)
     execution.instructions = outcome.instructions_left

@@ -144,11 +144,16 @@ class Node:
     """Whether FLUSHALL may delete all counters."""
 
     @property
-    def running(self) -> Transaction:
-        """The transaction that the command is executed in."""
+    def executing(self) -> "Execution":
+        """The execution of a command that is executed in a transaction only."""
         if self.execution is None:
             raise RuntimeError("this command is executed in a transaction only")
-        return self.execution.transaction
+        return self.execution
+
+    @property
+    def running(self) -> Transaction:
+        """Its transaction."""
+        return self.executing.transaction
 
 
 Handler = Callable[[ClientInfo, Node, list[bytes]], Any]
@@ -183,3 +188,18 @@ class Command(NamedTuple):
     """Whether it is executed as a transaction by itself: against what will be durable soon, and answered when it is.
     Its handler gets a node with an `execution`.
     """
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether it takes as long as its words are many."""
+        return "fast" in self.flags
+
+    @property
+    def changes_keys(self) -> bool:
+        """Whether it deletes or sets what stands at its keys, or has that end."""
+        return self.is_transaction and bool(self.keys[0]) and "write" in self.flags
+
+    def keys_of(self, words: list[bytes]) -> list[bytes]:
+        """The keys among its words, of which there are enough."""
+        first, last, step = self.keys
+        return words[first : last % len(words) + 1 : step] if first else []

@@ -2,7 +2,8 @@
 
 Pure. This is how EXEC executes what a MULTI has queued, and any command that is one transaction by itself. What a
 handler gets is a node whose values are those that will be once all that waits is durable. Since nobody else is served
-meanwhile, all that a transaction may take is bounded: the commands it queues, and the steps of slow ones.
+meanwhile, all that a transaction may take is bounded: the commands it queues, the counters that it changes, and the
+steps of slow commands.
 """
 
 from dataclasses import replace
@@ -24,8 +25,11 @@ MAX_COMMANDS = 10_000
 MAX_QUEUED_BYTES = 4 * 2**20
 """Memory that they may take."""
 
+MAX_CHANGED = 10_000
+"""Counters that its commands may delete, set or have end: each takes up to a hundred microseconds."""
+
 MAX_STEPS = 512
-"""Pieces of replies and commands that are not fast, in one transaction: together some tens of milliseconds."""
+"""Other commands that are not fast, and pieces of their replies: together some tens of milliseconds."""
 
 _TOO_MANY = Error(f"ERR a transaction takes at most {MAX_COMMANDS} commands and {MAX_QUEUED_BYTES // 2**20} MB")
 
@@ -74,7 +78,7 @@ class Execution:
         self.transaction = node.transaction()
         self._client = client
         self._node = replace(node, value=self.transaction.value, execution=self)
-        self._steps = MAX_STEPS
+        self._steps, self._changes = MAX_STEPS, MAX_CHANGED
         self.instructions = node.scripts.instructions
         """How many its scripts may take, together."""
 
@@ -88,22 +92,35 @@ class Execution:
 
     def _execute(self, client: ClientInfo, command: Command, words: list[bytes]) -> Reply:
         self._node.clients.calls[words[0].upper()] += 1
-        if "fast" not in command.flags:
-            self._steps -= 1
-            if self._steps < 0:
-                return _too_long(words)
         try:
-            return self._result(command.handle(client, self._node, words[1:]), words)
+            if command.changes_keys:
+                self.will_change(len(command.keys_of(words)))
+            elif not command.is_fast:
+                self._take_step()
+            return self._result(command.handle(client, self._node, words[1:]), command.is_fast)
+        except _TooLongError:
+            return _too_long(words)
         except CommandError as error:
             return error.error
         except RequestError as error:
             return Error(f"ERR {error.text}")
 
-    def _result(self, result: Any, words: list[bytes]) -> Reply:
+    def will_change(self, counters: int) -> None:
+        """Take note that a command is about to change so many. Where that is too many, it is not executed."""
+        if counters > self._changes:
+            raise _TooLongError
+        self._changes -= counters
+
+    def _take_step(self) -> None:
+        if not self._steps:
+            raise _TooLongError
+        self._steps -= 1
+
+    def _result(self, result: Any, is_fast: bool) -> Reply:
         if type(result) is tuple:
             return self._add(*result)
         if type(result) is GeneratorType:
-            return self._pieces(result, words)
+            return self._pieces(result, is_fast)
         return 0 if type(result) is Wait else result  # nobody has yet what this transaction writes
 
     def _add(self, counter: str, delta: int | Increase) -> Reply:
@@ -118,15 +135,19 @@ class Execution:
         """End with this reply."""
         return DelayedReply(reply, self.transaction)
 
-    def _pieces(self, pieces: Pieces, words: list[bytes]) -> Reply:
+    def _pieces(self, pieces: Pieces, is_fast: bool) -> Reply:
+        """All of a reply. What is fast takes as long as its words are many, which are bounded as they are queued."""
         made = Made()
         for piece in pieces:
-            self._steps -= 1
-            if self._steps < 0:
-                return _too_long(words)
+            if not is_fast:
+                self._take_step()
             if isinstance(piece, bytes):
                 made.append(piece)
         return made
+
+
+class _TooLongError(Exception):
+    """There is no time for a command: nothing of it is done."""
 
 
 class Made(list[bytes]):
