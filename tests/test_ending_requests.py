@@ -134,7 +134,7 @@ def test_a_counter_that_was_there_gets_a_deadline_by_if_new_and_by_adding_nothin
 def test_adding_nothing_makes_no_counter_be_it_with_an_expiry() -> None:
     n1 = node()
     assert isinstance(adds(n1, 0, expire_ms=1000), Written)
-    assert (n1.state.counters, n1.state.row_count, n1.stats.commits) == (0, 0, 0)
+    assert (len(n1.state.totals), n1.state.row_count, n1.stats.commits) == (0, 0, 0)
 
 
 def test_other_nodes_tell_the_same_deadline() -> None:

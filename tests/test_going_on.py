@@ -48,7 +48,7 @@ def seen(state: State) -> list[object]:
     """All that others see of a state."""
     of_actor = (State.version, State.source_version, State.complete_version, State.covering_version, State.floors)
     versions = [each(state, actor) for each in of_actor for actor in (A, B)]
-    counts = (state.fingerprint, state.row_count, state.counted, state.counters, state.shrinking_rows)
+    counts = (state.fingerprint, state.row_count, state.counted, len(state.totals), state.shrinking_rows)
     kept = (state.special, state.forgotten, state.unsaid, state.ends.are_seen)
     return [sorted(state), dict(state.totals), state.digest(), state.newer(A, 0, 1000), *versions, counts, kept]
 

@@ -179,9 +179,8 @@ class ActorLog:
         if since is None or since > self.version:
             return self._take(rows, self.version, going_on)
         upto = max(self.version, reach)
-        if self.detached:
-            self._attach(upto)
-        changes = self._take(rows, upto, going_on)
+        changes = self._attach(upto) if self.detached else []
+        changes += self._take(rows, upto, going_on)
         self._reach(upto, source_version)
         return changes
 
@@ -257,11 +256,15 @@ class ActorLog:
         version = max(held[2], detached.version)
         self.floors = self.floors.with_(Floors(version, version if is_deleted else 0))
 
-    def _attach(self, upto: int) -> None:
-        """Make contiguous what was detached and is covered now."""
+    def _attach(self, upto: int) -> list[Change]:
+        """Make contiguous what was detached and is covered now; where two processes wrote, it may count more then."""
+        changes = []
         for counter, row in self.detached.take_upto(upto):
             self._note_unsettled(counter, row)
-            self.rows[counter] = merged(as_row(self.rows.get(counter, ZERO)), row)
+            self.rows[counter] = new = merged(as_row(self.rows.get(counter, ZERO)), row)
+            if is_news(row, new):
+                changes.append(Change(counter, row, new))
+        return changes
 
     def _detach(self, counter: str, row: AnyRow) -> None:
         self._note_unsettled(counter, self.detached.get(counter, ZERO))

@@ -187,10 +187,9 @@ class Commits:
         self._stats.commits += 1
         for _, delta in done.batch.reapplied:
             self._stats.reapplied += abs(delta)
-        absorbed = list[Increment]()
-        if done.actor != self._identity.actor:
-            absorbed = self._identity.absorbed_from(done.actor, done.rows, done.batch)
-        self._enter_state(done)
+        refused = self._identity.refused(done.actor, done.rows, done.batch)
+        absorbed = self._identity.absorbed_from(done.actor, done.rows, done.batch, refused)
+        self._enter_state(done, refused)
         self._identity.committed(done.actor, done.batch, absorbed)
         if done.commit.cluster_id:
             self._cluster_id.saved(done.commit.cluster_id)
@@ -201,14 +200,15 @@ class Commits:
             self.request()
         return done
 
-    def _enter_state(self, done: UnderWay) -> None:
-        """Take into the state what is durable now."""
+    def _enter_state(self, done: UnderWay, refused: set[str]) -> None:
+        """Take into the state what is durable now, but for rows of some counters, which the journal forgets again."""
         actor, state = done.actor, self._state
         # Where somebody else wrote as this actor, or a peer sent newer rows of it, ours can't just take their place.
         is_ours_alone = actor == self._identity.actor and state.version(actor) == done.version - len(done.rows)
-        if not is_ours_alone or state.has_detached(actor):
-            rows = [(counter, as_row(row)) for counter, row in done.rows.items()]
+        if refused or not is_ours_alone or state.has_detached(actor):
+            rows = [(counter, as_row(row)) for counter, row in done.rows.items() if counter not in refused]
             state.merge(actor, state.version(actor), rows)
+            self._dirty.add(actor, refused)
         elif done.rows:
             state.write(actor, done.rows, done.batch.net, done.batch.counted)
 

@@ -10,7 +10,7 @@ Max-merge absorbs: a row with 100 increments of a former life, merged with ours 
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from random import Random
 
@@ -147,17 +147,64 @@ class Identity:
             self._written.forget(*each)
         return absorbed
 
-    def absorbed_from(self, actor: Actor, rows: dict[str, HeldRow], written: Batch) -> list[Increment]:
-        """What max-merge will absorb of a batch whose rows another life wrote too while it was being committed."""
+    def absorbed_by_forgetting(self, unnamed: Iterable[tuple[Actor, str, EndingRow]]) -> list[Increment]:
+        """What this life added as the inherited actor to rows that a peer has forgotten, as they were here.
+
+        While nobody else is known to have written as that actor, the peer had these rows, and their counters are over.
+        Else it may have had others of the same versions.
+        """
         absorbed: list[Increment] = []
-        for counter, ours in rows.items():
-            other = self._state.row(actor, counter)
-            plus, minus = (written.ended if counter in written.ending else written).of(counter)
-            # What the others' count is above ours of before, but no more than what we added.
-            p, n = min(plus, other.p - (ours[0] - plus)), min(minus, other.n - (ours[1] - minus))
-            if not is_same_lineage(other, as_row(ours)):
-                row = as_ending(ours)
+        for actor, counter, row in unnamed:
+            if actor == self._inherited != self.actor:
+                plus, minus = self._written.of(counter)
                 p, n = min(plus, row.p - row.taken.p), min(minus, row.n - row.taken.n)
-                p, n = (p, n) if merged(other, as_row(ours)) is other else (0, 0)
-            absorbed += [(counter, sign * lost) for sign, lost in ((1, p), (-1, n)) if lost > 0]
+                absorbed += [(counter, delta) for delta in (p, -n) if delta]
+        for each in absorbed:
+            self._written.forget(*each)
         return absorbed
+
+    def refused(self, actor: Actor, rows: dict[str, HeldRow], written: Batch) -> set[str]:
+        """The counters whose durable rows must not enter the state.
+
+        Either our row of a counter that had no end was forgotten while its next one was being stored: with it, all that
+        has ended would be back. Or another life wrote the same versions, and forgot what had them.
+        """
+        state = self._state
+        if actor == self.actor:
+            forgotten = state.forgotten.get(actor, set()) & written.net.keys()
+            return {counter for counter in forgotten if state.row(actor, counter) is ZERO}
+        log = state.log(actor)
+        return {counter for counter, row in rows.items() if log.has_forgotten(counter, as_row(row))}
+
+    def absorbed_from(
+        self, actor: Actor, rows: dict[str, HeldRow], written: Batch, refused: Set[str]
+    ) -> list[Increment]:
+        """What of a batch is lost: what was added to rows that are `refused`, and what max-merge will absorb, where
+        another life wrote the same rows while they were being committed.
+        """
+        absorbed: list[Increment] = []
+        for counter in rows if actor != self.actor else refused:
+            lost = self._refused_of if counter in refused else self._absorbed_from_row
+            absorbed += [(counter, delta) for delta in lost(actor, counter, rows[counter], written) if delta]
+        return absorbed
+
+    def _refused_of(self, _: Actor, counter: str, ours: HeldRow, written: Batch) -> tuple[int, int]:
+        """All that was added to a row, unless its life is over."""
+        is_over = 0 < as_ending(ours).deadline <= self._state.ends.now_ms
+        plus, minus = _added(counter, written)
+        return (0, 0) if is_over else (plus, -minus)
+
+    def _absorbed_from_row(self, actor: Actor, counter: str, ours: HeldRow, written: Batch) -> tuple[int, int]:
+        other = self._state.row(actor, counter)
+        plus, minus = _added(counter, written)
+        # What the others' count is above ours of before, but no more than what we added.
+        p, n = min(plus, other.p - (ours[0] - plus)), min(minus, other.n - (ours[1] - minus))
+        if not is_same_lineage(other, as_row(ours)):
+            row = as_ending(ours)
+            p, n = min(plus, row.p - row.taken.p), min(minus, row.n - row.taken.n)
+            p, n = (p, n) if merged(other, as_row(ours)) is other else (0, 0)
+        return max(p, 0), -max(n, 0)
+
+
+def _added(counter: str, written: Batch) -> tuple[int, int]:
+    return (written.ended if counter in written.ending else written).of(counter)

@@ -142,11 +142,15 @@ class Lives(CounterRows):
         return None if (p, n) == row.taken[:2] else row._replace(taken=row.taken._replace(p=p, n=n))
 
     def is_behind(self, me: Actor | None) -> bool:
-        """Whether our own row lacks what is known of the life that adds go on in; also as long as we have no actor."""
+        """Whether our own row lacks what is known of the life that adds go on in, or is no row to add to; also as long
+        as we have no actor.
+        """
         if me is None:
             return True
         row, life = self.rows.get(me), self.life_to_join(ends=True)
-        return row is not None and (row.life, row.stamp, row.deadline) != (life, *self.latest(life))
+        if row is None:
+            return False
+        return (row.life, row.stamp, row.deadline) != (life, *self.latest(life)) or self.is_covered(me, row)
 
     def life_to_join(self, ends: bool) -> int:
         """The greatest life that is not over and has begun; else a new one. `ends`: whether anything ends here."""

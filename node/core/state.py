@@ -25,6 +25,7 @@ from gossip_counter.node.core.counts import (
     ZERO,
     Actor,
     AnyRow,
+    EndingRow,
     HeldRow,
     NamedRow,
     Seen,
@@ -77,6 +78,8 @@ class State:
         """Counters of which our own row does not say yet what deletes took of it."""
         self.forgotten: dict[Actor, set[str]] = {}
         """Counters whose rows were forgotten, until somebody took note of it."""
+        self.unnamed: list[tuple[Actor, str, EndingRow]] = []
+        """Rows that were forgotten because a peer has, and whose life is not over, until somebody took note of it."""
         self.shrinking_rows = 0
         """Newer rows that arrived with smaller counts: nobody honest writes them, and the maximum ignores them."""
 
@@ -96,11 +99,6 @@ class State:
     def totals(self) -> Mapping[str, int]:
         """The value of every counter that has a row."""
         return self._totals
-
-    @property
-    def counters(self) -> int:
-        """How many counters have a row."""
-        return len(self._totals)
 
     @property
     def actors(self) -> int:
@@ -307,12 +305,11 @@ class State:
             self._leave_out_of_hashes(counter, lives)
             if is_unsaid := bool(self.owner and lives.noted(self.owner)):
                 self.unsaid.add(counter)
-            if lives.ends:
+            if lives.rows:
                 is_behind = is_unsaid or lives.is_behind(self.owner)
                 self.ends.schedule(counter, lives, counter in self._totals, is_behind)
-            elif not lives.rows:
+            else:
                 self.ends.forget(counter)
-                self._settle()  # before a new row of it comes, which belongs to the hashes
 
     def _forget_unnamed(self, actor: Actor, statement: Statement, floors: Floors) -> None:
         """Forget what the sender of a delta has forgotten: rows of these versions that it does not name.
@@ -329,6 +326,8 @@ class State:
                 continue
             if needed := lives.needed(actor, lives.rows[actor].taken):
                 self.adopted.setdefault(counter, {}).update(needed)
+            if not is_deleted and not lives.is_over(lives.rows[actor].life):
+                self.unnamed.append((actor, counter, lives.rows[actor]))
             gone.append(counter)
             self._forget(actor, counter, is_deleted)
         self.look_at(gone)
@@ -351,6 +350,8 @@ class State:
         self.forgotten.setdefault(actor, set()).add(counter)
         self._outdated.add(actor)
         self._unsettled.add(actor)
+        if counter in self._logs[actor].unhashed:
+            self._settle()  # before a new row of it comes, which belongs to the hashes
 
     def _leave_out_of_hashes(self, counter: str, lives: Lives) -> None:
         """Rows that are about to be forgotten are in no hash."""

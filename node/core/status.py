@@ -112,7 +112,7 @@ def snapshot(
         increments=increments,
         decrements=decrements,
         deadline=lives.deadline or None if increments or decrements else None,
-        counters=state.counters,
+        counters=len(state.totals),
         expiring=state.ends.expiring,
         rows=state.row_count,
         actors=state.actors,
