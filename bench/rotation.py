@@ -26,8 +26,8 @@ from gossip_counter.cluster.sim.oracle import PromiseBroken
 from gossip_counter.node.security.keyring import Keyring
 
 STEPS = {
-    "a key that opens": key_rings.add,
-    "it seals": key_rings.promote,
+    "a key that opens": key_rings.rotate,
+    "it seals": key_rings.rotate,
     "the old one goes": key_rings.retire,
 }
 PAUSE_S = 0.005

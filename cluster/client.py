@@ -354,7 +354,7 @@ class Client:
             if pending.deadline > now:
                 self._timer = self._loop.call_at(pending.deadline, self._expire)
                 return
-            keys = "; has it the same keys?" if msg_id in self._unsent else ""
+            keys = "; has its cluster the same keys and the same name?" if msg_id in self._unsent else ""
             self._fail(msg_id, f"{self._where} did not answer in {self._timeout_s:g} s{keys}")
 
     def _fail_all(self, why: str, but: Container[int] = ()) -> None:

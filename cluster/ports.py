@@ -13,7 +13,7 @@ from gossip_counter.cluster.manifest import HOST, Manifest, Member
 MAX_PORT = 65_535
 
 METRICS_OFFSET = 1000
-"""A node's metrics are at its port plus this, unless ports are chosen at random."""
+"""A node's metrics are at its port plus this, at the end of the range minus this, unless ports are chosen at random."""
 
 FREE_PORTS = range(20_000, 32_000)
 """Below the ports that the system gives to clients' sockets, so that none of those takes one in between."""
@@ -32,17 +32,21 @@ def assign(manifest: Manifest, base_port: int) -> None:
     """
     nodes = len(manifest.members)
     following = [base_port + number for number in range(nodes)]
-    ports = following + [port + METRICS_OFFSET for port in following] if base_port else free_ports(2 * nodes)
+    ports = [*following, *map(_metrics_port, following)] if base_port else free_ports(2 * nodes)
     for member, port, metrics_port in zip(manifest.members.values(), ports[:nodes], ports[nodes:], strict=True):
         member.port, member.metrics_port = port, metrics_port
     check(manifest)
 
 
+def _metrics_port(port: int) -> int:
+    return port + METRICS_OFFSET if port + METRICS_OFFSET <= MAX_PORT else port - METRICS_OFFSET
+
+
 def assign_one(manifest: Manifest, member: Member) -> None:
     """Give a node that is new a port: the one after the highest, if that and its metrics port are free, else any."""
     following = max(each.port for each in manifest.members.values()) + 1
-    pair = following, following + METRICS_OFFSET
-    if pair[1] > MAX_PORT or not all(map(is_free, pair)):
+    pair = following, _metrics_port(following)
+    if following > MAX_PORT or not all(map(is_free, pair)):
         pair = tuple(free_ports(2))  # type: ignore[assignment]
     member.port, member.metrics_port = pair
 
@@ -53,8 +57,6 @@ def check(manifest: Manifest) -> None:
     if manifest.settings.metrics:
         ports += [each.metrics_port for each in manifest.members.values()]
     for port in ports:
-        if port > MAX_PORT:
-            raise ClusterError(f"there is no port {port}: choose a smaller --base-port")
         if error := _refusal(port):
             if error.errno == errno.EADDRINUSE:
                 raise ClusterError(

@@ -136,7 +136,10 @@ class Cluster:
         """The same, at least one. Raises `ClusterError` if there is none."""
         if running := self.running():
             return running
-        raise ClusterError("no node is up: 'cluster restart n1' starts one, 'cluster status' shows all")
+        if alive := self.alive():
+            raise ClusterError(f"no node runs that is not paused: 'cluster resume {alive[0].name}' continues one")
+        first = next(iter(self.members))
+        raise ClusterError(f"no node is up: 'cluster restart {first}' starts one, 'cluster status' shows all")
 
     def is_paused(self, member: Member) -> bool:
         """Whether a node's process is stopped by SIGSTOP."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gossip_counter.cluster.manifest import Manifest
+from gossip_counter.cluster import ports
+from gossip_counter.cluster.manifest import Manifest, Settings
 from tests.support.commands import Commands
 
 
@@ -120,6 +121,11 @@ MISUSES = [
     ("up --fanout -1", "--fanout"),
     ("up more", "unexpected extra argument"),
     ("nothing", "No such command 'nothing'"),
+    ("scale -1", "Invalid value for 'NODES': Input should be greater than or equal to 1"),
+    ("members --keys k", "--keys: it needs --at HOST:PORT"),
+    ("leave n1 --keys k", "--keys: it needs --at HOST:PORT"),
+    ("remove n1 --cluster-name c", "--cluster-name: it needs --at HOST:PORT and --keys FILE"),
+    ("members --at 127.0.0.1:1 --cluster-name c", "--cluster-name: it needs --at HOST:PORT and --keys FILE"),
     ("--dir x up", "No such option: --dir"),
     ("add", "Missing argument 'DELTA'"),
     ("add much", "'much' is no whole number"),
@@ -187,18 +193,22 @@ def test_another_user_s_directory_is_one_line(tmp_path: Path) -> None:
         os.seteuid(0)
 
 
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ("--base-port 65435 -n 100 --metrics", "there is no port 66435: choose a smaller --base-port"),
-        ("--base-port {busy} -n 1", "port {busy} of 127.0.0.1 is busy: stop what uses it, or choose others with"),
-    ],
-)
-def test_ports_that_cannot_be_had(cluster: Commands, options: str, error: str) -> None:
+def test_a_port_that_cannot_be_had(cluster: Commands) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         busy = server.getsockname()[1]
-        assert error.format(busy=busy) in cluster.refused("up", *options.format(busy=busy).split())
+        error = cluster.refused("up", "-n", "1", "--base-port", f"{busy}")
+        assert f"port {busy} of 127.0.0.1 is busy: stop what uses it, or choose others with" in error
     assert not (cluster.directory / "cluster.json").exists()
+
+
+def test_all_ports_that_may_be_asked_for_have_room_for_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_refusal", lambda _: None)
+    manifest = Manifest.create(tmp_path, 100, Settings(metrics=True))
+    ports.assign(manifest, 65_435)
+    manifest.save()
+    found = Manifest.load(tmp_path).members.values()
+    assert [each.port for each in found] == list(range(65_435, 65_535))
+    assert [each.metrics_port for each in found] == list(range(64_435, 64_535))
 
 
 def test_a_port_that_is_not_allowed_is_not_called_busy(cluster: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +218,19 @@ def test_a_port_that_is_not_allowed_is_not_called_busy(cluster: Commands, monkey
     monkeypatch.setattr(socket.socket, "bind", refuse)
     error = cluster.refused("up", "--base-port", "80", "-n1")
     assert "port 80 of 127.0.0.1 can't be used (Permission denied): choose others with --base-port" in error
+
+
+def test_a_directory_is_no_file_of_keys(cluster: Commands, tmp_path: Path) -> None:
+    for path in ("", ".", "/", f"{tmp_path}"):
+        assert "is a directory: name a file of keys" in cluster.refused("keys", "new", path)
+
+
+def test_a_cluster_all_of_whose_nodes_are_paused_can_be_resumed(cluster: Commands) -> None:
+    cluster.up(2)
+    for name in ("n1", "n2"):
+        cluster.ok("pause", name)
+    assert "no node runs that is not paused: 'cluster resume n1' continues one" in cluster.refused("add", "1")
+    cluster.ok("resume", "n1")
 
 
 def test_a_manifest_that_cannot_be_used(cluster: Commands) -> None:

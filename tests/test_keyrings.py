@@ -2,16 +2,21 @@
 
 import asyncio
 import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gossip_counter.cluster import key_rings
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.core.stats import Stats
+from gossip_counter.node.runtime.diagnostics import Diagnostics
 from gossip_counter.node.runtime.key_watch import KeyWatch
 from gossip_counter.node.security import keyring
-from gossip_counter.node.security.keyring import Key, Keyring, KeyringError, parse
+from gossip_counter.node.security.keyring import MAX_KEYS, Key, Keyring, KeyringError, parse
 from gossip_counter.node.storage import key_file
 from gossip_counter.node.storage.key_file import KeyFile
 from tests.support.sealing import key, ring
@@ -111,6 +116,37 @@ def test_a_file_is_its_owners_alone_and_never_overwritten_by_a_new_one(tmp_path:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_no_other_file_and_no_link_is_touched(tmp_path: Path) -> None:
+    other, path = written(tmp_path / "keys.new", ring(7)), written(tmp_path / "keys", ring(1))
+    link = tmp_path / "link"
+    link.symlink_to("keys")
+    key_file.write(link, ring(2), is_new=False)
+    assert link.is_symlink()
+    assert (key_file.read(path), key_file.read(link), key_file.read(other)) == (ring(2), ring(2), ring(7))
+    with pytest.raises(ConfigError, match="is there already"):
+        key_file.write(path, ring(3), is_new=True)
+    assert sorted(tmp_path.iterdir()) == [path, other, link]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change files of others")
+def test_a_file_stays_with_its_owner(tmp_path: Path) -> None:
+    path = written(tmp_path / "keys", ring(1))
+    os.chown(path, 1234, 5678)
+    key_rings.rotate(path)
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 5678)
+
+
+def test_of_commands_at_once_each_goes_on_from_what_the_other_did(tmp_path: Path) -> None:
+    path = written(tmp_path / "keys", ring(1))
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(key_rings.rotate, [path] * (2 * MAX_KEYS - 2)))
+    ring_now = key_file.read(path)
+    assert len(ring_now.keys) == MAX_KEYS
+    assert key_rings.is_settled(ring_now)
+    with pytest.raises(ConfigError, match="there are 8 keys already: retire the old ones first, with 'cluster "):
+        key_rings.rotate(path)
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
 def test_a_file_that_others_may_read_or_write_is_refused(tmp_path: Path, mode: int) -> None:
     path = written(tmp_path / "keys", ring(1))
@@ -153,6 +189,15 @@ def test_a_node_takes_keys_that_change_and_keeps_them_when_the_file_is_wrong(tmp
     (only,) = noted
     assert only.startswith("key_file_errors: the keys stay as they were: ")
     assert only.endswith(f"chmod 600 {path}")
+
+
+def test_each_fault_is_logged_however_soon_it_follows_another(caplog: pytest.LogCaptureFixture) -> None:
+    diagnostics = Diagnostics(logging.getLogger("test"), Stats())
+    for fault in ("open to other users", "cut off"):
+        diagnostics.note_once("key_file_errors", "the keys stay as they were: %s", fault)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith("key_file_errors (1 so far)")
+    assert second == "key_file_errors (2 so far): the keys stay as they were: cut off"
 
 
 def test_a_change_is_noticed_once_and_a_bad_one_is_said_once(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_a_node_with_an_old_file_is_told_apart_from_a_non_member(tmp_path: Path)
     old, present, foreign = (tmp_path / name for name in ("old", "present", "foreign"))
     key_rings.new(old)
     key_file.write(present, key_file.read(old), is_new=True)
-    for change in (key_rings.add, key_rings.promote, key_rings.retire):
+    for change in (key_rings.rotate, key_rings.rotate, key_rings.retire):
         change(present)
     key_rings.new(foreign)
     options = ("--name=n1", "--bind=127.0.0.1:0", "--ephemeral", f"--keys={present}")
@@ -184,7 +184,7 @@ def test_a_node_with_an_old_file_is_told_apart_from_a_non_member(tmp_path: Path)
         assert "datagrams are sealed with key" in process.stderr.readline()
         port = int(process.stderr.readline().rpartition(", peers")[0].rpartition(":")[2])
         for path, line in ((old, "retired_key (1 so far): a datagram is sealed with key"), (foreign, "unknown_key (1")):
-            with pytest.raises(NotSentError, match=r"did not answer in 0\.2 s; has it the same keys"):
+            with pytest.raises(NotSentError, match=r"did not answer in 0\.2 s; has its cluster the same keys"):
                 asyncio.run(read_with(("127.0.0.1", port), path))
             assert line in process.stderr.readline()
         assert asyncio.run(read_with(("127.0.0.1", port), present)) == 0

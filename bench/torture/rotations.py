@@ -31,7 +31,7 @@ class Rotations:
 
     async def _rotate(self) -> None:
         """As people do it: each step once all that run use the one before."""
-        for change in (key_rings.add, key_rings.promote, key_rings.retire):
+        for change in (key_rings.rotate, key_rings.rotate, key_rings.retire):
             ring = change(self._cluster.manifest.keys_path)
             while await rotation.late(self._cluster, ring):
                 pass  # those are killed or paused at present, or start

@@ -72,13 +72,11 @@ def list_keys(file: KeyFileArgument = None, directory: Directory = DEFAULT_DIREC
 def rotate(file: KeyFileArgument = None, directory: Directory = DEFAULT_DIRECTORY) -> None:
     """Do the next step to a new key: add one that opens; the second time, let it seal."""
     path = file or _of_cluster(directory)
-    ring = key_file.read(path)
-    if ring.newest is ring.keys[0]:
-        ring = key_rings.add(path)
-        done, then = f"key {ring.newest.name} opens now, and {ring.names[0]} still seals", "rotate"
-    else:
-        ring = key_rings.promote(path)
+    ring = key_rings.rotate(path)
+    if key_rings.is_settled(ring):
         done, then = f"key {ring.names[0]} seals now, and the old one still opens", "retire"
+    else:
+        done, then = f"key {ring.newest.name} opens now, and {ring.names[0]} still seals", "rotate"
     _report(path, done, then, file, directory, ring)
 
 
@@ -87,11 +85,6 @@ def rotate(file: KeyFileArgument = None, directory: Directory = DEFAULT_DIRECTOR
 def retire(file: KeyFileArgument = None, directory: Directory = DEFAULT_DIRECTORY) -> None:
     """Delete all keys but the one that seals: what is sealed with them is refused from then on."""
     path = file or _of_cluster(directory)
-    ring = key_file.read(path)
-    if len(ring.keys) == 1:
-        raise ClusterError(f"{path} has one key, and nothing to retire: 'cluster keys rotate' adds another")
-    if ring.newest is not ring.keys[0]:
-        raise ClusterError(f"key {ring.newest.name} is the newest and does not seal yet: 'cluster keys rotate' first")
     ring = key_rings.retire(path)
     _report(path, f"only key {ring.names[0]} opens now", "", file, directory, ring)
 

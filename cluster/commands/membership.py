@@ -40,13 +40,24 @@ At = Annotated[
 KeyFileOption = Annotated[
     Path | None, typer.Option("--keys", metavar="FILE", help="With --at: the keys of that cluster if it is sealed.")
 ]
-ClusterName = Annotated[str, typer.Option(metavar="NAME", help="With --at and --keys: the name of that cluster.")]
 DEFAULT_NAME = str(DEFAULTS["cluster"])
+ClusterName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", show_default=DEFAULT_NAME, help="With --at and --keys: the name of that cluster."),
+]
 
 
-def _lists_at(address: Address, keys: Path | None, cluster: str) -> MemberLists:
-    option = f" --at {shown(address)}" + (f" --keys {keys} --cluster-name {cluster}" if keys else "")
-    return MemberLists([address], _keys(keys, cluster) if keys else None, option)
+def _lists_at(address: Address | None, keys: Path | None, cluster: str | None) -> MemberLists | None:
+    """The list of a node that is asked with --at; None without it. Raises `typer.BadParameter`."""
+    if keys and not address:
+        raise typer.BadParameter("it needs --at HOST:PORT: a cluster of --dir has its keys there", param_hint="--keys")
+    if cluster and not keys:
+        raise typer.BadParameter("it needs --at HOST:PORT and --keys FILE", param_hint="--cluster-name")
+    if not address:
+        return None
+    name = cluster or DEFAULT_NAME
+    option = f" --at {shown(address)}" + (f" --keys {keys} --cluster-name {name}" if keys else "")
+    return MemberLists([address], _keys(keys, name) if keys else None, option)
 
 
 def _keys(path: Path, cluster: str) -> "Keys":
@@ -61,13 +72,13 @@ def list_members(
     node: AtNode = None,
     at: At = None,
     keys: KeyFileOption = None,
-    cluster_name: ClusterName = DEFAULT_NAME,
+    cluster_name: ClusterName = None,
     directory: Directory = DEFAULT_DIRECTORY,
 ) -> None:
     """List the members as one node knows them: up, suspect, down, left or removed."""
     if at and node:
         raise typer.BadParameter("--at names the node already: leave out one of them", param_hint="--node")
-    (view,) = run((_lists_at(at, keys, cluster_name) if at else _lists_of(directory, node)).views())
+    (view,) = run((_lists_at(at, keys, cluster_name) or _lists_of(directory, node)).views())
     if as_json:
         typer.echo(json.dumps({"node": view.name, "members": view.members}, indent=2))
         return
@@ -109,11 +120,12 @@ def leave(
     node: NodeName,
     at: At = None,
     keys: KeyFileOption = None,
-    cluster_name: ClusterName = DEFAULT_NAME,
+    cluster_name: ClusterName = None,
     directory: Directory = DEFAULT_DIRECTORY,
 ) -> None:
     """Let a node hand over all that it stores, leave the cluster, and stop."""
-    typer.echo(run(_lists_at(at, keys, cluster_name).leave(node) if at else _leave(directory, node)))
+    lists = _lists_at(at, keys, cluster_name)
+    typer.echo(run(lists.leave(node) if lists else _leave(directory, node)))
 
 
 async def _leave(directory: Path, name: str) -> str:
@@ -165,11 +177,12 @@ def remove(
     node: NodeName,
     at: At = None,
     keys: KeyFileOption = None,
-    cluster_name: ClusterName = DEFAULT_NAME,
+    cluster_name: ClusterName = None,
     directory: Directory = DEFAULT_DIRECTORY,
 ) -> None:
     """Remove a dead node for good: what it acknowledged and had sent to no other node is lost. Its data stays."""
-    typer.echo(run(_lists_at(at, keys, cluster_name).remove(node) if at else _remove(directory, node)))
+    lists = _lists_at(at, keys, cluster_name)
+    typer.echo(run(lists.remove(node) if lists else _remove(directory, node)))
 
 
 async def _remove(directory: Path, name: str) -> str:

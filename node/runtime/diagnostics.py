@@ -23,6 +23,11 @@ class Diagnostics:
         setattr(self._stats, kind, getattr(self._stats, kind) + 1)
         self.warn(kind, text, *args)
 
+    def note_once(self, kind: str, text: str, *args: object) -> None:
+        """The same, logged whatever came before: for those who do not repeat themselves."""
+        self._due.pop(kind, None)
+        self.note(kind, text, *args)
+
     def warn(self, kind: str, text: str, *args: object) -> None:
         """Log what is counted as `kind` elsewhere."""
         if self._is_due(kind):

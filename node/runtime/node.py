@@ -108,7 +108,7 @@ class Node:
         self._redis = None
         if listeners.redis:
             self._redis = RedisServer(self.replica, self._advance, self._diagnostics.unexpected, listeners.redis)
-        self._key_watch = KeyWatch(loop, keys, self._use_keys, self._diagnostics.note, log) if keys else None
+        self._key_watch = KeyWatch(loop, keys, self._use_keys, self._diagnostics.note_once, log) if keys else None
         self._metrics: Metrics | None = None
         self._is_id_logged = False
         self._clock_watch = ClockWatch(log)

@@ -1,8 +1,11 @@
 """Files of keys: read, written, and read again when they change."""
 
 import contextlib
+import fcntl
 import os
+import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from gossip_counter.node.core.errors import ConfigError
@@ -55,22 +58,26 @@ def read(path: Path) -> Keyring:
 
 
 def write(path: Path, ring: Keyring, *, is_new: bool) -> None:
-    """Write a file of mode 0600; a reader sees all of it, or what was there before.
+    """Write a file of mode 0600; a reader sees all of it, or what was there before. Its owner and links to it stay.
 
     Raises `ConfigError`, and if the file `is_new` also where there is one already.
     """
-    beside = path.with_name(f"{path.name}.new")
+    there = _real(path)
+    if there.is_dir():
+        raise ConfigError(f"{path} is a directory: name a file of keys")
+    beside = there.with_name(f".keys-{secrets.token_hex(8)}")
     try:
-        beside.unlink(missing_ok=True)
         with open(beside, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(ring.encode())
             file.flush()
             os.fsync(file.fileno())
+            if os.geteuid() == 0 and not is_new:
+                found = there.stat()
+                os.fchown(file.fileno(), found.st_uid, found.st_gid)
         if is_new:
-            os.link(beside, path)
-            beside.unlink()
+            os.link(beside, there)
         else:
-            beside.replace(path)
+            beside.replace(there)
     except FileExistsError:
         raise ConfigError(
             f"{path} is there already: 'cluster keys list' shows its keys, and 'rotate' adds one"
@@ -80,6 +87,25 @@ def write(path: Path, ring: Keyring, *, is_new: bool) -> None:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Let no other command change this file meanwhile, nor others in its directory. Raises `ConfigError`."""
+    try:
+        handle = os.open(_real(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"can't change the keys in {path}: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _real(path: Path) -> Path:
+    """The file itself, where the path is that of a link."""
+    return Path(os.path.realpath(path))
 
 
 def _read(path: Path) -> tuple[bytes, Stamp]:
