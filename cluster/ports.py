@@ -13,7 +13,7 @@ from gossip_counter.cluster.manifest import HOST, Manifest, Member
 MAX_PORT = 65_535
 
 METRICS_OFFSET = 1000
-"""A node's metrics are at its port plus this, at the end of the range minus this, unless ports are chosen at random."""
+"""A node's metrics are at its port plus this; or minus this, where that is no port. Not where ports are random."""
 
 FREE_PORTS = range(20_000, 32_000)
 """Below the ports that the system gives to clients' sockets, so that none of those takes one in between."""

@@ -23,10 +23,11 @@ def run(arguments: Sequence[str] | None) -> None:
     encodings.tolerate_any_encoding()
     encodings.log_in_utf8()
     options = settings.parser().parse_args(arguments)
+    name = encodings.in_one_line(options.name or "stdio").replace("%", "%%")
     logging.basicConfig(
         stream=sys.stderr,
         level=options.log_level.upper(),
-        format=f"%(asctime)s %(levelname)s {options.name or 'stdio'} %(message)s",
+        format=f"%(asctime)s %(levelname)s {name} %(message)s",
     )
     try:
         _serve(options)

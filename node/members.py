@@ -14,9 +14,12 @@ from gossip_counter.node.endpoints.addresses import Address
 def address(text: str) -> Address:
     """`HOST:PORT` or `[IPV6]:PORT` as a pair. Raises `argparse.ArgumentTypeError`."""
     host, colon, port = text.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65_536):
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    is_host = host and not {"[", "]"}.intersection(host)
+    if not (colon and is_host and port.isascii() and port.isdigit() and int(port) < 65_536):
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return host, int(port)
 
 
 def peer(text: str) -> tuple[str, Address]:
@@ -70,8 +73,8 @@ def _parse(path: Path) -> dict[str, object]:
         raise ConfigError(f"can't read {path}: {error.strerror}; --members names a TOML file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8: save it as UTF-8") from None
-    except ValueError as error:  # not TOML, or not UTF-8
-        raise ConfigError(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
 
 
 def all_members(own_name: str, listed: dict[str, Address], peers: Iterable[tuple[str, Address]]) -> dict[str, Address]:

@@ -66,7 +66,10 @@ _CONFIG_OPTIONS = {
 _NOT_WITH_STDIO = (
     (("faults", "fault_loss", "fault_cut"), "there is no network to make worse: leave out --faults, --fault-…"),
     (("data", "ephemeral"), "a node keeps its counts in memory: leave out --data, --ephemeral"),
-    (("resp", "metrics"), "a node serves nobody else: leave out --resp, --metrics"),
+    (
+        ("resp", "resp_password_file", "resp_tls_cert", "resp_tls_key", "metrics"),
+        "a node serves nobody else: leave out --resp, --resp-…, --metrics",
+    ),
     (("keys", "insecure"), "there are no datagrams to seal: leave out --keys, --insecure"),
     (
         ("name", "bind", "peer", "members", "join"),

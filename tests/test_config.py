@@ -144,6 +144,8 @@ def test_off_loopback_a_node_runs_with_keys_or_when_it_is_told_that_it_is_insecu
         ("--fanout=x", "--fanout: 'x' is no whole number"),
         ("--fault-loss=nan", "--fault-loss: 'nan' is not from 0 to 1"),
         ("--bind=h", "'h' is not HOST:PORT with a port from 0 to 65535"),
+        ("--bind=[::1:0", "'[::1:0' is not HOST:PORT with a port from 0 to 65535"),
+        ("--bind=[]:0", "'[]:0' is not HOST:PORT with a port from 0 to 65535"),
         ("--bind=h:65536", "'h:65536' is not HOST:PORT with a port from 0 to 65535"),
         ("--peer=n2", "'n2' is not NAME=HOST:PORT"),
         ("--peer=n2=h:0", "'h:0': nobody can be reached at port 0"),
@@ -166,7 +168,7 @@ def test_an_option_with_a_bad_value_ends_with_status_2_and_one_line(
     [
         *(("--name", "n1"), ("--bind", "h:1"), ("--peer", "n2=h:1"), ("--members", "f"), ("--data", "d")),
         *(("--resp", "h:1"), ("--metrics", "h:1"), ("--fault-loss", "0.5"), ("--fault-cut", "n2")),
-        *(("--ephemeral", None), ("--faults", None)),
+        *(("--resp-password-file", "f"), ("--resp-tls-cert", "f"), ("--ephemeral", None), ("--faults", None)),
     ],
 )
 def test_what_has_no_meaning_with_stdio_is_refused(option: str, value: str | None) -> None:

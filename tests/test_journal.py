@@ -184,6 +184,31 @@ def test_a_log_that_is_deleted_takes_no_more(tmp_path: Path) -> None:
             made.commit(mine(2, ("", Row(2, 0, 2))))
 
 
+def test_a_log_that_is_cut_off_or_written_over_with_a_shorter_one_takes_no_more(tmp_path: Path) -> None:
+    with opened(tmp_path, Tuning(identity_check_ns=0)) as made:
+        for number in range(1, 9):
+            made.commit(mine(number, ("", Row(number, 0, number))))
+        with (tmp_path / "journal.db-wal").open("r+b") as log:
+            log.truncate(8192)
+        for _ in range(2):
+            with pytest.raises(JournalError, match="cut off or written over: restart this node"):
+                made.commit(mine(9, ("", Row(9, 0, 9))))
+
+
+def test_a_log_that_sqlite_makes_shorter_takes_more(tmp_path: Path) -> None:
+    with opened(tmp_path, Tuning(identity_check_ns=0, checkpoint_pages=10)) as made:
+        path, sizes = tmp_path / "journal.db-wal", list[int]()
+        with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM counts").fetchall()  # until it ends, the log only grows
+            for number in range(1, 60):
+                made.commit(mine(number, ("", Row(number, 0, number))))
+        for number in range(60, 120):
+            sizes.append(path.stat().st_size)
+            made.commit(mine(number, ("", Row(number, 0, number))))
+        assert min(sizes) < sizes[0]
+
+
 def test_another_process_that_writes_delays_a_commit_and_no_more(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with opened(tmp_path, Tuning(busy_s=0.05)) as made, closing(sqlite3.connect(path, isolation_level=None)) as other:

@@ -9,8 +9,9 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import fields
+from http.client import HTTPConnection
 from pathlib import Path
 from random import Random
 from time import monotonic_ns
@@ -297,6 +298,23 @@ def test_a_silent_client_is_no_error_and_an_unexpected_one_is_reported(
         assert end_of(found.port) == b""
         until(lambda: found.errors)
         assert isinstance(found.errors[0], ZeroDivisionError)
+    assert capfd.readouterr().err == ""
+
+
+def test_what_asks_in_an_odd_way_is_told_so_and_an_error_is_reported(
+    found: Served, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def asked(accept: str) -> int:
+        with closing(HTTPConnection("127.0.0.1", found.port, timeout=LIMIT_S)) as client:
+            client.request("GET", "/metrics", headers={"Accept": accept})
+            return client.getresponse().status
+
+    assert asked("application/openmetrics-text;version=1.0.0") == 200
+    assert asked("application/openmetrics-text;version=x") == 400
+    assert found.errors == []
+    monkeypatch.setattr(found.metrics.registry, "collect", lambda: 1 // 0)
+    assert asked("text/plain") == 503
+    assert [type(each) for each in found.errors] == [ZeroDivisionError]
     assert capfd.readouterr().err == ""
 
 

@@ -70,7 +70,7 @@ N1 = ["--name=n1", "--bind=127.0.0.1:0", "--ephemeral"]
         ([*N1, "--log-level=loud"], "--log-level"),
         ([*N1, "more"], "unrecognized arguments: more"),
         (["--stdio", "--data=x"], "leave out --data"),
-        (["--stdio", "--metrics=127.0.0.1:0"], "leave out --resp, --metrics"),
+        (["--stdio", "--metrics=127.0.0.1:0"], "leave out --resp, --resp-…, --metrics"),
     ],
     ids=ascii,
 )

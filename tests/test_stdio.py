@@ -208,6 +208,14 @@ def test_an_output_that_takes_nothing_ends_it_with_a_line() -> None:
     assert done.stderr == "counter-node: standard input or output fails: No space left on device\n"
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_a_closed_input_or_output_is_a_line(closed: str) -> None:
+    command = f"'{sys.executable}' -m gossip_counter.node --stdio {closed}"
+    done = subprocess.run(["sh", "-c", command], input="", capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "counter-node: --stdio needs standard input and output, and one of them is closed\n"
+
+
 class Network:
     """Maelstrom's part between nodes and clients: each line goes to its `dest`."""
 

@@ -285,7 +285,7 @@ def _unpack_value(datagram: bytes) -> object:
         # Keys of maps are strings: their hashes are keyed, so nobody can choose many that collide.
         return msgpack.unpackb(datagram, use_list=False)
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
-        raise BadDatagramError(f"not one msgpack value: {error or type(error).__name__}") from None
+        raise BadDatagramError(f"not one msgpack value: {str(error) or type(error).__name__}") from None
 
 
 def _gossip(value: tuple[Any, ...], cluster: str) -> Gossip:

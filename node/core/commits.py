@@ -201,14 +201,14 @@ class Commits:
         return done
 
     def _enter_state(self, done: UnderWay, refused: set[str]) -> None:
-        """Take into the state what is durable now, but for rows of some counters, which the journal forgets again."""
+        """Take into the state what is durable now, but for some rows; the next commit stores what is there then."""
         actor, state = done.actor, self._state
         # Where somebody else wrote as this actor, or a peer sent newer rows of it, ours can't just take their place.
         is_ours_alone = actor == self._identity.actor and state.version(actor) == done.version - len(done.rows)
         if refused or not is_ours_alone or state.has_detached(actor):
             rows = [(counter, as_row(row)) for counter, row in done.rows.items() if counter not in refused]
             state.merge(actor, state.version(actor), rows)
-            self._dirty.add(actor, refused)
+            self._dirty.add(actor, done.rows)
         elif done.rows:
             state.write(actor, done.rows, done.batch.net, done.batch.counted)
 

@@ -147,64 +147,57 @@ class Identity:
             self._written.forget(*each)
         return absorbed
 
-    def absorbed_by_forgetting(self, unnamed: Iterable[tuple[Actor, str, EndingRow]]) -> list[Increment]:
-        """What this life added as the inherited actor to rows that a peer has forgotten, as they were here.
-
-        While nobody else is known to have written as that actor, the peer had these rows, and their counters are over.
-        Else it may have had others of the same versions.
-        """
-        absorbed: list[Increment] = []
-        for actor, counter, row in unnamed:
-            if actor == self._inherited != self.actor:
-                plus, minus = self._written.of(counter)
-                p, n = min(plus, row.p - row.taken.p), min(minus, row.n - row.taken.n)
-                absorbed += [(counter, delta) for delta in (p, -n) if delta]
-        for each in absorbed:
-            self._written.forget(*each)
-        return absorbed
-
     def refused(self, actor: Actor, rows: dict[str, HeldRow], written: Batch) -> set[str]:
-        """The counters whose durable rows must not enter the state.
+        """The counters of a batch whose durable rows must not enter the state; what was added is added once more.
 
-        Either our row of a counter that had no end was forgotten while its next one was being stored: with it, all that
-        has ended would be back. Or another life wrote the same versions, and forgot what had them.
+        Either our row was forgotten while its next one was being stored: were that to enter, what has ended would be
+        back. Or another life wrote the same versions, and has forgotten those.
         """
         state = self._state
         if actor == self.actor:
-            forgotten = state.forgotten.get(actor, set()) & written.net.keys()
-            return {counter for counter in forgotten if state.row(actor, counter) is ZERO}
+            forgotten = state.forgotten.get(actor, set()) & rows.keys()
+            return {name for name in forgotten if state.row(actor, name) is ZERO and _just_grew(as_ending(rows[name]))}
         log = state.log(actor)
-        return {counter for counter, row in rows.items() if log.has_forgotten(counter, as_row(row))}
+        return {name for name in written.net if log.has_forgotten(name, as_row(rows[name]))}
 
     def absorbed_from(
         self, actor: Actor, rows: dict[str, HeldRow], written: Batch, refused: Set[str]
     ) -> list[Increment]:
-        """What of a batch is lost: what was added to rows that are `refused`, and what max-merge will absorb, where
+        """What of a batch is lost: all that was added to rows that are `refused`, and what max-merge will absorb, where
         another life wrote the same rows while they were being committed.
         """
-        absorbed: list[Increment] = []
-        for counter in rows if actor != self.actor else refused:
-            lost = self._refused_of if counter in refused else self._absorbed_from_row
-            absorbed += [(counter, delta) for delta in lost(actor, counter, rows[counter], written) if delta]
-        return absorbed
-
-    def _refused_of(self, _: Actor, counter: str, ours: HeldRow, written: Batch) -> tuple[int, int]:
-        """All that was added to a row, unless its life is over."""
-        is_over = 0 < as_ending(ours).deadline <= self._state.ends.now_ms
-        plus, minus = _added(counter, written)
-        return (0, 0) if is_over else (plus, -minus)
+        lost = [(counter, _added(rows[counter], counter, written)) for counter in refused]
+        if actor != self.actor:
+            others = ((counter, row) for counter, row in rows.items() if counter not in refused)
+            lost += [(counter, self._absorbed_from_row(actor, counter, row, written)) for counter, row in others]
+        return [
+            (counter, sign * count)
+            for counter, both in lost
+            for sign, count in zip((1, -1), both, strict=True)
+            if count
+        ]
 
     def _absorbed_from_row(self, actor: Actor, counter: str, ours: HeldRow, written: Batch) -> tuple[int, int]:
         other = self._state.row(actor, counter)
-        plus, minus = _added(counter, written)
+        if not is_same_lineage(other, as_row(ours)):
+            return _added(ours, counter, written) if merged(other, as_row(ours)) is other else (0, 0)
+        plus, minus = _tally(counter, written).of(counter)
         # What the others' count is above ours of before, but no more than what we added.
         p, n = min(plus, other.p - (ours[0] - plus)), min(minus, other.n - (ours[1] - minus))
-        if not is_same_lineage(other, as_row(ours)):
-            row = as_ending(ours)
-            p, n = min(plus, row.p - row.taken.p), min(minus, row.n - row.taken.n)
-            p, n = (p, n) if merged(other, as_row(ours)) is other else (0, 0)
-        return max(p, 0), -max(n, 0)
+        return max(p, 0), max(n, 0)
 
 
-def _added(counter: str, written: Batch) -> tuple[int, int]:
-    return (written.ended if counter in written.ending else written).of(counter)
+def _just_grew(row: EndingRow) -> bool:
+    """Whether a batch did nothing but add to a row of a counter of which it knew no end, and no new delete."""
+    return not (row.deadline or row.taken.seen or row.born == row.version)
+
+
+def _tally(counter: str, written: Batch) -> Tally:
+    return written.ended if counter in written.ending else written
+
+
+def _added(row: HeldRow, counter: str, written: Batch) -> tuple[int, int]:
+    """What a batch added to a row, and subtracted, and no delete took since."""
+    plus, minus = _tally(counter, written).of(counter)
+    taken = as_ending(row).taken
+    return max(0, min(plus, row[0] - taken.p)), max(0, min(minus, row[1] - taken.n))

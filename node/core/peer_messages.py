@@ -149,8 +149,6 @@ class PeerMessages:
         absorbed = [] if isinstance(message, Syn | Pull) else self._identity.absorbed_by(message.deltas)
         if self._gossip.receive(message, source, now_ns):
             self._epochs.begin()  # somebody wrote as our actor what we never did
-        absorbed += self._identity.absorbed_by_forgetting(self._state.unnamed)
-        self._state.unnamed.clear()
         if isinstance(message, Syn):
             self._member_changes.compare(message.sender, message.members)
         self._commits.reapply(absorbed)

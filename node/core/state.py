@@ -25,7 +25,6 @@ from gossip_counter.node.core.counts import (
     ZERO,
     Actor,
     AnyRow,
-    EndingRow,
     HeldRow,
     NamedRow,
     Seen,
@@ -78,8 +77,6 @@ class State:
         """Counters of which our own row does not say yet what deletes took of it."""
         self.forgotten: dict[Actor, set[str]] = {}
         """Counters whose rows were forgotten, until somebody took note of it."""
-        self.unnamed: list[tuple[Actor, str, EndingRow]] = []
-        """Rows that were forgotten because a peer has, and whose life is not over, until somebody took note of it."""
         self.shrinking_rows = 0
         """Newer rows that arrived with smaller counts: nobody honest writes them, and the maximum ignores them."""
 
@@ -326,8 +323,6 @@ class State:
                 continue
             if needed := lives.needed(actor, lives.rows[actor].taken):
                 self.adopted.setdefault(counter, {}).update(needed)
-            if not is_deleted and not lives.is_over(lives.rows[actor].life):
-                self.unnamed.append((actor, counter, lives.rows[actor]))
             gone.append(counter)
             self._forget(actor, counter, is_deleted)
         self.look_at(gone)

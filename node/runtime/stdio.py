@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from gossip_counter.node.codec import json_lines, requests
 from gossip_counter.node.core.config import Config
 from gossip_counter.node.core.counts import Actor
-from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, ProtocolError, RequestError
+from gossip_counter.node.core.errors import MALFORMED, TEMPORARILY_UNAVAILABLE, ConfigError, ProtocolError, RequestError
 from gossip_counter.node.core.gossip.messages import Replicate
 from gossip_counter.node.core.identity import Recovered
 from gossip_counter.node.core.messages import ErrorReply, InitOk, Reply
@@ -160,8 +160,10 @@ class StdioNode:
 def serve(config: Config, rng: Random) -> None:
     """Run one node on standard input and output until the input ends or the reader of our output goes away.
 
-    Raises `SystemExit` with a text where one of them fails in another way.
+    Raises `ConfigError` if one of them is closed, `SystemExit` with a text where one fails in another way.
     """
+    if sys.stdin is None or sys.stdout is None:
+        raise ConfigError("--stdio needs standard input and output, and one of them is closed")
     try:
         StdioNode(config, sys.stdout.buffer, rng).run(sys.stdin.fileno())
     except OSError as error:

@@ -1,5 +1,6 @@
 """The lock of a data directory: one process at a time uses it."""
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -46,4 +47,5 @@ def _lock(handle: int, directory: Path) -> None:
         holder = os.read(handle, 20).decode(errors="replace").strip()
         raise ConfigError(f"the data directory {directory} is in use by process {holder}: stop it first") from None
     except OSError as error:
-        raise ConfigError(f"can't lock the data directory {directory}: {error.strerror}") from None
+        advice = ": free some space on its disk" if error.errno == errno.ENOSPC else ""
+        raise ConfigError(f"can't lock the data directory {directory}: {error.strerror}{advice}") from None

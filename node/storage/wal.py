@@ -38,6 +38,8 @@ class WriteAheadLog:
         self._noticed = noticed
         self._look_ns = 0
         self._empty_ns = 0
+        (self._kept,) = db.execute("PRAGMA journal_size_limit").fetchone()
+        """Bytes that SQLite leaves of it: it becomes shorter only when we empty it."""
         self._is_suspect = False
         self._blocked_since_ns = 0
         self._problem: str | None = None
@@ -71,11 +73,15 @@ class WriteAheadLog:
             raise JournalError(self._problem)
 
     def _look(self, now_ns: int) -> None:
+        before = self.size
         try:
             self.size = self._file.stat().st_size
             disk = os.statvfs(self._file)
         except OSError as error:
             raise JournalError(f"{self._file}: {error.strerror}") from None
+        if self.size < min(before, self._kept):
+            self.size = before
+            raise JournalError(f"{self._file} was cut off or written over: restart this node")
         # Some file systems do not report their size.
         self.free = disk.f_bavail * disk.f_frsize if disk.f_blocks else 4 * self._limit
         self._bound = min(self._limit, self.free)

@@ -12,6 +12,7 @@ from typing import Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
+from prometheus_client.exposition import choose_encoder
 
 from gossip_counter.node.core.errors import ConfigError
 from gossip_counter.node.endpoints.addresses import shown
@@ -48,7 +49,7 @@ class HttpServer:
 
         Raises `ConfigError` if it can't listen.
         """
-        pages = _Pages(metrics)
+        pages = _Pages(metrics, unexpected)
         try:
             self._server = make_server(host, port, pages.answer, _Server6 if ":" in host else _Server, _Handler)
         except (OSError, UnicodeError) as error:
@@ -67,7 +68,8 @@ class HttpServer:
 class _Pages:
     """The WSGI application."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, unexpected: Callable[[BaseException], None]) -> None:
+        self._unexpected = unexpected
         self._health: Health = metrics.health
         self._scrape = make_wsgi_app(metrics.registry)
 
@@ -87,9 +89,17 @@ class _Pages:
 
     def _metrics(self, request: dict[str, Any], start: _Start) -> Iterable[bytes]:
         try:
+            choose_encoder(request.get("HTTP_ACCEPT", ""))
+        except (TypeError, ValueError):
+            start("400 Bad Request", [("Content-Type", "text/plain")])
+            return [b"the Accept header is none: leave it out, or ask for text/plain\n"]
+        try:
             return cast(Iterable[bytes], self._scrape(request, start))
         except TimeoutError:
             return _page(start, False, _STALLED)
+        except Exception as error:  # noqa: BLE001 counted, logged and shown in status
+            self._unexpected(error)
+            return _page(start, False, "an error of the node's own: its log has it")
 
 
 def _not_ready(health: Health) -> str:
