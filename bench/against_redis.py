@@ -75,9 +75,9 @@ class Comparison:
 
     def _table(self, kind: str, cases: dict[str, list[Pair]]) -> Table:
         redis = "appendfsync always" if kind == "durable" else "no append-only file"
-        node = f"a node (Python {platform.python_version()})"
+        node, runs = f"a node (Python {platform.python_version()})", counted(self.runs, "pair")
         shown = report.table_of(
-            f"redis-benchmark -t incr, {kind}: {node} beside redis-server ({redis}), {self.runs} pairs of runs",
+            f"redis-benchmark -t incr, {kind}: {node} beside redis-server ({redis}), {runs} of runs",
             ("", "node INCR/s", "Redis INCR/s", "ratio, median", "least", "most"),
         )
         for case, pairs in cases.items():

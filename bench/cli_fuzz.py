@@ -30,8 +30,8 @@ def fuzz(
     target: Annotated[list[TargetName] | None, typer.Option(help="Only this one; may be repeated.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Datagrams, lines, … of each target.")] = COUNT,
     minutes: Annotated[
-        float, typer.Option(min=0, help="Minutes for all targets together, in place of a number.", show_default=False)
-    ] = 0,
+        float | None, typer.Option(min=0.01, help="Minutes for all targets together, in place of a number.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Determines the inputs, but for --guided.")] = 1,
     guided_: Annotated[
         bool, typer.Option("--guided", help="Let coverage lead the way (atheris): 'make fuzz' has what it needs.")
@@ -70,7 +70,7 @@ def fuzz(
     else:
         if minutes:
             options.refuse_given(context, "--minutes", "count")
-        plan = Plan(0 if minutes else count, minutes * 60 / len(targets), seed, directory)
+        plan = Plan(0 if minutes else count, (minutes or 0) * 60 / len(targets), seed, directory)
         outcomes = [_campaign(each, plan, kept) for each in targets]
     options.show(result := Outcomes(outcomes), as_json)
     if result.found:

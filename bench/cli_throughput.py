@@ -31,7 +31,10 @@ def throughput(
         bool, typer.Option("--durable/--ephemeral", help="Nodes with journals and without, or only without.")
     ] = True,
     sealed: Annotated[
-        bool, typer.Option("--sealed", help="Over UDP, nodes whose datagrams are sealed, beside plain ones.")
+        bool,
+        typer.Option(
+            "--sealed", help="Nodes with keys too, beside plain ones. They seal datagrams; Redis clients use none."
+        ),
     ] = False,
     redis: Annotated[
         bool,

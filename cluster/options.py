@@ -33,15 +33,23 @@ def complete_node(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_counter(context: typer.Context, incomplete: str) -> list[str]:
-    """The names of counters at a node that runs, for the shell's completion."""
+    """The names of counters at a node that runs, for the shell's completion: those that mean nothing else to a shell.
+
+    Whoever may count chooses them, and what is offered here ends up on a command line.
+    """
     directory = Path(context.params.get("directory") or DEFAULT_DIRECTORY)
     pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", incomplete) + counters.EVERY
     with contextlib.suppress(ClusterError, ClientError):
         for member in Manifest.load_up(directory).members.values():
             with contextlib.suppress(NoAnswerError):  # this one is dead: another one knows
                 found = asyncio.run(counters.first(member.address, pattern, MOST_COMPLETED)).counters
-                return [each.name for each in found if each.name]
+                return [each.name for each in found if is_plain_word(each.name)]
     return []
+
+
+def is_plain_word(text: str) -> bool:
+    """Whether every shell takes a text for one word, and for nothing but this word."""
+    return text[:1].isalnum() and all(each.isalnum() or each in "_.:/@%+,-" for each in text)
 
 
 class GossipMode(StrEnum):

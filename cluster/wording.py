@@ -5,8 +5,9 @@ import re
 
 
 def shown(counter: str) -> str:
-    """A counter's name. One that is empty, or that would change the terminal's state, is quoted."""
-    return counter if counter and counter.isprintable() else json.dumps(counter)
+    """A counter's name, in quotes if it is empty, would change the terminal's state, or could be taken for another."""
+    is_clear = counter.isprintable() and counter == counter.strip() and not counter.startswith('"')
+    return counter if counter and is_clear else json.dumps(counter, ensure_ascii=not counter.isprintable())
 
 
 def counted(number: int, what: str) -> str:

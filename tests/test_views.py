@@ -17,9 +17,10 @@ from gossip_counter.cluster.commands import live
 from gossip_counter.cluster.errors import ClusterError
 from gossip_counter.cluster.manifest import Settings
 from gossip_counter.cluster.monitor import DEAD, SILENT, UP, Monitor, NodeView, Snapshot
-from gossip_counter.cluster.options import complete_counter
+from gossip_counter.cluster.options import complete_counter, is_plain_word
 from gossip_counter.cluster.processes import Cluster
 from gossip_counter.cluster.screen import Screen
+from gossip_counter.cluster.wording import shown
 from tests.support.commands import Commands
 from tests.support.waiting import until
 
@@ -260,9 +261,30 @@ def test_counters_are_listed_watched_and_named(cluster: Commands, monkeypatch: p
     context = typer.Context(typer.main.get_command(cli.app))
     context.params["directory"] = cluster.directory
     assert complete_counter(context, "page") == ["page:a", "page:b"]
-    assert complete_counter(context, "a*") == ["a*"]
+    assert complete_counter(context, "a*") == []
     cluster.ok("kill", "n1")
     assert complete_counter(context, "li") == ["likes"]
+
+
+def test_no_two_names_are_shown_alike() -> None:
+    names = ["", '""', "a", "a ", " a", '"a"', "a\n", "a\\n", '"a\\n"', "größe", "größe ", " ", "\u2007"]
+    texts = [shown(name) for name in names]
+    assert texts[:6] == ['""', '"\\"\\""', "a", '"a "', '" a"', '"\\"a\\""']
+    assert len(set(texts)) == len(names)
+
+
+@pytest.mark.parametrize("name", ["likes", "page:a", "calls:ann@example.org", "größe", "2026-11/27", "a.b_c%"])
+def test_a_name_that_a_shell_takes_as_it_is_is_completed(name: str) -> None:
+    assert is_plain_word(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "x$(touch${IFS}x)", "`x`", "a b", "a;b", "a'b", 'a"b', "a\\b", "a\nb", "~x", "-x", "=x", "a&b", "a|b", "a>b",
+     "a!b", "a#b", "a*", "a?", "[a]", "{a,b}", "\x1b[31m", "a\x9b31m", "\u202ea", "a\u200bb", "a\u2028b"],
+)  # fmt: skip
+def test_a_name_that_means_something_to_a_shell_or_a_terminal_is_never_completed(name: str) -> None:
+    assert not is_plain_word(name)
 
 
 def serve(replies: bytes, ask: Any) -> Any:

@@ -105,7 +105,8 @@ def add(
     terms: Any = {"expire_ms": expire, "expire_if_new": expire_if_new, "lower": lower, "upper": upper}
     token = run(request(cluster, member, lambda client: client.add(delta, counter, copies, **terms)))
     done = f"{member.name} counted {delta:+d}{f' in {shown(counter)}' if counter else ''}"
-    done += f", which ends in {duration(expire)}" if expire and not expire_if_new else ""
+    if expire and not expire_if_new:
+        done += f", which ends in {duration(expire)}" + ("" if delta else ", if there is such a counter")
     done += f", durable on {copies} nodes" if copies > 1 else ""
     typer.echo(done, err=tell_token)
     if token is None and tell_token:
