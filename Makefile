@@ -4,7 +4,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 BIN := .venv/bin
 SEEDS ?= 10000
-SOAK_SEEDS ?= 30
+SOAK_SEEDS ?= 20
 MUTANTS ?= 300
 SEED ?= 1
 MINUTES ?= 5
@@ -27,7 +27,7 @@ test: .venv/developing ## lint, types and every test that a change needs (some 5
 	@$(MAKE) --no-print-directory check
 	$(BIN)/pytest -n auto -m "not soak"
 
-soak: .venv/developing ## long campaigns: real processes tortured, then SOAK_SEEDS=30 simulated runs (7 minutes)
+soak: .venv/developing ## long campaigns: real processes tortured, then SOAK_SEEDS=20 simulated runs (7 minutes)
 	$(BIN)/pytest -n auto -m soak
 	$(BIN)/bench judge --first-seed 1000 --seeds $(SOAK_SEEDS)
 

@@ -85,7 +85,7 @@ def test_promises_are_kept_in_every_mode(mode: str) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", MODES)
 def test_promises_are_kept_in_every_mode_in_many_runs(mode: str) -> None:
-    for seed in range(20):
+    for seed in range(SOAK):
         Simulation(MODES[mode], seed).run()
 
 
