@@ -24,7 +24,7 @@ from tests.support import planted_ends as ends
 from tests.support import planted_faults as faults
 from tests.support.planted_faults import Plant
 
-SOAK = 10
+SOAK = 8
 """Seeds of each scenario, which can run side by side; `make sim` runs as many as you like."""
 
 
