@@ -179,7 +179,7 @@ async def measure(plan: Plan, done: Callable[[Phase], None]) -> Floods:
             for number in range(COUNTERS):
                 await clients[number % NODES].add(1, f"counter:{number}")
             phases = []
-            # A Ctrl-C ends the process that sends: this one tells of it.
+            # A Ctrl-C ends the process that sends at once: this one reports it.
             with ProcessPoolExecutor(1, spawn, signal.signal, (signal.SIGINT, signal.SIG_DFL)) as pool:
                 pool.submit(monotonic).result()  # it takes a while to start
                 for kind in (None, *plan.kinds):

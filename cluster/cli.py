@@ -49,7 +49,7 @@ app.command()(live.status)
 app.command()(live.watch)
 app.command("members")(membership.list_members)
 app.command()(membership.join)
-app.command(context_settings={"ignore_unknown_options": True})(membership.scale)
+app.command(context_settings={"ignore_unknown_options": True})(membership.scale)  # -1 is a number, out of bounds
 app.command()(membership.leave)
 app.command()(membership.remove)
 app.command(context_settings={"ignore_unknown_options": True})(counting.add)  # so that -5 is a delta, not an option

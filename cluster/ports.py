@@ -57,6 +57,8 @@ def check(manifest: Manifest) -> None:
     if manifest.settings.metrics:
         ports += [each.metrics_port for each in manifest.members.values()]
     for port in ports:
+        if port > MAX_PORT:
+            raise ClusterError(f"there is no port {port}: choose a smaller --base-port")
         if error := _refusal(port):
             if error.errno == errno.EADDRINUSE:
                 raise ClusterError(

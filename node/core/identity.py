@@ -170,12 +170,7 @@ class Identity:
         if actor != self.actor:
             others = ((counter, row) for counter, row in rows.items() if counter not in refused)
             lost += [(counter, self._absorbed_from_row(actor, counter, row, written)) for counter, row in others]
-        return [
-            (counter, sign * count)
-            for counter, both in lost
-            for sign, count in zip((1, -1), both, strict=True)
-            if count
-        ]
+        return [(counter, delta) for counter, (p, n) in lost for delta in (p, -n) if delta]
 
     def _absorbed_from_row(self, actor: Actor, counter: str, ours: HeldRow, written: Batch) -> tuple[int, int]:
         other = self._state.row(actor, counter)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from gossip_counter.node.core.errors import ConfigError
+from gossip_counter.node.storage.database import ADVICE_IF_FULL
 
 
 class DirectoryLock:
@@ -47,5 +48,5 @@ def _lock(handle: int, directory: Path) -> None:
         holder = os.read(handle, 20).decode(errors="replace").strip()
         raise ConfigError(f"the data directory {directory} is in use by process {holder}: stop it first") from None
     except OSError as error:
-        advice = ": free some space on its disk" if error.errno == errno.ENOSPC else ""
+        advice = ADVICE_IF_FULL if error.errno == errno.ENOSPC else ""
         raise ConfigError(f"can't lock the data directory {directory}: {error.strerror}{advice}") from None

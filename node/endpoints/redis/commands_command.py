@@ -121,7 +121,7 @@ def _keys(command: Command | None, words: list[bytes]) -> Reply:
     """COMMAND GETKEYS command argument ..."""
     if command is None:
         return Error("ERR Invalid command specified")
-    if not any(command.keys):
+    if not command.keys[0]:
         return Error("ERR The command has no key arguments")
     if not fits(command.arity, len(words)):
         return Error("ERR Invalid number of arguments specified for command")

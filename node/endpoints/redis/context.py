@@ -200,6 +200,6 @@ class Command(NamedTuple):
         return self.is_transaction and bool(self.keys[0]) and "write" in self.flags
 
     def keys_of(self, words: list[bytes]) -> list[bytes]:
-        """The keys among its words, of which there are enough."""
+        """The keys among its words, of which there are enough; it must name keys."""
         first, last, step = self.keys
-        return words[first : last % len(words) + 1 : step] if first else []
+        return words[first : last % len(words) + 1 : step]
